@@ -1,0 +1,204 @@
+"""The block `matrix` of a matrix file: its axes, checked, and what include and exclude make of them."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from harness.expand import expand
+from harness.matrix_file import LABEL, LABEL_FORM, REQUIRED_AXES
+from harness.mistakes import dotted, nearest, shown
+from harness.substitution import label
+
+if TYPE_CHECKING:
+    from harness.expand import Combination
+    from harness.measurement import Scalar
+    from harness.mistakes import Mistakes
+
+    Path = tuple[str | int, ...]
+
+MAX_CASES = 100_000
+"""Combinations of the axes before exclude: beyond it is a slip, and would not fit into memory."""
+
+_BLOCK = "matrix"
+_ENTRIES = ("exclude", "include")
+_LABEL = re.compile(LABEL)
+_AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_MAX_ID_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Combinations:
+    """The combinations of a matrix, and where each comes from."""
+
+    axes: list[Combination]
+    paths: list[Path]
+    """The include entry that added a combination, or the block of the axes."""
+    names: list[str]
+    """Every axis that there is, those that include brings in as well."""
+
+
+def case_id(axes: Combination) -> str:
+    """Return the id of a case: its axis values with dashes between them."""
+    return "-".join([label(value) for value in axes.values()])
+
+
+def read_axes(root: dict[str, Any], mistakes: Mistakes) -> Combinations:
+    """Read the axes and expand them; what is wrong goes to `mistakes`, what is left is expanded."""
+    block = root.get(_BLOCK)
+    if not isinstance(block, dict):
+        if _BLOCK in root:
+            mistakes.add((_BLOCK,), f"{shown(block)} is not allowed; a mapping of axes to lists of values")
+        return Combinations([], [], [])
+    axes = _read_lists(block, mistakes)
+    exclude = _read_entries(block, "exclude", mistakes)
+    include = _read_entries(block, "include", mistakes)
+    for path, entry in exclude:
+        for key in entry:
+            if key not in axes:
+                mistakes.add((*path, key), f"is not an axis; {nearest(key, axes, 'axes')}")
+    names = list(axes)
+    for path, entry in include:
+        _check_included(path, entry, names, mistakes)
+    _check_required(names, block, mistakes)
+    if math.prod(len(values) for values in axes.values()) > MAX_CASES:
+        mistakes.add((_BLOCK,), f"the axes have more than {MAX_CASES:,} combinations")
+        return Combinations([], [], names)
+    known_exclude = [(path, entry) for path, entry in exclude if entry and all(key in axes for key in entry)]
+    expansion = expand(axes, [entry for _, entry in known_exclude], [entry for _, entry in include])
+    for number in expansion.idle_excludes:
+        mistakes.add(known_exclude[number][0], "matches no combination of the axes: remove or correct it")
+    if not expansion.combinations and axes and all(axes.values()):
+        mistakes.add((_BLOCK,), "has no cases: exclude leaves no combination")
+    paths = [(_BLOCK,) if n is None else include[n][0] for n in expansion.added_by]
+    return Combinations(expansion.combinations, paths, names)
+
+
+def check_ids(combinations: Combinations, mistakes: Mistakes) -> list[str]:
+    """Return the ids of the cases, after a check that they are complete, all different, and file names."""
+    first: dict[str, int] = {}
+    ids = []
+    incomplete = False
+    for number, axes in enumerate(combinations.axes):
+        identifier = case_id(axes)
+        ids.append(identifier)
+        missing = [axis for axis in REQUIRED_AXES if axis not in axes]
+        if missing and all(axis in combinations.names for axis in missing) and not incomplete:
+            # Said once: what one entry forgets, all its combinations miss.
+            incomplete = True
+            mistakes.add(combinations.paths[number], f"the case {identifier} has no {', '.join(missing)}")
+        if len(identifier) > _MAX_ID_LENGTH:
+            mistakes.add(
+                combinations.paths[number],
+                f"the id {identifier} is longer than {_MAX_ID_LENGTH} characters: shorten its labels",
+            )
+        other = first.setdefault(identifier, number)
+        if other != number:
+            mistakes.add(
+                combinations.paths[number],
+                f"two cases have the id {identifier}: {_spelt(combinations.axes[other])} and {_spelt(axes)}",
+            )
+    return ids
+
+
+def _read_lists(block: dict[str, Any], mistakes: Mistakes) -> dict[str, list[Scalar]]:
+    """Read the axes, the required ones first: their order is that of ids."""
+    written = [key for key in block if key not in _ENTRIES]
+    order = [axis for axis in REQUIRED_AXES if axis in written]
+    order += [axis for axis in written if axis not in REQUIRED_AXES]
+    axes: dict[str, list[Scalar]] = {}
+    for axis in order:
+        path, values = (_BLOCK, axis), block[axis]
+        if not _AXIS.fullmatch(axis):
+            mistakes.add(path, "is not a name for an axis; letters, digits, dashes and underscores")
+        if not isinstance(values, list) or not values:
+            hint = get_close_matches(axis, _ENTRIES, 1)
+            mistakes.add(
+                path,
+                f"{shown(values)} is not allowed; a list of one value or more"
+                + (f" (did you mean {hint[0]}?)" if hint else ""),
+            )
+            axes[axis] = []
+            continue
+        good: list[Scalar] = []
+        axes[axis] = good
+        for number, value in enumerate(values):
+            hint = get_close_matches(axis, _ENTRIES, 1) if isinstance(value, dict) else []
+            if hint:
+                mistakes.add(path, f"unknown key; did you mean {hint[0]}?")
+                break
+            if not _is_label((*path, number), axis, value, mistakes):
+                continue
+            if any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in good):
+                mistakes.add((*path, number), f"{shown(value)} is there twice: remove one")
+                continue
+            good.append(value)
+    return axes
+
+
+def _read_entries(
+    block: dict[str, Any], kind: str, mistakes: Mistakes
+) -> list[tuple[Path, dict[str, Scalar]]]:
+    entries = block.get(kind)
+    if entries is None:
+        return []
+    path: Path = (_BLOCK, kind)
+    if not isinstance(entries, list):
+        mistakes.add(path, f"{shown(entries)} is not allowed; a list of mappings of axes to values")
+        return []
+    read: list[tuple[Path, dict[str, Scalar]]] = []
+    for number, entry in enumerate(entries):
+        here: Path = (*path, number)
+        if not isinstance(entry, dict) or not entry:
+            what = "an empty mapping" if entry == {} else shown(entry)
+            mistakes.add(here, f"{what} is not allowed; a mapping of axes to values")
+            continue
+        good = {
+            axis: value for axis, value in entry.items() if _is_label((*here, axis), axis, value, mistakes)
+        }
+        # An entry with a bad value would match, or add, what was not meant.
+        if len(good) == len(entry):
+            read.append((here, good))
+    return read
+
+
+def _check_included(path: Path, entry: dict[str, Scalar], names: list[str], mistakes: Mistakes) -> None:
+    """Check the axes that an include entry names, and add the new ones to `names`."""
+    for axis in entry:
+        if axis in names:
+            continue
+        close = get_close_matches(axis, REQUIRED_AXES, 1, cutoff=0.8)
+        if axis not in REQUIRED_AXES and close:
+            mistakes.add((*path, axis), f"is not an axis; did you mean {close[0]}?")
+        elif not _AXIS.fullmatch(axis):
+            mistakes.add((*path, axis), "is not a name for an axis; letters, digits, dashes and underscores")
+        else:
+            names.append(axis)
+
+
+def _check_required(names: list[str], block: dict[str, Any], mistakes: Mistakes) -> None:
+    for axis in REQUIRED_AXES:
+        if axis not in names:
+            close = get_close_matches(axis, [key for key in block if key not in REQUIRED_AXES], 1)
+            hint = f"; did you mean it by {close[0]}?" if close else f": add {axis}: [...]"
+            mistakes.add((_BLOCK,), f"the axis {axis} is missing{hint}")
+
+
+def _is_label(path: Path, axis: str, value: object, mistakes: Mistakes) -> bool:
+    """Check one value of an axis: a scalar, a string where it names a definition, and fit for ids."""
+    if not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
+        mistakes.add(path, f"{shown(value)} is not allowed; a string, a number, true or false")
+    elif axis in ("model", "gpu") and not isinstance(value, str):
+        mistakes.add(path, f'{shown(value)} is not a string: write "{label(value)}"')
+    elif not _LABEL.fullmatch(label(value)):
+        mistakes.add(path, f"{shown(value)} is not a label; {LABEL_FORM}")
+    else:
+        return True
+    return False
+
+
+def _spelt(axes: Combination) -> str:
+    return "{" + ", ".join(f"{dotted((axis,))}: {label(value)}" for axis, value in axes.items()) + "}"

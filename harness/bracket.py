@@ -1,0 +1,162 @@
+"""What the trials of a search tell so far: what fits, what fails, and what the peaks predict. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from harness.measurement import Outcome
+
+# Between two neighbours the difference of the peaks is noise. Two points are distinct when the sizes are this
+# far apart (smaller / larger), or when the peaks are, by this share of the limit.
+_DISTINCT_SIZES = 0.75
+_DISTINCT_PEAKS = 0.03
+# Peaks lie off a line by about this share, because of allocation granularity and workspaces.
+_NOISE = 0.003
+
+
+class Trial(Protocol):
+    """What a probe returns; `harness.measurement.Probe` is one."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the probe ended."""
+        ...
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """Its peak; read only when it fits, because a probe that fails stops short of its peak."""
+        ...
+
+
+TrialT = TypeVar("TrialT", bound=Trial)
+
+
+class Prediction(NamedTuple):
+    """Where the line through two peaks meets the memory limit; sizes in samples."""
+
+    size: int
+    """The largest batch size according to the line."""
+    cautious: int
+    """The same, if noise has flattened the line."""
+    reach: float
+    """How far the line is drawn beyond its two points, in multiples of the distance between them."""
+    noise: float
+    """The number of samples that take as much memory as the noise of a peak near the limit."""
+    straight: bool
+    """Whether the other peaks lie on the line through the first and the last one, but for noise."""
+
+
+@dataclass
+class Bracket(Generic[TrialT]):
+    """The trials so far, and the open interval (`low`, `high`) that holds the largest batch size.
+
+    Sizes are in samples. Memory is not assumed to be monotone: the interval begins at the largest size that
+    fits, and failures below it do not count.
+    """
+
+    minimum: int
+    maximum: int
+    limit_bytes: int | None = None
+    trials: list[tuple[int, TrialT]] = field(default_factory=list)
+
+    def outcome(self, size: int) -> Outcome | None:
+        """Return how the trial at `size` ended, None if there was none."""
+        return next((trial.outcome for tried, trial in self.trials if tried == size), None)
+
+    def failed(self, size: int) -> bool:
+        """Whether `size` was tried and does not fit."""
+        return self.outcome(size) not in (None, "fits")
+
+    @property
+    def fitting(self) -> list[int]:
+        """The sizes that fit, ascending."""
+        return sorted(size for size, trial in self.trials if trial.outcome == "fits")
+
+    @property
+    def low(self) -> int:
+        """The largest size that fits; `minimum - 1` when none does."""
+        return max(self.fitting, default=self.minimum - 1)
+
+    @property
+    def high(self) -> int | None:
+        """The smallest size above `low` that fails; None when none does."""
+        low = self.low
+        failing = (size for size, trial in self.trials if size > low and trial.outcome != "fits")
+        return min(failing, default=None)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left to try: `low` is the maximum, or `low + 1` fails."""
+        return self.low == self.maximum or self.high == self.low + 1
+
+    @property
+    def middle(self) -> int:
+        """The size half-way between `low` and a known `high`."""
+        assert self.high is not None
+        return (self.low + self.high) // 2
+
+    def clip(self, size: int) -> int:
+        """Return the size inside the open interval that is nearest to `size`."""
+        high = self.maximum + 1 if self.high is None else self.high
+        return max(self.low + 1, min(size, high - 1))
+
+    @property
+    def peaks(self) -> list[tuple[int, int]]:
+        """The sizes that fit and their peaks in bytes, ascending; empty without a limit to compare with."""
+        if self.limit_bytes is None:
+            return []
+        return sorted(
+            (size, trial.peak_memory_bytes)
+            for size, trial in self.trials
+            if trial.outcome == "fits" and trial.peak_memory_bytes
+        )
+
+    @property
+    def share(self) -> float | None:
+        """The share of the limit that is in use at `low`; None when it is not known."""
+        peaks = self.peaks
+        if self.limit_bytes is None or not peaks or peaks[-1][0] != self.low:
+            return None
+        return peaks[-1][1] / self.limit_bytes
+
+    def predict(self) -> Prediction | None:
+        """Draw a line through the peak at `low` and a distinct one below it, up to the memory limit.
+
+        None when there are no two such peaks. A line that does not rise beyond noise predicts `maximum`,
+        with an infinite reach.
+        """
+        peaks, limit = self.peaks, self.limit_bytes
+        if limit is None or self.share is None:
+            return None
+        *others, (low, top) = peaks
+        tolerance = 2 * _NOISE * top
+        distinct = [
+            (size, peak)
+            for size, peak in others
+            if size <= _DISTINCT_SIZES * low or top - peak >= _DISTINCT_PEAKS * limit
+        ]
+        if not distinct:
+            return None
+        straight = _bend(peaks) <= tolerance
+        # The widest line has the least noise; beyond a bend, only the nearest point lies on the right one.
+        size, peak = distinct[0] if straight else distinct[-1]
+        run, rise, room = low - size, top - peak, limit - top
+        if rise <= tolerance:
+            return Prediction(self.maximum, self.maximum, math.inf, math.inf, straight)
+        return Prediction(
+            size=low + room * run // rise,
+            cautious=low + int(room * run / (rise + tolerance)),
+            reach=room / rise,
+            noise=_NOISE * limit * run / rise,
+            straight=straight,
+        )
+
+
+def _bend(points: list[tuple[int, int]]) -> float:
+    """Return the largest distance of `points` from the line through the first and the last, in bytes."""
+    (first, base), (last, top) = points[0], points[-1]
+    slope = (top - base) / (last - first)
+    return max(abs(peak - base - slope * (size - first)) for size, peak in points)

@@ -1,0 +1,102 @@
+"""Axes to combinations, with `exclude` and `include` as GitHub Actions' `strategy.matrix` has them. Pure.
+
+Source: docs.github.com, "Workflow syntax", `jobs.<job_id>.strategy.matrix`: exclude comes first, and a partial
+entry stands for all combinations that agree with it; an include entry extends every combination of the axes
+whose axis values it leaves as they are (values of earlier entries may be overwritten), else it is a
+combination of its own, which later entries do not extend.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.measurement import Scalar
+
+    Combination = dict[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """The combinations, and what is odd about the entries that made them."""
+
+    combinations: list[Combination]
+    """Those of the axes in the order of a nested loop, then those that include added, in their order."""
+    added_by: list[int | None]
+    """For each combination the index of the include entry that added it, None for those of the axes."""
+    idle_excludes: list[int]
+    """Indices of the exclude entries that match no combination."""
+
+
+class _Index:
+    """Finds the combinations that agree with an entry, without a look at every one of them."""
+
+    def __init__(self, combinations: Sequence[Combination]) -> None:
+        self._combinations = combinations
+        self._by_axes: dict[tuple[str, ...], dict[tuple[object, ...], list[int]]] = {}
+
+    def find(self, entry: Mapping[str, Scalar]) -> list[int]:
+        axes = tuple(sorted(entry))
+        table = self._by_axes.get(axes)
+        if table is None:
+            table = self._by_axes[axes] = {}
+            for number, combination in enumerate(self._combinations):
+                table.setdefault(_values(combination, axes), []).append(number)
+        return table.get(_values(entry, axes), [])
+
+
+def expand(
+    axes: Mapping[str, Sequence[Scalar]],
+    exclude: Sequence[Mapping[str, Scalar]] = (),
+    include: Sequence[Mapping[str, Scalar]] = (),
+) -> Expansion:
+    """Expand the axes to combinations.
+
+    An axis keeps its place in every combination: first those of `axes`, then those that include brings in, in
+    the order in which they appear. true and 1 are different values, 1 and 1.0 are the same.
+    """
+    product = (
+        [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())] if axes else []
+    )
+    index = _Index(product)
+    excluded: set[int] = set()
+    idle = []
+    for number, entry in enumerate(exclude):
+        found = index.find(entry)
+        excluded.update(found)
+        if not found:
+            idle.append(number)
+    combinations = [c for number, c in enumerate(product) if number not in excluded]
+    added_by: list[int | None] = [None] * len(combinations)
+    _include(combinations, added_by, set(axes), include)
+    order = [*axes, *dict.fromkeys(key for entry in include for key in entry if key not in axes)]
+    if len(order) > len(axes) or any(number is not None for number in added_by):
+        combinations = [{key: c[key] for key in order if key in c} for c in combinations]
+    return Expansion(combinations, added_by, idle)
+
+
+def _include(
+    combinations: list[Combination],
+    added_by: list[int | None],
+    axes: set[str],
+    include: Iterable[Mapping[str, Scalar]],
+) -> None:
+    # A copy: what include adds is not extended by later entries.
+    index = _Index(combinations.copy())
+    for number, entry in enumerate(include):
+        found = index.find({key: value for key, value in entry.items() if key in axes}) if axes else []
+        extra = {key: value for key, value in entry.items() if key not in axes}
+        for match in found:
+            combinations[match].update(extra)
+        if not found:
+            combinations.append(dict(entry))
+            added_by.append(number)
+
+
+def _values(combination: Mapping[str, Scalar], axes: Iterable[str]) -> tuple[object, ...]:
+    # Python has True == 1.
+    return tuple((isinstance(combination[axis], bool), combination[axis]) for axis in axes)

@@ -1,0 +1,146 @@
+"""Training loaders as a probe needs them: full batches only, without end, and of the size that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any
+
+import torch
+
+from harness.errors import HarnessError
+
+# What `len` says of an endless loader: finite, because schedulers compute with it, and never reached.
+_LENGTH = 1_000_000
+
+
+class NoFullBatchError(Exception):
+    """The data hold no batch of the size that was asked for."""
+
+
+class WrongBatchSizeError(HarnessError):
+    """The loader's batches do not have the size that was set."""
+
+
+class FullBatches:
+    """Repeats a loader for ever and leaves out its last, partial batch.
+
+    Wraps what the user's `train_dataloader` returns, so that workers, samplers and collation are the user's.
+    Raises NoFullBatchError when one whole pass holds no full batch, WrongBatchSizeError when batches
+    other than the last one differ from `batch_size`.
+    """
+
+    def __init__(self, loader: Any, batch_size: int) -> None:
+        self.loader = loader
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            full = False
+            partial = None
+            for batch in self.loader:
+                size = num_samples(batch)
+                if partial is not None or size > self.batch_size:
+                    found = size if partial is None else partial
+                    raise WrongBatchSizeError(
+                        f"the training loader gave a batch of {found} samples when the batch size was set to "
+                        f"{self.batch_size}: its batch size must come from the attribute that is set "
+                        "(`batch_size` on the module, its hparams, the data module or its hparams; another one "
+                        "can be named with `batch_size_attr`)"
+                    )
+                if size == self.batch_size:
+                    full = True
+                    yield batch
+                else:
+                    partial = size
+            if not full:
+                raise NoFullBatchError(f"the training data hold no full batch of {self.batch_size}")
+
+
+class SizedFullBatches(FullBatches):
+    """Full batches of a loader that knows its length: Lightning then fetches no batch ahead."""
+
+    def __len__(self) -> int:
+        return _LENGTH
+
+
+class WorstCaseBatches:
+    """The same worst-case batch for ever, from the data module's own `worst_case_batch(batch_size)`."""
+
+    def __init__(self, worst_case_batch: Callable[[int], Any], batch_size: int) -> None:
+        self.worst_case_batch = worst_case_batch
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return _LENGTH
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            batch = self.worst_case_batch(self.batch_size)
+            if (size := num_samples(batch)) != self.batch_size:
+                raise WrongBatchSizeError(f"worst_case_batch({self.batch_size}) gave {size} samples")
+            yield batch
+
+
+def num_samples(batch: Any) -> int:
+    """Count the samples of a batch: the first dimension of its first tensor that has one.
+
+    Raises WrongBatchSizeError when no tensor is found.
+    """
+    size = _first_dimension(batch)
+    if size is None:
+        raise WrongBatchSizeError(
+            f"cannot tell the number of samples in a batch of type {type(batch).__qualname__}: it holds no tensor"
+        )
+    return size
+
+
+def replace_train_loader(owner: Any, batch_size: int, worst_case_batch: Callable[[int], Any] | None) -> None:
+    """Make `owner.train_dataloader` (a data module's or a module's) give endless full batches.
+
+    Several loaders (a list, a dict) are each repeated; the one whose own batch size is `batch_size` is checked
+    against it, the others against their own.
+    """
+    original = owner.train_dataloader
+
+    # Lightning asks whether the hook is overridden and looks through functools.wraps to find out.
+    @wraps(original)
+    def train_dataloader() -> Any:
+        if worst_case_batch is not None:
+            return WorstCaseBatches(worst_case_batch, batch_size)
+        loaders = original()
+        if hasattr(loaders, "flattened"):  # Lightning's CombinedLoader
+            loaders.flattened = [
+                _endless(loader, getattr(loader, "batch_size", None) or batch_size) for loader in loaders.flattened
+            ]
+            return loaders
+        if not isinstance(loaders, (Mapping, list, tuple)):
+            return _endless(loaders, batch_size)
+        return torch.utils._pytree.tree_map(  # noqa: SLF001 - torch has no public tree_map; Lightning uses this too
+            lambda loader: _endless(loader, getattr(loader, "batch_size", None) or batch_size), loaders
+        )
+
+    owner.train_dataloader = train_dataloader
+
+
+def _endless(loader: Any, batch_size: int) -> FullBatches:
+    try:
+        len(loader)
+    except (TypeError, NotImplementedError):
+        return FullBatches(loader, batch_size)
+    return SizedFullBatches(loader, batch_size)
+
+
+def _first_dimension(batch: Any) -> int | None:
+    if isinstance(batch, torch.Tensor):
+        return int(batch.shape[0]) if batch.ndim else None
+    if isinstance(batch, Mapping):
+        batch = list(batch.values())
+    elif hasattr(batch, "__dataclass_fields__"):
+        batch = [getattr(batch, name) for name in batch.__dataclass_fields__]
+    if isinstance(batch, (list, tuple)):
+        for item in batch:
+            size = _first_dimension(item)
+            if size is not None:
+                return size
+    return None

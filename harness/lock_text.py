@@ -1,0 +1,136 @@
+"""A lockfile as text: read from disk, parsed as TOML, with the lines that its errors name."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+from harness.errors import HarnessError
+
+_MAX_BYTES = 64 * 1024**2
+# A lock that this harness writes nests three levels deep; far deeper tables would end Python's recursion.
+_MAX_DEPTH = 32
+_MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
+_HEADER = re.compile(r"\s*\[\[\s*profile\s*\]\]")
+_TABLE = re.compile(r"\s*\[\s*profile\s*\.\s*\"?([^\"\].]+?)\"?\s*\]")
+_POSITION = re.compile(r"\(at line (\d+), column \d+\)|\(at end of document\)")
+_RELOCK = "pytest --gpu-profile --gpu-profile-update"
+
+
+class LockError(HarnessError):
+    """The lockfile cannot be used; the message begins with FILE:LINE."""
+
+
+class LockText:
+    """The text of one lockfile."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self._lines = text.split("\n")
+        self._text = text
+        self._headers = [number for number, line in enumerate(self._lines, 1) if _HEADER.match(line)]
+
+    def fail(self, message: str, line: int | None = None) -> NoReturn:
+        """Raise LockError at a line, or at the file where none is known."""
+        place = shown_path(self.path) + (f":{line}" if line else "")
+        raise LockError(f"{place}: {message}")
+
+    def parse(self) -> dict[str, Any]:
+        """Return the file's tables. Raises LockError for merge conflicts and for text that is not TOML."""
+        self._refuse_conflicts()
+        try:
+            tables = tomllib.loads(self._text)
+        except RecursionError:
+            self.fail("nests too deeply for a lockfile: restore it from git")
+        except ValueError as error:
+            # Besides TOMLDecodeError: an integer with more digits than int() converts.
+            found = _POSITION.search(str(error))
+            line = int(found[1]) if found and found[1] else len(self._lines) if found else None
+            reason = _POSITION.sub("", str(error)).strip()
+            self.fail(f"not TOML: {reason[:200]}; correct the line, or restore the file from git", line)
+        if _depth(tables) > _MAX_DEPTH:
+            self.fail("nests too deeply for a lockfile: restore it from git")
+        return tables
+
+    def line(self, profile: int, key: str | None = None, table: str | None = None) -> int | None:
+        """Return the line of a key in the n-th `[[profile]]`, else that of its header, else None.
+
+        `table` is the sub-table that holds the key. A file in which the profiles are not spelt with headers
+        has no lines to tell.
+        """
+        if profile >= len(self._headers):
+            return None
+        header = self._headers[profile]
+        end = self._headers[profile + 1] - 1 if profile + 1 < len(self._headers) else len(self._lines)
+        current = None
+        table_line = None
+        for number in range(header + 1, end + 1):
+            line = self._lines[number - 1]
+            if found := _TABLE.match(line):
+                current = found[1]
+                if current == table:
+                    table_line = number
+            elif current == table and key is not None and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
+                return number
+        return table_line or header
+
+    def line_of(self, key: str) -> int | None:
+        """Return the line of a key at the top of the file, or None."""
+        pattern = re.compile(rf"\s*\"?{re.escape(key)}\"?\s*=")
+        return next((number for number, line in enumerate(self._lines, 1) if pattern.match(line)), None)
+
+    def _refuse_conflicts(self) -> None:
+        for number, line in enumerate(self._lines, 1):
+            if line.startswith(_MARKERS) and not line[7:8].strip():
+                conflicts = sum(other.startswith("<<<<<<<") for other in self._lines)
+                several = f", the first of {conflicts}," if conflicts > 1 else ""
+                self.fail(
+                    f"a merge conflict{several} is not resolved ({line[:40].rstrip()}): edit the file, or take one side "
+                    f"with `git checkout --theirs {shown_path(self.path)}` and lock what is missing with `{_RELOCK}`",
+                    number,
+                )
+
+
+def read_text(path: Path) -> LockText | None:
+    """Read a lockfile; None when there is none. Raises LockError for what cannot be read as text."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise LockError(f"{shown_path(path)}: larger than {_MAX_BYTES // 1024**2} MiB: this is no lockfile")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError as error:
+        raise LockError(f"{shown_path(path)}: a folder; name the file in it, {path.name}/gpu-profile.lock") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise LockError(f"{shown_path(path)}: cannot be read: {reason}") from error
+    try:
+        # Editors of other systems put a byte order mark first.
+        return LockText(path, data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise LockError(f"{shown_path(path)}:{line}: not UTF-8: restore the file from git") from error
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as the user would type it: relative where it is below the working directory."""
+    absolute = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links that the user did not type
+    here = str(Path.cwd()) + os.sep
+    return absolute.removeprefix(here)
+
+
+def _depth(tables: dict[str, Any]) -> int:
+    """Count the levels of nesting, level by level: recursion is what too many of them would break."""
+    depth, level = 0, [tables]
+    while level and depth <= _MAX_DEPTH:
+        depth += 1
+        level = [
+            item
+            for value in level
+            for item in (value.values() if isinstance(value, dict) else value)
+            if isinstance(item, (dict, list))
+        ]
+    return depth

@@ -1,0 +1,190 @@
+"""The curves of an LR range test on disk: a picture to look at, and the numbers behind it as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import textwrap
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.lr_range import Suggestion
+
+_INCHES = (8.0, 4.8)
+_DOTS_PER_INCH = 150
+# Okabe and Ito's palette: told apart with any colour vision. Vermilion is kept for the result.
+_SEED_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
+_RESULT_COLOUR = "#D55E00"
+# Room above and below what is shown, as a share of its range; a refusal needs some to be read in.
+_MARGIN = 0.1
+_REFUSAL_ROOM = 0.35
+# Share of the raw losses that may fall off either end of the loss axis.
+_OUTLIERS = 0.01
+# A refusal's text wraps at this many characters.
+_WRAP = 92
+
+
+def plot(
+    path: Path,
+    *,
+    title: str,
+    learning_rates: Sequence[float],
+    losses_per_seed: Sequence[Sequence[float | None]],
+    suggestion: Suggestion,
+) -> None:
+    """Draw the sweeps to `path` (PNG): raw points and smoothed line per seed, and the suggestion or the refusal.
+
+    The loss axis fits the smoothed curves, which end where the loss diverged. Written in one piece, folders
+    included.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second: only a run that plots pays for it
+
+    figure = Figure(figsize=_INCHES, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    low, high = _loss_range(losses_per_seed, suggestion)
+    axes.set_ylim(low, high)
+    axes.set_xlim(learning_rates[0], max(learning_rates[-1], learning_rates[0] * 1.01))
+    for number, losses in enumerate(losses_per_seed):
+        colour = _SEED_COLOURS[number % len(_SEED_COLOURS)]
+        smoothed = suggestion.smoothed[number]
+        points = [
+            (rate, loss)
+            for rate, loss in zip(learning_rates, losses, strict=False)
+            if loss is not None and low <= loss <= high
+        ]
+        axes.plot(
+            [rate for rate, _ in points],
+            [loss for _, loss in points],
+            linestyle="none",
+            marker=".",
+            markersize=4,
+            markeredgewidth=0,
+            alpha=0.45,
+            color=colour,
+        )
+        axes.plot(
+            learning_rates[: len(smoothed)],
+            smoothed,
+            linewidth=1.6,
+            color=colour,
+            label=_seed_label(number, suggestion),
+        )
+    _draw_result(axes, learning_rates, suggestion)
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    axes.grid(visible=True, which="major", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower left", fontsize=8, frameon=True, framealpha=0.9, edgecolor="0.85")
+    with _replacing(path) as temporary:
+        # A Figure of its own and the backend by name: pyplot's state and the user's backend stay untouched.
+        figure.savefig(temporary, format="png", backend="agg", dpi=_DOTS_PER_INCH)
+
+
+def save_curve(
+    path: Path,
+    *,
+    title: str,
+    learning_rates: Sequence[float],
+    losses_per_seed: Sequence[Sequence[float | None]],
+    suggestion: Suggestion,
+) -> None:
+    """Write the sweeps and what they suggest to `path` as JSON; a loss that is not finite becomes null."""
+    curve: dict[str, Any] = {
+        "version": 1,
+        "title": title,
+        "learning_rate": suggestion.learning_rate,
+        "refusal": suggestion.refusal,
+        "learning_rate_per_seed": suggestion.per_seed,
+        "signal_to_noise": suggestion.signal_to_noise,
+        "log_sd": suggestion.log_sd,
+        "initial_loss": suggestion.initial_loss,
+        "fractional_drop": suggestion.fractional_drop,
+        "learning_rates": list(learning_rates),
+        "losses_per_seed": [
+            [loss if loss is not None and math.isfinite(loss) else None for loss in losses]
+            for losses in losses_per_seed
+        ],
+        "smoothed_per_seed": suggestion.smoothed,
+    }
+    with _replacing(path) as temporary:
+        temporary.write_text(json.dumps(curve, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _seed_label(number: int, suggestion: Suggestion) -> str:
+    rate = suggestion.per_seed[number]
+    return f"sweep {number + 1}: no drop" if rate is None else f"sweep {number + 1}: {rate:.3g}"
+
+
+def _loss_range(
+    losses_per_seed: Sequence[Sequence[float | None]], suggestion: Suggestion
+) -> tuple[float, float]:
+    """Return what the loss axis shows: the smoothed curves, and the noise around them on the way down."""
+    shown: list[float] = []
+    for losses, smoothed in zip(losses_per_seed, suggestion.smoothed, strict=True):
+        # Beyond the minimum the raw losses may be astronomic.
+        way_down = losses[: smoothed.index(min(smoothed)) + 1] if smoothed else losses
+        raw = sorted(loss for loss in way_down if loss is not None and math.isfinite(loss))
+        cut = int(_OUTLIERS * len(raw))
+        shown += [*smoothed, *raw[cut : len(raw) - cut]]
+    low, high = (min(shown), max(shown)) if shown else (0.0, 0.0)
+    room = (high - low) or max(abs(high), 1.0)
+    top = _REFUSAL_ROOM if suggestion.refusal else _MARGIN
+    return low - _MARGIN * room, high + top * room
+
+
+def _draw_result(axes: Any, learning_rates: Sequence[float], suggestion: Suggestion) -> None:
+    if suggestion.learning_rate is not None:
+        axes.axvline(suggestion.learning_rate, color=_RESULT_COLOUR, linewidth=1.8)
+        is_left = suggestion.learning_rate**2 < learning_rates[0] * learning_rates[-1]
+        axes.annotate(
+            f"suggested: {suggestion.learning_rate:.3g}",
+            xy=(suggestion.learning_rate, 0.96),
+            xycoords=("data", "axes fraction"),
+            xytext=(7 if is_left else -7, 0),
+            textcoords="offset points",
+            ha="left" if is_left else "right",
+            va="top",
+            color=_RESULT_COLOUR,
+            fontweight="bold",
+            bbox={"facecolor": "white", "edgecolor": "none", "boxstyle": "round,pad=0.2", "alpha": 0.85},
+        )
+        return
+    axes.text(
+        0.5,
+        0.97,
+        textwrap.fill(f"Refused: {suggestion.refusal}", _WRAP),
+        transform=axes.transAxes,
+        ha="center",
+        va="top",
+        fontsize=8.5,
+        parse_math=False,
+        color=_RESULT_COLOUR,
+        bbox={"facecolor": "white", "edgecolor": _RESULT_COLOUR, "boxstyle": "round,pad=0.5", "alpha": 0.92},
+    )
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a file beside `path` that takes its place if the block succeeds, and vanishes if it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files that only their owner reads; results are for everyone the umask allows.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,193 @@
+"""The LR range test of a case: sweeps per seed, one longer retry, new seeds before a failure, plot and curve."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import lr_plot
+from harness.bounds import learning_rate_suspect
+from harness.lr_range import Suggestion, combine, geometric_sweep, suggest
+from harness.measurement import LrCurve, Measurement, Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.lockfile import LockedProfile
+    from harness.matrix import Case
+    from harness.probe import Description, ProbeRunner
+    from harness.profile import Surroundings
+
+_log = logging.getLogger("harness")
+
+
+@dataclass(frozen=True)
+class _Sweeps:
+    learning_rates: tuple[float, ...]
+    curves: tuple[LrCurve, ...]
+    suggestion: Suggestion | None
+    refusal: str | None
+
+    @property
+    def learning_rate(self) -> float | None:
+        return self.suggestion.learning_rate if self.suggestion else None
+
+
+def with_learning_rate(
+    case: Case,
+    runner: ProbeRunner,
+    description: Description,
+    measurement: Measurement,
+    locked: LockedProfile | None,
+    surroundings: Surroundings,
+) -> Measurement:
+    """Add the learning rate at the tuned batch, or why there is none."""
+    settings = case.lr_range
+    if settings.when == "never":
+        if locked is None or locked.learning_rate is None:
+            return replace(measurement, lr_refusal="not run: lr_range.when is never")
+        return _kept(measurement, locked)
+    if settings.when == "changed" and locked is not None and _unchanged(measurement, locked):
+        return _kept(measurement, locked)
+    if description.synthetic:
+        return replace(measurement, lr_refusal="the data are synthetic: there is nothing to learn")
+
+    sweeps = _run(case, runner, measurement.batch_size, settings.num_training, settings.seeds)
+    if sweeps.suggestion is not None and sweeps.suggestion.retry:
+        _log.info("%s: LR range test: %s; trying twice the steps", case.id, sweeps.suggestion.refusal)
+        sweeps = _run(case, runner, measurement.batch_size, 2 * settings.num_training, settings.seeds)
+    measurement = _with_sweeps(measurement, sweeps)
+    if locked is not None and learning_rate_suspect(measurement, locked, case.bounds):
+        measurement = _with_more_seeds(case, runner, measurement, locked, sweeps)
+    return replace(measurement, artifacts=_save(case, measurement, sweeps, surroundings))
+
+
+def _run(
+    case: Case, runner: ProbeRunner, batch_size: int, num_training: int, seeds: Sequence[int]
+) -> _Sweeps:
+    settings = case.lr_range
+    rates = geometric_sweep(settings.lr_min, settings.lr_max, num_training)
+    curves: list[LrCurve] = []
+    for seed in seeds:
+        sweep = runner.sweep(batch_size, rates, seed)
+        if sweep.curve is None:
+            refusal = sweep.refusal or _failure(sweep.failure, seed)
+            _log.info("%s: LR range test refused: %s", case.id, refusal)
+            return _Sweeps(rates, tuple(curves), None, refusal)
+        curves.append(sweep.curve)
+        _log.info("%s: LR sweep with seed %d: %d steps", case.id, seed, len(sweep.curve.losses))
+    suggestion = suggest(rates, [curve.losses for curve in curves])
+    return _Sweeps(rates, tuple(curves), suggestion, suggestion.refusal)
+
+
+def _with_sweeps(measurement: Measurement, sweeps: _Sweeps) -> Measurement:
+    suggestion = sweeps.suggestion
+    return replace(
+        measurement,
+        learning_rate=sweeps.learning_rate,
+        learning_rates=tuple(
+            rate for rate in (suggestion.per_seed if suggestion else ()) if rate is not None
+        ),
+        lr_refusal=sweeps.refusal,
+        signal_to_noise=suggestion.signal_to_noise if suggestion else None,
+        lr_curves=sweeps.curves,
+    )
+
+
+def _with_more_seeds(
+    case: Case, runner: ProbeRunner, measurement: Measurement, locked: LockedProfile, first: _Sweeps
+) -> Measurement:
+    """Run as many new seeds before failing: only the median of all of them may fail the test."""
+    seeds = case.lr_range.seeds
+    fresh = [max(seeds) + 1 + index for index in range(len(seeds))]
+    _log.info(
+        "%s: learning rate %.3g is far from the locked %.3g: running seeds %s before judging",
+        case.id,
+        measurement.learning_rate,
+        locked.learning_rate,
+        fresh,
+    )
+    second = _run(case, runner, measurement.batch_size, len(first.learning_rates), fresh)
+    if second.suggestion is None or first.suggestion is None or second.learning_rate is None:
+        return replace(
+            measurement,
+            lr_curves=first.curves + second.curves,
+            warnings=(
+                *measurement.warnings,
+                f"the new seeds gave no learning rate: {second.refusal}",
+            ),
+        )
+    per_seed = tuple(
+        rate for rate in (*first.suggestion.per_seed, *second.suggestion.per_seed) if rate is not None
+    )
+    return replace(
+        measurement,
+        learning_rate=combine(per_seed),
+        learning_rates=per_seed,
+        lr_curves=first.curves + second.curves,
+    )
+
+
+def _save(
+    case: Case, measurement: Measurement, sweeps: _Sweeps, surroundings: Surroundings
+) -> tuple[str, ...]:
+    """Save the curve as JSON and PNG; `plot_path` overrides where the PNG goes."""
+    if sweeps.suggestion is None:
+        return ()
+    folder = surroundings.directory / case.id
+    losses = [curve.losses for curve in measurement.lr_curves]
+    suggestion = sweeps.suggestion
+    if len(losses) > len(sweeps.curves):
+        suggestion = suggest(sweeps.learning_rates, losses)
+    plot_path = Path(case.lr_range.plot_path) if case.lr_range.plot_path else folder / "lr_range.png"
+    if not plot_path.is_absolute():
+        plot_path = surroundings.working_directory / plot_path
+    curve_path = folder / "lr_range.json"
+    title = f"{case.id}, batch {measurement.batch_size}"
+    lr_plot.plot(
+        plot_path,
+        title=title,
+        learning_rates=sweeps.learning_rates,
+        losses_per_seed=losses,
+        suggestion=suggestion,
+    )
+    lr_plot.save_curve(
+        curve_path,
+        title=title,
+        learning_rates=sweeps.learning_rates,
+        losses_per_seed=losses,
+        suggestion=suggestion,
+    )
+    return (str(plot_path), str(curve_path))
+
+
+def _unchanged(measurement: Measurement, locked: LockedProfile) -> bool:
+    """Say whether nothing that the learning rate depends on differs from what was locked."""
+    return (
+        (locked.learning_rate is not None or locked.lr_refusal is not None)
+        and locked.fingerprint == measurement.fingerprint
+        and locked.recipe == measurement.recipe
+        and locked.batch_size == measurement.batch_size
+        and locked.made_with.get("torch") == measurement.made_with.get("torch")
+    )
+
+
+def _kept(measurement: Measurement, locked: LockedProfile) -> Measurement:
+    return replace(
+        measurement,
+        learning_rate=locked.learning_rate,
+        learning_rates=locked.learning_rates,
+        lr_refusal=locked.lr_refusal,
+        lr_kept=True,
+    )
+
+
+def _failure(probe: Probe | None, seed: int) -> str:
+    assert probe is not None, "a sweep has a curve, a refusal or a failure"
+    what = {"oom": "ran out of memory", "dataset": "found no full batch"}.get(probe.outcome, "failed")
+    return (
+        f"the sweep with seed {seed} {what} at batch {probe.batch_size} in {probe.phase}: {probe.detail} "
+        f"(its output is in {probe.log})"
+    )

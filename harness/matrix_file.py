@@ -1,0 +1,103 @@
+"""The shape of a whole matrix file, for validation and for the JSON Schema that editors complete it with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from harness.settings import (
+    Allowed,
+    BoundsSettings,
+    CallableSpec,
+    DottedName,
+    GpuSettings,
+    LrRangeSettings,
+    SearchSettings,
+    Settings,
+)
+from harness.trainer_settings import TrainerSettings  # noqa: TC001 - pydantic evaluates annotations
+
+REQUIRED_AXES = ("model", "gpu", "resolution")
+LABEL = r"[A-Za-z0-9._]+(-[A-Za-z0-9._]+)*"
+"""A label becomes part of a test id and of file names."""
+LABEL_FORM = "letters, digits, dots and underscores, with dashes between them"
+
+_AxisValue = str | int | float | bool
+_LABELLED = {"propertyNames": {"pattern": f"^{LABEL}$"}}
+
+
+class Overrides(Settings):
+    """What the top of the file, a model and a GPU may each set: the GPU overrides the model, and that the top."""
+
+    trainer: TrainerSettings | None = None
+    """Keywords of Lightning's Trainer."""
+    search: SearchSettings | None = None
+    """How the largest batch that trains is looked for."""
+    lr_range: LrRangeSettings | None = None
+    """The LR range test."""
+    bounds: BoundsSettings | None = None
+    """How far a measurement may fall behind its locked profile."""
+
+
+class WorkloadSettings(Settings):
+    """What a case trains."""
+
+    module: CallableSpec
+    """A LightningModule, or a plain nn.Module that is wrapped."""
+    data: CallableSpec | None = None
+    """A LightningDataModule, or a plain Dataset that is wrapped; left out when the module has its loaders."""
+    loss: CallableSpec | None = None
+    """Of a plain nn.Module: torch.nn.CrossEntropyLoss by default."""
+    optimizer: CallableSpec | None = None
+    """Of a plain nn.Module: torch.optim.AdamW with lr 1.0e-3 by default."""
+    batch_size_attr: DottedName | None = None
+    """Where the batch size is set, when it is not where Lightning's Tuner looks."""
+    learning_rate_attr: DottedName | None = None
+    """Where the learning rate is set, when it is not where Lightning's Tuner looks."""
+
+
+class ModelSettings(WorkloadSettings, Overrides):
+    """An entry below `models`."""
+
+
+class GpuEntry(GpuSettings, Overrides):
+    """An entry below `gpus`."""
+
+
+class AxesSettings(Settings):
+    """The axes, and what is taken from and added to their combinations, as in GitHub Actions."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={"additionalProperties": {"type": "array", "minItems": 1, "items": {}}},
+    )
+
+    model: list[str] | None = None
+    """Labels of entries below `models`."""
+    gpu: list[str] | None = None
+    """Labels of entries below `gpus`."""
+    resolution: list[_AxisValue] | None = None
+    """Sides of images, lengths of sequences: any size that a workload has."""
+    exclude: list[dict[str, _AxisValue]] | None = None
+    """Combinations to leave out; one that names some of the axes stands for all that agree with it."""
+    include: list[dict[str, _AxisValue]] | None = None
+    """Values to add to the combinations they agree with, or whole cases to add; after exclude."""
+
+
+class MatrixFile(Overrides):
+    """The matrix of a GPU profiling harness: which models are profiled, on which GPUs, at which resolutions."""
+
+    version: Annotated[Literal[1], Allowed("1")]
+    """Of this format."""
+    matrix: AxesSettings
+    """The axes."""
+    models: Annotated[dict[str, ModelSettings], Field(json_schema_extra=_LABELLED)]
+    """What the labels of the axis `model` stand for."""
+    gpus: Annotated[dict[str, GpuEntry], Field(json_schema_extra=_LABELLED)]
+    """What the labels of the axis `gpu` stand for."""
+
+
+def matrix_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a matrix file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **MatrixFile.model_json_schema()}

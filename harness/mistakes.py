@@ -1,0 +1,190 @@
+"""Mistakes in a matrix: collected, put into plain words, and told all at once as `FILE:LINE: ...`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import typing
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from harness.errors import HarnessError
+from harness.settings import CROSS_FIELD, Allowed
+from harness.substitution import Unresolved
+from harness.trainer_settings import REFUSED, TrainerSettings
+from harness.yaml12 import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pydantic import ValidationError
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+    from harness.yaml12 import Document
+
+    Path = tuple[str | int, ...]
+
+_MAX_SHOWN = 60
+
+
+class MatrixError(HarnessError):
+    """A matrix that cannot be used; its text has one line `FILE:LINE: mistake` for each mistake."""
+
+    def __init__(self, file: str, problems: Iterable[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(f"{file}:{problem.line}: {problem.message}" for problem in self.problems))
+
+
+class Mistakes:
+    """The mistakes found so far in one file."""
+
+    def __init__(self, file: str, document: Document) -> None:
+        self.file = file
+        self._document = document
+        self._problems = set(document.problems)
+
+    def add(self, path: Path, message: str) -> None:
+        """Note a mistake at the key or item at `path`, which the message starts with."""
+        where = dotted(path)
+        self._problems.add(
+            Problem(self._document.position(path).line, f"{where}: {message}" if where else message)
+        )
+
+    def add_invalid(
+        self,
+        model: type[BaseModel],
+        error: ValidationError,
+        locate: Callable[[Path], Path],
+    ) -> None:
+        """Note what pydantic found; `locate` turns a place in the validated data into one in the file."""
+        for details in error.errors(include_url=False):
+            if isinstance(details["input"], Unresolved) and details["type"] != "extra_forbidden":
+                continue
+            place, message = explain(model, details)
+            self.add(locate(place), message)
+
+    def raise_any(self) -> None:
+        """Raise MatrixError when there is any mistake."""
+        if self._problems:
+            raise MatrixError(self.file, self._problems)
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """Return a path as people write it: `trainer.callbacks[0].class_path`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def shown(value: object) -> str:
+    """Return a value as the file spells it, or what it is when it is long."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, float) else repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def nearest(word: str, known: Iterable[str], kind: str) -> str:
+    """Return a hint for an unknown word: the known one that is most like it, else all of them."""
+    choices = list(known)
+    if close := difflib.get_close_matches(word, choices, 1):
+        return f"did you mean {close[0]}?"
+    return f"{kind}: {', '.join(choices)}" if choices else f"there are no {kind}"
+
+
+def explain(model: type[BaseModel], details: ErrorDetails) -> tuple[Path, str]:
+    """Put one of pydantic's errors into words: the place in the data that `model` validated, and what is wrong."""
+    place: Path = tuple(details["loc"])
+    if details["type"] == CROSS_FIELD:
+        context = details["ctx"]
+        return (*place, context["field"]) if context["field"] else place, context["message"]
+    owner, field = _field_at(model, place[:-1])
+    if details["type"] == "extra_forbidden":
+        return place, _unknown_key(owner, str(place[-1]))
+    if details["type"] == "missing":
+        allowed = _allowed(*_field_at(model, place))
+        return place[:-1], f"{place[-1]} is missing; {allowed}"
+    owner, field = _field_at(model, place)
+    cause = details.get("ctx", {}).get("error")
+    if isinstance(cause, ValueError):
+        return place, str(cause)
+    return place, f"{shown(details['input'])} is not allowed; {_allowed(owner, field)}"
+
+
+def _unknown_key(owner: type[BaseModel] | None, key: str) -> str:
+    if owner is TrainerSettings and key in REFUSED:
+        return f"not to be set here: {REFUSED[key]}"
+    return f"unknown key; {nearest(key, owner.model_fields if owner else (), 'known keys')}"
+
+
+def _field_at(model: type[BaseModel], place: Path) -> tuple[type[BaseModel] | None, FieldInfo | None]:
+    """Follow a place through the models: the model that it is or is inside of, and the last field on the way."""
+    owner: type[BaseModel] | None = model
+    field: FieldInfo | None = None
+    annotation: Any = model
+    for part in place:
+        if owner is not None:
+            field = owner.model_fields.get(str(part))
+            annotation = field.annotation if field else None
+        else:
+            annotation = _item(annotation)
+        annotation = _not_none(annotation)
+        owner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return owner, field
+
+
+def _item(annotation: Any) -> Any:
+    """Return what a mapping or list holds."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) is dict:
+        return arguments[1]
+    return arguments[0] if arguments else None
+
+
+def _not_none(annotation: Any) -> Any:
+    if get_origin(annotation) is typing.Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        rest = [argument for argument in get_args(annotation) if argument is not NoneType]
+        return _not_none(rest[0]) if len(rest) == 1 else None
+    return annotation
+
+
+def _allowed(owner: type[BaseModel] | None, field: FieldInfo | None) -> str:
+    """Say what a place takes, from the field's `Allowed`, else from its type."""
+    if owner is not None:
+        return f"a mapping of {', '.join(owner.model_fields)}"
+    if field is None:
+        return "see the JSON Schema of the matrix"
+    if marker := _marker([*reversed(field.metadata), field.annotation]):
+        return marker.words
+    annotation = _not_none(field.annotation)
+    if annotation is bool:
+        return "true or false"
+    if get_origin(annotation) is Literal:
+        return f"one of {', '.join(label_of(value) for value in get_args(annotation))}"
+    return "a mapping"
+
+
+def label_of(value: object) -> str:
+    """Return a choice as the file spells it, without quotes."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _marker(things: Iterable[Any]) -> Allowed | None:
+    """Find the `Allowed` among annotations, outermost first."""
+    inner: list[Any] = []
+    for thing in things:
+        if isinstance(thing, Allowed):
+            return thing
+        if get_origin(thing) is typing.Annotated:
+            base, *metadata = get_args(thing)
+            inner += [*reversed(metadata), base]
+        elif get_origin(thing) in (Union, UnionType):
+            inner += get_args(thing)
+    return _marker(inner) if inner else None

@@ -1,0 +1,341 @@
+"""The parent side of probes: start a case's zygote, ask for probes, watch, time out, clean up, read results."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import oom_killer
+from harness.errors import HarnessError, MachineError
+from harness.measurement import LrCurve, Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from harness.devices.base import Device
+
+# Importing torch and Lightning and building the model on a loaded machine; a hang is caught, slowness is not.
+_BUILD_TIMEOUT = 600.0
+# How long a zygote that was told to go may take to kill its probe and remove its files.
+_GOODBYE = 10.0
+_PROBE_FIELDS = {field.name for field in fields(Probe)}
+
+
+class WorkloadError(HarnessError):
+    """The user's workload cannot be built, or failed in a way that is neither its batch size's nor ours."""
+
+    def __init__(self, message: str, detail: str = "", log: str | None = None) -> None:
+        super().__init__(message)
+        self.detail = detail
+        """The user's traceback, if there is one."""
+        self.log = log
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a workload is, as told by a process that set it up and trained nothing."""
+
+    workload: dict[str, Any]
+    fingerprint: str
+    num_samples: int | None
+    num_validation_samples: int | None
+    validation: bool
+    synthetic: bool
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The raw result of one learning-rate sweep, or why there is none."""
+
+    curve: LrCurve | None
+    refusal: str | None
+    failure: Probe | None
+
+
+class ProbeRunner:
+    """A case's zygote and the probes it forks. Use as a context manager: nothing survives it.
+
+    Args:
+        workload: the case's `workload` mapping.
+        device: where its probes run.
+        trainer: the user's keywords of the Trainer.
+        directory: where logs go; created.
+        working_directory: the user's; None keeps this process's.
+        sys_path: the module path of pytest, so that probes import what tests import.
+        timeout: seconds that one probe may take.
+    """
+
+    def __init__(
+        self,
+        workload: Mapping[str, Any],
+        device: Device,
+        trainer: Mapping[str, Any],
+        directory: Path,
+        *,
+        working_directory: Path | None = None,
+        sys_path: Sequence[str] | None = None,
+        timeout: float = 600.0,
+    ) -> None:
+        self.device = device
+        self.trainer = dict(trainer)
+        self.directory = directory
+        self.timeout = timeout
+        self.versions: dict[str, str] = {}
+        self.torch_settings: dict[str, Any] = {}
+        self.memory_limit_bytes: int | None = None
+        self._case = {
+            "workload": dict(workload),
+            "sys_path": list(sys.path if sys_path is None else sys_path),
+            "directory": None if working_directory is None else str(working_directory),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._probe_pid: int | None = None
+        self._scratch: str | None = None
+        self._buffer = b""
+        self._count = 0
+
+    def __enter__(self) -> ProbeRunner:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._scratch = tempfile.mkdtemp(prefix="gpu-profile-")
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def describe(self) -> Description:
+        """Set the workload up in a process of its own and say what it is.
+
+        Raises WorkloadError when the user's set-up fails.
+        """
+        answer, log, _ = self._ask({"task": "describe"}, "describe")
+        result = answer["result"]
+        if result is None:
+            raise WorkloadError(f"setting up the workload {_ending(answer)}; its output is in {log}", log=log)
+        if result["outcome"] != "fits":
+            raise WorkloadError(
+                f"the workload cannot be set up: {result['detail']}", result["traceback"], log=log
+            )
+        return Description(**{field.name: result[field.name] for field in fields(Description)})
+
+    def train(
+        self,
+        batch_size: int,
+        *,
+        steps: int,
+        validation_steps: int = 0,
+        validation_batch_size: int | None = None,
+        validation_share: float = 1.0,
+    ) -> Probe:
+        """Try one batch size.
+
+        With `validation_batch_size` the probe is one of validation: that is the batch size it reports.
+        During validation the limit is `validation_share` times the limit in training.
+        """
+        varied = batch_size if validation_batch_size is None else validation_batch_size
+        kind = "train" if validation_batch_size is None else "validation"
+        request = {
+            "task": "train",
+            "batch_size": batch_size,
+            "steps": steps,
+            "validation_steps": validation_steps,
+            "validation_batch_size": validation_batch_size,
+            "validation_share": validation_share,
+        }
+        kills = oom_killer.count()
+        answer, log, seconds = self._ask(request, f"{kind}-b{varied}")
+        result = answer["result"] or self._died(answer, log, kills)
+        self.memory_limit_bytes = result.get("memory_limit_bytes", self.memory_limit_bytes)
+        return _probe(result, answer["phase"], batch_size=varied, kind=kind, log=log, seconds=seconds)
+
+    def sweep(self, batch_size: int, learning_rates: Sequence[float], seed: int) -> Sweep:
+        """Run one learning-rate sweep with a fresh module, one optimizer step per learning rate."""
+        request = {
+            "task": "lr_range",
+            "batch_size": batch_size,
+            "learning_rates": list(learning_rates),
+            "seed": seed,
+        }
+        kills = oom_killer.count()
+        # A sweep is as many steps as a hundred probes: its time-out grows with it.
+        answer, log, seconds = self._ask(
+            request, f"lr-seed{seed}-n{len(learning_rates)}", self.timeout * max(1, len(learning_rates) / 20)
+        )
+        result = answer["result"] or self._died(answer, log, kills)
+        if result["outcome"] != "fits":
+            failure = _probe(result, answer["phase"], batch_size=batch_size, log=log, seconds=seconds)
+            return Sweep(None, None, failure)
+        if result["refusal"] is not None:
+            return Sweep(None, result["refusal"], None)
+        return Sweep(LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"])), None, None)
+
+    def close(self) -> None:
+        """End the zygote and everything it started, and remove their temporary files."""
+        process, self._process = self._process, None
+        try:
+            if process is not None:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                with suppress(BrokenPipeError):
+                    process.stdin.close()  # the zygote reads this as: clean up and go
+                try:
+                    process.wait(_GOODBYE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                finally:
+                    process.stdout.close()
+        finally:
+            if self._probe_pid is not None:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._probe_pid, signal.SIGKILL)
+                self._probe_pid = None
+            if self._scratch is not None:
+                shutil.rmtree(self._scratch, ignore_errors=True)
+                self._scratch = None
+
+    def _start(self) -> None:
+        log = self.directory / "zygote.log"
+        package_root = str(Path(__file__).parent.parent)
+        path = os.environ.get("PYTHONPATH")
+        environment = os.environ | dict(self.device.environment)
+        environment |= {
+            "PYTHONPATH": package_root if not path else package_root + os.pathsep + path,
+            "TMPDIR": str(self._scratch),
+        }
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                # -P: a package of the user's that is called harness must not come before this one.
+                [sys.executable, "-P", "-m", "harness.zygote"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                env=environment,
+                start_new_session=True,
+            )
+        self._send(self._case | {"scratch": self._scratch})
+        answer = self._receive(time.monotonic() + _BUILD_TIMEOUT)
+        if answer is None:
+            raise WorkloadError(
+                f"the workload was not built within {_BUILD_TIMEOUT:.0f} s; its output is in {log}"
+            )
+        if answer["event"] == "failed":
+            raise WorkloadError(
+                f"the workload cannot be built: {answer['detail']}", answer["traceback"], log=str(log)
+            )
+        self.versions = answer["versions"]
+        self.torch_settings = answer["environment"]
+
+    def _ask(
+        self, request: Mapping[str, Any], name: str, timeout: float | None = None
+    ) -> tuple[dict[str, Any], str, float]:
+        """Have one probe run; return the zygote's answer, the path of the log, and the seconds it took."""
+        self._count += 1
+        log = str(self.directory.absolute() / f"{self._count:03d}-{name}.log")
+        Path(log).unlink(missing_ok=True)
+        started = time.monotonic()
+        deadline = started + (timeout or self.timeout)
+        self._send({**request, "bound": self.device.bound, "trainer": self.trainer, "log": log})
+        answer = self._receive(deadline)
+        timed_out = False
+        while answer is None or answer["event"] == "started":
+            if answer is None:
+                if timed_out:
+                    raise MachineError(f"a probe cannot be killed; its output is in {log}")
+                timed_out = True
+                self._send({"kill": True})
+                deadline = time.monotonic() + _GOODBYE
+            else:
+                self._probe_pid = int(answer["pid"])
+            answer = self._receive(deadline)
+        self._probe_pid = None
+        return answer | {"timed_out": timed_out}, log, time.monotonic() - started
+
+    def _died(self, answer: Mapping[str, Any], log: str, kills: int | None) -> dict[str, Any]:
+        """Put the end of a probe that could not speak for itself into a probe's words."""
+        detail = _ending(answer)
+        outcome = "error"
+        if answer["timed_out"]:
+            detail = f"timed out after {self.timeout:.0f} s"
+        elif answer["exit_code"] == -signal.SIGKILL:
+            now = oom_killer.count()
+            if kills is not None and now is not None and now > kills:
+                detail = "was killed by the kernel's out-of-memory killer: the host or the cgroup is short of memory"
+        elif _ran_out_in_native_code(log):
+            outcome = "oom"
+        return {"outcome": outcome, "detail": detail}
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._lost() from None
+
+    def _receive(self, deadline: float) -> dict[str, Any] | None:
+        """Wait for the zygote's next line; None when the deadline passes first."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                return None
+            chunk = os.read(descriptor, 1 << 16)
+            if not chunk:
+                raise self._lost()
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def _lost(self) -> HarnessError:
+        """Say how the zygote ended: while it built the workload, that is the workload's doing."""
+        assert self._process is not None
+        code = self._process.wait()
+        log = self.directory / "zygote.log"
+        return WorkloadError(
+            f"the process that builds the workload {_ending({'exit_code': code})}; its output is in {log}",
+            log=str(log),
+        )
+
+
+def _probe(result: Mapping[str, Any], phase: str | None, **more: Any) -> Probe:
+    """Make a Probe of a result, which may hold more than its fields; one that fits ended in no phase."""
+    known = {name: value for name, value in result.items() if name in _PROBE_FIELDS}
+    return Probe(**known | more | {"phase": None if result["outcome"] == "fits" else phase})
+
+
+def _ending(answer: Mapping[str, Any]) -> str:
+    code = int(answer["exit_code"])
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"exited with code {code}"
+
+
+def _ran_out_in_native_code(log: str) -> bool:
+    """Say whether a process that died without a word had said in its output that an allocation failed."""
+    with suppress(OSError):
+        tail = Path(log).read_bytes()[-10_000:]
+        return b"std::bad_alloc" in tail or b"MemoryError" in tail
+    return False

@@ -1,0 +1,72 @@
+"""What a run will cost, from what the lock knows: one line before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.report import words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.lockfile import LockedProfile
+
+# Rough, as the whole estimate is: a zygote imports torch and Lightning and builds the model, a probe is a fork
+# that starts its device and a Trainer.
+_CASE_STARTUP_SECONDS = 10.0
+_PROBE_STARTUP_SECONDS = 2.0
+
+_MINUTE = 60.0
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class CostItem:
+    """What one case is about to do."""
+
+    case_id: str
+    locked: LockedProfile | None
+    """Says how long a batch takes; without it the case's time is not estimated."""
+    num_probes: int
+    lr_steps: int
+    """Optimizer steps of the LR range test over all seeds; 0 when it will not run."""
+    steps_per_trial: int
+
+
+def estimate_line(cases: Sequence[CostItem]) -> str:
+    """Return the header line: how many cases, probes and LR steps, and about how long they take.
+
+    A case takes 10 s to start and each of its probes 2 s, plus the steps, at the locked speed and batch.
+    Both constants are rough. Cases that run at the same time are counted one after the other.
+    """
+    if not cases:
+        return "gpu-profile: no case for this machine"
+    known = [seconds for seconds in map(_seconds, cases) if seconds is not None]
+    parts = [words.count(len(cases), "case"), f"about {words.count(sum(c.num_probes for c in cases), 'probe')}"]
+    if lr_steps := sum(case.lr_steps for case in cases):
+        parts.append(words.count(lr_steps, "LR step"))
+    if known:
+        parts.append(f"about {_duration(sum(known))}")
+    unknown = len(cases) - len(known)
+    note = f" ({words.count(unknown, 'case')} never locked: not estimated)" if unknown else ""
+    return f"gpu-profile: {', '.join(parts)}{note}"
+
+
+def _seconds(case: CostItem) -> float | None:
+    locked = case.locked
+    if locked is None or not locked.samples_per_second:
+        return None
+    probing = case.num_probes * (
+        _PROBE_STARTUP_SECONDS + case.steps_per_trial * locked.max_batch_size / locked.samples_per_second
+    )
+    sweeping = case.lr_steps * locked.batch_size / locked.samples_per_second
+    return _CASE_STARTUP_SECONDS + probing + sweeping
+
+
+def _duration(seconds: float) -> str:
+    if seconds < _MINUTE:
+        return words.count(max(round(seconds), 1), "second")
+    if seconds < _HOUR:
+        return words.count(round(seconds / _MINUTE), "minute")
+    return f"{seconds / _HOUR:.1f} hours"

@@ -1,0 +1,91 @@
+"""report.json: the results for programs. The keys of version 1 keep their meaning; others may be added."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.measurement import Measurement, Probe
+    from harness.result import CaseResult
+
+_VERSION = 1
+_SHARED_AXES = ("model", "gpu", "resolution")
+_MEASURED = (
+    "max_batch_size",
+    "bounded_by",
+    "batch_size",
+    "validation_batch_size",
+    "learning_rate",
+    "learning_rates",
+    "lr_refusal",
+    "lr_kept",
+    "signal_to_noise",
+    "peak_memory_bytes",
+    "memory_limit_bytes",
+    "samples_per_second",
+    "non_monotone",
+    "emulated",
+    "fingerprint",
+    "recipe",
+    "made_with",
+    "artifacts",
+)
+
+
+def render_json(results: Sequence[CaseResult]) -> dict[str, Any]:
+    """Return what report.json holds, sorted by case.
+
+    Every key is there for every case, null where nothing is known; infinities and NaN, which JSON does not
+    have, are null too. Bytes and seconds are plain numbers. `peak_memory_bytes` is that of `max_batch_size`;
+    `locked` is the committed profile that the case was compared with.
+    """
+    rows = sorted(results, key=lambda result: result.case_id)
+    return {"version": _VERSION, "cases": [_finite(_case(result)) for result in rows]}
+
+
+def _case(result: CaseResult) -> dict[str, Any]:
+    measurement = result.measurement
+    return {
+        "id": result.case_id,
+        **{axis: result.axes.get(axis) for axis in _SHARED_AXES},
+        "axes": dict(result.axes),
+        "status": result.status,
+        "reason": result.reason,
+        "source": result.source,
+        **{name: getattr(measurement, name, None) for name in _MEASURED},
+        "predicted_batch_size": None,
+        "device": asdict(measurement.device) if measurement else None,
+        "probes": [_probe(probe) for probe in measurement.probes] if measurement else [],
+        "violations": [asdict(violation) for violation in result.violations],
+        "improvements": [asdict(improvement) for improvement in result.improvements],
+        "warnings": [*_own_warnings(measurement), *result.warnings],
+        "locked": asdict(result.locked) if result.locked else None,
+        "accepted": result.accepted,
+        "update_command": result.update_command,
+        "seconds": result.seconds,
+    }
+
+
+def _own_warnings(measurement: Measurement | None) -> tuple[str, ...]:
+    return measurement.warnings if measurement else ()
+
+
+def _probe(probe: Probe) -> dict[str, Any]:
+    shown = asdict(probe)
+    # That the data set is too small is a failure of the data, not a fourth outcome for readers to know.
+    if probe.outcome == "dataset":
+        shown |= {"outcome": "error", "phase": "data"}
+    return shown
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with lists for tuples and None for floats that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

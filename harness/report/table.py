@@ -1,0 +1,126 @@
+"""The table of results: one row per case, as many columns as the terminal has room for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tabulate import tabulate
+
+from harness.report import words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.measurement import Measurement
+    from harness.result import CaseResult
+
+# A terminal of this width shows the first six columns and nothing else.
+_STANDARD_WIDTH = 80
+_GAP = 2
+# "abcd...wxyz": a shorter id would tell nothing.
+_MIN_ID = 11
+
+_MARKUP = {
+    "passed": {"green": True},
+    "failed": {"red": True},
+    "error": {"red": True, "bold": True},
+    "skipped": {"yellow": True},
+}
+
+
+class Column(NamedTuple):
+    """A heading, the cell of a case, and whether the column holds numbers (right-aligned) or words."""
+
+    heading: str
+    cell: Callable[[CaseResult], str]
+    alignment: str = "right"
+
+
+def _measured(get: Callable[[Measurement], object]) -> Callable[[CaseResult], str]:
+    """Make the cell of a value that only a measured case has."""
+
+    def cell(result: CaseResult) -> str:
+        value = None if result.measurement is None else get(result.measurement)
+        return words.MISSING if value is None else str(value)
+
+    return cell
+
+
+def _tuned_batch(measurement: Measurement) -> int | None:
+    return measurement.batch_size or None
+
+
+def _num_probes(measurement: Measurement) -> int:
+    return len(measurement.probes)
+
+
+ESSENTIAL = (
+    Column("case", lambda result: result.case_id, "left"),
+    Column("max batch", _measured(lambda measurement: measurement.max_batch_size)),
+    Column("change", words.change),
+    Column("LR", _measured(words.learning_rate_mark)),
+    Column("peak", _measured(words.peak_share)),
+    Column("status", words.status, "left"),
+)
+"""The columns that every terminal shows, in order of importance."""
+
+FURTHER = (
+    Column("batch", _measured(_tuned_batch)),
+    Column("val batch", _measured(lambda measurement: measurement.validation_batch_size)),
+    Column("bounded by", _measured(lambda measurement: measurement.bounded_by), "left"),
+    Column("samples/s", _measured(lambda measurement: words.speed(measurement.samples_per_second))),
+    Column("probes", _measured(_num_probes)),
+    Column("seconds", _measured(lambda measurement: f"{measurement.seconds:.1f}")),
+)
+"""The columns of wider terminals; the last is the first to go."""
+
+
+def render_table(results: Sequence[CaseResult], width: int) -> str:
+    """Return the results as a plain table of at most `width` columns.
+
+    At 80 columns and under it has exactly case, max batch, change against the lock, LR, peak share of the
+    limit, and status. Wider, it goes on with tuned batch, validation batch, bounded by, samples/s, probes and
+    seconds, and drops those from the right: seconds first, then probes, samples/s, bounded by, validation
+    batch, tuned batch. A further column without a single value is left out. When not even the six fit, long
+    ids are shortened in the middle, to no less than eleven characters.
+    """
+    rows = sorted(results, key=lambda result: result.case_id)
+    columns = [*ESSENTIAL]
+    if width > _STANDARD_WIDTH:
+        columns += [column for column in FURTHER if any(column.cell(row) != words.MISSING for row in rows)]
+    cells = [[column.cell(row) for row in rows] for column in columns]
+    widths = [
+        max(len(text) for text in (column.heading, *texts))
+        for column, texts in zip(columns, cells, strict=True)
+    ]
+    while len(columns) > len(ESSENTIAL) and _total(widths) > width:
+        columns.pop()
+        widths.pop()
+    room = max(widths[0] - max(_total(widths) - width, 0), _MIN_ID)
+    cells[0] = [shorten_middle(text, room) for text in cells[0]]
+    return tabulate(
+        list(zip(*cells[: len(columns)], strict=True)),
+        headers=[column.heading for column in columns],
+        tablefmt="simple",
+        colalign=[column.alignment for column in columns],
+        # Cells are finished text: 3.2e-03 must not become 0.0032.
+        disable_numparse=True,
+    )
+
+
+def shorten_middle(text: str, width: int) -> str:
+    """Return `text` in at most `width` characters, keeping both ends: `resnet18-nv...-224`."""
+    if len(text) <= width:
+        return text
+    kept = width - len("...")
+    tail = kept // 2
+    return f"{text[: kept - tail]}...{text[len(text) - tail :]}"
+
+
+def status_markup(status: str) -> dict[str, bool]:
+    """Return the markup of a status word, as keywords of pytest's TerminalWriter; none when unknown."""
+    return dict(_MARKUP.get(status, {}))
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)

@@ -1,0 +1,83 @@
+"""How single values read, the same in the terminal, in failures and in Markdown.
+
+Batch sizes carry no thousands separators: they are copied into code. Memory is in binary units, learning
+rates have two significant digits, shares and changes are percentages with one decimal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.measurement import DeviceIdentity, Measurement
+    from harness.result import CaseResult
+
+MISSING = "-"
+"""What a table shows where there is no value."""
+
+_WHOLE_FROM = 100
+
+
+def learning_rate(value: float | None) -> str:
+    """Return a learning rate as `3.2e-03`."""
+    return MISSING if value is None else f"{value:.1e}"
+
+
+def learning_rate_mark(measurement: Measurement) -> str:
+    """Return the learning rate with how it came about: `3.2e-03`, `kept 3.2e-03`, `refused` or `-`."""
+    if measurement.learning_rate is None:
+        return "refused" if measurement.lr_refusal else MISSING
+    return f"{'kept ' if measurement.lr_kept else ''}{learning_rate(measurement.learning_rate)}"
+
+
+def relative_change(measured: float, locked: float) -> str:
+    """Return how far `measured` is from `locked`: `+0.0%`, `-12.5%`; a lock of zero has no percentage."""
+    if locked == 0:
+        return "+0.0%" if measured == 0 else "from 0"
+    return f"{measured / locked - 1:+.1%}"
+
+
+def change(result: CaseResult) -> str:
+    """Return how far the largest batch is from the locked one, or `new` when the case was never locked."""
+    if result.measurement is None:
+        return MISSING
+    if result.locked is None:
+        return "new"
+    return relative_change(result.measurement.max_batch_size, result.locked.max_batch_size)
+
+
+def peak_share(measurement: Measurement) -> str:
+    """Return the peak memory at the largest batch as a share of the limit: `97.7%`."""
+    if measurement.peak_memory_bytes is None or not measurement.memory_limit_bytes:
+        return MISSING
+    return f"{measurement.peak_memory_bytes / measurement.memory_limit_bytes:.1%}"
+
+
+def peak_of_limit(measurement: Measurement) -> str:
+    """Return `250.1 MiB of 256.0 MiB`, or the limit alone when no probe fitted."""
+    limit = format_bytes(measurement.memory_limit_bytes)
+    if measurement.peak_memory_bytes is None:
+        return limit
+    return f"{format_bytes(measurement.peak_memory_bytes)} of {limit}"
+
+
+def speed(samples_per_second: float | None) -> str:
+    """Return samples per second: whole from 100 on, one decimal below."""
+    if samples_per_second is None:
+        return MISSING
+    return f"{samples_per_second:.{0 if samples_per_second >= _WHOLE_FROM else 1}f}"
+
+
+def place(device: DeviceIdentity, made_with: Mapping[str, str]) -> str:
+    """Return where a profile was made: `NVIDIA H200, 140.4 GiB, torch 2.11.0`."""
+    torch = f", torch {made_with['torch']}" if "torch" in made_with else ""
+    return f"{device.name}, {format_bytes(device.memory_bytes)}{torch}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 case` or `2 cases`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,197 @@
+"""From a combination of axis values to its settings: overrides merged, `${axis}` replaced, validated.
+
+Combinations share what they have in common: a part is made once for each set of the values it refers to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from harness.matrix_file import WorkloadSettings
+from harness.settings import (
+    BoundsSettings,
+    CallableSpec,
+    GpuSettings,
+    LrRangeSettings,
+    SearchSettings,
+    Settings,
+)
+from harness.substitution import references, substitute
+from harness.trainer_settings import TrainerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from harness.measurement import Scalar
+    from harness.mistakes import Mistakes
+
+    Path = tuple[str | int, ...]
+
+_OVERRIDES: dict[str, type[Settings]] = {
+    "trainer": TrainerSettings,
+    "search": SearchSettings,
+    "lr_range": LrRangeSettings,
+    "bounds": BoundsSettings,
+}
+_PARTS = ("workload", "device", *_OVERRIDES)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all parts of a matrix work with."""
+
+    axes: Collection[str]
+    """The names of all axes."""
+    mistakes: Mistakes
+    check_class_paths: Callable[[Any, Callable[[Path], Path]], None]
+    """Looks for class paths below a value and notes those that cannot be imported."""
+
+
+class Part:
+    """One part of the settings, as a function of the axis values that it refers to."""
+
+    def __init__(
+        self, raw: dict[str, Any], model: type[Settings], locate: Callable[[Path], Path], context: Context
+    ) -> None:
+        self._raw = raw
+        self._model = model
+        self._locate = locate
+        self._context = context
+        self._references = list(references(raw))
+        self._axes = tuple(sorted({name for _, name in self._references}))
+        # The others were checked where they are written.
+        self._late_class_paths = any(path[-1:] == ("class_path",) for path, _ in self._references)
+        self._made: dict[tuple[object, ...], Any] = {}
+
+    def resolve(self, axes: Mapping[str, Scalar], identifier: str) -> Any:
+        """Return the part for these axis values, or None when it has mistakes, which are then noted."""
+        # The class tells true from 1.
+        key = tuple([(axes.get(name).__class__, axes.get(name)) for name in self._axes])
+        if key not in self._made:
+            self._made[key] = self._make(axes, identifier)
+        return self._made[key]
+
+    def _make(self, axes: Mapping[str, Scalar], identifier: str) -> Any:
+        context = self._context
+        for path, name in self._references:
+            if name not in axes and name in context.axes:
+                context.mistakes.add(self._locate(path), f"${{{name}}} has no value in the case {identifier}")
+        data = substitute(self._raw, axes)
+        if self._late_class_paths:
+            context.check_class_paths(data, self._locate)
+        try:
+            made = self._model.model_validate(data)
+        except ValidationError as error:
+            context.mistakes.add_invalid(self._model, error, self._locate)
+            return None
+        return _plain(made) if isinstance(made, (WorkloadSettings, TrainerSettings)) else made
+
+
+class Resolver:
+    """Makes the parts of a matrix's cases; mistakes in them are noted at the lines they come from."""
+
+    def __init__(self, root: dict[str, Any], context: Context) -> None:
+        self._root = root
+        self._context = context
+        self._parts: dict[tuple[str, ...], Part] = {}
+        self._pairs: dict[tuple[str, str], tuple[Part, ...]] = {}
+
+    def resolve(self, axes: Mapping[str, Scalar], identifier: str) -> dict[str, Any] | None:
+        """Return workload, device, trainer, search, lr_range and bounds of a case; None when one has mistakes."""
+        pair = str(axes["model"]), str(axes["gpu"])
+        if pair not in self._pairs:
+            self._pairs[pair] = self._pair(*pair)
+        made = [part.resolve(axes, identifier) for part in self._pairs[pair]]
+        return None if None in made else dict(zip(_PARTS, made, strict=True))
+
+    def _pair(self, model: str, gpu: str) -> tuple[Part, ...]:
+        return (
+            self._definition("models", model, WorkloadSettings),
+            self._definition("gpus", gpu, GpuSettings),
+            *(self._override(kind, model, gpu) for kind in _OVERRIDES),
+        )
+
+    def _definition(self, block: str, label: str, model: type[Settings]) -> Part:
+        key = (block, label)
+        if key not in self._parts:
+            entry = _mapping(_mapping(self._root, block), label)
+            own = {name: value for name, value in entry.items() if name not in _OVERRIDES}
+            self._parts[key] = Part(own, model, lambda place: (*key, *place), self._context)
+        return self._parts[key]
+
+    def _override(self, kind: str, model: str, gpu: str) -> Part:
+        owners: dict[Path, dict[str, Any]] = {
+            (): self._root,
+            ("models", model): _mapping(_mapping(self._root, "models"), model),
+            ("gpus", gpu): _mapping(_mapping(self._root, "gpus"), gpu),
+        }
+        layers = [
+            ((*path, kind), layer) for path, owner in owners.items() if (layer := _mapping(owner, kind))
+        ]
+        # Layers that say nothing make no difference: most pairs share what others have.
+        key = (kind, *(str(part) for path, _ in layers for part in path))
+        if key not in self._parts:
+            merged, origins = merge(layers)
+            self._parts[key] = Part(
+                merged, _OVERRIDES[kind], lambda place: _origin(place, origins, kind), self._context
+            )
+        return self._parts[key]
+
+
+def merge(layers: Iterable[tuple[Path, Mapping[str, Any]]]) -> tuple[dict[str, Any], dict[Path, Path]]:
+    """Merge mappings, later ones over earlier ones and mapping by mapping; a class_path brings its own init_args.
+
+    Each layer comes with its path in the file; returns the merged mapping and the file's path of each key in it.
+    """
+    merged: dict[str, Any] = {}
+    origins: dict[Path, Path] = {}
+    for path, layer in layers:
+        _merge_into(merged, layer, (), path, origins)
+    return merged, origins
+
+
+def _plain(settings: WorkloadSettings | TrainerSettings) -> dict[str, Any]:
+    """Return data for JSON: all of a workload, and of the Trainer what differs from leaving it out."""
+    plain: dict[str, Any] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, CallableSpec):
+            plain[name] = value.plain()
+        elif isinstance(value, list):
+            plain[name] = [spec.plain() for spec in value]
+        elif isinstance(settings, WorkloadSettings) or (
+            name in settings.model_fields_set and value is not None
+        ):
+            plain[name] = value
+    return plain
+
+
+def _merge_into(
+    target: dict[str, Any], layer: Mapping[str, Any], at: Path, path: Path, origins: dict[Path, Path]
+) -> None:
+    for key, value in layer.items():
+        here, there = (*at, key), (*path, key)
+        origins[here] = there
+        if isinstance(value, dict) and "class_path" not in value:
+            known = target.get(key)
+            if not isinstance(known, dict) or "class_path" in known:
+                known = target[key] = {}
+            _merge_into(known, value, here, there, origins)
+        else:
+            target[key] = value
+
+
+def _origin(place: Path, origins: Mapping[Path, Path], kind: str) -> Path:
+    """Find where a place in merged settings was written, or would be."""
+    for length in range(len(place), 0, -1):
+        if place[:length] in origins:
+            return (*origins[place[:length]], *place[length:])
+    return (kind, *place)
+
+
+def _mapping(owner: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = owner.get(key)
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,220 @@
+"""The hooks of a `--gpu-profile` run: from pytest's items and reports to the session, and back to the terminal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import report
+from harness.devices import NoSuchDeviceError
+from harness.errors import HarnessError, MachineError
+from harness.fixture import GpuProfile
+from harness.progress import TerminalProgress
+from harness.result import CaseResult
+from harness.session import Paths, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+    from contextlib import AbstractContextManager
+    from types import FrameType
+
+    from harness.matrix import Case
+
+_TERMINATED = 128 + signal.SIGTERM
+# Several tests may use one case: the worst of them is the case's status.
+_SEVERITY = ("skipped", "passed", "failed", "error")
+
+
+class Run:
+    """A registered plugin of the run, on the controller and on xdist's workers alike.
+
+    Workers measure and send results as an attribute of their reports; the controller alone writes files.
+    """
+
+    def __init__(self, config: pytest.Config, options: Mapping[str, Any]) -> None:
+        self.config = config
+        self.is_worker = hasattr(config, "workerinput")
+        paths = self._paths(options)
+        try:
+            self.session = Session(paths, sys.path, update=bool(options["gpu_profile_update"]))
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from None
+        self.results: dict[str, CaseResult] = {}
+        self.nothing_measured = False
+        self.locked: list[str] = []
+        self.lock_error: str | None = None
+        self._progress: AbstractContextManager[object] = nullcontext()
+        self._previous_handler: Any = None
+
+    def open(self, case: Case, node_id: str) -> GpuProfile:
+        """Give a test its case; skips it when no device of this machine fits."""
+        try:
+            self.session.device(case)
+        except NoSuchDeviceError as error:
+            pytest.skip(str(error))
+        return GpuProfile(self.session, case, node_id)
+
+    def pytest_sessionstart(self) -> None:
+        """Make SIGTERM end the run in order, and show progress."""
+        self._previous_handler = signal.signal(signal.SIGTERM, _exit_on_sigterm)
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None and not self.is_worker:
+            self._progress = _progress(self.config, terminal)
+        self._progress.__enter__()
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Point the imported test at the module that imported it, not into this package."""
+        path, _, name = item.location
+        if Path(path).name == "testing.py" and "gpu_profile" in getattr(item, "fixturenames", ()):
+            item.__dict__["location"] = (item.nodeid.partition("::")[0], 0, name)
+
+    def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> str | None:
+        """Estimate from the lock what the selected cases will cost."""
+        if self.is_worker:
+            return None
+        cases = [item.callspec.params["gpu_profile"] for item in items if hasattr(item, "callspec")]
+        return report.estimate_line([self._cost(case) for case in cases if self._is_here(case)])
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach the case's result to the report that decides its status."""
+        made = yield
+        if call.when == "teardown" or (call.when == "setup" and made.passed):
+            return made
+        error = call.excinfo.value if call.excinfo else None
+        if call.when == "call" and isinstance(error, MachineError):
+            # The machine's trouble is no regression: pytest and JUnit count failures outside the call as errors.
+            made.when = "setup"
+        if isinstance(error, HarnessError):
+            made.longrepr = report.error_text(item.name, error)
+        case = item.callspec.params.get("gpu_profile") if hasattr(item, "callspec") else None
+        if case is not None:
+            status = "error" if made.failed and made.when != "call" else made.outcome
+            profile = getattr(item, "funcargs", {}).get("gpu_profile")
+            if not isinstance(profile, GpuProfile):
+                profile = GpuProfile(self.session, case, item.nodeid)
+            result = profile.result(status, _reason(made, error))
+            made.gpu_profile = result.to_json()  # type: ignore[attr-defined] # reports take attributes to xdist
+        return made
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the results, on the controller."""
+        data = getattr(report, "gpu_profile", None)
+        if data is None or self.is_worker:
+            return
+        result = CaseResult.from_json(data)
+        known = self.results.get(result.case_id)
+        if known is None or _SEVERITY.index(result.status) >= _SEVERITY.index(known.status):
+            self.results[result.case_id] = result
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the results, and the lock when asked to; a run that measured nothing has failed."""
+        self._progress.__exit__(None, None, None)
+        if self._previous_handler is not None:
+            signal.signal(signal.SIGTERM, self._previous_handler)
+        if self.is_worker or self.config.option.collectonly:
+            return
+        results = list(self.results.values())
+        if results:
+            self.session.write_results(results)
+        interrupted = exitstatus in (pytest.ExitCode.INTERRUPTED, _TERMINATED)
+        if self.session.update and not interrupted:
+            try:
+                self.locked = self.session.write_lock(results)
+            except HarnessError as error:
+                self.lock_error = str(error)
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self.nothing_measured = all(result.measurement is None for result in results)
+        if self.nothing_measured and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Show the table, what improved, and where everything is."""
+        results = list(self.results.values())
+        if self.config.option.collectonly:
+            return
+        terminalreporter.section("gpu profiles")
+        for line in report.summary_lines(
+            results,
+            width=terminalreporter._tw.fullwidth,
+            locked=self.locked,
+            lock_path=self._shown(self.session.paths.lock),
+            results_path=self._shown(self.session.paths.results),
+        ):
+            terminalreporter.write_line(line)
+        if self.lock_error:
+            terminalreporter.write_line(self.lock_error, red=True)
+        if self.nothing_measured:
+            terminalreporter.write_line(
+                "nothing was measured: " + report.why_nothing(results, len(self.session.cases)), red=True
+            )
+
+    def _is_here(self, case: Case) -> bool:
+        try:
+            self.session.device(case)
+        except NoSuchDeviceError:
+            return False
+        return True
+
+    def _cost(self, case: Case) -> report.CostItem:
+        locked = self.session.locked(case)
+        seeds, steps = len(case.lr_range.seeds), case.lr_range.num_training
+        runs_sweep = case.lr_range.when == "always" or (case.lr_range.when == "changed" and locked is None)
+        return report.CostItem(
+            case_id=case.id,
+            locked=locked,
+            num_probes=2 if locked else 5,
+            lr_steps=seeds * steps if runs_sweep else 0,
+            steps_per_trial=case.search.steps_per_trial,
+        )
+
+    def _paths(self, options: Mapping[str, Any]) -> Paths:
+        """Resolve paths: a flag's from where pytest was started, an ini key's and a default's from rootdir."""
+        root = self.config.rootpath
+
+        def resolve(name: str) -> Path:
+            given = self.config.getoption(name) is not None
+            return (self.config.invocation_params.dir if given else root) / str(options[name])
+
+        matrix = resolve("gpu_profile_matrix")
+        lock = resolve("gpu_profile_lock") if options["gpu_profile_lock"] else matrix.parent / "gpu-profile.lock"
+        return Paths(matrix, lock, resolve("gpu_profile_dir"), root)
+
+    def _shown(self, path: Path) -> str:
+        directory = self.config.invocation_params.dir
+        return str(path.relative_to(directory) if path.is_relative_to(directory) else path)
+
+
+def _reason(made: pytest.TestReport, error: BaseException | None) -> str | None:
+    if made.skipped and isinstance(made.longrepr, tuple):
+        return made.longrepr[2].removeprefix("Skipped: ")
+    return str(error).strip().partition("\n")[0] if made.failed and error is not None else None
+
+
+def _exit_on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+    pytest.exit("terminated by SIGTERM", returncode=_TERMINATED)
+
+
+def _progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
+    """Show the log on the terminal, around pytest's capture of output."""
+    capture = config.pluginmanager.get_plugin("capturemanager")
+
+    def write(text: str) -> None:
+        terminal.write(text, flush=True)
+
+    return TerminalProgress(
+        write=write,
+        write_line=terminal.write_line,
+        room=lambda: terminal._tw.fullwidth - terminal._tw.width_of_current_line,
+        suspend_capture=capture.global_and_fixture_disabled if capture else nullcontext,
+        verbose=config.get_verbosity() > 0,
+        tty=terminal.isatty,
+    )

@@ -1,0 +1,264 @@
+"""The child side of a probe: bound the memory, run the user's real training, say what happened."""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from harness import attributes, fingerprint
+from harness.devices import make_bound
+from harness.loaders import NoFullBatchError, replace_train_loader
+from harness.out_of_memory import is_out_of_memory
+from harness.validation import has_validation, num_validation_samples, replace_validation_loader
+
+if TYPE_CHECKING:
+    from harness.devices import MemoryBound
+    from harness.workload import Workload
+
+Report = Callable[[str], None]
+"""Told the phase that begins, so that it is known even when the process dies in it."""
+
+_SEED = 0
+# How many more steps a probe takes, beyond those asked for, until the peak stands still.
+_MAX_EXTRA_STEPS = 8
+# A peak that grows by less than this share of the limit from one step to the next stands still.
+_STEADY = 1e-3
+# Batches without an effective step, per step that was asked for, after which a probe gives up.
+_MAX_BATCHES_PER_STEP = 30
+
+
+class StepWatch:
+    """Callback that follows the phases of each step, counts the effective ones, and ends the fit.
+
+    Mixed into the `Callback` of the workload's own Lightning package by `make_callback`.
+    """
+
+    def __init__(
+        self, bound: MemoryBound, report: Report, steps: int, accumulate: int, validation_share: float
+    ) -> None:
+        self.bound = bound
+        self.report = report
+        self.steps = steps
+        self.validation_share = validation_share
+        self.max_batches = _MAX_BATCHES_PER_STEP * (steps + _MAX_EXTRA_STEPS) * accumulate
+        self.error: BaseException | None = None
+        self.peaks: list[int] = []
+        self.num_batches = 0
+        self.timed_batches = 0
+        self.timed_seconds = 0.0
+        self.grew = False
+        self._stepped = False
+        self._since: float | None = None
+
+    def on_fit_start(self, _trainer: Any, module: Any) -> None:
+        self.report("data")
+        self.bound.engage(module)
+
+    def on_train_start(self, trainer: Any, _module: Any) -> None:
+        for optimizer in trainer.optimizers:
+            optimizer.register_step_post_hook(self._after_step)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.report("forward")
+
+    def on_before_backward(self, *_: Any) -> None:
+        self.report("backward")
+
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        self.report("optimizer")
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        self.num_batches += 1
+        now = time.perf_counter()
+        # The first batch pays for kernels and caches that are chosen once.
+        if self._since is not None:
+            self.timed_batches += 1
+            self.timed_seconds += now - self._since
+        if self._stepped:
+            self._stepped = False
+            self.peaks.append(self.bound.peak_bytes())
+            enough = len(self.peaks) >= self.steps
+            steady = (
+                len(self.peaks) > 1 and self.peaks[-1] - self.peaks[-2] <= _STEADY * self.bound.limit_bytes
+            )
+            self.grew = not steady and len(self.peaks) >= self.steps + _MAX_EXTRA_STEPS
+            # A stop also makes Lightning run validation, inside the fit, with all of training's state alive.
+            trainer.should_stop = (enough and (steady or self.steps == 1)) or self.grew
+        elif self.num_batches >= self.max_batches:
+            raise RuntimeError(f"no optimizer step took effect in {self.num_batches} batches")
+        self.report("data")
+        self._since = time.perf_counter()
+
+    def on_validation_start(self, *_: Any) -> None:
+        self.report("validation")
+        self.bound.rescale(self.validation_share)
+
+    def on_validation_end(self, *_: Any) -> None:
+        self.report("end of training")
+
+    def on_exception(self, _trainer: Any, _module: Any, exception: BaseException) -> None:
+        # The first one counts: Lightning's own teardown may raise another over it.
+        if self.error is None:
+            self.error = exception
+        self.bound.lift()
+
+    def _after_step(self, *_: Any) -> None:
+        self._stepped = True
+
+
+def make_callback(lightning: Any, watch_class: type, *arguments: Any) -> Any:
+    """Make a callback of the workload's Lightning package from a plain class of hooks."""
+    return type(watch_class.__name__, (watch_class, lightning.Callback), {})(*arguments)
+
+
+def make_trainer(workload: Workload, bound: MemoryBound, settings: Mapping[str, Any], **forced: Any) -> Any:
+    """Make the Trainer of the module's own package with the user's settings and those the probe sets."""
+    from harness.workload import arguments  # noqa: PLC0415 - workload imports wrappers, which the sweep builds on
+
+    chosen = arguments(settings)
+    callbacks = [*chosen.pop("callbacks", []), *forced.pop("callbacks")]
+    return workload.lightning.Trainer(
+        **chosen,
+        **bound.trainer_arguments,
+        # One endless epoch: schedulers that ask for the number of steps get a finite answer.
+        max_epochs=1,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=callbacks,
+        **forced,
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators of this process."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the user's transforms may use the global generator
+    torch.manual_seed(seed)
+
+
+def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Try one batch size and say what happened.
+
+    `request` holds `bound`, `trainer`, `batch_size`, `steps`, `validation_steps` (0: none is run) and
+    `validation_batch_size` (None: what the loader makes of the training batch) with `validation_share` of the
+    limit. Returns fields of a `Probe`,
+    `memory_limit_bytes`, and `growing`: whether the peak never stood still.
+    """
+    report("setup")
+    seed_everything(_SEED)
+    bound = make_bound(request["bound"])
+    batch_size = int(request["batch_size"])
+    accumulate = int(request["trainer"].get("accumulate_grad_batches", 1))
+    watch = make_callback(
+        workload.lightning,
+        StepWatch,
+        bound,
+        report,
+        int(request["steps"]),
+        accumulate,
+        float(request["validation_share"]),
+    )
+    outcome: dict[str, Any] = {"outcome": "fits", "detail": None, "traceback": None}
+    try:
+        bound.start()
+        prepare(workload, batch_size)
+        if request.get("validation_batch_size") is not None:
+            replace_validation_loader(workload, int(request["validation_batch_size"]))
+        trainer = make_trainer(
+            workload,
+            bound,
+            request["trainer"],
+            limit_val_batches=int(request["validation_steps"]),
+            callbacks=[watch],
+        )
+        trainer.fit(workload.module, datamodule=workload.datamodule)
+    except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
+        bound.lift()
+        outcome = explain(watch.error or error)
+    bound.lift()
+    return outcome | {
+        "batch_size": batch_size,
+        "peak_memory_bytes": max(bound.peak_bytes(), *watch.peaks, 0),
+        "memory_limit_bytes": bound.limit_bytes,
+        "samples": watch.num_batches * batch_size,
+        "samples_per_second": (
+            watch.timed_batches * batch_size / watch.timed_seconds if watch.timed_seconds else None
+        ),
+        "growing": watch.grew,
+    }
+
+
+def prepare(workload: Workload, batch_size: int, *, worst_case: bool = True) -> None:
+    """Set the batch size, and make the training loader endless."""
+    attributes.set_batch_size(
+        workload.module, workload.datamodule, batch_size, attr=workload.spec.get("batch_size_attr")
+    )
+    owner = workload.datamodule if workload.datamodule is not None else workload.module
+    replace_train_loader(owner, batch_size, workload.worst_case_batch if worst_case else None)
+
+
+def explain(error: BaseException) -> dict[str, Any]:
+    """Put an exception into a probe's words: outcome, one line of detail, traceback."""
+    if isinstance(error, NoFullBatchError):
+        kind = "dataset"
+    else:
+        kind = "oom" if is_out_of_memory(error) else "error"
+    lines = str(error).strip().splitlines()
+    return {
+        "outcome": kind,
+        "detail": f"{type(error).__qualname__}: {lines[0] if lines else ''}".rstrip(": "),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+class _Arrived(Exception):  # noqa: N818 - not an error: the description has what it came for
+    """Ends a fit before it trains."""
+
+
+class _StopAtStart:
+    def on_fit_start(self, _trainer: Any, _module: Any) -> None:
+        raise _Arrived
+
+
+def describe(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Set the workload up as a Trainer does, train nothing, and say what it is.
+
+    Returns `workload` (what the fingerprint is made of), `fingerprint`, `num_samples`,
+    `num_validation_samples`, `validation`, `synthetic`; or the outcome of a failure.
+    """
+    report("setup")
+    seed_everything(_SEED)
+    try:
+        attributes.set_batch_size(
+            workload.module, workload.datamodule, 1, attr=workload.spec.get("batch_size_attr")
+        )
+        callback = make_callback(workload.lightning, _StopAtStart)
+        bound = make_bound({"accelerator": "cpu", "budget_bytes": 0})
+        trainer = make_trainer(workload, bound, request["trainer"], callbacks=[callback])
+        try:
+            trainer.fit(workload.module, datamodule=workload.datamodule)
+        except _Arrived:
+            pass
+        description = fingerprint.describe_module(workload.user_module)
+        if workload.datamodule is not None:
+            description |= fingerprint.describe_data(workload.user_data)
+        return {
+            "outcome": "fits",
+            "workload": description,
+            "fingerprint": fingerprint.fingerprint(description),
+            "num_samples": description.get("num_samples"),
+            "num_validation_samples": num_validation_samples(workload),
+            "validation": has_validation(workload),
+            "synthetic": workload.synthetic,
+        }
+    except BaseException as error:  # noqa: BLE001 - whatever the user's set-up raises is the answer
+        return explain(error)

@@ -1,0 +1,77 @@
+"""Sizes and percentages as people write them, and bytes as people read them."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_UNITS = {
+    "B": 1,
+    "kB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "TB": 1000**4,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+    "TiB": 1024**4,
+}
+_BINARY = 1024
+_CORRECT = {unit.lower(): unit for unit in _UNITS}
+# Bounded, so that int() never meets more digits than it converts.
+_NUMBER = r"(\d{1,18}(?:\.\d{1,9})?)"
+_SIZE = re.compile(_NUMBER + r"[ ]?([A-Za-z]+)")
+_PERCENT = re.compile(_NUMBER + r"[ ]?%")
+
+SIZE_FORM = "a size such as 40GiB, 141GB or 512MiB, or a whole number of bytes"
+PERCENT_FORM = "a percentage such as 2%, or a fraction such as 0.02"
+
+
+def parse_size(value: object) -> int:
+    """Return a size in bytes: `40GiB` (binary units), `141GB` (decimal units), or the number itself.
+
+    Raises ValueError, with what is allowed, for anything else and for sizes under one byte.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        number, unit = match.groups()
+        if unit not in _UNITS:
+            likely = _CORRECT.get(unit.lower())
+            hint = f"did you mean {number}{likely}?" if likely else f"the units are {', '.join(_UNITS)}"
+            raise ValueError(f"{value!r} has no known unit; {hint}")
+        size = int(Fraction(number) * _UNITS[unit])
+    else:
+        raise ValueError(f"{value!r} is not allowed; {SIZE_FORM}")
+    if size < 1:
+        raise ValueError(f"{value!r} is not allowed; a size is at least one byte")
+    return size
+
+
+def parse_percent(value: object) -> float:
+    """Return a share between 0 and 1: `2%` and 0.02 are the same.
+
+    Raises ValueError, with what is allowed, for anything else; a bare 2 is refused rather than guessed at.
+    """
+    if isinstance(value, str) and (match := _PERCENT.fullmatch(value.strip())):
+        share = float(Fraction(match[1]) / 100)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        share = value
+    else:
+        raise ValueError(f"{value!r} is not allowed; {PERCENT_FORM}")
+    if not 0 <= share <= 1:
+        raise ValueError(f"{value!r} is not between 0% and 100%; {PERCENT_FORM}")
+    return float(share)
+
+
+def format_bytes(num_bytes: float) -> str:
+    """Return bytes in the binary unit that keeps the number under 1024: `470.5 MiB`."""
+    if abs(num_bytes) < _BINARY:
+        return f"{num_bytes:.0f} B"
+    value = float(num_bytes)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= _BINARY
+        # Rounded first: 1023.96 MiB would otherwise read 1024.0 MiB.
+        if abs(round(value, 1)) < _BINARY:
+            return f"{value:.1f} {unit}"
+    return f"{value / _BINARY:.1f} TiB"

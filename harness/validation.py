@@ -1,0 +1,88 @@
+"""Validation as a probe sees it: whether there is any, how many samples, and at which batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from harness import attributes
+from harness.loaders import NoFullBatchError, num_samples
+
+if TYPE_CHECKING:
+    from harness.workload import Workload
+
+_OWN_ATTRIBUTES = ("validation_batch_size", "val_batch_size", "eval_batch_size")
+
+
+class FullFirstBatch:
+    """A validation loader that insists on a full first batch of `batch_size`."""
+
+    def __init__(self, loader: Any, batch_size: int) -> None:
+        self.loader = loader
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        for index, batch in enumerate(self.loader):
+            if index == 0 and num_samples(batch) < self.batch_size:
+                raise NoFullBatchError(f"the validation data hold no full batch of {self.batch_size}")
+            yield batch
+
+
+def has_validation(workload: Workload) -> bool:
+    """Say whether a fit of this workload runs validation: a step and a loader for it are defined."""
+    owner = _owner(workload)
+    return _overridden(workload, workload.module, "validation_step") and _overridden(
+        workload, owner, "val_dataloader"
+    )
+
+
+def num_validation_samples(workload: Workload) -> int | None:
+    """Return the length of the validation data set, or None when there is none or it has no length."""
+    if not has_validation(workload):
+        return None
+    try:
+        return len(_owner(workload).val_dataloader().dataset)
+    except (AttributeError, TypeError, NotImplementedError):
+        return None
+
+
+def replace_validation_loader(workload: Workload, batch_size: int) -> None:
+    """Make the validation loader give batches of `batch_size`, whatever training's batch is.
+
+    A data module that has an attribute of its own for it (`validation_batch_size`, `val_batch_size`,
+    `eval_batch_size`) gets that set; elsewhere the common `batch_size` is set while the loader is made.
+    """
+    owner = _owner(workload)
+    own = next((name for name in _OWN_ATTRIBUTES if hasattr(owner, name)), None)
+    attr = workload.spec.get("batch_size_attr")
+    original = owner.val_dataloader
+
+    @wraps(original)
+    def val_dataloader() -> Any:
+        if own is not None:
+            setattr(owner, own, batch_size)
+            return FullFirstBatch(original(), batch_size)
+        training = attributes.get_batch_size(workload.module, workload.datamodule, attr=attr)
+        attributes.set_batch_size(workload.module, workload.datamodule, batch_size, attr=attr)
+        try:
+            return FullFirstBatch(original(), batch_size)
+        finally:
+            attributes.set_batch_size(workload.module, workload.datamodule, training, attr=attr)
+
+    owner.val_dataloader = val_dataloader
+
+
+def _owner(workload: Workload) -> Any:
+    return workload.datamodule if workload.datamodule is not None else workload.module
+
+
+def _overridden(workload: Workload, thing: Any, name: str) -> bool:
+    lightning = workload.lightning
+    for parent in (lightning.LightningModule, lightning.LightningDataModule):
+        if isinstance(thing, parent) and hasattr(parent, name):
+            return getattr(type(thing), name) is not getattr(parent, name)
+    return False

@@ -1,0 +1,148 @@
+"""From class paths to what a case trains: a LightningModule and a LightningDataModule.
+
+Runs in the zygote and its probes only; this module imports torch, and Lightning when it builds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import Dataset
+
+from harness.errors import HarnessError
+from harness.synthetic import SyntheticImages as SyntheticImages
+from harness.synthetic import SyntheticTokens as SyntheticTokens
+from harness.wrappers import wrap_dataset, wrap_module
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_DEFAULT_LOSS = {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {}}
+_DEFAULT_OPTIMIZER = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3}}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a case trains, ready for a Trainer of the module's own Lightning package."""
+
+    spec: Mapping[str, Any]
+    """The matrix's words for it: module, data, loss, optimizer, batch_size_attr, learning_rate_attr."""
+    lightning: ModuleType
+    """`lightning.pytorch` or `pytorch_lightning`."""
+    module: Any
+    """The LightningModule."""
+    datamodule: Any
+    """The LightningDataModule, or None when the module has loaders of its own."""
+    user_module: Any
+    """What the user's class path gave: the same as `module` unless it was wrapped."""
+    user_data: Any
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether nothing can be learned from the data."""
+        return bool(getattr(self.user_data, "synthetic", False))
+
+    @property
+    def worst_case_batch(self) -> Any:
+        """The data module's hook `worst_case_batch(batch_size)`, or None."""
+        return getattr(self.user_data, "worst_case_batch", None)
+
+
+def build(spec: Mapping[str, Any]) -> Workload:
+    """Build the workload of a case on the CPU.
+
+    Raises HarnessError when a class path names something that cannot be trained; whatever the user's own
+    constructors raise passes through.
+    """
+    module = instantiate(spec["module"])
+    data = instantiate(spec["data"]) if spec.get("data") else None
+    if not isinstance(module, torch.nn.Module):
+        raise HarnessError(
+            f"module {spec['module']['class_path']} gave {_a(module)}; a LightningModule or an nn.Module is needed"
+        )
+    lightning = _lightning_of(module, data)
+    wrapped = module
+    if not isinstance(module, lightning.LightningModule):
+        loss = instantiate(spec.get("loss") or _DEFAULT_LOSS)
+        optimizer = spec.get("optimizer") or _DEFAULT_OPTIMIZER
+        wrapped = wrap_module(
+            lightning, module, loss, locate(optimizer["class_path"]), arguments(optimizer.get("init_args") or {})
+        )
+    elif spec.get("loss") or spec.get("optimizer"):
+        raise HarnessError(
+            f"{spec['module']['class_path']} is a LightningModule, which has a loss and an optimizer of its own: "
+            "remove `loss` and `optimizer` from the model"
+        )
+    datamodule = data
+    if isinstance(data, Dataset):
+        datamodule = wrap_dataset(lightning, data)
+    elif data is not None and not isinstance(data, lightning.LightningDataModule):
+        raise HarnessError(
+            f"data {spec['data']['class_path']} gave {_a(data)}; a LightningDataModule of {lightning.__name__} "
+            f"(the module's package) or a torch Dataset is needed"
+        )
+    return Workload(spec, lightning, wrapped, datamodule, module, data)
+
+
+def instantiate(spec: Mapping[str, Any]) -> Any:
+    """Call what `class_path` names with `init_args`, nested specs first (LightningCLI's convention)."""
+    return locate(spec["class_path"])(**arguments(spec.get("init_args") or {}))
+
+
+def arguments(init_args: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace every nested class_path/init_args mapping by the object it describes."""
+    return {name: _resolve(value) for name, value in init_args.items()}
+
+
+def locate(class_path: str) -> Any:
+    """Import the callable that a dotted path names: a function, a class, or a method of a class.
+
+    Raises HarnessError when no module, or no such name in it, exists.
+    """
+    parts = class_path.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            # Only "this very module does not exist" means: try a shorter one. A module that exists but
+            # misses a dependency must say so.
+            if error.name is None or not (module_name + ".").startswith(error.name + "."):
+                raise
+            continue
+        for name in parts[cut:]:
+            if not hasattr(found, name):
+                raise HarnessError(f"cannot import {class_path}: {module_name} has no {name!r}")
+            found = getattr(found, name)
+        return found
+    raise HarnessError(f"cannot import {class_path}: no module named {parts[0]!r} on {sys.path}")
+
+
+def _resolve(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if "class_path" in value and set(value) <= {"class_path", "init_args"}:
+            return instantiate(value)
+        return {key: _resolve(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_resolve(item) for item in value]
+    return value
+
+
+def _lightning_of(module: Any, data: Any) -> ModuleType:
+    """Find the Lightning package that the user's classes come from; `lightning` when they are plain."""
+    for thing in (module, data):
+        for base in type(thing).__mro__:
+            if base.__module__.startswith("pytorch_lightning."):
+                return importlib.import_module("pytorch_lightning")
+            if base.__module__.startswith("lightning.pytorch."):
+                return importlib.import_module("lightning.pytorch")
+    return importlib.import_module("lightning.pytorch")
+
+
+def _a(thing: Any) -> str:
+    return f"an object of type {type(thing).__module__}.{type(thing).__qualname__}"

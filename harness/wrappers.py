@@ -1,0 +1,84 @@
+"""A plain `nn.Module` as a LightningModule, and a plain `Dataset` as a LightningDataModule.
+
+The classes are made per Lightning package, because `lightning.pytorch` and `pytorch_lightning` refuse each
+other's modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import DataLoader
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from torch.utils.data import Dataset
+
+
+class _Supervised:
+    """Forward, loss, optimizer: the training that a plain model gets."""
+
+    model: Any
+    loss: Any
+    make_optimizer: Callable[[Any], Any]
+
+    def training_step(self, batch: Any, _batch_idx: int) -> Any:
+        return self._loss(batch)
+
+    def validation_step(self, batch: Any, _batch_idx: int) -> Any:
+        return self._loss(batch)
+
+    def configure_optimizers(self) -> Any:
+        return self.make_optimizer(self.model.parameters())
+
+    def _loss(self, batch: Any) -> Any:
+        if isinstance(batch, Mapping):
+            # The convention of transformers: keyword arguments in, an output that holds the loss out.
+            output = self.model(**batch)
+            loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+            if loss is None:
+                raise HarnessError(
+                    f"{type(self.model).__qualname__} was given a batch of keyword arguments {sorted(batch)} and "
+                    "returned no `loss`: add labels to the batch, or use a data set of (input, target) pairs"
+                )
+            return loss
+        inputs, target = batch
+        output = self.model(inputs)
+        return self.loss(getattr(output, "logits", output), target)
+
+
+class _Loaders:
+    """Shuffled training batches and ordered validation batches of one data set."""
+
+    dataset: Dataset[Any]
+    batch_size: int
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.dataset, batch_size=self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.dataset, batch_size=self.batch_size)
+
+
+def wrap_module(
+    lightning: ModuleType, module: Any, loss: Any, optimizer: Callable[..., Any], optimizer_args: Mapping[str, Any]
+) -> Any:
+    """Make a LightningModule that trains `module`: `loss(module(input), target)`, or the model's own loss."""
+    kind = type("Supervised", (_Supervised, lightning.LightningModule), {})
+    wrapped = kind()
+    wrapped.model = module
+    wrapped.loss = loss
+    wrapped.make_optimizer = lambda parameters: optimizer(parameters, **optimizer_args)
+    return wrapped
+
+
+def wrap_dataset(lightning: ModuleType, dataset: Dataset[Any]) -> Any:
+    """Make a LightningDataModule with a `batch_size` over `dataset`, for training and validation alike."""
+    wrapped = type("Loaders", (_Loaders, lightning.LightningDataModule), {})()
+    wrapped.dataset = dataset
+    wrapped.batch_size = 1
+    return wrapped

@@ -1,0 +1,188 @@
+"""Probes: real training in forked processes, and every way in which one can end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from conftest import MIB, workload
+
+from harness.probe import WorkloadError
+
+if TYPE_CHECKING:
+    from conftest import StartRunner
+
+
+def descendants() -> set[int]:
+    """Return the process ids of everything this process has started, directly or not."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def test_fits_and_reports_peak_and_throughput(start: StartRunner) -> None:
+    """A batch within the budget fits; its peak lies between module and budget, its samples are counted."""
+    runner = start(workload("zoo.Net"))
+    probe = runner.train(8, steps=3, validation_steps=1)
+    assert ("fits", None, 8, "train") == (probe.outcome, probe.phase, probe.batch_size, probe.kind)
+    assert probe.peak_memory_bytes is not None
+    # Parameters, gradients and two moments of 4096 x 19 float32, at least.
+    assert 4 * 4096 * 19 * 4 < probe.peak_memory_bytes < 64 * MIB
+    assert probe.samples == 3 * 8
+    assert probe.samples_per_second is not None
+    assert probe.samples_per_second > 0
+
+
+def test_boundary_is_the_same_in_fresh_processes(start: StartRunner) -> None:
+    """The outcome on both sides of the boundary repeats, and a batch beyond it is out of memory."""
+    runner = start(workload("zoo.Net", module_args={"width": 16384}), 48 * MIB)
+    low, high = 1, 2048
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = runner.train(middle, steps=3).outcome == "fits"
+        low, high = (middle, high) if fits else (low, middle)
+    assert ["fits", "oom"] * 3 == [runner.train(size, steps=3).outcome for size in (low, high) * 3]
+
+
+@pytest.mark.parametrize(
+    ("module", "phase"),
+    [("zoo.Net", "forward"), ("zoo.GreedyValidation", "validation"), ("zoo.GreedySecondStep", "forward")],
+)
+def test_out_of_memory_names_its_phase(start: StartRunner, module: str, phase: str) -> None:
+    """Running out in training, only in validation, or only in a later step is told apart."""
+    batch_size = 4096 if module == "zoo.Net" else 64
+    probe = start(workload(module)).train(batch_size, steps=3, validation_steps=1)
+    assert ("oom", phase) == (probe.outcome, probe.phase)
+    assert probe.detail is not None
+    assert "memory" in probe.detail.lower()
+
+
+def test_users_exception_keeps_its_traceback(start: StartRunner) -> None:
+    """An exception of the user's is an error with phase, one line and traceback, not out of memory."""
+    probe = start(workload("zoo.Raises")).train(4, steps=3)
+    assert ("error", "backward", "ValueError: labels must be sorted") == (
+        probe.outcome,
+        probe.phase,
+        probe.detail,
+    )
+    assert probe.traceback is not None
+    assert "in explode" in probe.traceback
+
+
+@pytest.mark.parametrize(
+    ("module", "detail"),
+    [
+        ("zoo.Exits", "exited with code 3"),
+        ("zoo.Killed", "was killed by SIGKILL"),
+        ("zoo.Segfaults", "was killed by SIGSEGV"),
+    ],
+)
+def test_sudden_death_is_an_error_with_its_cause(start: StartRunner, module: str, detail: str) -> None:
+    """A probe that dies without a word is reported by exit code or signal, with the phase it was in."""
+    probe = start(workload(module)).train(4, steps=3)
+    assert ("error", "forward", detail) == (probe.outcome, probe.phase, probe.detail)
+
+
+def test_hanging_probe_is_killed_and_the_zygote_goes_on(start: StartRunner) -> None:
+    """A probe that exceeds its time is killed and says so; the next one runs."""
+    runner = start(workload("zoo.Hangs"), timeout=3.0)
+    details = [runner.train(4, steps=1).detail for _ in range(2)]
+    assert ["timed out after 3 s"] * 2 == details
+
+
+def test_nothing_survives_a_probe(start: StartRunner) -> None:
+    """Children in sessions of their own and threads of a probe are gone before the next one starts."""
+    runner = start(workload("zoo.LeavesThings"))
+    before = descendants()
+    assert "fits" == runner.train(4, steps=2).outcome
+    assert before == descendants()
+
+
+def test_nothing_survives_the_runner(start: StartRunner, tmp_path: Path) -> None:
+    """Closing leaves no process and no temporary file."""
+    before = descendants()
+    runner = start(workload("zoo.Net", data_args={"num_workers": 1}))
+    scratch = runner._scratch
+    assert scratch is not None
+    assert Path(scratch).is_dir()
+    runner.train(4, steps=1)
+    runner.close()
+    assert before == descendants()
+    assert not Path(scratch).exists()
+
+
+def test_loader_workers_are_used_and_ended(start: StartRunner) -> None:
+    """Probes may have data-loader workers, and end them."""
+    runner = start(workload("zoo.Net", data_args={"num_workers": 2}))
+    before = descendants()
+    assert "fits" == runner.train(4, steps=2).outcome
+    assert before == descendants()
+
+
+def test_data_smaller_than_the_batch_is_told_apart(start: StartRunner) -> None:
+    """A batch of more samples than there are is bounded by the data set, not by memory."""
+    runner = start(workload("zoo.Net", data_args={"num_samples": 10}))
+    assert ["fits", "dataset"] == [runner.train(size, steps=3).outcome for size in (10, 11)]
+
+
+def test_loader_that_ignores_the_batch_size_is_found_out(start: StartRunner) -> None:
+    """Batches of another size than the one that was set are an error that says what to do."""
+    probe = start(workload("zoo.Net", "zoo.IgnoresBatchSize")).train(16, steps=1)
+    assert "error" == probe.outcome
+    assert probe.detail is not None
+    assert "gave a batch of 7 samples when the batch size was set to 16" in probe.detail
+
+
+def test_worst_case_batch_is_what_is_probed(start: StartRunner) -> None:
+    """A data module's `worst_case_batch` replaces its training batches."""
+    probe = start(workload("zoo.RefusesOrdinaryBatches", "zoo.WorstCase")).train(4, steps=2)
+    assert ("fits", None) == (probe.outcome, probe.detail)
+
+
+def test_accumulated_steps_are_counted_once(start: StartRunner) -> None:
+    """With accumulation a step is an optimizer step: the micro-batches multiply."""
+    probe = start(workload("zoo.Net"), trainer={"accumulate_grad_batches": 4}).train(8, steps=3)
+    assert ("fits", 3 * 4 * 8) == (probe.outcome, probe.samples)
+
+
+@pytest.mark.parametrize("module", ["zoo.Manual", "zoo.TwoOptimizers", "zoo.NoValidation", "zoo.Scheduled"])
+def test_unusual_training_is_probed_as_it_is(start: StartRunner, module: str) -> None:
+    """Manual optimization, several optimizers, no validation, and schedulers all train."""
+    probe = start(workload(module)).train(4, steps=3, validation_steps=1)
+    assert ("fits", None) == (probe.outcome, probe.detail)
+
+
+def test_other_lightning_package_is_trained_with_its_own_trainer(start: StartRunner) -> None:
+    """A module of `pytorch_lightning` is probed by that package's Trainer."""
+    runner = start(workload("zoo.OlderPackageNet", "zoo.OlderPackageNumbers"))
+    assert ("fits", None) == (runner.train(4, steps=2).outcome, runner.train(4, steps=2).detail)
+
+
+def test_description_says_what_the_workload_is(start: StartRunner) -> None:
+    """A description counts parameters and samples and knows whether there is validation."""
+    description = start(workload("zoo.Net", module_args={"width": 8})).describe()
+    assert 16 * 8 + 8 + 8 * 2 + 2 == description.workload["num_parameters"]
+    assert (4096, 4096, True, False) == (
+        description.num_samples,
+        description.num_validation_samples,
+        description.validation,
+        description.synthetic,
+    )
+    assert not start(workload("zoo.NoValidation")).describe().validation
+
+
+def test_unbuildable_workload_raises_with_the_users_traceback(start: StartRunner) -> None:
+    """A constructor's exception reaches the caller with its traceback, and no process is left."""
+    before = descendants()
+    with pytest.raises(WorkloadError, match="cannot be built: TypeError: .*'depth'") as raised:
+        start(workload("zoo.Net", module_args={"depth": 3}))
+    assert "Traceback" in raised.value.detail
+    assert before == descendants()
+
+
+def test_nothing_is_changed_in_the_parent(start: StartRunner) -> None:
+    """Neither environment nor working directory nor loaded modules of the pytest process change."""
+    before = (dict(os.environ), Path.cwd())
+    start(workload("zoo.Net")).train(4, steps=1)
+    assert before == (dict(os.environ), Path.cwd())

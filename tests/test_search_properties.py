@@ -1,0 +1,233 @@
+"""Properties of the search that hold for any memory curve, any outcome and any lock."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.search import search
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.measurement import Outcome
+    from harness.search import Mode, SearchResult
+
+MiB = 2**20
+LIMIT = 4096 * MiB
+LARGEST = 8000
+MANY = 200
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The least that a probe returns."""
+
+    outcome: Outcome
+    peak_memory_bytes: int | None = None
+
+
+def bounded(
+    memory: Callable[[int], float], measured: Callable[[int], float] | None = None
+) -> Callable[[int], Tried]:
+    """Return a probe that fits while `memory` stays within the limit, and reports `measured` as its peak."""
+    reported = measured or memory
+    return lambda size: Tried("fits", int(reported(size))) if memory(size) <= LIMIT else Tried("oom")
+
+
+def line(largest: int, share: float) -> Callable[[int], float]:
+    """Return affine memory with a base of `share` of the limit, which `largest` is the last to fit."""
+    slope = LIMIT * (1 - share) / (largest + 0.5)
+    return lambda size: LIMIT * share + slope * size
+
+
+def rough(seed: int, noise: float) -> Callable[[int], float]:
+    """Return a factor per size, within `noise` of 1."""
+    return lambda size: 1 + noise * random.Random(seed * 100_003 + size).uniform(-1, 1)  # noqa: S311 - no secret
+
+
+def num_checked(result: SearchResult[Tried], minimum: int = 1, maximum: int = 65536) -> int:
+    """Check what holds for every result, and return the number of probes."""
+    tried = [size for size, _ in result.trials]
+    outcomes = {size: trial.outcome for size, trial in result.trials}
+    assert len(tried) == len(set(tried))
+    assert all(minimum <= size <= maximum for size in tried)
+    if result.max_batch_size:
+        assert outcomes[result.max_batch_size] == "fits"
+    if result.exact:
+        assert outcomes[result.max_batch_size + 1] != "fits"
+    if result.non_monotone is not None:
+        assert result.max_batch_size < result.non_monotone
+        assert outcomes[result.non_monotone] == "fits"
+    return len(tried)
+
+
+# A busy machine may stall in the middle of an example.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+largest_sizes = st.integers(1, LARGEST)
+shares = st.floats(0.01, 0.6)
+starts = st.none() | st.integers(0, 2 * LARGEST)
+
+
+@unhurried
+@given(largest_sizes, shares)
+def test_affine_costs_at_most_eight_probes(largest: int, share: float) -> None:
+    """On any affine curve the exact maximum is found cold within eight probes."""
+    result = search(bounded(line(largest, share)), memory_limit_bytes=LIMIT)
+    assert (largest, True) == (result.max_batch_size, result.exact)
+    assert num_checked(result) <= 8
+
+
+@unhurried
+@given(largest_sizes, shares)
+def test_unchanged_lock_costs_two(largest: int, share: float) -> None:
+    """On any affine curve an unchanged maximum is confirmed within two probes."""
+    result = search(bounded(line(largest, share)), memory_limit_bytes=LIMIT, locked=largest)
+    assert (largest, 2) == (result.max_batch_size, num_checked(result))
+
+
+@unhurried
+@given(largest_sizes, shares, starts, starts)
+def test_any_lock_and_any_aim(largest: int, share: float, locked: int | None, aim: int | None) -> None:
+    """Wherever the search starts, it ends at the same maximum, within twelve probes."""
+    result = search(bounded(line(largest, share)), memory_limit_bytes=LIMIT, locked=locked, aim=aim)
+    assert (largest, True) == (result.max_batch_size, result.exact)
+    assert num_checked(result) <= 12
+
+
+@unhurried
+@given(largest_sizes, shares, st.integers(0, 2**32), starts)
+def test_noisy_peaks(largest: int, share: float, seed: int, locked: int | None) -> None:
+    """Peaks that are off by 0.3% cost probes, never exactness."""
+    memory, noise = line(largest, share), rough(seed, 0.003)
+    probe = bounded(memory, lambda size: memory(size) * noise(size))
+    result = search(probe, memory_limit_bytes=LIMIT, locked=locked)
+    assert (largest, True) == (result.max_batch_size, result.exact)
+    assert num_checked(result) <= 25
+
+
+@unhurried
+@given(largest_sizes, shares, st.integers(0, 2**32), st.floats(0, 0.02), starts)
+def test_rough_memory(largest: int, share: float, seed: int, noise: float, locked: int | None) -> None:
+    """On a curve that is itself rough, the answer is an edge: it fits and the next size does not."""
+    memory, factor = line(largest, share), rough(seed, noise)
+    result = search(
+        bounded(lambda size: memory(size) * factor(size)),
+        memory_limit_bytes=LIMIT,
+        locked=locked,
+        max_trials=MANY,
+    )
+    num_checked(result)
+    assert result.exact or result.bounded_by == "nothing fits"
+
+
+@unhurried
+@given(largest_sizes, shares, st.sampled_from([2, 20, 200]), starts)
+def test_stepped_memory(largest: int, share: float, segment_mib: int, locked: int | None) -> None:
+    """Memory that grows by whole segments is searched to the last sample of the last segment."""
+    memory, segment = line(largest, share), segment_mib * MiB
+    probe = bounded(lambda size: -(-memory(size) // segment) * segment)
+    result = search(probe, memory_limit_bytes=LIMIT, locked=locked, max_trials=MANY)
+    assert (result.max_batch_size == 0) == (probe(1).outcome == "oom")
+    assert num_checked(result) <= 40
+    assert result.exact or result.bounded_by == "nothing fits"
+
+
+@unhurried
+@given(largest_sizes, shares, st.floats(0, 1), starts)
+def test_kinked_memory(largest: int, share: float, kink: float, locked: int | None) -> None:
+    """Memory that is flat up to a kink and rises after it is searched to the exact maximum."""
+    memory = line(largest, share)
+    flat = memory(int(kink * largest))
+    probe = bounded(lambda size: max(flat, memory(size)))
+    result = search(probe, memory_limit_bytes=LIMIT, locked=locked)
+    assert (largest, True) == (result.max_batch_size, result.exact)
+    assert num_checked(result) <= 25
+
+
+@unhurried
+@given(largest_sizes, shares, st.integers(1, 2 * LARGEST), st.sampled_from(["error", "dataset"]), starts)
+def test_another_bound(largest: int, share: float, bound: int, outcome: Outcome, locked: int | None) -> None:
+    """With failures of another kind from some size on, the smaller of the two bounds is found and named."""
+    probe = bounded(line(largest, share))
+    result = search(
+        lambda size: Tried(outcome) if size >= bound else probe(size),
+        memory_limit_bytes=LIMIT,
+        locked=locked,
+        max_trials=MANY,
+    )
+    num_checked(result)
+    assert min(largest, bound - 1) == result.max_batch_size
+    assert (outcome if bound <= largest + 1 else "memory") == result.bounded_by
+
+
+@unhurried
+@given(st.integers(1, 65535), st.booleans())
+def test_without_memory_information(largest: int, limited: bool) -> None:  # noqa: FBT001 - given by hypothesis
+    """Without peaks, any maximum below the default cap is found within the default trials."""
+    limit = LIMIT if limited else None
+    result = search(lambda size: Tried("fits" if size <= largest else "oom"), memory_limit_bytes=limit)
+    assert (largest, "memory", True) == (result.max_batch_size, result.bounded_by, result.exact)
+    num_checked(result)
+
+
+@unhurried
+@given(largest_sizes, st.integers(0, 2**32), starts)
+def test_meaningless_peaks(largest: int, seed: int, locked: int | None) -> None:
+    """Peaks without any relation to the batch size cannot keep the search from the exact maximum."""
+    probe = bounded(
+        lambda size: LIMIT if size <= largest else LIMIT + 1,
+        lambda size: random.Random(seed * 100_003 + size).randint(0, 2 * LIMIT),  # noqa: S311 - no secret
+    )
+    result = search(probe, memory_limit_bytes=LIMIT, locked=locked, max_trials=MANY)
+    assert (largest, True) == (result.max_batch_size, result.exact)
+    assert num_checked(result) <= 60
+
+
+@unhurried
+@given(
+    st.sampled_from(["exact", "power", "binsearch"]),
+    st.integers(0, 2**32),
+    st.integers(1, 50),
+    st.integers(0, 200),
+    st.integers(1, 300),
+    st.integers(1, 30),
+    st.none() | st.integers(0, 300),
+    st.none() | st.integers(-5, 300),
+)
+def test_any_outcomes(  # noqa: PLR0917 - hypothesis gives them all
+    mode: Mode,
+    seed: int,
+    minimum: int,
+    width: int,
+    init_val: int,
+    max_trials: int,
+    locked: int | None,
+    aim: int | None,
+) -> None:
+    """Whatever the probe says, the search stays in range, repeats nothing, ends, and returns what it saw fit."""
+
+    def probe(size: int) -> Tried:
+        draw = random.Random(seed * 100_003 + size)  # noqa: S311 - no secret
+        outcome: Outcome = draw.choice(["fits", "fits", "oom", "error", "dataset"])
+        return Tried(outcome, draw.choice([None, 0, draw.randint(1, LIMIT)]))
+
+    maximum = minimum + width
+    result = search(
+        probe,
+        mode=mode,
+        memory_limit_bytes=LIMIT,
+        min_batch_size=minimum,
+        max_batch_size=maximum,
+        init_val=init_val,
+        max_trials=max_trials,
+        locked=locked,
+        aim=aim,
+    )
+    assert num_checked(result, minimum, maximum) <= max_trials
+    fitting = [size for size, trial in result.trials if trial.outcome == "fits"]
+    assert bool(fitting) == bool(result.max_batch_size)

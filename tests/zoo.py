@@ -1,0 +1,289 @@
+"""Workloads for the tests: small, each with one habit. Imported by probes through their module path."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+import pytorch_lightning
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Numbers(pl.LightningDataModule):
+    """Separable pairs of a vector and a class: float32 [16] and int64."""
+
+    def __init__(self, num_samples: int = 4096, batch_size: int = 4, num_workers: int = 0) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(num_samples, 16, generator=generator)
+        self.train: Dataset[Any] = TensorDataset(inputs, (inputs[:, 0] > 0).long())
+
+    def train_dataloader(self) -> Any:
+        """Shuffle."""
+        return DataLoader(
+            self.train, batch_size=self.batch_size, shuffle=True, num_workers=self.num_workers
+        )
+
+    def val_dataloader(self) -> Any:
+        """Keep the order."""
+        return DataLoader(self.train, batch_size=self.batch_size)
+
+
+class Net(pl.LightningModule):
+    """A two-layer network whose hidden layer holds `width` floats per sample."""
+
+    def __init__(self, width: int = 4096, lr: float = 1e-3) -> None:
+        super().__init__()
+        self.lr = lr
+        self.layers = nn.Sequential(nn.Linear(16, width), nn.GELU(), nn.Linear(width, 2))
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Cross-entropy."""
+        inputs, labels = batch
+        return nn.functional.cross_entropy(self.layers(inputs), labels)
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Train on the loss."""
+        return self.loss(batch)
+
+    def validation_step(self, batch: Batch, _batch_idx: int) -> None:
+        """Log the loss."""
+        self.log("loss", self.loss(batch))
+
+    def configure_optimizers(self) -> Any:
+        """Use AdamW."""
+        return torch.optim.AdamW(self.parameters(), lr=self.lr)
+
+
+class OlderPackageNet(pytorch_lightning.LightningModule):
+    """The same kind of network on the other Lightning package."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lr = 1e-3
+        self.layers = nn.Linear(16, 2)
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Cross-entropy."""
+        return nn.functional.cross_entropy(self.layers(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> Any:
+        """Use SGD."""
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class OlderPackageNumbers(pytorch_lightning.LightningDataModule):
+    """The numbers for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch_size = 4
+
+    def train_dataloader(self) -> Any:
+        """Shuffle."""
+        return DataLoader(Numbers(64).train, batch_size=self.batch_size, shuffle=True)
+
+
+class NoValidation(Net):
+    """Has no validation step."""
+
+    validation_step = pl.LightningModule.validation_step
+
+
+class GreedyValidation(Net):
+    """Holds a hundred times more in validation than in training."""
+
+    def validation_step(self, batch: Batch, _batch_idx: int) -> None:
+        """Allocate."""
+        self.held = torch.ones(len(batch[0]), 100, self.layers[0].out_features)
+
+
+class GreedySecondStep(Net):
+    """Needs far more memory from its second optimizer step on."""
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Allocate late."""
+        if self.global_step >= 1:
+            self.held = torch.ones(len(batch[0]), 50, self.layers[0].out_features)
+        return self.loss(batch)
+
+
+class Raises(Net):
+    """Raises an error of its own in the backward pass."""
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Raise for large batches only, when asked to."""
+        loss = self.loss(batch)
+        loss.register_hook(self.explode)
+        return loss
+
+    def explode(self, _gradient: torch.Tensor) -> None:
+        """Raise."""
+        raise ValueError("labels must be sorted")
+
+
+class RaisesAbove(Net):
+    """Fails above a batch size for a reason that is not memory, as kernels with index limits do."""
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Raise above 10 samples."""
+        if len(batch[0]) > 10:
+            raise ValueError("index out of the kernel's range")
+        return self.loss(batch)
+
+
+class Exits(Net):
+    """Ends the process."""
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Exit behind Python's back."""
+        os._exit(3)
+
+
+class Killed(Net):
+    """Is killed, as the kernel would."""
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Kill."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        return self.loss(batch)
+
+
+class Segfaults(Net):
+    """Crashes in native code."""
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Crash."""
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return self.loss(batch)
+
+
+class Hangs(Net):
+    """Never ends its first step."""
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Wait for ever."""
+        threading.Event().wait()
+        return self.loss(batch)
+
+
+class LeavesThings(Net):
+    """Leaves a child process in a session of its own, and a thread."""
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Start them once."""
+        if self.global_step == 0:
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+            threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
+        return self.loss(batch)
+
+
+class Manual(Net):
+    """Steps its optimizer itself."""
+
+    def __init__(self) -> None:
+        super().__init__(64)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Step."""
+        optimizer: Any = self.optimizers()
+        loss = self.loss(batch)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss
+
+
+class TwoOptimizers(Manual):
+    """Has an optimizer per layer."""
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Step both."""
+        loss = self.loss(batch)
+        self.manual_backward(loss)
+        both: Any = self.optimizers()
+        for optimizer in both:
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Make two."""
+        return [torch.optim.SGD(layer.parameters(), lr=0.1) for layer in (self.layers[0], self.layers[2])]
+
+
+class Scheduled(Net):
+    """Warms its learning rate up and sets two groups a factor of 10 apart."""
+
+    def configure_optimizers(self) -> Any:
+        """Make groups and a schedule."""
+        groups = [
+            {"params": self.layers[0].parameters(), "lr": self.lr / 10},
+            {"params": self.layers[2].parameters(), "lr": self.lr},
+        ]
+        optimizer = torch.optim.SGD(groups, lr=self.lr)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-3, total_iters=10)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class IgnoresBatchSize(Numbers):
+    """Makes batches of 7 whatever is asked for."""
+
+    def train_dataloader(self) -> Any:
+        """Ignore."""
+        return DataLoader(self.train, batch_size=7)
+
+
+class WorstCase(Numbers):
+    """Knows the batch that needs most memory: its inputs are twice as many as usual."""
+
+    def worst_case_batch(self, batch_size: int) -> Batch:
+        """Give ones, so that a test can tell."""
+        return torch.ones(batch_size, 16), torch.zeros(batch_size, dtype=torch.long)
+
+
+class RefusesOrdinaryBatches(Net):
+    """Trains on worst-case batches only."""
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Look at the inputs."""
+        assert bool((batch[0] == 1).all())
+        return self.loss(batch)
+
+
+class PlainModel(nn.Sequential):
+    """Not a LightningModule."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__(nn.Linear(16, width), nn.ReLU(), nn.Linear(width, 2))
+
+
+class PlainData(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Not a LightningDataModule."""
+
+    def __init__(self, num_samples: int = 256) -> None:
+        self.numbers = Numbers(num_samples).train
+
+    def __len__(self) -> int:
+        return len(self.numbers)  # type: ignore[arg-type] # Dataset declares no length, this one has one
+
+    def __getitem__(self, index: int) -> Any:
+        return self.numbers[index]
+
+
+def scale(value: float, *, by: float = 2.0) -> float:
+    """Multiply: a callable that is no class, for nested specs."""
+    return value * by
