@@ -17,7 +17,7 @@ _MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
 _HEADER = re.compile(r"\s*\[\[\s*profile\s*\]\]")
 _TABLE = re.compile(r"\s*\[\s*profile\s*\.\s*\"?([^\"\].]+?)\"?\s*\]")
 _POSITION = re.compile(r"\(at line (\d+), column \d+\)|\(at end of document\)")
-_RELOCK = "pytest --gpu-profile --gpu-profile-update"
+RELOCK = "pytest --gpu-profile --gpu-profile-update"
 
 
 class LockError(HarnessError):
@@ -89,7 +89,7 @@ class LockText:
                 several = f", the first of {conflicts}," if conflicts > 1 else ""
                 self.fail(
                     f"a merge conflict{several} is not resolved ({line[:40].rstrip()}): edit the file, or take one side "
-                    f"with `git checkout --theirs {shown_path(self.path)}` and lock what is missing with `{_RELOCK}`",
+                    f"with `git checkout --theirs {shown_path(self.path)}` and lock what is missing with `{RELOCK}`",
                     number,
                 )
 
@@ -98,12 +98,16 @@ def read_text(path: Path) -> LockText | None:
     """Read a lockfile; None when there is none. Raises LockError for what cannot be read as text."""
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise LockError(f"{shown_path(path)}: larger than {_MAX_BYTES // 1024**2} MiB: this is no lockfile")
+            raise LockError(
+                f"{shown_path(path)}: larger than {_MAX_BYTES // 1024**2} MiB: this is no lockfile"
+            )
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     except IsADirectoryError as error:
-        raise LockError(f"{shown_path(path)}: a folder; name the file in it, {path.name}/gpu-profile.lock") from error
+        raise LockError(
+            f"{shown_path(path)}: a folder; name the file in it, {path.name}/gpu-profile.lock"
+        ) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise LockError(f"{shown_path(path)}: cannot be read: {reason}") from error
@@ -124,7 +128,8 @@ def shown_path(path: Path) -> str:
 
 def _depth(tables: dict[str, Any]) -> int:
     """Count the levels of nesting, level by level: recursion is what too many of them would break."""
-    depth, level = 0, [tables]
+    depth = 0
+    level: list[dict[str, Any] | list[Any]] = [tables]
     while level and depth <= _MAX_DEPTH:
         depth += 1
         level = [

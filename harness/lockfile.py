@@ -6,18 +6,30 @@ unharmed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from harness.lock_text import LockError as LockError
-from harness.lock_text import LockText, read_text
+from harness.lock_block import Block
+from harness.lock_text import LockError, LockText, read_text
 from harness.measurement import BoundedBy, DeviceIdentity, Scalar
+from harness.substitution import label
 
 if TYPE_CHECKING:
     from harness.measurement import Measurement
+
+__all__ = [
+    "Lock",
+    "LockError",
+    "LockedProfile",
+    "case_id",
+    "plain",
+    "read_lock",
+    "same_device",
+    "same_profile",
+    "sort",
+]
 
 VERSION = 1
 MAIN_AXES = ("model", "gpu", "resolution")
@@ -117,7 +129,9 @@ class Lock:
         if device is not None:
             return next((profile for profile in found if same_device(profile.device, device)), None)
         if len(found) > 1:
-            devices = ", ".join(f"{profile.device.name} ({profile.device.memory_bytes:,} bytes)" for profile in found)
+            devices = ", ".join(
+                f"{profile.device.name} ({profile.device.memory_bytes:,} bytes)" for profile in found
+            )
             raise LockError(f"{self.path}: {case_id(axes)} is locked on several devices: {devices}")
         return found[0] if found else None
 
@@ -125,11 +139,6 @@ class Lock:
 def case_id(axes: Mapping[str, Scalar]) -> str:
     """Join the values of the axes: `resnet18-h200-224`."""
     return "-".join(label(value) for value in axes.values())
-
-
-def label(value: Scalar) -> str:
-    """Spell one value of an axis as test ids do."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def same_device(one: DeviceIdentity, other: DeviceIdentity) -> bool:
@@ -146,7 +155,9 @@ def same_profile(one: LockedProfile, other: LockedProfile) -> bool:
 def sort(profiles: Iterable[LockedProfile]) -> tuple[LockedProfile, ...]:
     """Put profiles into the order of the file: by case id, then by device."""
     return tuple(
-        sorted(profiles, key=lambda profile: (profile.case_id, profile.device.name, profile.device.memory_bytes))
+        sorted(
+            profiles, key=lambda profile: (profile.case_id, profile.device.name, profile.device.memory_bytes)
+        )
     )
 
 
@@ -175,8 +186,10 @@ def read_lock(path: str | Path) -> Lock:
     _check_version(text, tables.pop("version", None))
     blocks = tables.pop("profile", [])
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-        text.fail("profile is not a list of tables; each profile begins with [[profile]]", text.line_of("profile"))
-    profiles = [_Block(text, number, block).read() for number, block in enumerate(blocks)]
+        text.fail(
+            "profile is not a list of tables; each profile begins with [[profile]]", text.line_of("profile")
+        )
+    profiles = [_read_block(Block(text, number, block)) for number, block in enumerate(blocks)]
     _refuse_duplicates(text, profiles)
     return Lock(path, sort(profiles), exists=True, extra=tables)
 
@@ -205,154 +218,39 @@ def _refuse_duplicates(text: LockText, profiles: list[LockedProfile]) -> None:
         seen[profile.case_id].append(number)
 
 
-class _Block:
-    """One `[[profile]]` that is being read: hands out its keys, and says what is wrong where."""
-
-    def __init__(self, text: LockText, number: int, table: dict[str, Any]) -> None:
-        self._text = text
-        self._number = number
-        self._table = dict(table)
-        parts = [table[axis] for axis in MAIN_AXES if isinstance(table.get(axis), (str, int, float))]
-        self._name = "-".join(label(part) for part in parts) or f"number {number + 1}"
-
-    def read(self) -> LockedProfile:
-        axes = self._axes()
-        device, device_extra = self._device()
-        profile = LockedProfile(
-            axes=axes,
-            device=device,
-            emulated=self._flag("emulated"),
-            batch_size=self._count("batch_size"),
-            max_batch_size=self._count("max_batch_size"),
-            validation_batch_size=self._optional_count("validation_batch_size"),
-            bounded_by=self._bounded_by(),
-            learning_rate=self._optional_number("learning_rate"),
-            learning_rates=self._numbers("learning_rates"),
-            lr_refusal=self._optional_string("lr_refusal"),
-            peak_memory_bytes=self._optional_count("peak_memory_bytes"),
-            memory_limit_bytes=self._count("memory_limit_bytes"),
-            samples_per_second=self._optional_number("samples_per_second"),
-            fingerprint=self._string("fingerprint"),
-            recipe=self._string("recipe"),
-            workload=self._scalars("workload"),
-            settings=self._subtable("settings"),
-            made_with=self._strings("made_with"),
-            extra=self._table | ({"device": device_extra} if device_extra else {}),
+def _read_block(block: Block) -> LockedProfile:
+    axes = _read_axes(block)
+    device_table = block.subtable("device", required=True)
+    profile = LockedProfile(
+        axes=axes,
+        device=DeviceIdentity(device_table.string("name"), device_table.count("memory_bytes")),
+        emulated=block.flag("emulated"),
+        batch_size=block.count("batch_size"),
+        max_batch_size=block.count("max_batch_size"),
+        validation_batch_size=block.optional_count("validation_batch_size"),
+        bounded_by=block.word("bounded_by", get_args(BoundedBy)),  # type: ignore[arg-type] # checked by word()
+        learning_rate=block.optional_number("learning_rate"),
+        learning_rates=block.numbers("learning_rates"),
+        lr_refusal=block.optional_string("lr_refusal"),
+        peak_memory_bytes=block.optional_count("peak_memory_bytes"),
+        memory_limit_bytes=block.count("memory_limit_bytes"),
+        samples_per_second=block.optional_number("samples_per_second"),
+        fingerprint=block.string("fingerprint"),
+        recipe=block.string("recipe"),
+        workload=block.subtable("workload").scalars(),
+        settings=block.subtable("settings").rest(),
+        made_with=block.subtable("made_with").strings(),
+        extra=block.rest() | ({"device": device_table.rest()} if device_table.rest() else {}),
+    )
+    if profile.batch_size > profile.max_batch_size:
+        block.fail(
+            "batch_size", f"{profile.batch_size}, is more than max_batch_size, {profile.max_batch_size}"
         )
-        if profile.batch_size > profile.max_batch_size:
-            self._fail(
-                "batch_size", f"{profile.batch_size}, is more than max_batch_size, {profile.max_batch_size}"
-            )
-        return profile
+    return profile
 
-    def _axes(self) -> dict[str, Scalar]:
-        axes: dict[str, Scalar] = {}
-        for axis in MAIN_AXES:
-            value = self._table.pop(axis, None)
-            if value is None and axis == "resolution":
-                continue
-            if value is None:
-                self._missing(axis)
-            axes[axis] = self._scalar(axis, value)
-            if axis != "resolution" and not isinstance(value, str):
-                self._fail(axis, f"is {value!r}; a label in quotes is needed")
-        return axes | self._scalars("axes")
 
-    def _device(self) -> tuple[DeviceIdentity, dict[str, Any]]:
-        table = self._subtable("device", required=True)
-        for key in ("name", "memory_bytes"):
-            if key not in table:
-                self._missing(key, "device")
-        name, memory_bytes = table.pop("name"), table.pop("memory_bytes")
-        if not isinstance(name, str) or not name:
-            self._fail("name", f"is {name!r}; the device's name in quotes is needed", "device")
-        self._check_count("memory_bytes", memory_bytes, "device")
-        return DeviceIdentity(name, memory_bytes), table
-
-    def _bounded_by(self) -> BoundedBy:
-        value = self._string("bounded_by")
-        if value not in get_args(BoundedBy):
-            self._fail("bounded_by", f"is {value!r}; one of {', '.join(get_args(BoundedBy))} is needed")
-        return value  # type: ignore[return-value] # just checked against the words of the type
-
-    def _count(self, key: str) -> int:
-        if key not in self._table:
-            self._missing(key)
-        value = self._table.pop(key)
-        self._check_count(key, value)
-        return int(value)
-
-    def _optional_count(self, key: str) -> int | None:
-        return self._count(key) if key in self._table else None
-
-    def _check_count(self, key: str, value: Any, table: str | None = None) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            self._fail(key, f"is {value!r}; a whole number from 1 is needed", table)
-
-    def _optional_number(self, key: str) -> float | None:
-        return self._number_of(key, self._table.pop(key)) if key in self._table else None
-
-    def _numbers(self, key: str) -> tuple[float, ...]:
-        values = self._table.pop(key, [])
-        if not isinstance(values, list):
-            self._fail(key, f"is {values!r}; a list of numbers is needed")
-        return tuple(self._number_of(key, value) for value in values)
-
-    def _number_of(self, key: str, value: Any) -> float:
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-            self._fail(key, f"is {value!r}; a number above 0 is needed")
-        return float(value)
-
-    def _flag(self, key: str) -> bool:
-        value = self._table.pop(key, False)
-        if not isinstance(value, bool):
-            self._fail(key, f"is {value!r}; true or false is needed")
-        return value
-
-    def _string(self, key: str) -> str:
-        if key not in self._table:
-            self._missing(key)
-        value = self._optional_string(key)
-        if not value:
-            self._fail(key, "is empty; a text is needed")
-        return value
-
-    def _optional_string(self, key: str) -> str | None:
-        value = self._table.pop(key, None)
-        if value is not None and not isinstance(value, str):
-            self._fail(key, f"is {value!r}; a text in quotes is needed")
-        return value
-
-    def _scalar(self, key: str, value: Any, table: str | None = None) -> Scalar:
-        if not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
-            self._fail(key, f"is {value!r}; a text, a number, true or false is needed", table)
-        return value
-
-    def _scalars(self, table: str) -> dict[str, Scalar]:
-        return {key: self._scalar(key, value, table) for key, value in self._subtable(table).items()}
-
-    def _strings(self, table: str) -> dict[str, str]:
-        values = self._subtable(table)
-        for key, value in values.items():
-            if not isinstance(value, str):
-                self._fail(key, f"is {value!r}; a text in quotes is needed", table)
-        return values
-
-    def _subtable(self, key: str, *, required: bool = False) -> dict[str, Any]:
-        if required and key not in self._table:
-            self._missing(key)
-        value = self._table.pop(key, {})
-        if not isinstance(value, dict):
-            self._fail(key, f"is {value!r}; a table [profile.{key}] is needed")
-        return dict(value)
-
-    def _missing(self, key: str, table: str | None = None) -> NoReturn:
-        self._fail(key, "is missing", table)
-
-    def _fail(self, key: str, problem: str, table: str | None = None) -> NoReturn:
-        name = f"{table}.{key}" if table else key
-        self._text.fail(
-            f"profile {self._name}: {name} {problem}. Restore it from git, or remove the block and lock the case "
-            "again with `pytest --gpu-profile --gpu-profile-update`",
-            self._text.line(self._number, key, table),
-        )
+def _read_axes(block: Block) -> dict[str, Scalar]:
+    axes: dict[str, Scalar] = {"model": block.string("model"), "gpu": block.string("gpu")}
+    if "resolution" in block:
+        axes["resolution"] = block.scalar("resolution")
+    return axes | block.subtable("axes").scalars()

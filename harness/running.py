@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +40,7 @@ class Run:
         self.is_worker = hasattr(config, "workerinput")
         paths = self._paths(options)
         try:
-            self.session = Session(paths, sys.path, update=bool(options["gpu_profile_update"]))
+            self.session = Session(paths, update=bool(options["gpu_profile_update"]))
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from None
         self.results: dict[str, CaseResult] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,12 @@ class Paths:
     lock: Path
     results: Path
     root: Path
-    """pytest's rootdir, which module paths of workloads are found from."""
+    """pytest's rootdir."""
+
+    @property
+    def module_path(self) -> tuple[str, ...]:
+        """Where the workloads' modules are looked for beyond `sys.path`: rootdir, and beside the matrix."""
+        return (str(self.root), str(self.matrix.parent.absolute()))
 
 
 class Session:
@@ -43,14 +49,18 @@ class Session:
     Raises MatrixError or LockError, before anything runs, when one of the two files cannot be used.
     """
 
-    def __init__(self, paths: Paths, sys_path: Sequence[str], *, update: bool) -> None:
+    def __init__(self, paths: Paths, *, update: bool = False) -> None:
         self.paths = paths
         self.update = update
-        self.matrix = load_matrix(paths.matrix, search_path=sys_path)
-        self.cases = self.matrix.cases
+        self.cases = load_matrix(paths.matrix, search_path=paths.module_path).cases
         self.lock = read_lock(paths.lock)
-        self._surroundings = Surroundings(paths.results, Path.cwd(), tuple(sys_path))
         self._measured: dict[str, Measurement | HarnessError] = {}
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """Where probes live; asked for late, as pytest extends `sys.path` while it collects."""
+        sys_path = dict.fromkeys([*sys.path, *self.paths.module_path])
+        return Surroundings(self.paths.results, Path.cwd(), tuple(sys_path))
 
     def device(self, case: Case) -> Device:
         """Find the case's device. Raises NoSuchDeviceError when this machine has none that fits."""
@@ -66,7 +76,7 @@ class Session:
         if known is None:
             self.prepare_results()
             try:
-                known = profile_case(case, self.device(case), self.locked(case), self._surroundings)
+                known = profile_case(case, self.device(case), self.locked(case), self.surroundings)
             except HarnessError as error:
                 known = error
             self._measured[case.id] = known

@@ -1,0 +1,139 @@
+"""One table of a lockfile, read key by key: each key has one kind of value, or an error that names its line."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from harness.lock_text import RELOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from harness.lock_text import LockText
+    from harness.measurement import Scalar
+
+
+class Block:
+    """The table of a `[[profile]]`, or one of its sub-tables. Reading a key takes it out.
+
+    Every method raises LockError for a value that is not of its kind, and for a key that is missing.
+    """
+
+    def __init__(
+        self, text: LockText, number: int, table: Mapping[str, Any], name: str | None = None
+    ) -> None:
+        self._text = text
+        self._number = number
+        self._table = dict(table)
+        self._name = name
+        parts = [str(table[axis]) for axis in ("model", "gpu", "resolution") if axis in table]
+        self._case = "-".join(parts)[:80] or f"number {number + 1}"
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._table
+
+    def rest(self) -> dict[str, Any]:
+        """Return the keys that were not read."""
+        return dict(self._table)
+
+    def string(self, key: str) -> str:
+        """Read a text that is not empty."""
+        value = self._take(key)
+        if not isinstance(value, str) or not value:
+            self._refuse(key, value, "a text in quotes")
+        return value
+
+    def optional_string(self, key: str) -> str | None:
+        """Read a text, or None where there is none."""
+        return self.string(key) if key in self else None
+
+    def word(self, key: str, words: Iterable[str]) -> str:
+        """Read one of several words."""
+        value = self.string(key)
+        if value not in words:
+            self._refuse(key, value, "one of " + ", ".join(words))
+        return value
+
+    def count(self, key: str) -> int:
+        """Read a whole number from 1."""
+        value = self._take(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            self._refuse(key, value, "a whole number from 1")
+        return value
+
+    def optional_count(self, key: str) -> int | None:
+        """Read a whole number from 1, or None where there is none."""
+        return self.count(key) if key in self else None
+
+    def optional_number(self, key: str) -> float | None:
+        """Read a number above 0, or None where there is none."""
+        return self._number_of(key, self._take(key)) if key in self else None
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """Read a list of numbers above 0; none where there is none."""
+        values = self._table.pop(key, [])
+        if not isinstance(values, list):
+            self._refuse(key, values, "a list of numbers")
+        return tuple(self._number_of(key, value) for value in values)
+
+    def flag(self, key: str) -> bool:
+        """Read true or false; false where there is none."""
+        value = self._table.pop(key, False)
+        if not isinstance(value, bool):
+            self._refuse(key, value, "true or false")
+        return value
+
+    def scalar(self, key: str) -> Scalar:
+        """Read a text, a finite number, true or false."""
+        value = self._take(key)
+        if not isinstance(value, (str, int, float)) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
+            self._refuse(key, value, "a text, a number, true or false")
+        return value
+
+    def scalars(self) -> dict[str, Scalar]:
+        """Read the whole table as scalars."""
+        return {key: self.scalar(key) for key in self.rest()}
+
+    def strings(self) -> dict[str, str]:
+        """Read the whole table as texts."""
+        return {key: self.string(key) for key in self.rest()}
+
+    def subtable(self, key: str, *, required: bool = False) -> Block:
+        """Read a sub-table; an empty one where there is none and none is required."""
+        value = self._take(key) if required else self._table.pop(key, {})
+        if not isinstance(value, dict):
+            self._refuse(key, value, f"a table [profile.{key}]")
+        table = Block(self._text, self._number, value, key)
+        table._case = self._case
+        return table
+
+    def fail(self, key: str, problem: str) -> NoReturn:
+        """Raise LockError about a key."""
+        name = f"{self._name}.{key}" if self._name else key
+        self._text.fail(
+            f"profile {self._case}: {name} {problem}. Restore it from git, or remove the block and lock the case "
+            f"again with `{RELOCK}`",
+            self._text.line(self._number, key, self._name),
+        )
+
+    def _take(self, key: str) -> Any:
+        if key not in self._table:
+            self.fail(key, "is missing")
+        return self._table.pop(key)
+
+    def _number_of(self, key: str, value: Any) -> float:
+        if (
+            not isinstance(value, (int, float))
+            or isinstance(value, bool)
+            or not math.isfinite(value)
+            or value <= 0
+        ):
+            self._refuse(key, value, "a number above 0")
+        return float(value)
+
+    def _refuse(self, key: str, value: Any, wanted: str) -> NoReturn:
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        self.fail(key, f"is {shown[:80]}; {wanted} is needed")

@@ -1,0 +1,177 @@
+"""Writing the lockfile: one process at a time, atomically, and only what was measured."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from harness.lock_text import shown_path
+from harness.lockfile import MAIN_AXES, VERSION, Lock, LockedProfile, LockError, read_lock, same_profile, sort
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+_WAIT_SECONDS = 60
+_DIGITS = 4
+# An array of numbers as tomli-w writes it, one number a line. Strings hold no raw line breaks there.
+_NUMBERS = re.compile(r"= \[\n((?: {4}[-+.\w]+,\n)+)\]")
+
+
+def update_lock(path: str | Path, profiles: Iterable[LockedProfile]) -> None:
+    """Put profiles into the lockfile in place of those of the same case and device; all others stay.
+
+    The file is read again under a file lock, so that runs side by side lose nothing. Raises LockError when
+    the file cannot be written, and when it is damaged: then it stays as it is.
+    """
+    with _writing(Path(path)) as target:
+        _replace(target, render(with_profiles(read_lock(target), profiles)))
+
+
+def write_candidate(path: str | Path, lock_path: str | Path, profiles: Iterable[LockedProfile]) -> None:
+    """Write what the lockfile at `lock_path` would be after an update to another `path`."""
+    lock = with_profiles(read_lock(lock_path), profiles)
+    with _writing(Path(path)) as target:
+        _replace(target, render(lock))
+
+
+def prune(path: str | Path, keep_ids: Collection[str]) -> tuple[LockedProfile, ...]:
+    """Remove the profiles of all cases but `keep_ids`; returns what was removed. Raises as `update_lock`."""
+    with _writing(Path(path)) as target:
+        lock = read_lock(target)
+        kept = tuple(profile for profile in lock if profile.case_id in keep_ids)
+        removed = tuple(profile for profile in lock if profile.case_id not in keep_ids)
+        if removed:
+            _replace(target, render(Lock(lock.path, kept, lock.exists, lock.extra)))
+    return removed
+
+
+def with_profiles(lock: Lock, profiles: Iterable[LockedProfile]) -> Lock:
+    """Return the lock with profiles in place of those of the same case and device."""
+    new = list(profiles)
+    kept = [old for old in lock if not any(same_profile(old, profile) for profile in new)]
+    return Lock(lock.path, sort([*kept, *new]), exists=True, extra=lock.extra)
+
+
+def render(lock: Lock) -> str:
+    """Return the lockfile's text: the same for equal locks, floats rounded to 4 significant digits."""
+    tables: dict[str, Any] = {"version": VERSION} | lock.extra
+    if lock.profiles:
+        tables["profile"] = [block(profile) for profile in sort(lock.profiles)]
+    text = tomli_w.dumps(tables)
+    return _NUMBERS.sub(lambda match: f"= [{', '.join(match[1].replace(',', '').split())}]", text)
+
+
+def block(profile: LockedProfile) -> dict[str, Any]:
+    """Return a profile as the table that TOML holds, with what there is nothing to say about left out."""
+    values: dict[str, Any] = {axis: profile.axes[axis] for axis in MAIN_AXES if axis in profile.axes}
+    if profile.emulated:
+        values["emulated"] = True
+    values |= {
+        "batch_size": profile.batch_size,
+        "max_batch_size": profile.max_batch_size,
+        "validation_batch_size": profile.validation_batch_size,
+        "bounded_by": profile.bounded_by,
+        "learning_rate": rounded(profile.learning_rate),
+        "learning_rates": [rounded(rate) for rate in profile.learning_rates],
+        "lr_refusal": profile.lr_refusal or None,
+        "peak_memory_bytes": profile.peak_memory_bytes,
+        "memory_limit_bytes": profile.memory_limit_bytes,
+        "samples_per_second": rounded(profile.samples_per_second),
+        "fingerprint": profile.fingerprint,
+        "recipe": profile.recipe,
+    }
+    tables: dict[str, Any] = {
+        "axes": {axis: value for axis, value in profile.axes.items() if axis not in MAIN_AXES},
+        "device": {"name": profile.device.name, "memory_bytes": profile.device.memory_bytes},
+        "workload": profile.workload,
+        "settings": profile.settings,
+        "made_with": profile.made_with,
+    }
+    for key, value in profile.extra.items():
+        tables[key] = {**tables[key], **value} if key == "device" else value
+    filled = {key: value for key, value in values.items() if value is not None and value != []}
+    return filled | {key: value for key, value in tables.items() if value != {}}
+
+
+def rounded(value: float | None) -> float | None:
+    """Round to the 4 significant digits that the lockfile holds."""
+    return None if value is None else float(f"{value:.{_DIGITS}g}")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """Hold the file lock of a lockfile while it is read, changed and written; yields the file behind links.
+
+    The file lock lies in the folder of temporary files, named after the lockfile's real path: beside the
+    lockfile it would show up in `git status`, and to remove it would break the exclusion of those who wait.
+    """
+    target = Path(os.path.realpath(path))
+    _refuse_read_only(target)
+    name = hashlib.sha256(os.fsencode(target)).hexdigest()[:16]
+    # Another user's file in a sticky folder could not be opened: each user has an own one.
+    guard = Path(tempfile.gettempdir()) / f"gpu-profile-{os.getuid()}-{name}.lock"
+    try:
+        with FileLock(guard, timeout=_WAIT_SECONDS):
+            yield target
+    except Timeout as error:
+        raise LockError(
+            f"{shown_path(path)}: another process has been writing it for {_WAIT_SECONDS} s (it holds {guard}): "
+            "wait for it or end it"
+        ) from error
+    except OSError as error:
+        raise LockError(f"{shown_path(path)}: cannot be written: {error.strerror or error}") from error
+
+
+def _refuse_read_only(target: Path) -> None:
+    folder = target.parent
+    if not folder.is_dir():
+        raise LockError(f"{shown_path(target)}: cannot be written: there is no folder {folder}; create it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise LockError(f"{shown_path(target)}: cannot be written: the folder {folder} is read-only")
+    if target.exists() and not target.stat().st_mode & 0o222:
+        # Replacing would succeed, but whoever took the write bits off did so on purpose.
+        raise LockError(
+            f"{shown_path(target)}: cannot be written: the file is read-only (chmod u+w to allow it)"
+        )
+
+
+def _replace(target: Path, text: str) -> None:
+    """Write a file such that it is the old or the new one at any time, also after a crash."""
+    data = text.encode()
+    mode = 0o666 & ~_umask()
+    if target.exists():
+        if target.read_bytes() == data:
+            return
+        mode = stat.S_IMODE(target.stat().st_mode)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _umask() -> int:
+    """Return the process's umask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
