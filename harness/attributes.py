@@ -139,7 +139,7 @@ def _member(holder: Any, key: str) -> Any:
         return _ABSENT
     try:
         if isinstance(holder, MutableMapping):
-            return holder[key] if key in holder else _ABSENT
+            return holder.get(key, _ABSENT)
         return getattr(holder, key, _ABSENT)
     except Exception:  # noqa: BLE001 - such as Lightning's properties that need a Trainer
         return _ABSENT

@@ -70,7 +70,10 @@ def read_axes(root: dict[str, Any], mistakes: Mistakes) -> Combinations:
     known_exclude = [(path, entry) for path, entry in exclude if entry and all(key in axes for key in entry)]
     expansion = expand(axes, [entry for _, entry in known_exclude], [entry for _, entry in include])
     for number in expansion.idle_excludes:
-        mistakes.add(known_exclude[number][0], "matches no combination of the axes: remove or correct it")
+        path, entry = known_exclude[number]
+        mistakes.add(
+            path, f"matches no combination of the axes{_why_idle(entry, axes)}: remove or correct it"
+        )
     if not expansion.combinations and axes and all(axes.values()):
         mistakes.add((_BLOCK,), "has no cases: exclude leaves no combination")
     paths = [(_BLOCK,) if n is None else include[n][0] for n in expansion.added_by]
@@ -198,6 +201,14 @@ def _is_label(path: Path, axis: str, value: object, mistakes: Mistakes) -> bool:
     else:
         return True
     return False
+
+
+def _why_idle(entry: dict[str, Scalar], axes: dict[str, list[Scalar]]) -> str:
+    """Name the value that its axis does not have."""
+    for axis, value in entry.items():
+        if value not in axes[axis]:
+            return f", {axis} has no {shown(value)}"
+    return ""
 
 
 def _spelt(axes: Combination) -> str:

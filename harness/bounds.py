@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.lockfile import plain
+from harness.fingerprint import workload_changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 WARN_FACTOR = 1.5
 """A learning rate that moved by more than this, but within its bound, is worth a warning."""
 
-# Digests say that something changed, not what.
-_NOT_SHOWN = ("parameters",)
 # Products of decimals miss whole numbers by some 1e-16 of their size; a bound's boundary must not.
 _TOLERANCE = 1e-9
 
@@ -243,17 +241,12 @@ def _detail(measurement: Measurement) -> str:
 
 
 def _workload_changes(measurement: Measurement, locked: LockedProfile) -> str:
-    old = {key: value for key, value in locked.workload.items() if key not in _NOT_SHOWN}
-    new = {key: value for key, value in measurement.workload.items() if key not in _NOT_SHOWN}
-    changes = list(_changes(old, new))
-    same_counts = all(old.get(key) == new.get(key) for key in ("num_parameters", "num_tensors"))
-    if same_counts and locked.workload.get("parameters") != measurement.workload.get("parameters"):
-        changes.append("names, shapes or dtypes of its parameters")
+    changes = workload_changes(locked.workload, measurement.workload)
     return ", ".join(changes) or "what it is made of was not recorded"
 
 
 def _recipe_changes(measurement: Measurement, locked: LockedProfile) -> str:
-    changes = list(_changes(locked.settings, plain(measurement.settings), absent="the default"))
+    changes = list(_changes(locked.settings, measurement.settings, absent="the default"))
     return ", ".join(changes) or "its settings read the same, so that a default or the environment changed"
 
 

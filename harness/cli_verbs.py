@@ -32,11 +32,11 @@ _ENVIRONMENT = "environment."
 def check(_options: argparse.Namespace, paths: Paths) -> int:
     """List the cases without a profile, the profiles that no longer describe their case, and those without one."""
     session = Session(paths)
-    known = {tuple(case.axes.items()) for case in session.cases}
+    known = {case.id for case in session.cases}
     problems = [
         f"orphaned  {profile.case_id}: not in the matrix (gpu-profile prune removes it)"
         for profile in session.lock
-        if tuple(profile.axes.items()) not in known
+        if profile.case_id not in known
     ]
     fine = 0
     for case in session.cases:
@@ -90,10 +90,11 @@ def diff(options: argparse.Namespace, _paths: Paths) -> int:
 
 def prune(options: argparse.Namespace, paths: Paths) -> int:
     """Remove the profiles whose case is not in the matrix."""
-    keep = [case.axes for case in load_matrix(paths.matrix, search_path=paths.module_path).cases]
-    orphans = [profile for profile in read_lock(paths.lock) if profile.axes not in keep]
-    if orphans and not options.dry_run:
-        lock_writing.prune(paths.lock, keep)
+    keep = {case.id for case in load_matrix(paths.matrix, search_path=paths.module_path).cases}
+    if options.dry_run:
+        orphans = tuple(profile for profile in read_lock(paths.lock) if profile.case_id not in keep)
+    else:
+        orphans = lock_writing.prune(paths.lock, keep)
     for profile in orphans:
         print(f"{'would remove' if options.dry_run else 'removed'} {profile.case_id} ({profile.device.name})")  # noqa: T201
     return 0
@@ -160,10 +161,10 @@ def _why_stale(case: Case, profiles: list[LockedProfile], session: Session) -> l
 
 def _field(profile: LockedProfile, name: str) -> Any:
     """Find a value by its name in the lockfile, dotted below a table: `device.name`."""
-    table: Any = lock_writing.as_table(profile)
+    table: Any = lock_writing.block(profile)
     for part in name.split("."):
         if not isinstance(table, dict) or part not in table:
-            known = ", ".join(sorted(lock_writing.as_table(profile)))
+            known = ", ".join(sorted(lock_writing.block(profile)))
             raise HarnessError(f"the profile of {profile.case_id} has no field {name}; it has {known}")
         table = table[part]
     return table

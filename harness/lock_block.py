@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from harness.lock_text import LockText
     from harness.measurement import Scalar
 
+# TOML's own range: beyond it arithmetic with floats would overflow.
+_MAX_INTEGER = 2**63
+
 
 class Block:
     """The table of a `[[profile]]`, or one of its sub-tables. Reading a key takes it out.
@@ -58,7 +61,7 @@ class Block:
     def count(self, key: str) -> int:
         """Read a whole number from 1."""
         value = self._take(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < _MAX_INTEGER:
             self._refuse(key, value, "a whole number from 1")
         return value
 
@@ -125,12 +128,8 @@ class Block:
         return self._table.pop(key)
 
     def _number_of(self, key: str, value: Any) -> float:
-        if (
-            not isinstance(value, (int, float))
-            or isinstance(value, bool)
-            or not math.isfinite(value)
-            or value <= 0
-        ):
+        # Compared, not converted: an integer may be too large for a float.
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < _MAX_INTEGER:
             self._refuse(key, value, "a number above 0")
         return float(value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any, NoReturn
@@ -97,17 +98,11 @@ class LockText:
 def read_text(path: Path) -> LockText | None:
     """Read a lockfile; None when there is none. Raises LockError for what cannot be read as text."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise LockError(
-                f"{shown_path(path)}: larger than {_MAX_BYTES // 1024**2} MiB: this is no lockfile"
-            )
+        status = path.stat()
+        _refuse_other_files(path, status)
         data = path.read_bytes()
     except FileNotFoundError:
         return None
-    except IsADirectoryError as error:
-        raise LockError(
-            f"{shown_path(path)}: a folder; name the file in it, {path.name}/gpu-profile.lock"
-        ) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise LockError(f"{shown_path(path)}: cannot be read: {reason}") from error
@@ -117,6 +112,15 @@ def read_text(path: Path) -> LockText | None:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise LockError(f"{shown_path(path)}:{line}: not UTF-8: restore the file from git") from error
+
+
+def _refuse_other_files(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise LockError(f"{shown_path(path)}: a folder; name the file in it, {path / 'gpu-profile.lock'}")
+    if not stat.S_ISREG(status.st_mode):
+        raise LockError(f"{shown_path(path)}: not a regular file; name a lockfile")
+    if status.st_size > _MAX_BYTES:
+        raise LockError(f"{shown_path(path)}: larger than {_MAX_BYTES // 1024**2} MiB: this is no lockfile")
 
 
 def shown_path(path: Path) -> str:

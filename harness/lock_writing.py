@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import tomli_w
 from filelock import FileLock, Timeout
 
+from harness.lock_diff import diff
+from harness.lock_form import block, render
 from harness.lock_text import shown_path
-from harness.lockfile import MAIN_AXES, VERSION, Lock, LockedProfile, LockError, read_lock, same_profile, sort
+from harness.lockfile import Lock, LockedProfile, LockError, read_lock, same_profile, sort
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+__all__ = ["block", "diff", "prune", "render", "update_lock", "with_profiles", "write_candidate"]
+
 _WAIT_SECONDS = 60
-_DIGITS = 4
-# An array of numbers as tomli-w writes it, one number a line. Strings hold no raw line breaks there.
-_NUMBERS = re.compile(r"= \[\n((?: {4}[-+.\w]+,\n)+)\]")
 
 
 def update_lock(path: str | Path, profiles: Iterable[LockedProfile]) -> None:
@@ -55,56 +54,13 @@ def prune(path: str | Path, keep_ids: Collection[str]) -> tuple[LockedProfile, .
 
 
 def with_profiles(lock: Lock, profiles: Iterable[LockedProfile]) -> Lock:
-    """Return the lock with profiles in place of those of the same case and device."""
-    new = list(profiles)
-    kept = [old for old in lock if not any(same_profile(old, profile) for profile in new)]
-    return Lock(lock.path, sort([*kept, *new]), exists=True, extra=lock.extra)
-
-
-def render(lock: Lock) -> str:
-    """Return the lockfile's text: the same for equal locks, floats rounded to 4 significant digits."""
-    tables: dict[str, Any] = {"version": VERSION} | lock.extra
-    if lock.profiles:
-        tables["profile"] = [block(profile) for profile in sort(lock.profiles)]
-    text = tomli_w.dumps(tables)
-    return _NUMBERS.sub(lambda match: f"= [{', '.join(match[1].replace(',', '').split())}]", text)
-
-
-def block(profile: LockedProfile) -> dict[str, Any]:
-    """Return a profile as the table that TOML holds, with what there is nothing to say about left out."""
-    values: dict[str, Any] = {axis: profile.axes[axis] for axis in MAIN_AXES if axis in profile.axes}
-    if profile.emulated:
-        values["emulated"] = True
-    values |= {
-        "batch_size": profile.batch_size,
-        "max_batch_size": profile.max_batch_size,
-        "validation_batch_size": profile.validation_batch_size,
-        "bounded_by": profile.bounded_by,
-        "learning_rate": rounded(profile.learning_rate),
-        "learning_rates": [rounded(rate) for rate in profile.learning_rates],
-        "lr_refusal": profile.lr_refusal or None,
-        "peak_memory_bytes": profile.peak_memory_bytes,
-        "memory_limit_bytes": profile.memory_limit_bytes,
-        "samples_per_second": rounded(profile.samples_per_second),
-        "fingerprint": profile.fingerprint,
-        "recipe": profile.recipe,
-    }
-    tables: dict[str, Any] = {
-        "axes": {axis: value for axis, value in profile.axes.items() if axis not in MAIN_AXES},
-        "device": {"name": profile.device.name, "memory_bytes": profile.device.memory_bytes},
-        "workload": profile.workload,
-        "settings": profile.settings,
-        "made_with": profile.made_with,
-    }
-    for key, value in profile.extra.items():
-        tables[key] = {**tables[key], **value} if key == "device" else value
-    filled = {key: value for key, value in values.items() if value is not None and value != []}
-    return filled | {key: value for key, value in tables.items() if value != {}}
-
-
-def rounded(value: float | None) -> float | None:
-    """Round to the 4 significant digits that the lockfile holds."""
-    return None if value is None else float(f"{value:.{_DIGITS}g}")
+    """Return the lock with profiles in place of those of the same case and device; of equals the last stays."""
+    by_case: dict[str, list[LockedProfile]] = {}
+    for profile in (*lock, *profiles):
+        others = [old for old in by_case.get(profile.case_id, []) if not same_profile(old, profile)]
+        by_case[profile.case_id] = [*others, profile]
+    merged = (profile for group in by_case.values() for profile in group)
+    return Lock(lock.path, sort(merged), exists=True, extra=lock.extra)
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from harness.lock_block import Block
-from harness.lock_text import LockError, LockText, read_text
+from harness.lock_text import LockError, LockText, read_text, shown_path
 from harness.measurement import BoundedBy, DeviceIdentity, Scalar
 from harness.substitution import label
 
@@ -24,7 +25,6 @@ __all__ = [
     "LockError",
     "LockedProfile",
     "case_id",
-    "plain",
     "read_lock",
     "same_device",
     "same_profile",
@@ -66,7 +66,7 @@ class LockedProfile:
     workload: dict[str, Scalar] = field(default_factory=dict)
     """What the fingerprint is made of, readable."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Dotted names and values of the recipe's settings that are not the defaults."""
+    """Dotted names and values of the recipe's settings that are not the defaults, as TOML takes them."""
     made_with: dict[str, str] = field(default_factory=dict)
     """Versions: provenance, never matched on."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class LockedProfile:
             peak_memory_bytes=measurement.peak_memory_bytes,
             samples_per_second=measurement.samples_per_second,
             workload=dict(measurement.workload),
-            settings=plain(measurement.settings),
+            settings=dict(measurement.settings),
             made_with=dict(measurement.made_with),
         )
 
@@ -125,15 +125,28 @@ class Lock:
 
         Without a device: the case's only profile. Raises LockError when it was locked on several devices.
         """
-        found = [profile for profile in self.profiles if profile.axes == axes]
+        found = [profile for profile in self.of_case(case_id(axes)) if profile.axes == axes]
         if device is not None:
             return next((profile for profile in found if same_device(profile.device, device)), None)
         if len(found) > 1:
             devices = ", ".join(
                 f"{profile.device.name} ({profile.device.memory_bytes:,} bytes)" for profile in found
             )
-            raise LockError(f"{self.path}: {case_id(axes)} is locked on several devices: {devices}")
+            raise LockError(
+                f"{shown_path(self.path)}: {case_id(axes)} is locked on several devices: {devices}; say on which"
+            )
         return found[0] if found else None
+
+    def of_case(self, identifier: str) -> list[LockedProfile]:
+        """Return the profiles of a case id, one for each device it was locked on."""
+        return self._by_case.get(identifier, [])
+
+    @cached_property
+    def _by_case(self) -> dict[str, list[LockedProfile]]:
+        by_case: dict[str, list[LockedProfile]] = {}
+        for profile in self.profiles:
+            by_case.setdefault(profile.case_id, []).append(profile)
+        return by_case
 
 
 def case_id(axes: Mapping[str, Scalar]) -> str:
@@ -159,17 +172,6 @@ def sort(profiles: Iterable[LockedProfile]) -> tuple[LockedProfile, ...]:
             profiles, key=lambda profile: (profile.case_id, profile.device.name, profile.device.memory_bytes)
         )
     )
-
-
-def plain(value: Any) -> Any:
-    """Return a setting as TOML can hold it: lists for tuples, `"null"` for None, which TOML has not."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if value is None:
-        return "null"
-    return value if isinstance(value, (str, int, float)) else str(value)
 
 
 def read_lock(path: str | Path) -> Lock:
@@ -250,7 +252,9 @@ def _read_block(block: Block) -> LockedProfile:
 
 
 def _read_axes(block: Block) -> dict[str, Scalar]:
-    axes: dict[str, Scalar] = {"model": block.string("model"), "gpu": block.string("gpu")}
-    if "resolution" in block:
-        axes["resolution"] = block.scalar("resolution")
-    return axes | block.subtable("axes").scalars()
+    main = {
+        "model": block.string("model"),
+        "gpu": block.string("gpu"),
+        "resolution": block.scalar("resolution"),
+    }
+    return main | block.subtable("axes").scalars()

@@ -15,8 +15,8 @@ from harness.matrix_file import LABEL, LABEL_FORM, REQUIRED_AXES, MatrixFile
 from harness.mistakes import MatrixError as MatrixError  # noqa: PLC0414 - a public name of this module
 from harness.mistakes import Mistakes, nearest, shown
 from harness.resolving import Context, Resolver
-from harness.settings import LAYER
-from harness.substitution import references, substitute
+from harness.settings import CLASS_PATH, LAYER, CallableSpec
+from harness.substitution import Unresolved, references, substitute
 from harness.yaml12 import Document, Problem, read_yaml
 
 if TYPE_CHECKING:
@@ -92,14 +92,12 @@ def load_matrix(path: Path, search_path: Sequence[str] = ()) -> Matrix:
     checker = ClassPaths(search_path)
 
     def check_class_paths(value: Any, locate: Callable[[Place], Place]) -> None:
-        for place, class_path in _class_paths(value):
-            verdict = checker.check(class_path)
-            if verdict.answer == "missing":
-                mistakes.add(locate(place), verdict.message)
+        for place, spec in _specs(value):
+            _check_spec(locate(place), spec, checker, mistakes)
 
     combinations = read_axes(root, mistakes)
     _check_file(root, combinations.names, mistakes)
-    check_class_paths(_definitions(root), lambda place: place)
+    check_class_paths(substitute(_definitions(root), {}), lambda place: place)
     context = Context(combinations.names, mistakes, check_class_paths)
     cases = _cases(root, combinations, context, lambda model: _where(file, document, model))
     mistakes.raise_any()
@@ -191,17 +189,30 @@ def _axis_values(root: dict[str, Any], axis: str) -> Iterator[tuple[Place, Any]]
             yield ("matrix", "include", number, axis), entry[axis]
 
 
-def _class_paths(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
-    """Yield every class path below `value` that says all it will say."""
+def _specs(value: Any, place: Place = ()) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Yield every mapping below `value` that has a class_path, with its place."""
     if isinstance(value, dict):
+        if "class_path" in value:
+            yield place, value
         for key, item in value.items():
-            if key != "class_path":
-                yield from _class_paths(item, (*place, key))
-            elif isinstance(item, str) and "${" not in item:
-                yield (*place, key), item
+            yield from _specs(item, (*place, key))
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _class_paths(item, (*place, number))
+            yield from _specs(item, (*place, number))
+
+
+def _check_spec(place: Place, spec: dict[str, Any], checker: ClassPaths, mistakes: Mistakes) -> None:
+    """Check a class_path with its init_args, also where it is nested in the init_args of another."""
+    try:
+        CallableSpec.model_validate(spec)
+    except ValidationError as error:
+        mistakes.add_invalid(CallableSpec, error, lambda below: (*place, *below))
+    class_path = spec["class_path"]
+    if isinstance(class_path, Unresolved) or not re.match(CLASS_PATH, str(class_path)):
+        return
+    verdict = checker.check(class_path)
+    if verdict.answer == "missing":
+        mistakes.add((*place, "class_path"), verdict.message)
 
 
 def _where(file: str, document: Document, model: str) -> str:

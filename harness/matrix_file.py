@@ -1,4 +1,4 @@
-"""The shape of a whole matrix file, for validation and for the JSON Schema that editors complete it with."""
+"""The shape of a whole matrix file, for validation and for its JSON Schema."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ LABEL = r"[A-Za-z0-9._]+(-[A-Za-z0-9._]+)*"
 """A label becomes part of a test id and of file names."""
 LABEL_FORM = "letters, digits, dots and underscores, with dashes between them"
 
-_AxisValue = str | int | float | bool
+_Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
+_AxisValue = _Label | int | float | bool
+_AXIS_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "uniqueItems": True,
+    "items": {"type": ["string", "number", "boolean"], "pattern": f"^{LABEL}$"},
+}
 _LABELLED = {"propertyNames": {"pattern": f"^{LABEL}$"}}
+_DEFINITIONS = Allowed("a mapping of labels to what they stand for")
 
 
 class Overrides(Settings):
@@ -70,14 +78,14 @@ class AxesSettings(Settings):
 
     model_config = ConfigDict(
         extra="allow",
-        json_schema_extra={"additionalProperties": {"type": "array", "minItems": 1, "items": {}}},
+        json_schema_extra={"additionalProperties": _AXIS_SCHEMA},
     )
 
-    model: list[str] | None = None
+    model: Annotated[list[_Label] | None, Field(min_length=1)] = None
     """Labels of entries below `models`."""
-    gpu: list[str] | None = None
+    gpu: Annotated[list[_Label] | None, Field(min_length=1)] = None
     """Labels of entries below `gpus`."""
-    resolution: list[_AxisValue] | None = None
+    resolution: Annotated[list[_AxisValue] | None, Field(min_length=1)] = None
     """Sides of images, lengths of sequences: any size that a workload has."""
     exclude: list[dict[str, _AxisValue]] | None = None
     """Combinations to leave out; one that names some of the axes stands for all that agree with it."""
@@ -88,16 +96,11 @@ class AxesSettings(Settings):
 class MatrixFile(Overrides):
     """The matrix of a GPU profiling harness: which models are profiled, on which GPUs, at which resolutions."""
 
-    version: Annotated[Literal[1], Allowed("1")]
+    version: Annotated[Literal[1], Allowed("write version: 1")]
     """Of this format."""
     matrix: AxesSettings
     """The axes."""
-    models: Annotated[dict[str, ModelSettings], Field(json_schema_extra=_LABELLED)]
+    models: Annotated[dict[str, ModelSettings], Field(json_schema_extra=_LABELLED), _DEFINITIONS]
     """What the labels of the axis `model` stand for."""
-    gpus: Annotated[dict[str, GpuEntry], Field(json_schema_extra=_LABELLED)]
+    gpus: Annotated[dict[str, GpuEntry], Field(json_schema_extra=_LABELLED), _DEFINITIONS]
     """What the labels of the axis `gpu` stand for."""
-
-
-def matrix_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a matrix file."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **MatrixFile.model_json_schema()}

@@ -111,7 +111,7 @@ def explain(model: type[BaseModel], details: ErrorDetails) -> tuple[Path, str]:
         return place[:-1], f"{place[-1]} is missing; {allowed}"
     owner, field = _field_at(model, place)
     cause = details.get("ctx", {}).get("error")
-    if isinstance(cause, ValueError):
+    if isinstance(cause, ValueError) and isinstance(details["input"], (str, int, float)):
         return place, str(cause)
     return place, f"{shown(details['input'])} is not allowed; {_allowed(owner, field)}"
 

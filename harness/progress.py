@@ -6,7 +6,7 @@ Everything goes through the logger `harness`, so that log files, levels and pyte
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from harness.units import format_bytes
 
@@ -30,21 +30,25 @@ def log_probe(case_id: str, probe: Probe, limit_bytes: int | None) -> None:
 
 def describe_probe(probe: Probe, limit_bytes: int | None) -> str:
     """Say in one line which batch size was tried, what came of it, and how long it took."""
+    peak = ""
+    if probe.outcome == "fits" and probe.peak_memory_bytes is not None:
+        peak = f", peak {format_bytes(probe.peak_memory_bytes)}"
+        peak += "" if limit_bytes is None else f" of {format_bytes(limit_bytes)}"
+    return f"{describe_ending(probe)}{peak}, {probe.seconds:.1f} s"
+
+
+def describe_ending(probe: Probe) -> str:
+    """Say which batch size was tried and how it ended: `batch 472 out of memory in backward`."""
     batch = f"{'validation batch' if probe.kind == 'validation' else 'batch'} {probe.batch_size}"
     where = f" in {probe.phase}" if probe.phase else ""
     if probe.outcome == "fits":
-        ending = "fits"
-        if probe.peak_memory_bytes is not None:
-            ending += f", peak {format_bytes(probe.peak_memory_bytes)}"
-            ending += "" if limit_bytes is None else f" of {format_bytes(limit_bytes)}"
-    elif probe.outcome == "oom":
-        ending = f"out of memory{where}"
-    elif probe.outcome == "dataset":
-        ending = "is more than the data holds"
-    else:
-        lines = (probe.detail or "").strip().splitlines()
-        ending = f"failed{where}" + (f": {lines[0]}" if lines else "")
-    return f"{batch} {ending}, {probe.seconds:.1f} s"
+        return f"{batch} fits"
+    if probe.outcome == "oom":
+        return f"{batch} out of memory{where}"
+    if probe.outcome == "dataset":
+        return f"{batch} is more than the data holds"
+    lines = (probe.detail or "").strip().splitlines()
+    return f"{batch} failed{where}" + (f": {lines[0]}" if lines else "")
 
 
 class TerminalProgress(logging.Handler):
@@ -61,6 +65,7 @@ class TerminalProgress(logging.Handler):
         suspend_capture: makes a context in which output reaches the terminal.
         verbose: whether each record is a line.
         tty: whether the output is a terminal that obeys backspaces.
+
     """
 
     def __init__(
@@ -83,7 +88,7 @@ class TerminalProgress(logging.Handler):
         self._shown = 0
         self._lowered = False
 
-    def __enter__(self) -> TerminalProgress:
+    def __enter__(self) -> Self:
         """Listen to the logger; its level becomes INFO unless someone has set one."""
         if self._verbose or self._tty:
             self._lowered = logger.level == logging.NOTSET

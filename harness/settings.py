@@ -28,6 +28,9 @@ CROSS_FIELD = "cross_field"
 LAYER = {"layer": True}
 """Validation context of settings that others will override: rules between their fields do not hold yet."""
 
+CLASS_PATH = r"^[^\W\d]\w*(\.[^\W\d]\w*)+$"
+"""Two names or more, dotted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
@@ -100,7 +103,7 @@ class CallableSpec(Settings):
 
     class_path: Annotated[
         str,
-        Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)+$"),
+        Field(pattern=CLASS_PATH),
         Allowed("the dotted path of a class or function: package.module.Name"),
     ]
     """Dotted path of a class or of any other callable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from fractions import Fraction
 
@@ -39,12 +40,12 @@ def parse_size(value: object) -> int:
         if unit not in _UNITS:
             likely = _CORRECT.get(unit.lower())
             hint = f"did you mean {number}{likely}?" if likely else f"the units are {', '.join(_UNITS)}"
-            raise ValueError(f"{value!r} has no known unit; {hint}")
+            raise ValueError(f"{_shown(value)} has no known unit; {hint}")
         size = int(Fraction(number) * _UNITS[unit])
     else:
-        raise ValueError(f"{value!r} is not allowed; {SIZE_FORM}")
+        raise ValueError(f"{_shown(value)} is not allowed; {SIZE_FORM}")
     if size < 1:
-        raise ValueError(f"{value!r} is not allowed; a size is at least one byte")
+        raise ValueError(f"{_shown(value)} is not allowed; a size is at least one byte")
     return size
 
 
@@ -58,9 +59,9 @@ def parse_percent(value: object) -> float:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         share = value
     else:
-        raise ValueError(f"{value!r} is not allowed; {PERCENT_FORM}")
+        raise ValueError(f"{_shown(value)} is not allowed; {PERCENT_FORM}")
     if not 0 <= share <= 1:
-        raise ValueError(f"{value!r} is not between 0% and 100%; {PERCENT_FORM}")
+        raise ValueError(f"{_shown(value)} is not between 0% and 100%; {PERCENT_FORM}")
     return float(share)
 
 
@@ -75,3 +76,7 @@ def format_bytes(num_bytes: float) -> str:
         if abs(round(value, 1)) < _BINARY:
             return f"{value:.1f} {unit}"
     return f"{value / _BINARY:.1f} TiB"
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=repr)

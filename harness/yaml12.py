@@ -298,8 +298,9 @@ def _explain(error: yaml.YAMLError, text: str) -> Problem:
     context_mark = getattr(error, "context_mark", None)
     if getattr(error, "context", None) and context_mark is not None:
         message += f", {error.context} that starts in line {context_mark.line + 1}"  # type: ignore[attr-defined] # only some of PyYAML's errors have one
-    lines = text.splitlines()
-    source = lines[line - 1] if line <= len(lines) else ""
+    lines = text.splitlines() or [""]
+    line = min(line, len(lines))  # the end of the file is where many an opened bracket is missed
+    source = lines[line - 1]
     if found := _PLACEHOLDER.search(source):
         message += f'; between braces or brackets it must be quoted: "{found[0]}"'
     elif "\t" in source[: len(source) - len(source.lstrip())]:

@@ -7,6 +7,7 @@ run a dummy step, less its module, is added on top, so that the interpreter and 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import resource
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ from harness.measurement import DeviceIdentity
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+# glibc's mallopt(3): the parameters' numbers, and the largest threshold that it takes.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_HEAP_BLOCK = 32 << 20
+# What Python's allocator takes from the system at a time, and how much of that is taken in advance.
 _ARENA_BYTES = 1 << 20
 _RESERVE_BYTES = 8 * _ARENA_BYTES
 
@@ -94,8 +99,11 @@ class HostBound:
         return _memory_of_this_process()["VmPeak"] - self._offset_bytes
 
     def lift(self) -> None:
-        """Remove the limit."""
+        """Remove the limit, and let malloc keep what is freed: an unbounded process need not give it back."""
         resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        libc = ctypes.CDLL(None)
+        for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            libc.mallopt(parameter, _LARGEST_HEAP_BLOCK)
 
 
 def _memory_of_this_process() -> dict[str, int]:

@@ -43,7 +43,10 @@ def estimate_line(cases: Sequence[CostItem]) -> str:
     if not cases:
         return "gpu-profile: no case for this machine"
     known = [seconds for seconds in map(_seconds, cases) if seconds is not None]
-    parts = [words.count(len(cases), "case"), f"about {words.count(sum(c.num_probes for c in cases), 'probe')}"]
+    parts = [
+        words.count(len(cases), "case"),
+        f"about {words.count(sum(c.num_probes for c in cases), 'probe')}",
+    ]
     if lr_steps := sum(case.lr_steps for case in cases):
         parts.append(words.count(lr_steps, "LR step"))
     if known:

@@ -1,0 +1,229 @@
+"""Why a case failed: what was locked and measured, what was allowed, the likely cause, the command to accept it."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from harness.bounds import likely_causes
+from harness.probe import WorkloadError
+from harness.progress import describe_ending
+from harness.report import words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from harness.bounds import Violation
+    from harness.errors import HarnessError
+    from harness.lockfile import LockedProfile
+    from harness.measurement import Measurement, Probe
+    from harness.result import CaseResult
+
+_WIDTH = 80
+
+Fact = tuple[str, str]
+"""A label, empty when it is the one above, and its text."""
+
+
+def failure_text(result: CaseResult, update_command: str) -> str:
+    """Return why a measured case failed, at most 80 columns wide but for paths, commands and tracebacks.
+
+    `update_command` is the command that locks what was measured; it is not offered when nothing trains.
+    """
+    measurement = result.measurement
+    assert measurement is not None, "a case that was not measured has no bounds to break"
+    title = textwrap.fill(
+        f"{result.case_id}: {headline(result)}", _WIDTH, subsequent_indent="  ", break_on_hyphens=False
+    )
+    parts = [title]
+    if measurement.max_batch_size == 0:
+        parts += [_facts(_no_batch_facts(result, measurement)), *_own_error(measurement)]
+        parts.append(_remedy_for_nothing(measurement))
+    elif result.locked is None:
+        parts += [_facts(_found(measurement)), *_own_error(measurement)]
+        parts.append(f"lock these values with:\n  {update_command}")
+    else:
+        parts += [_comparison(measurement, result.locked, result.violations)]
+        parts += [_facts(_circumstances(result, measurement, result.locked)), *_own_error(measurement)]
+        parts.append(f"accept what was measured with:\n  {update_command}")
+    return "\n\n".join(parts)
+
+
+def error_text(name: str, error: HarnessError) -> str:
+    """Return why a case could not be measured: the machine was in the way, or the workload cannot be built.
+
+    The user's traceback follows where there is one, and where the log is, if the message does not say it.
+    """
+    parts = [f"{name}: {error}"]
+    if isinstance(error, WorkloadError):
+        if error.detail:
+            parts.append(error.detail.rstrip())
+        if error.log and error.log not in str(error):
+            parts.append(f"log: {error.log}")
+    return "\n\n".join(parts)
+
+
+def headline(result: CaseResult) -> str:
+    """Return in one line what is wrong with a case."""
+    measurement = result.measurement
+    if measurement is None or not result.violations:
+        return result.reason or result.status
+    if measurement.max_batch_size == 0:
+        smallest = _smallest_failure(measurement)
+        return "no batch size trains" + (f": {describe_ending(smallest)}" if smallest else "")
+    return "; ".join(_headline(violation, measurement) for violation in result.violations)
+
+
+def _headline(violation: Violation, measurement: Measurement) -> str:
+    text = {
+        "missing": f"never locked on {words.place(measurement.device, {})}",
+        "fingerprint": "the lock is stale: the workload changed",
+        "recipe": "the lock is stale: the recipe changed",
+    }.get(violation.bound, violation.message)
+    if violation.bound == "batch_size":
+        assert isinstance(violation.locked, int), "a batch size fell from a locked one"
+        change = words.relative_change(measurement.max_batch_size, violation.locked)
+        text = (
+            f"max batch limited to at least {violation.allowed} but measured {violation.measured} ({change})"
+        )
+    elif violation.bound == "learning_rate" and violation.measured is None:
+        text = f"no learning rate where {violation.locked:.3g} is locked"
+    elif violation.bound == "learning_rate":
+        text = f"learning rate limited to {violation.allowed} but measured {violation.measured:.3g}"
+    return text
+
+
+def _comparison(measurement: Measurement, locked: LockedProfile, violations: Iterable[Violation]) -> str:
+    """Return locked, measured and allowed values as a table; allowed only where it was broken."""
+    allowed = {violation.bound: str(violation.allowed) for violation in violations}
+    rows = [
+        (
+            "max batch",
+            str(locked.max_batch_size),
+            str(measurement.max_batch_size),
+            f"at least {allowed['batch_size']}" if "batch_size" in allowed else "",
+        ),
+        (
+            "learning rate",
+            _rate(locked.learning_rate, locked.lr_refusal),
+            _rate(measurement.learning_rate, measurement.lr_refusal),
+            allowed.get("learning_rate", ""),
+        ),
+    ]
+    has_limits = any(row[3] for row in rows)
+    width = 4 if has_limits else 3
+    table = tabulate(
+        [row[:width] for row in rows],
+        headers=("", "locked", "measured", "allowed")[:width],
+        tablefmt="plain",
+        disable_numparse=True,
+    )
+    return textwrap.indent("\n".join(line.rstrip() for line in table.splitlines()), "  ")
+
+
+def _circumstances(result: CaseResult, measurement: Measurement, locked: LockedProfile) -> list[Fact]:
+    then = words.place(locked.device, locked.made_with)
+    now = words.place(measurement.device, measurement.made_with)
+    facts = [("locked on", then), ("measured on", now)] if then != now else [("on", now)]
+    facts.append(("peak memory", f"{words.peak_of_limit(measurement)} at batch {measurement.max_batch_size}"))
+    facts += _boundary(measurement)
+    if measurement.learning_rate is None and locked.learning_rate is not None and measurement.lr_refusal:
+        facts.append(("LR refused", measurement.lr_refusal))
+    if any(violation.bound == "learning_rate" for violation in result.violations) and measurement.artifacts:
+        facts.append(("LR curve", measurement.artifacts[0]))
+    return facts + _causes(measurement, locked)
+
+
+def _found(measurement: Measurement) -> list[Fact]:
+    facts = [
+        ("max batch", f"{measurement.max_batch_size}, bounded by {measurement.bounded_by}"),
+        ("batch", str(measurement.batch_size)),
+        ("learning rate", _rate(measurement.learning_rate, measurement.lr_refusal)),
+        ("peak memory", words.peak_of_limit(measurement)),
+        *_boundary(measurement),
+    ]
+    if measurement.lr_refusal:
+        facts.append(("LR refused", measurement.lr_refusal))
+    return facts
+
+
+def _no_batch_facts(result: CaseResult, measurement: Measurement) -> list[Fact]:
+    facts = [("on", words.place(measurement.device, measurement.made_with))]
+    facts.append(("memory limit", words.peak_of_limit(measurement)))
+    if result.locked:
+        then = words.place(result.locked.device, result.locked.made_with)
+        facts.append(("locked", f"max batch {result.locked.max_batch_size} on {then}"))
+        facts += _causes(measurement, result.locked)
+    smallest = _smallest_failure(measurement)
+    if smallest and smallest.log:
+        facts.append(("log", smallest.log))
+    return facts
+
+
+def _remedy_for_nothing(measurement: Measurement) -> str:
+    smallest = _smallest_failure(measurement)
+    if smallest is None or smallest.outcome == "oom":
+        return (
+            "there is nothing to lock: raise the GPU's budget or target_memory_fraction,\n"
+            "or make the workload smaller"
+        )
+    return f"try it alone with:\n  gpu-profile probe {measurement.case_id} --batch-size {smallest.batch_size}"
+
+
+def _boundary(measurement: Measurement) -> list[Fact]:
+    """Return how the next larger batch ended, with its log when that was an error."""
+    smallest = _smallest_failure(measurement)
+    if smallest is None:
+        return []
+    facts = [("next", describe_ending(smallest))]
+    if smallest.outcome == "error" and smallest.log:
+        facts.append(("log", smallest.log))
+    return facts
+
+
+def _own_error(measurement: Measurement) -> list[str]:
+    """Return the user's traceback when an error ended the search."""
+    smallest = _smallest_failure(measurement)
+    if smallest is None or smallest.outcome != "error" or not smallest.traceback:
+        return []
+    return [smallest.traceback.rstrip()]
+
+
+def _smallest_failure(measurement: Measurement) -> Probe | None:
+    """Return the smallest training batch above the largest that fits, or None when none was tried."""
+    failed = [
+        probe
+        for probe in measurement.probes
+        if probe.kind == "train" and probe.outcome != "fits" and probe.batch_size > measurement.max_batch_size
+    ]
+    return min(failed, key=lambda probe: probe.batch_size, default=None)
+
+
+def _causes(measurement: Measurement, locked: LockedProfile) -> list[Fact]:
+    causes = likely_causes(measurement, locked)
+    return [("" if number else "likely cause", cause) for number, cause in enumerate(causes)]
+
+
+def _facts(facts: list[Fact]) -> str:
+    """Return aligned labels and texts, wrapped below themselves."""
+    width = max(len(label) for label, _ in facts)
+    return "\n".join(
+        textwrap.fill(
+            text,
+            _WIDTH,
+            initial_indent=f"  {label:<{width}}  ",
+            subsequent_indent=" " * (width + 4),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for label, text in facts
+    )
+
+
+def _rate(value: float | None, refusal: str | None) -> str:
+    """Return a learning rate as the lock and the bounds write it: `0.00316`."""
+    if value is None:
+        return "refused" if refusal else "none"
+    return f"{value:.3g}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measurement import Measurement, Probe
+    from harness.measurement import Probe
     from harness.result import CaseResult
 
 _VERSION = 1
@@ -61,17 +61,13 @@ def _case(result: CaseResult) -> dict[str, Any]:
         "device": asdict(measurement.device) if measurement else None,
         "probes": [_probe(probe) for probe in measurement.probes] if measurement else [],
         "violations": [asdict(violation) for violation in result.violations],
-        "improvements": [asdict(improvement) for improvement in result.improvements],
-        "warnings": [*_own_warnings(measurement), *result.warnings],
-        "locked": asdict(result.locked) if result.locked else None,
+        "improvements": list(result.improvements),
+        "warnings": list(result.all_warnings),
+        "locked": result.to_json()["locked"],
         "accepted": result.accepted,
         "update_command": result.update_command,
         "seconds": result.seconds,
     }
-
-
-def _own_warnings(measurement: Measurement | None) -> tuple[str, ...]:
-    return measurement.warnings if measurement else ()
 
 
 def _probe(probe: Probe) -> dict[str, Any]:

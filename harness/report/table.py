@@ -60,7 +60,7 @@ ESSENTIAL = (
     Column("change", words.change),
     Column("LR", _measured(words.learning_rate_mark)),
     Column("peak", _measured(words.peak_share)),
-    Column("status", words.status, "left"),
+    Column("status", lambda result: result.status, "left"),
 )
 """The columns that every terminal shows, in order of importance."""
 

@@ -1,0 +1,90 @@
+"""report.md: the results for people who read them on GitHub."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from harness.report import words
+from harness.report.failure import failure_text, headline
+from harness.report.summary import improvement_lines, note_lines
+from harness.report.table import ESSENTIAL, FURTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from harness.report.table import Column
+    from harness.result import CaseResult
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&])")
+# GitHub refuses a step's whole summary when it is larger.
+_SUMMARY_LIMIT_BYTES = 1024 * 1024
+_CUT = "\n\nCut at GitHub's limit for summaries: report.md among the run's artifacts has all of it.\n"
+
+
+def render_markdown(results: Sequence[CaseResult], header: Mapping[str, str] | None = None) -> str:
+    """Return the results as GitHub-flavoured Markdown: counts, table, notes, and a section per failure.
+
+    `header` are names and values to show above the table, such as versions.
+    """
+    rows = sorted(results, key=lambda result: result.case_id)
+    counts = Counter(row.status for row in rows)
+    parts = ["# GPU profiles", ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))]
+    if header:
+        parts.append("\n".join(f"- {escape(name)}: {escape(value)}" for name, value in header.items()))
+    if rows:
+        parts.append(_table(rows))
+    if notes := note_lines(rows):
+        parts.append("\n".join(f"- {escape(note)}" for note in notes))
+    if improvements := improvement_lines(rows):
+        parts += ["## Better than locked", fence("\n".join(improvements))]
+    failures = [row for row in rows if row.status in ("failed", "error")]
+    if failures:
+        parts += ["## Failures", *(_details(row) for row in failures)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def append_step_summary(text: str, path: Path) -> None:
+    """Append Markdown to the file that `$GITHUB_STEP_SUMMARY` names, within GitHub's limit of 1 MiB."""
+    used = path.stat().st_size if path.exists() else 0
+    data = text.encode()
+    if used + len(data) > _SUMMARY_LIMIT_BYTES:
+        room = max(_SUMMARY_LIMIT_BYTES - used - len(_CUT.encode()), 0)
+        # Only a character that the cut went through is lost.
+        data = data[:room].decode(errors="ignore").encode() + _CUT.encode()
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is, also in a table's cell."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def fence(text: str) -> str:
+    """Return text as a block of code, whatever backticks are in it."""
+    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{ticks}text\n{text}\n{ticks}"
+
+
+def _table(rows: Sequence[CaseResult]) -> str:
+    columns: list[Column] = [*ESSENTIAL]
+    columns += [column for column in FURTHER if any(column.cell(row) != words.MISSING for row in rows)]
+    lines = [[column.heading for column in columns]]
+    lines.append([":--" if column.alignment == "left" else "--:" for column in columns])
+    lines += [[escape(column.cell(row)) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _details(result: CaseResult) -> str:
+    summary = html.escape(headline(result), quote=False)
+    text = result.reason or "no reason given"
+    if result.measurement is not None and result.violations:
+        text = failure_text(result, result.update_command or "pytest --gpu-profile --gpu-profile-update")
+    return (
+        f"<details>\n<summary><code>{html.escape(result.case_id)}</code>: {summary}</summary>\n\n"
+        f"{fence(text)}\n\n</details>"
+    )

@@ -1,0 +1,101 @@
+"""What a run says at its end: the table, notes, improvements, and where everything is."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from harness.report import words
+from harness.report.table import render_table
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from harness.result import CaseResult
+
+# A long matrix may skip hundreds of cases for one reason.
+_MAX_NAMED = 3
+
+
+def summary_lines(
+    results: Sequence[CaseResult], *, width: int, locked: Collection[str], lock_path: str, results_path: str
+) -> list[str]:
+    """Return the lines at the end of a run, at most `width` columns but for paths and commands.
+
+    `locked` has the ids of the cases that were written to the lock at `lock_path`; the run's files are in
+    the folder `results_path`.
+    """
+    if not results:
+        return []
+    blocks = [render_table(results, width).splitlines()]
+    if notes := note_lines(results):
+        blocks.append([line for note in notes for line in _wrapped(note, width)])
+    blocks.append(improvement_lines([result for result in results if result.case_id not in locked]))
+    ending = [f"results in {results_path}: report.md, report.json, candidate.lock"]
+    if locked:
+        ending.insert(0, f"locked {words.count(len(locked), 'case')} in {lock_path}")
+    blocks.append(ending)
+    lines: list[str] = []
+    for block in filter(None, blocks):
+        lines += ["", *block] if lines else block
+    return lines
+
+
+def note_lines(results: Sequence[CaseResult]) -> list[str]:
+    """Return one line per thing worth knowing beside the table: skips, refused learning rates, warnings."""
+    lines = []
+    skipped: dict[str, list[str]] = {}
+    for result in _sorted(results):
+        if result.status == "skipped":
+            skipped.setdefault(result.reason or "no reason given", []).append(result.case_id)
+    for reason, ids in skipped.items():
+        more = f" and {len(ids) - _MAX_NAMED} more" if len(ids) > _MAX_NAMED else ""
+        lines.append(f"skipped {', '.join(ids[:_MAX_NAMED])}{more}: {reason}")
+    for result in _sorted(results):
+        measurement = result.measurement
+        if measurement is None:
+            continue
+        if measurement.learning_rate is None and measurement.lr_refusal:
+            lines.append(f"{result.case_id}: no learning rate: {measurement.lr_refusal}")
+        if measurement.non_monotone is not None:
+            lines.append(
+                f"{result.case_id}: batch {measurement.non_monotone} fits too, although "
+                f"{measurement.max_batch_size + 1} does not"
+            )
+        lines += [f"{result.case_id}: {warning}" for warning in result.all_warnings]
+    return lines
+
+
+def improvement_lines(results: Sequence[CaseResult]) -> list[str]:
+    """Return what is better than locked, beyond the bounds, each with the command that locks it."""
+    lines = []
+    for result in _sorted(results):
+        if result.improvements:
+            lines.append(f"{result.case_id}: better than locked: {'; '.join(result.improvements)}")
+            if result.update_command:
+                lines += ["lock it with:", f"  {result.update_command}"]
+    return lines
+
+
+def why_nothing(results: Sequence[CaseResult], num_cases: int) -> str:
+    """Say why a run measured nothing, and what to do about it; `num_cases` are in the matrix."""
+    if num_cases == 0:
+        return "the matrix has no cases"
+    if not results:
+        return (
+            f"no test ran for {words.count(num_cases, 'case')} of the matrix; a test module needs "
+            "`from harness.testing import test_gpu_profile`, and -k, -m or a path must not leave it out"
+        )
+    skipped = [result for result in results if result.status == "skipped"]
+    if len(skipped) < len(results):
+        return "no case got as far as a measurement; the failures above say why"
+    reasons = list(dict.fromkeys(result.reason or "no reason given" for result in _sorted(skipped)))
+    return f"{words.count(len(skipped), 'case')} skipped: {'; '.join(reasons)}"
+
+
+def _sorted(results: Sequence[CaseResult]) -> list[CaseResult]:
+    return sorted(results, key=lambda result: result.case_id)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
