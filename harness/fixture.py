@@ -77,5 +77,6 @@ class GpuProfile:
             warnings=self._verdict.warnings if self._verdict else (),
             # An update writes what was measured, also for tests with asserts of their own.
             accepted=self._accepted or (self._session.update and measurement is not None),
+            update_command=self.update_command,
             seconds=measurement.seconds if measurement is not None else 0.0,
         )

@@ -62,7 +62,7 @@ class Mistakes:
     ) -> None:
         """Note what pydantic found; `locate` turns a place in the validated data into one in the file."""
         for details in error.errors(include_url=False):
-            if isinstance(details["input"], Unresolved) and details["type"] != "extra_forbidden":
+            if _is_unresolved(details["input"]) and details["type"] != "extra_forbidden":
                 continue
             place, message = explain(model, details)
             self.add(locate(place), message)
@@ -71,6 +71,11 @@ class Mistakes:
         """Raise MatrixError when there is any mistake."""
         if self._problems:
             raise MatrixError(self.file, self._problems)
+
+
+def _is_unresolved(value: object) -> bool:
+    """Whether a value is to come from an axis, or is a list of which an item is: nothing is known about it yet."""
+    return isinstance(value, Unresolved) or (isinstance(value, list) and any(map(_is_unresolved, value)))
 
 
 def dotted(path: Sequence[str | int]) -> str:
