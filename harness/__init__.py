@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harness.applying import apply as apply
     from harness.errors import HarnessError as HarnessError
     from harness.lockfile import LockedProfile as LockedProfile
-    from harness.tuned import apply as apply
     from harness.tuned import load_profile as load_profile
 
 _HOMES = {
     "HarnessError": "harness.errors",
     "LockedProfile": "harness.lockfile",
-    "apply": "harness.tuned",
+    "apply": "harness.applying",
     "load_profile": "harness.tuned",
 }
 

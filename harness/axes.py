@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.expand import expand
 from harness.matrix_file import LABEL, LABEL_FORM, REQUIRED_AXES
-from harness.mistakes import dotted, nearest, shown
+from harness.mistakes import nearest, shown
 from harness.substitution import label
 
 if TYPE_CHECKING:
@@ -71,9 +71,11 @@ def read_axes(root: dict[str, Any], mistakes: Mistakes) -> Combinations:
     expansion = expand(axes, [entry for _, entry in known_exclude], [entry for _, entry in include])
     for number in expansion.idle_excludes:
         path, entry = known_exclude[number]
-        mistakes.add(
-            path, f"matches no combination of the axes{_why_idle(entry, axes)}: remove or correct it"
-        )
+        axis = next((axis for axis, value in entry.items() if not _has(axes[axis], value)), None)
+        # Else an axis has no values at all, which is a mistake of its own.
+        if axis is not None:
+            what = f"matches no combination: {axis} has no {shown(entry[axis])}"
+            mistakes.add(path, f"{what}; remove or correct it")
     if not expansion.combinations and axes and all(axes.values()):
         mistakes.add((_BLOCK,), "has no cases: exclude leaves no combination")
     paths = [(_BLOCK,) if n is None else include[n][0] for n in expansion.added_by]
@@ -135,7 +137,7 @@ def _read_lists(block: dict[str, Any], mistakes: Mistakes) -> dict[str, list[Sca
                 break
             if not _is_label((*path, number), axis, value, mistakes):
                 continue
-            if any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in good):
+            if _has(good, value):
                 mistakes.add((*path, number), f"{shown(value)} is there twice: remove one")
                 continue
             good.append(value)
@@ -203,13 +205,10 @@ def _is_label(path: Path, axis: str, value: object, mistakes: Mistakes) -> bool:
     return False
 
 
-def _why_idle(entry: dict[str, Scalar], axes: dict[str, list[Scalar]]) -> str:
-    """Name the value that its axis does not have."""
-    for axis, value in entry.items():
-        if value not in axes[axis]:
-            return f", {axis} has no {shown(value)}"
-    return ""
+def _has(values: list[Scalar], value: Scalar) -> bool:
+    """Whether a value is on an axis; true and 1 are different values."""
+    return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in values)
 
 
 def _spelt(axes: Combination) -> str:
-    return "{" + ", ".join(f"{dotted((axis,))}: {label(value)}" for axis, value in axes.items()) + "}"
+    return "{" + ", ".join(f"{axis}: {shown(value)}" for axis, value in axes.items()) + "}"

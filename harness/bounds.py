@@ -169,7 +169,7 @@ def _judge_batch_size(measurement: Measurement, locked: LockedProfile, max_drop:
     change = f"max_batch_size {measured} is {abs(measured / size - 1):.1%}"
     if measured < allowed:
         message = (
-            f"{change} below the locked {size}; at least {allowed} is allowed (max_drop {max_drop:.3g})"
+            f"{change} below the locked {size}; at least {allowed} is allowed (max_drop {100 * max_drop:g}%)"
             f"{_because(measurement, locked)}"
         )
         return Verdict((Violation("batch_size", size, measured, allowed, message),))

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 if TYPE_CHECKING:
     from harness.measurement import Outcome
 
-# Between two neighbours the difference of the peaks is noise. Two points are distinct when the sizes are this
-# far apart (smaller / larger), or when the peaks are, by this share of the limit.
-_DISTINCT_SIZES = 0.75
-_DISTINCT_PEAKS = 0.03
+# Between two neighbours the difference of the peaks is noise: a line is drawn through a size at most this share
+# of the other.
+_DISTINCT = 0.75
 # Peaks lie off a line by about this share, because of allocation granularity and workspaces.
-_NOISE = 0.003
+NOISE = 0.003
+# ... and two of them, of small batches in particular, by so many times as much from each other.
+_TOLERANCE = 3
 
 
 class Trial(Protocol):
@@ -37,16 +38,16 @@ TrialT = TypeVar("TrialT", bound=Trial)
 class Prediction(NamedTuple):
     """Where the line through two peaks meets the memory limit; sizes in samples."""
 
-    size: int
-    """The largest batch size according to the line."""
-    cautious: int
-    """The same, if noise has flattened the line."""
+    size: float
+    """The largest batch size according to the line, fraction included; infinite when it does not rise."""
+    margin: float
+    """By how much that is too large, if noise in the two peaks has flattened the line."""
     reach: float
-    """How far the line is drawn beyond its two points, in multiples of the distance between them."""
+    """How far the line is drawn beyond its two points, in multiples of their difference in memory."""
     noise: float
     """The number of samples that take as much memory as the noise of a peak near the limit."""
     straight: bool
-    """Whether the other peaks lie on the line through the first and the last one, but for noise."""
+    """Whether the peaks below lie on the same line, but for noise."""
 
 
 @dataclass
@@ -115,48 +116,32 @@ class Bracket(Generic[TrialT]):
         )
 
     @property
-    def share(self) -> float | None:
-        """The share of the limit that is in use at `low`; None when it is not known."""
-        peaks = self.peaks
-        if self.limit_bytes is None or not peaks or peaks[-1][0] != self.low:
-            return None
-        return peaks[-1][1] / self.limit_bytes
+    def comparable(self) -> bool:
+        """Whether the peak at `low` is known, and a limit to compare it with."""
+        return any(size == self.low for size, _ in self.peaks)
 
     def predict(self) -> Prediction | None:
-        """Draw a line through the peak at `low` and a distinct one below it, up to the memory limit.
+        """Draw a line through the peaks at `low` and at the nearest distinct size below, up to the memory limit.
 
-        None when there are no two such peaks. A line that does not rise beyond noise predicts `maximum`,
-        with an infinite reach.
+        None when there are no two such peaks. A line that does not rise beyond noise predicts infinity.
         """
         peaks, limit = self.peaks, self.limit_bytes
-        if limit is None or self.share is None:
+        if limit is None or not self.comparable:
             return None
-        *others, (low, top) = peaks
-        tolerance = 2 * _NOISE * top
-        distinct = [
-            (size, peak)
-            for size, peak in others
-            if size <= _DISTINCT_SIZES * low or top - peak >= _DISTINCT_PEAKS * limit
-        ]
+        low, top = peaks[-1]
+        distinct = [(size, peak) for size, peak in peaks if size <= _DISTINCT * low]
         if not distinct:
             return None
-        straight = _bend(peaks) <= tolerance
-        # The widest line has the least noise; beyond a bend, only the nearest point lies on the right one.
-        size, peak = distinct[0] if straight else distinct[-1]
+        size, peak = distinct[-1]
         run, rise, room = low - size, top - peak, limit - top
+        tolerance = _TOLERANCE * NOISE * top
         if rise <= tolerance:
-            return Prediction(self.maximum, self.maximum, math.inf, math.inf, straight)
+            return Prediction(math.inf, math.inf, math.inf, math.inf, straight=True)
+        slope = rise / run
         return Prediction(
-            size=low + room * run // rise,
-            cautious=low + int(room * run / (rise + tolerance)),
+            size=low + room / slope,
+            margin=room / slope * tolerance / (rise + tolerance),
             reach=room / rise,
-            noise=_NOISE * limit * run / rise,
-            straight=straight,
+            noise=NOISE * limit / slope,
+            straight=all(abs(top - slope * (low - size) - peak) <= tolerance for size, peak in distinct),
         )
-
-
-def _bend(points: list[tuple[int, int]]) -> float:
-    """Return the largest distance of `points` from the line through the first and the last, in bytes."""
-    (first, base), (last, top) = points[0], points[-1]
-    slope = (top - base) / (last - first)
-    return max(abs(peak - base - slope * (size - first)) for size, peak in points)

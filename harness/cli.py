@@ -36,13 +36,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--matrix", metavar="PATH", help="default: pytest's ini key gpu_profile_matrix, else profiles/matrix.yaml")
-    common.add_argument("--lock", metavar="PATH", help="default: ini key gpu_profile_lock, else gpu-profile.lock beside the matrix")
-    parser = argparse.ArgumentParser(prog="gpu-profile", description="Ask matrix and lockfile, outside pytest.")
+    common.add_argument(
+        "--matrix",
+        metavar="PATH",
+        help="default: pytest's ini key gpu_profile_matrix, else profiles/matrix.yaml",
+    )
+    common.add_argument(
+        "--lock",
+        metavar="PATH",
+        help="default: ini key gpu_profile_lock, else gpu-profile.lock beside the matrix",
+    )
+    parser = argparse.ArgumentParser(
+        prog="gpu-profile", description="Ask matrix and lockfile, outside pytest."
+    )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def verb(name: str, run: Callable[[argparse.Namespace, Paths], int], text: str) -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}.")
+    def verb(
+        name: str, run: Callable[[argparse.Namespace, Paths], int], text: str
+    ) -> argparse.ArgumentParser:
+        added = verbs.add_parser(
+            name, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}."
+        )
         added.set_defaults(run=run)
         return added
 

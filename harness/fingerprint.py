@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # contained in `parameters`.
 _HASHED = ("parameters", "data", "num_samples", "sample")
 _MAX_NESTING = 8
+_MAX_RECORD = 16
 VARYING = "?"
 """In place of a length in which samples differ."""
 
@@ -74,9 +76,10 @@ def describe_samples(samples: list[Any]) -> str:
     merged = _structure(samples[0], 0)
     for sample in samples[1:]:
         merged = _merged(merged, _structure(sample, 0))
-    text = str(merged)
-    # The outermost parentheses say nothing.
-    return text[1:-1] if text.startswith("(") and isinstance(merged, _Group) else text
+    if isinstance(merged, _Group) and merged.keys is None and merged.members:
+        # The outermost parentheses say nothing.
+        return ", ".join(map(str, merged.members))
+    return str(merged)
 
 
 def fingerprint(workload: Mapping[str, Scalar]) -> str:
@@ -152,9 +155,8 @@ def _structure(sample: Any, nesting: int) -> _Leaf | _Group:
             )
         if isinstance(sample, (tuple, list)):
             members = tuple(_structure(value, nesting + 1) for value in sample)
-            # Token ids come as lists of ints: their length is a shape.
-            if isinstance(sample, list) and members and set(members) == {_Leaf(str(members[0]))}:
-                return _Leaf(str(members[0]), (len(members),))
+            if isinstance(sample, list) and members and isinstance(common := _common(members), _Leaf):
+                return _Leaf(common.kind, (len(members), *(common.shape or ())))
             return _Group(members)
     if hasattr(sample, "shape") and hasattr(sample, "dtype"):
         return _Leaf(str(sample.dtype).removeprefix("torch."), tuple(int(length) for length in sample.shape))
@@ -162,6 +164,16 @@ def _structure(sample: Any, nesting: int) -> _Leaf | _Group:
         width, height = sample.size
         return _Leaf(f"image {sample.mode}", (height, width))
     return _Leaf(kind.__qualname__)
+
+
+def _common(members: tuple[_Leaf | _Group, ...]) -> _Leaf | _Group | None:
+    """Return what all members of a list are: token ids come as lists of ints, whose length is a shape."""
+    if len(set(members)) == 1:
+        return members[0]
+    # A short list is a record, such as an image and its mask; a long one is data, of which one line must do.
+    if len(members) <= _MAX_RECORD:
+        return None
+    return reduce(_merged, members)
 
 
 def _merged(one: _Leaf | _Group, other: _Leaf | _Group) -> _Leaf | _Group:

@@ -111,7 +111,8 @@ def replace_train_loader(owner: Any, batch_size: int, worst_case_batch: Callable
         loaders = original()
         if hasattr(loaders, "flattened"):  # Lightning's CombinedLoader
             loaders.flattened = [
-                _endless(loader, getattr(loader, "batch_size", None) or batch_size) for loader in loaders.flattened
+                _endless(loader, getattr(loader, "batch_size", None) or batch_size)
+                for loader in loaders.flattened
             ]
             return loaders
         if not isinstance(loaders, (Mapping, list, tuple)):

@@ -91,7 +91,7 @@ def _refuse_read_only(target: Path) -> None:
     folder = target.parent
     if not folder.is_dir():
         raise LockError(f"{shown_path(target)}: cannot be written: there is no folder {folder}; create it")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         raise LockError(f"{shown_path(target)}: cannot be written: the folder {folder} is read-only")
     if target.exists() and not target.stat().st_mode & 0o222:
         # Replacing would succeed, but whoever took the write bits off did so on purpose.

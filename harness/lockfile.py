@@ -6,7 +6,6 @@ unharmed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,8 @@ from harness.measurement import BoundedBy, DeviceIdentity, Scalar
 from harness.substitution import label
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     from harness.measurement import Measurement
 
 __all__ = [

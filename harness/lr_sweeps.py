@@ -46,9 +46,7 @@ def with_learning_rate(
     """Add the learning rate at the tuned batch, or why there is none."""
     settings = case.lr_range
     if settings.when == "never":
-        if locked is None or locked.learning_rate is None:
-            return replace(measurement, lr_refusal="not run: lr_range.when is never")
-        return _kept(measurement, locked)
+        return _kept(measurement, locked) if locked is not None else measurement
     if settings.when == "changed" and locked is not None and _unchanged(measurement, locked):
         return _kept(measurement, locked)
     if description.synthetic:

@@ -14,7 +14,7 @@ from harness.class_paths import ClassPaths
 from harness.matrix_file import LABEL, LABEL_FORM, REQUIRED_AXES, MatrixFile
 from harness.mistakes import MatrixError as MatrixError  # noqa: PLC0414 - a public name of this module
 from harness.mistakes import Mistakes, nearest, shown
-from harness.resolving import Context, Resolver
+from harness.resolving import Context, Resolver, mapping_at
 from harness.settings import CLASS_PATH, LAYER, CallableSpec
 from harness.substitution import Unresolved, references, substitute
 from harness.yaml12 import Document, Problem, read_yaml
@@ -80,7 +80,7 @@ def load_matrix(path: Path, search_path: Sequence[str] = ()) -> Matrix:
     """
     file = _shown_path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise MatrixError(file, [Problem(line, "not UTF-8: save the file as UTF-8")]) from error
@@ -101,6 +101,7 @@ def load_matrix(path: Path, search_path: Sequence[str] = ()) -> Matrix:
     context = Context(combinations.names, mistakes, check_class_paths)
     cases = _cases(root, combinations, context, lambda model: _where(file, document, model))
     mistakes.raise_any()
+    assert cases, "a matrix without cases has a mistake"
     return Matrix(path, tuple(cases))
 
 
@@ -158,8 +159,10 @@ def _cases(
 ) -> list[Case]:
     """Make the cases of all combinations whose settings are right; notes what is wrong with the others."""
     resolver = Resolver(root, context)
-    places = {label: where(label) for label in root.get("models") or ()}
-    gpus = root.get("gpus") or ()
+    places = {
+        label: where(label) for label, entry in mapping_at(root, "models").items() if isinstance(entry, dict)
+    }
+    gpus = {label for label, entry in mapping_at(root, "gpus").items() if isinstance(entry, dict)}
     cases = []
     for axes, identifier in zip(combinations.axes, check_ids(combinations, context.mistakes), strict=True):
         complete = all(axis in axes for axis in REQUIRED_AXES)

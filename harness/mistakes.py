@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
 
 _MAX_SHOWN = 60
+# Axes have scalars, so that no value of one is a mapping or a list.
+_WHATEVER_THE_VALUE = ("extra_forbidden", "model_type", "dict_type", "list_type", "tuple_type")
 
 
 class MatrixError(HarnessError):
@@ -36,7 +38,9 @@ class MatrixError(HarnessError):
     def __init__(self, file: str, problems: Iterable[Problem]) -> None:
         self.file = file
         self.problems = tuple(sorted(set(problems)))
-        super().__init__("\n".join(f"{file}:{problem.line}: {problem.message}" for problem in self.problems))
+        super().__init__(
+            "\n".join(f"{file}:{problem.line}: {_one_line(problem.message)}" for problem in self.problems)
+        )
 
 
 class Mistakes:
@@ -62,7 +66,7 @@ class Mistakes:
     ) -> None:
         """Note what pydantic found; `locate` turns a place in the validated data into one in the file."""
         for details in error.errors(include_url=False):
-            if _is_unresolved(details["input"]) and details["type"] != "extra_forbidden":
+            if _is_unresolved(details["input"]) and details["type"] not in _WHATEVER_THE_VALUE:
                 continue
             place, message = explain(model, details)
             self.add(locate(place), message)
@@ -172,13 +176,18 @@ def _allowed(owner: type[BaseModel] | None, field: FieldInfo | None) -> str:
     if annotation is bool:
         return "true or false"
     if get_origin(annotation) is Literal:
-        return f"one of {', '.join(label_of(value) for value in get_args(annotation))}"
+        return f"one of {', '.join(_as_written(value) for value in get_args(annotation))}"
     return "a mapping"
 
 
-def label_of(value: object) -> str:
+def _as_written(value: object) -> str:
     """Return a choice as the file spells it, without quotes."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _one_line(text: str) -> str:
+    """Escape what would break a message into lines: keys and values are quoted as they are in the file."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _marker(things: Iterable[Any]) -> Allowed | None:

@@ -59,7 +59,7 @@ class TerminalProgress(logging.Handler):
     out the results that pytest has on that line. Neither verbose nor a terminal: nothing is shown.
 
     Args:
-        write: writes text as it is and flushes.
+        write: writes text as it is and flushes, past whatever counts columns for `room`: backspaces miscount.
         write_line: writes a line of its own.
         room: columns that are left on the current line.
         suspend_capture: makes a context in which output reaches the terminal.

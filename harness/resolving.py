@@ -117,19 +117,20 @@ class Resolver:
     def _definition(self, block: str, label: str, model: type[Settings]) -> Part:
         key = (block, label)
         if key not in self._parts:
-            entry = _mapping(_mapping(self._root, block), label)
-            own = {name: value for name, value in entry.items() if name not in _OVERRIDES}
+            entry = mapping_at(mapping_at(self._root, block), label)
+            # Unknown keys were noted where the file was checked as a whole.
+            own = {name: value for name, value in entry.items() if name in model.model_fields}
             self._parts[key] = Part(own, model, lambda place: (*key, *place), self._context)
         return self._parts[key]
 
     def _override(self, kind: str, model: str, gpu: str) -> Part:
         owners: dict[Path, dict[str, Any]] = {
             (): self._root,
-            ("models", model): _mapping(_mapping(self._root, "models"), model),
-            ("gpus", gpu): _mapping(_mapping(self._root, "gpus"), gpu),
+            ("models", model): mapping_at(mapping_at(self._root, "models"), model),
+            ("gpus", gpu): mapping_at(mapping_at(self._root, "gpus"), gpu),
         }
         layers = [
-            ((*path, kind), layer) for path, owner in owners.items() if (layer := _mapping(owner, kind))
+            ((*path, kind), layer) for path, owner in owners.items() if (layer := mapping_at(owner, kind))
         ]
         # Layers that say nothing make no difference: most pairs share what others have.
         key = (kind, *(str(part) for path, _ in layers for part in path))
@@ -192,6 +193,7 @@ def _origin(place: Path, origins: Mapping[Path, Path], kind: str) -> Path:
     return (kind, *place)
 
 
-def _mapping(owner: Mapping[str, Any], key: str) -> dict[str, Any]:
+def mapping_at(owner: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return the mapping at a key, empty when there is none: mistakes were noted before."""
     value = owner.get(key)
     return value if isinstance(value, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,6 @@ from harness.session import Paths, Session
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
-    from contextlib import AbstractContextManager
     from types import FrameType
 
     from harness.matrix import Case
@@ -47,7 +47,7 @@ class Run:
         self.nothing_measured = False
         self.locked: list[str] = []
         self.lock_error: str | None = None
-        self._progress: AbstractContextManager[object] = nullcontext()
+        self._progress: TerminalProgress | None = None
         self._previous_handler: Any = None
 
     def open(self, case: Case, node_id: str) -> GpuProfile:
@@ -64,7 +64,7 @@ class Run:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None and not self.is_worker:
             self._progress = _progress(self.config, terminal)
-        self._progress.__enter__()
+            self._progress.__enter__()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Point the imported test at the module that imported it, not into this package."""
@@ -76,8 +76,9 @@ class Run:
         """Estimate from the lock what the selected cases will cost."""
         if self.is_worker:
             return None
-        cases = [item.callspec.params["gpu_profile"] for item in items if hasattr(item, "callspec")]
-        return report.estimate_line([self._cost(case) for case in cases if self._is_here(case)])
+        chosen = (item.callspec.params["gpu_profile"] for item in items if hasattr(item, "callspec"))
+        cases = {case.id: case for case in chosen if self._is_here(case)}
+        return report.estimate_line([self._cost(case) for case in cases.values()])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -85,6 +86,8 @@ class Run:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach the case's result to the report that decides its status."""
         made = yield
+        if self._progress is not None:
+            self._progress.clear()  # before pytest writes its letter
         if call.when == "teardown" or (call.when == "setup" and made.passed):
             return made
         error = call.excinfo.value if call.excinfo else None
@@ -116,7 +119,8 @@ class Run:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the results, and the lock when asked to; a run that measured nothing has failed."""
-        self._progress.__exit__(None, None, None)
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
         if self._previous_handler is not None:
             signal.signal(signal.SIGTERM, self._previous_handler)
         if self.is_worker or self.config.option.collectonly:
@@ -184,7 +188,9 @@ class Run:
             return (self.config.invocation_params.dir if given else root) / str(options[name])
 
         matrix = resolve("gpu_profile_matrix")
-        lock = resolve("gpu_profile_lock") if options["gpu_profile_lock"] else matrix.parent / "gpu-profile.lock"
+        lock = (
+            resolve("gpu_profile_lock") if options["gpu_profile_lock"] else matrix.parent / "gpu-profile.lock"
+        )
         return Paths(matrix, lock, resolve("gpu_profile_dir"), root)
 
     def _shown(self, path: Path) -> str:
@@ -207,7 +213,9 @@ def _progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
     capture = config.pluginmanager.get_plugin("capturemanager")
 
     def write(text: str) -> None:
-        terminal.write(text, flush=True)
+        # Past pytest's writer, which counts columns and would count the backspaces as some.
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
     return TerminalProgress(
         write=write,

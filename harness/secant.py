@@ -1,8 +1,19 @@
 """From a size that fits to the largest one: a secant on peak memory, then a bracket. Pure.
 
 Training memory is affine in the batch size over long stretches (parameters and optimizer state, plus
-activations per sample), so that two peaks predict where the limit is met. The line is not trusted far from
-its points: it may bend where the peak moves from the optimizer step to the backward pass.
+activations per sample), so that two peaks predict where the limit is met. The rule:
+
+1. A second size, far from the first: 32, back by factors of 4 when it fails. Peaks at a few samples follow no
+   line, and a failure of a small batch is cheap.
+2. Aim where the line through the two largest sizes meets the limit, less the margin by which noise may have
+   flattened it. The aim shall fit: a fit near the limit tells the room that is left, a failure tells nothing.
+3. From there the prediction is good to a sample. It is tried, and then its neighbour, above it if it fits and
+   below it if not.
+4. A failure that the line did not expect is stepped back from by the margin, then by twice as much each time, never
+   beyond the middle of the bracket; a fit is stepped up from likewise. A curve that misleads the secant is
+   bisected.
+
+On an affine curve that is 2, 32, aim, B, B + 1.
 """
 
 from __future__ import annotations
@@ -10,32 +21,27 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from harness.bracket import NOISE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.bracket import Bracket, Prediction
 
-# Growth until two peaks differ by more than noise: enough to get there, too little to waste work beyond the maximum.
-_GROWTH = 4
-# Growth while memory hardly depends on the batch size, and where half of it is in use already.
-_FLAT_GROWTH, _FLAT_SHARE = 8, 0.02
-_FULL_GROWTH, _FULL_SHARE = 2, 0.5
-# A prediction is trusted when its line is drawn at most this many times the distance between the two points;
-# beyond a bend, at most as far as that distance.
-_TRUSTED_REACH, _BENT_REACH = 4.0, 1.0
-# One that is not is tested at this share of it first: cheap, and far enough for the next to be trusted.
-_STEPPING_STONE = 0.3
-# ... but by one step of this factor at most.
-_MAX_GROWTH = 32
-# Where to take a second peak below one that is near the limit already, as a share of its size.
-_SECOND_POINT = 1 / 8
-# So few more samples are found by trying them.
-_FEW = 2
-# In units of the noise near the limit: the second stride away from a prediction that missed, and the width
-# within which neither the secant nor a longer stride tells more than bisection does.
-_STRIDE, _BLUR = 0.5, 2.0
-# Secants inside a bracket, after which it is bisected: a stepped curve misleads the secant for ever.
-_MAX_SECANTS = 2
+# Without peaks, and while memory hardly depends on the batch size.
+_GROWTH, _FLAT_GROWTH = 4, 8
+# The second size when growing, and what it is divided by when it fails.
+_SECOND_SIZE, _BACK = 32, 4
+# From a first size of at least so many samples, the second one is below, at this share: cheaper than beyond.
+_LARGE, _BELOW = 16, 8
+# The aim is never further below the prediction: noise is smaller, as a rule, and a fit there is worth less.
+_MAX_MARGIN = 0.07
+# A line is drawn at most this many times its own length beyond a bend.
+_BENT_REACH = 1.0
+# The second stride away from a prediction that missed, in units of the noise near the limit; the others double.
+_STRIDE = 0.5
+# Aims inside a bracket, after which it is bisected: a stepped curve misleads the secant for ever.
+_MAX_AIMS = 4
 # A closed bracket this far below the prediction, with no other failure on the way, asks for a second look.
 _SURPRISE = 1.1
 
@@ -45,112 +51,95 @@ class Secant:
 
     def __init__(self, bracket: Bracket[Any]) -> None:
         self.bracket = bracket
-        # Sizes near the predicted maximum: a failure there is a near miss, one elsewhere is not.
-        self._aimed: set[int] = set()
-        self._stride = 0
-        self._num_secants = 0
+        # Those since the last aim, and since predictions are good to a sample.
+        self._strides: list[int] = []
+        self._num_aims = 0
+        self._near = False
 
     def narrow(self) -> Iterator[int]:
         """Yield sizes until the bracket is closed."""
         bracket = self.bracket
         while True:
-            high = bracket.high
             if not bracket.closed:
-                yield self._upward() if high is None else self._inward(high)
-            elif high is not None and (beyond := self._beyond(high)) is not None:
+                yield self._next()
+            elif (beyond := self._beyond()) is not None:
                 yield beyond
             else:
                 return
 
-    def _upward(self) -> int:
-        """Choose the next size while nothing above `low` has failed."""
+    def _next(self) -> int:
+        """Choose the next size in an open bracket."""
         bracket, low = self.bracket, self.bracket.low
-        if bracket.share is None:
-            return bracket.clip(_GROWTH * low)
+        if not bracket.comparable:
+            return self._grow(_GROWTH * low)
         prediction = bracket.predict()
         if prediction is None:
-            return self._second_point(bracket.share)
-        if prediction.reach == math.inf:
-            return bracket.clip(_FLAT_GROWTH * low)
-        stone = int(prediction.cautious * _STEPPING_STONE)
-        if prediction.reach > _TRUSTED_REACH and stone >= 2 * low:
-            return bracket.clip(min(stone, _MAX_GROWTH * low))
+            return self._second_size()
+        if prediction.size == math.inf:
+            return self._grow(_FLAT_GROWTH * low)
         if not prediction.straight and prediction.reach > _BENT_REACH:
-            return bracket.clip((low + prediction.size) // 2)
+            return self._grow(int(low + prediction.size) // 2)
         return self._aim(prediction)
 
-    def _second_point(self, share: float) -> int:
-        """Choose a second size to draw a line through; `share` of the limit is in use at the first."""
-        bracket, low = self.bracket, self.bracket.low
-        below = int(low * _SECOND_POINT)
-        if below >= bracket.minimum and bracket.outcome(below) is None:
-            # No line starts below zero memory, so that the room left holds this many more samples at least.
-            if low * (1 - share) / share < _FEW:
-                return self._walk_up(0.0)
-            if share > _STEPPING_STONE:
-                return below
-        growth = _FLAT_GROWTH if share < _FLAT_SHARE else _FULL_GROWTH if share > _FULL_SHARE else _GROWTH
-        return bracket.clip(growth * low)
+    def _grow(self, size: int) -> int:
+        """Return `size`, but no more than the middle of a bracket."""
+        return self.bracket.clip(size if self.bracket.high is None else min(size, self.bracket.middle))
 
-    def _inward(self, high: int) -> int:
-        """Choose the next size between `low` and `high`."""
-        bracket, low, middle = self.bracket, self.bracket.low, self.bracket.middle
-        prediction = bracket.predict()
-        by_memory = bracket.outcome(high) == "oom"
-        if prediction is None:
-            return self._stone(high) if by_memory and bracket.share is not None else middle
-        if prediction.reach > _TRUSTED_REACH:
-            return self._stone(min(high, prediction.cautious))
-        if not prediction.straight and prediction.reach > _BENT_REACH:
-            return min(middle, bracket.clip((low + prediction.size) // 2))
-        near_miss = by_memory and high in self._aimed
-        if near_miss and low in self._aimed and high - low <= _BLUR * prediction.noise:
-            return middle
-        if prediction.size < high:
-            self._num_secants += 1
-            return self._aim(prediction) if self._num_secants <= _MAX_SECANTS else middle
-        return self._walk_down(high, prediction.noise) if near_miss and prediction.straight else middle
-
-    def _stone(self, towards: int) -> int:
-        """Return a first step towards a size that is not trusted, or the middle where that is no step."""
-        stone = int(_STEPPING_STONE * towards)
-        return stone if stone >= 2 * self.bracket.low else self.bracket.middle
+    def _second_size(self) -> int:
+        """Choose a second size to draw a line through."""
+        bracket, low, high = self.bracket, self.bracket.low, self.bracket.high
+        below = low // _BELOW
+        if low >= _LARGE and below >= bracket.minimum and bracket.outcome(below) is None:
+            return below
+        return self._grow(max(_SECOND_SIZE, _GROWTH * low) if high is None else high // _BACK)
 
     def _aim(self, prediction: Prediction) -> int:
-        """Return the predicted maximum; next to it, the neighbour, because that may settle the search."""
-        low = self.bracket.low
-        room = prediction.size - low
-        if room <= 0 or (low in self._aimed and room <= prediction.noise):
-            return self._walk_up(prediction.noise)
-        return self._near(self.bracket.clip(prediction.size))
+        """Return the predicted maximum less its margin, or a neighbour of what was tried already."""
+        bracket, low, high = self.bracket, self.bracket.low, self.bracket.high
+        margin = prediction.margin
+        if margin <= max(1.0, NOISE * prediction.size):
+            if not self._near:
+                self._near = True
+                self._strides.clear()
+            # No better than the prediction itself; rounded, so that the maximum is it or the neighbour below.
+            margin, size = 1.0, round(prediction.size)
+        else:
+            size = int(prediction.size - min(margin, _MAX_MARGIN * prediction.size))
+        if size <= low:
+            return self._grow(low + self._next_stride(margin, prediction.noise))
+        if high is None:
+            return bracket.clip(size)
+        if size < high and self._num_aims < _MAX_AIMS:
+            self._num_aims += 1
+            self._strides.clear()
+            return size
+        if size < high or bracket.outcome(high) != "oom":
+            return bracket.middle
+        return max(high - self._next_stride(margin, prediction.noise), bracket.middle)
 
-    def _walk_up(self, noise: float) -> int:
-        size = self.bracket.clip(self.bracket.low + self._next_stride(noise))
-        return self._near(size if self.bracket.high is None else min(size, self.bracket.middle))
+    def _next_stride(self, margin: float, noise: float) -> int:
+        """Return the margin, then at least half of the noise, then twice as much each time; in samples."""
+        if not self._strides:
+            self._strides.append(round(margin))
+        elif len(self._strides) == 1:
+            self._strides.append(max(self._strides[0], round(_STRIDE * noise)))
+        else:
+            self._strides.append(2 * self._strides[-1])
+        return self._strides[-1]
 
-    def _walk_down(self, high: int, noise: float) -> int:
-        return self._near(max(high - self._next_stride(noise), self.bracket.middle))
-
-    def _next_stride(self, noise: float) -> int:
-        """Return 1, then about the noise in samples, then twice as much each time."""
-        self._stride = max(2 * self._stride, round(_STRIDE * noise)) if self._stride else 1
-        return self._stride
-
-    def _near(self, size: int) -> int:
-        self._aimed.add(size)
-        return size
-
-    def _beyond(self, high: int) -> int | None:
-        """Choose a size to look at beyond a failure at `high` that the peaks do not explain.
+    def _beyond(self) -> int | None:
+        """Choose a size to look at beyond a failure that the peaks do not explain.
 
         Memory need not be monotone: a workspace that is used for certain sizes only can make one of them
-        fail far below the maximum. Half-way to the prediction, something else has to fit or fail.
+        fail far below the maximum. Half-way to the prediction, or well beyond the failure where the peaks do
+        not rise at all, something else has to fit or fail.
         """
-        bracket, prediction = self.bracket, self.bracket.predict()
-        if prediction is None or prediction.reach == math.inf or bracket.outcome(high) != "oom":
+        bracket, high, prediction = self.bracket, self.bracket.high, self.bracket.predict()
+        if high is None or prediction is None or bracket.outcome(high) != "oom":
             return None
         if prediction.size < _SURPRISE * high + 1:
             return None
-        beyond = min((high + prediction.size) // 2, bracket.maximum)
+        half_way = _FLAT_GROWTH * high if prediction.size == math.inf else int(high + prediction.size) // 2
+        beyond = min(half_way, bracket.maximum)
         seen = any(high < size <= _SURPRISE * prediction.size for size, _ in bracket.trials)
         return None if seen or beyond == high else beyond

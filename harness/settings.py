@@ -252,7 +252,7 @@ class LrRangeSettings(Settings):
 class BatchSizeBound(Settings):
     """How far the largest batch may fall behind the locked one."""
 
-    max_drop: Annotated[Percent, Field(lt=1), Allowed("a percentage from 0% and below 100%")] = 0.02
+    max_drop: Annotated[Percent, Field(lt=1), Allowed("a percentage from 0% to below 100%")] = 0.02
     """As a percentage or fraction; never tighter than measured noise."""
 
 

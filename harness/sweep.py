@@ -59,7 +59,9 @@ class SweepWatch:
         rates = [float(group.get("initial_lr", group["lr"])) for group in self._optimizer.param_groups]
         largest = max(rates)
         if not largest > 0:
-            raise SweepRefusedError(f"the optimizer's learning rate is {largest:g}: there is nothing to scale")
+            raise SweepRefusedError(
+                f"the optimizer's learning rate is {largest:g}: there is nothing to scale"
+            )
         self._scales = [rate / largest for rate in rates]
         self._optimizer.register_step_pre_hook(self._before_step)
 
@@ -144,5 +146,7 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
     if refusal is None and any(
         not math.isclose(seen, asked, rel_tol=1e-6) for seen, asked in zip(used, rates, strict=False)
     ):
-        refusal = "the workload sets the learning rate of its optimizer itself: the one of the sweep never held"
+        refusal = (
+            "the workload sets the learning rate of its optimizer itself: the one of the sweep never held"
+        )
     return {"outcome": "fits", "refusal": refusal, "learning_rates": used, "losses": watch.losses}

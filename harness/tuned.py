@@ -1,18 +1,16 @@
-"""Reading locked profiles at train time: which one is meant for this machine, and setting its values.
+"""Reading locked profiles at train time: which one is meant for this machine.
 
 Imports neither torch nor pytest nor pydantic, and NVML's binding only to learn which GPU is here.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness import attributes
 from harness.errors import HarnessError
-from harness.fingerprint import class_path, describe_data, describe_module, training_dataset, workload_changes
+from harness.lock_text import shown_path
 from harness.lockfile import Lock, LockedProfile, read_lock, same_device
 from harness.substitution import label
 
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 
     from harness.measurement import DeviceIdentity, Scalar
     from harness.nvml import Gpu
-
-_log = logging.getLogger("harness")
 
 LOCK_VARIABLE = "GPU_PROFILE_LOCK"
 _LOCK_NAMES = ("profiles/gpu-profile.lock", "gpu-profile.lock")
@@ -50,7 +46,7 @@ def load_profile(
     known = read_lock(path)
     if not known.exists:
         raise HarnessError(
-            f"{path}: there is no such lockfile; `pytest --gpu-profile --gpu-profile-update` makes one"
+            f"{shown_path(path)}: there is no such lockfile; `pytest --gpu-profile --gpu-profile-update` makes one"
         )
     found = _of_model(known, model)
     wanted = axes if resolution is None else {"resolution": resolution, **axes}
@@ -58,18 +54,20 @@ def load_profile(
     on_gpu = [profile for profile in found if _on(profile, gpu, here)]
     if not on_gpu:
         where = f"the GPU label {gpu}" if here is None else f"this machine's {_shown_device(here)}"
-        raise HarnessError(f"{path}: {model} is not locked for {where}. {_listing(found)}. {_remedy(gpu)}")
+        raise HarnessError(
+            f"{shown_path(path)}: {model} is not locked for {where}. {_listing(found)}. {_remedy(gpu)}"
+        )
     fitting = [profile for profile in on_gpu if _has(profile, wanted)]
     if len(fitting) == 1:
         return fitting[0]
     asked = ", ".join(f"{axis} {label(value)}" for axis, value in wanted.items())
     if not fitting:
         raise HarnessError(
-            f"{path}: {model} is not locked at {asked}. {_listing(found)}. Ask for one of them, or lock this one with "
+            f"{shown_path(path)}: {model} is not locked at {asked}. {_listing(found)}. Ask for one of them, or lock this one with "
             "`pytest --gpu-profile --gpu-profile-update`"
         )
     raise HarnessError(
-        f"{path}: {len(fitting)} profiles of {model} fit: {', '.join(profile.case_id for profile in fitting)}. "
+        f"{shown_path(path)}: {len(fitting)} profiles of {model} fit: {', '.join(profile.case_id for profile in fitting)}. "
         f"Say which: {_telling_apart(fitting)}"
     )
 
@@ -94,56 +92,6 @@ def find_lock(lock: str | Path | None = None) -> Path:
     )
 
 
-def apply(
-    profile: LockedProfile,
-    module: Any,
-    datamodule: Any = None,
-    *,
-    learning_rate: bool = True,
-    batch_size_attr: str | None = None,
-    learning_rate_attr: str | None = None,
-) -> None:
-    """Set the batch size and the learning rate of a profile where Lightning's Tuner looks for them.
-
-    `module` is the LightningModule that will be trained, `datamodule` its LightningDataModule if it has one;
-    `setup` is not called. `learning_rate=False` sets only the batch size. `batch_size_attr` and
-    `learning_rate_attr` name other attributes that hold the values, dotted (`config.batch_size`).
-
-    Raises HarnessError, before anything is set, when the profile is of another workload, holds no learning
-    rate, or there is no place for one; and when there is no place for the batch size.
-    """
-    _refuse_other_workload(profile, module, datamodule)
-    if learning_rate and profile.learning_rate is None:
-        reason = profile.lr_refusal or "the LR range test was not run"
-        raise HarnessError(
-            f"{profile.case_id} is locked without a learning rate: {reason}. Set the batch size alone with "
-            "learning_rate=False"
-        )
-    if learning_rate:
-        attributes.get_learning_rate(module, datamodule, attr=learning_rate_attr)
-    attributes.set_batch_size(module, datamodule, profile.batch_size, attr=batch_size_attr)
-    if learning_rate and profile.learning_rate is not None:
-        attributes.set_learning_rate(module, datamodule, profile.learning_rate, attr=learning_rate_attr)
-    if profile.validation_batch_size is not None:
-        _set_validation(
-            profile, datamodule if datamodule is not None else module, profile.validation_batch_size
-        )
-
-
-def _set_validation(profile: LockedProfile, owner: Any, batch_size: int) -> None:
-    if attributes.set_validation_batch_size(owner, batch_size) or batch_size >= profile.batch_size:
-        return
-    names = " nor ".join(attributes.VALIDATION_BATCH_SIZE_NAMES)
-    _log.warning(
-        "%s: validation is locked at batch %d, below training's %d, and %s has neither %s to set it by",
-        profile.case_id,
-        batch_size,
-        profile.batch_size,
-        type(owner).__name__,
-        names,
-    )
-
-
 def _of_model(known: Lock, model: str) -> list[LockedProfile]:
     found = [profile for profile in known if profile.axes["model"] == model]
     if found:
@@ -154,7 +102,7 @@ def _of_model(known: Lock, model: str) -> list[LockedProfile]:
     near = get_close_matches(model, models, 1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise HarnessError(
-        f"{known.path}: no model {model} is locked: {hint}It holds {', '.join(models) or 'no profile at all'}. "
+        f"{shown_path(known.path)}: no model {model} is locked: {hint}It holds {', '.join(models) or 'no profile at all'}. "
         "Lock it with `pytest --gpu-profile --gpu-profile-update`"
     )
 
@@ -168,11 +116,11 @@ def _this_device(found: Sequence[LockedProfile], path: Path) -> DeviceIdentity:
         gpus = nvml.visible_gpus()
     except HarnessError as error:
         raise HarnessError(
-            f"{path}: which profile is this machine's cannot be told: {error}. {advice}"
+            f"{shown_path(path)}: which profile is this machine's cannot be told: {error}. {advice}"
         ) from error
     if not gpus:
         raise HarnessError(
-            f"{path}: this machine shows no GPU (CUDA_VISIBLE_DEVICES, nvidia-smi -L). {advice}"
+            f"{shown_path(path)}: this machine shows no GPU (CUDA_VISIBLE_DEVICES, nvidia-smi -L). {advice}"
         )
     _warn_of_unclear_order(gpus)
     return gpus[0].identity
@@ -182,7 +130,9 @@ def _warn_of_unclear_order(gpus: Sequence[Gpu]) -> None:
     # CUDA puts the fastest GPU first unless told otherwise; NVML does not know which one that is.
     mixed = any(not same_device(gpu.identity, gpus[0].identity) for gpu in gpus)
     if mixed and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
-        _log.warning(
+        import logging  # noqa: PLC0415 - several ms that only this rare case costs
+
+        logging.getLogger("harness").warning(
             "this machine has different GPUs; taking the profile of %s, the first on the PCI bus. "
             "CUDA_DEVICE_ORDER=PCI_BUS_ID makes it CUDA's device 0 as well",
             gpus[0].name,
@@ -239,41 +189,3 @@ def _telling_apart(profiles: Sequence[LockedProfile]) -> str:
         if len(values) > 1:
             parts.append(f"{axis}= one of {', '.join(values)}")
     return " and ".join(parts) or "remove all but one, they differ in the device only"
-
-
-def _refuse_other_workload(profile: LockedProfile, module: Any, datamodule: Any) -> None:
-    changes = _module_changes(profile, module)
-    if datamodule is not None:
-        changes += _data_changes(profile, datamodule)
-    if changes:
-        raise HarnessError(
-            f"{profile.case_id} is locked for another workload: {', '.join(changes)}. Lock the workload as it is with "
-            "`pytest --gpu-profile --gpu-profile-update`, or train the one that was locked"
-        )
-
-
-def _module_changes(profile: LockedProfile, module: Any) -> tuple[str, ...]:
-    now = describe_module(module)
-    if now["num_tensors"] == 0:
-        # Built in configure_model, that is, later: there is nothing to compare yet.
-        return ()
-    # The matrix may name a plain network that here is the only child of a LightningModule.
-    for _, child in getattr(module, "named_children", tuple)():
-        inside = describe_module(child)
-        if (
-            inside["parameters"] == profile.workload.get("parameters")
-            and inside["num_tensors"] == now["num_tensors"]
-        ):
-            return ()
-    return workload_changes(profile.workload, now, only=("num_parameters", "num_tensors", "parameters"))
-
-
-def _data_changes(profile: LockedProfile, datamodule: Any) -> tuple[str, ...]:
-    now = describe_data(datamodule)
-    locked = profile.workload
-    # The matrix may name a plain data set that here is behind a data module, and a script is its own __main__.
-    names = {str(now["data"]), class_path(training_dataset(datamodule))}
-    same_name = str(locked.get("data")).rpartition(".")[2]
-    if names & {locked.get("data"), f"__main__.{same_name}"}:
-        now["data"] = locked.get("data", now["data"])
-    return workload_changes(locked, now, only=tuple(now))

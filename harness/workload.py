@@ -71,7 +71,11 @@ def build(spec: Mapping[str, Any]) -> Workload:
         loss = instantiate(spec.get("loss") or _DEFAULT_LOSS)
         optimizer = spec.get("optimizer") or _DEFAULT_OPTIMIZER
         wrapped = wrap_module(
-            lightning, module, loss, locate(optimizer["class_path"]), arguments(optimizer.get("init_args") or {})
+            lightning,
+            module,
+            loss,
+            locate(optimizer["class_path"]),
+            arguments(optimizer.get("init_args") or {}),
         )
     elif spec.get("loss") or spec.get("optimizer"):
         raise HarnessError(

@@ -65,7 +65,11 @@ class _Loaders:
 
 
 def wrap_module(
-    lightning: ModuleType, module: Any, loss: Any, optimizer: Callable[..., Any], optimizer_args: Mapping[str, Any]
+    lightning: ModuleType,
+    module: Any,
+    loss: Any,
+    optimizer: Callable[..., Any],
+    optimizer_args: Mapping[str, Any],
 ) -> Any:
     """Make a LightningModule that trains `module`: `loss(module(input), target)`, or the model's own loss."""
     kind = type("Supervised", (_Supervised, lightning.LightningModule), {})

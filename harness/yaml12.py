@@ -26,7 +26,10 @@ MAX_NODES = 500_000
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ufeff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Not those that YAML 1.1's parser takes for line breaks and YAML 1.2 does not: lines would be miscounted.
+_NOT_ALLOWED = re.compile(
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}?")
 _CONSTANTS: dict[str, bool | None] = {
     "": None,
@@ -104,10 +107,16 @@ class Document:
 
 def read_yaml(text: str) -> Document:
     """Read one YAML document; never raises for what the text holds, mistakes are in `Document.problems`."""
-    if bad := _UNPRINTABLE.search(text):
+    if bad := _NOT_ALLOWED.search(text):
         line = text.count("\n", 0, bad.start()) + 1
         return Document(
-            None, (Problem(line, f"the character U+{ord(bad[0]):04X} is not allowed in YAML: remove it"),)
+            None,
+            (
+                Problem(
+                    line,
+                    f"the character U+{ord(bad[0]):04X} is not allowed: remove it, or escape it in quotes",
+                ),
+            ),
         )
     builder = _Builder()
     try:

@@ -13,7 +13,9 @@ from harness.result import CaseResult
 MIB = 1 << 20
 CPU = DeviceIdentity("cpu", 256 * MIB)
 
-FITS = Probe(471, "fits", peak_memory_bytes=262_250_000, seconds=1.24, samples=1413, samples_per_second=1180.4)
+FITS = Probe(
+    471, "fits", peak_memory_bytes=262_250_000, seconds=1.24, samples=1413, samples_per_second=1180.4
+)
 OOM = Probe(472, "oom", phase="backward", seconds=1.1, detail="RuntimeError: DefaultCPUAllocator: no memory")
 ERROR = Probe(
     1,

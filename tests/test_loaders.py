@@ -53,7 +53,9 @@ def test_no_full_batch_in_a_pass_is_told(sizes: tuple[int, ...]) -> None:
 )
 def test_batches_of_another_size_are_refused(sizes: tuple[int, ...], found: int) -> None:
     """A larger batch, or a smaller one that is not the last, means that the size is not in use."""
-    with pytest.raises(WrongBatchSizeError, match=f"a batch of {found} samples when the batch size was set to 4"):
+    with pytest.raises(
+        WrongBatchSizeError, match=f"a batch of {found} samples when the batch size was set to 4"
+    ):
         list(islice(FullBatches(batches(*sizes), 4), 5))
 
 
@@ -91,10 +93,12 @@ def test_sized_loader_stays_sized_and_unsized_one_unsized() -> None:
 def test_several_loaders_are_each_repeated_at_their_own_size() -> None:
     """In a dict of loaders each one keeps the batch size that it has."""
     data = torch.utils.data.TensorDataset(torch.arange(8.0))
-    owner = Owner({
-        "labelled": torch.utils.data.DataLoader(data, batch_size=2),
-        "unlabelled": torch.utils.data.DataLoader(data, batch_size=4),
-    })
+    owner = Owner(
+        {
+            "labelled": torch.utils.data.DataLoader(data, batch_size=2),
+            "unlabelled": torch.utils.data.DataLoader(data, batch_size=4),
+        }
+    )
     replace_train_loader(owner, 2, None)
     loaders = owner.train_dataloader()
     sizes = {name: num_samples(next(iter(loader))) for name, loader in loaders.items()}

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from matrices import RIGHT, changed, mistakes_in
 
 from harness.errors import HarnessError
 from harness.matrix import MatrixError, load_matrix
 
-RIGHT = """\
-version: 1
-matrix:
-  model: [net]
-  gpu: [cpu]
-  resolution: [32, 64]
-models:
-  net:
-    module: {class_path: torch.nn.Linear}
-gpus:
-  cpu: {accelerator: cpu, budget: 512MiB}
-  h200: {name: NVIDIA H200}
-"""
-
-
-def mistakes_in(tmp_path: Path, text: str) -> list[str]:
-    """Return the mistakes as `LINE: message`."""
-    path = tmp_path / "matrix.yaml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(MatrixError) as caught:
-        load_matrix(path)
-    return [line.removeprefix(f"{path}:") for line in str(caught.value).splitlines()]
-
-
-def changed(old: str, new: str) -> str:
-    """Return the right matrix with one passage replaced."""
-    assert old in RIGHT
-    return RIGHT.replace(old, new)
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_right_matrix_has_no_mistakes(tmp_path: Path) -> None:
     """The matrix that the tests below damage is right."""
     path = tmp_path / "matrix.yaml"
     path.write_text(RIGHT, encoding="utf-8")
-    assert 2 == len(load_matrix(path).cases)
+    assert len(load_matrix(path).cases) == 2
 
 
 def test_a_matrix_error_is_a_harness_error() -> None:
@@ -67,7 +42,7 @@ gpus:
   cpu: {accelerator: cpu, budget: 512mb}
   cpu: {}
 """
-    assert [
+    assert mistakes_in(tmp_path, text) == [
         "3: matrix.model[0]: nett is not defined below models; did you mean net?",
         "5: matrix.resolution[1]: 32 is there twice: remove one",
         "8: models.net.module.class_path: cannot be imported: torch.nn has no Lineer; did you mean Linear?",
@@ -76,106 +51,7 @@ gpus:
         "9: models.net.search.steps_per_trail: unknown key; did you mean steps_per_trial?",
         '11: gpus.cpu.budget: "512mb" has no known unit; did you mean 512MB?',
         "12: duplicate key 'cpu': it is also in line 11",
-    ] == mistakes_in(tmp_path, text)
-
-
-@pytest.mark.parametrize(
-    ("setting", "expected"),
-    [
-        ("search: {stepspertrial: 1}", "search.stepspertrial: unknown key; did you mean steps_per_trial?"),
-        ("search: [1]", None),
-        ("search: {steps_per_trial: 0}", "search.steps_per_trial: 0 is not allowed; a whole number from 1"),
-        ("search: {steps_per_trial: 3.0}", "search.steps_per_trial: 3.0 is not allowed; a whole number from 1"),
-        ("search: {steps_per_trial: '3'}", 'search.steps_per_trial: "3" is not allowed; a whole number from 1'),
-        ("search: {steps_per_trial: true}", "search.steps_per_trial: true is not allowed; a whole number from 1"),
-        ("search: {max_trials: null}", "search.max_trials: null is not allowed; a whole number from 1"),
-        ("search: {mode: fast}", 'search.mode: "fast" is not allowed; one of exact, power, binsearch'),
-        ("search: {validation: yes}", 'search.validation: "yes" is not allowed; one of true, false, search'),
-        ("search: {validation: 1}", "search.validation: 1 is not allowed; one of true, false, search"),
-        (
-            "search: {target_memory_fraction: 0.981}",
-            "search.target_memory_fraction: 0.981 is not allowed; a fraction above 0 and up to 0.98, such as 0.9 or 90%",
-        ),
-        (
-            "search: {target_memory_fraction: 0}",
-            "search.target_memory_fraction: 0 is not allowed; a fraction above 0 and up to 0.98, such as 0.9 or 90%",
-        ),
-        ("search: {safety_factor: 1.01}", "search.safety_factor: 1.01 is not allowed; a number above 0 and up to 1"),
-        ("search: {probe_timeout: .inf}", "search.probe_timeout: inf is not allowed; a number of seconds above 0"),
-        ("search: {min_batch_size: 9, max_batch_size: 8}", "search.min_batch_size: 9 is more than max_batch_size, 8"),
-        (
-            "search: {validation_max_batch_size: 1, min_batch_size: 2}",
-            None,
-        ),
-        ("lr_range: {lr_min: 1.0, lr_max: 1.0}", "lr_range.lr_min: 1.0 is not below lr_max, 1.0"),
-        ("lr_range: {lr_min: 0}", "lr_range.lr_min: 0 is not allowed; a number above 0"),
-        ("lr_range: {lr_min: 1e-6x}", 'lr_range.lr_min: "1e-6x" is not allowed; a number above 0'),
-        ("lr_range: {num_training: 19}", "lr_range.num_training: 19 is not allowed; a whole number from 20"),
-        (
-            "lr_range: {seeds: []}",
-            "lr_range.seeds: an empty list is not allowed; a list of different whole numbers from 0, such as [0, 1, 2]",
-        ),
-        (
-            "lr_range: {seeds: [0, 0]}",
-            "lr_range.seeds: a list is not allowed; a list of different whole numbers from 0, such as [0, 1, 2]",
-        ),
-        (
-            "lr_range: {seeds: [0, -1]}",
-            "lr_range.seeds[1]: -1 is not allowed; a list of different whole numbers from 0, such as [0, 1, 2]",
-        ),
-        ("lr_range: {when: often}", 'lr_range.when: "often" is not allowed; one of always, changed, never'),
-        (
-            "bounds: {batch_size: {max_drop: 100%}}",
-            'bounds.batch_size.max_drop: "100%" is not allowed; a percentage from 0% and below 100%',
-        ),
-        (
-            "bounds: {batch_size: {max_drop: 2}}",
-            "bounds.batch_size.max_drop: 2 is not between 0% and 100%; a percentage such as 2%, or a fraction such as 0.02",
-        ),
-        ("bounds: {batch_size: 2%}", 'bounds.batch_size: "2%" is not allowed; a mapping of max_drop'),
-        ("bounds: {learning_rate: {max_factor: 0.9}}", "bounds.learning_rate.max_factor: 0.9 is not allowed; a number from 1"),
-        ("bound: {}", "bound: unknown key; did you mean bounds?"),
-        ("trainer: {precison: 16-true}", "trainer.precison: unknown key; did you mean precision?"),
-        (
-            "trainer: {max_steps: 3}",
-            "trainer.max_steps: not to be set here: a probe ends after search.steps_per_trial steps,"
-            " a sweep after lr_range.num_training",
-        ),
-        ("trainer: {devices: 2}", "trainer.devices: not to be set here: a case is one device, the one below gpus"),
-        (
-            "trainer: {strategy: ddp}",
-            'trainer.strategy: "ddp" is not allowed; auto or single_device: a case is one device, so that ddp, fsdp'
-            " and deepspeed have no place",
-        ),
-        ("trainer: {inference_mode: 1}", "trainer.inference_mode: 1 is not allowed; true or false"),
-        (
-            "trainer: {callbacks: [torch.nn.Linear]}",
-            'trainer.callbacks[0]: "torch.nn.Linear" is not allowed; a mapping of class_path, init_args',
-        ),
-        (
-            "trainer: {callbacks: [{class_path: torch.nn.Linear, init_arg: {}}]}",
-            "trainer.callbacks[0].init_arg: unknown key; did you mean init_args?",
-        ),
-        (
-            "trainer: {callbacks: [{class_path: nowhere_at_all.Callback}]}",
-            "trainer.callbacks[0].class_path: cannot be imported: there is no module nowhere_at_all"
-            " (pytest's ini key pythonpath adds folders to the module path)",
-        ),
-    ],
-)
-def test_a_wrong_setting_is_named_with_what_is_allowed(tmp_path: Path, setting: str, expected: str | None) -> None:
-    """The message has the setting's dotted name, its value, and what it takes."""
-    if expected is None:
-        expected = {
-            "search: [1]": "search: a list is not allowed; a mapping of mode, init_val, max_trials, steps_per_trial,"
-            " min_batch_size, max_batch_size, target_memory_fraction, safety_factor, round_to, validation,"
-            " validation_target_memory_fraction, validation_min_batch_size, validation_max_batch_size,"
-            " validation_steps_per_trial, probe_timeout",
-        }.get(
-            setting,
-            "search.validation_min_batch_size: 2 is more than the validation batch's maximum, 1",
-        )
-    assert [f"12: {expected}"] == mistakes_in(tmp_path, RIGHT + setting)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -183,12 +59,30 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(tmp_path: Path, setting: 
     [
         (changed("version: 1\n", ""), "1: version is missing; write version: 1"),
         (changed("version: 1", "version: 2"), "1: version: 2 is not known; this harness reads version 1"),
-        (changed("version: 1", "version: true"), "1: version: true is not known; this harness reads version 1"),
-        ("", "1: a mapping with trainer, search, lr_range, bounds, version, matrix, models, gpus is needed; this is null"),
-        ("- 1", "1: a mapping with trainer, search, lr_range, bounds, version, matrix, models, gpus is needed; this is a list"),
-        (changed("  resolution: [32, 64]\n", ""), "2: matrix: the axis resolution is missing: add resolution: [...]"),
-        (changed("  net:\n", "  net: {}\n  b:\n"), "7: models.net: module is missing; a mapping of class_path, init_args"),
-        (changed("{class_path: torch.nn.Linear}", "torch.nn.Linear"), '8: models.net.module: "torch.nn.Linear" is not allowed; a mapping of class_path, init_args'),
+        (
+            changed("version: 1", "version: true"),
+            "1: version: true is not known; this harness reads version 1",
+        ),
+        (
+            "",
+            "1: a mapping with trainer, search, lr_range, bounds, version, matrix, models, gpus is needed; this is null",
+        ),
+        (
+            "- 1",
+            "1: a mapping with trainer, search, lr_range, bounds, version, matrix, models, gpus is needed; this is a list",
+        ),
+        (
+            changed("  resolution: [32, 64]\n", ""),
+            "2: matrix: the axis resolution is missing: add resolution: [...]",
+        ),
+        (
+            changed("  net:\n", "  net: {}\n  b:\n"),
+            "7: models.net: module is missing; a mapping of class_path, init_args",
+        ),
+        (
+            changed("{class_path: torch.nn.Linear}", "torch.nn.Linear"),
+            '8: models.net.module: "torch.nn.Linear" is not allowed; a mapping of class_path, init_args',
+        ),
         (
             changed("{class_path: torch.nn.Linear}", "{init_args: {}}"),
             "8: models.net.module: class_path is missing; the dotted path of a class or function: package.module.Name",
@@ -206,20 +100,44 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(tmp_path: Path, setting: 
             "8: models.net.module.init_args: a list is not allowed; a mapping of keyword arguments",
         ),
         (
-            changed("torch.nn.Linear}", "torch.nn.Linear, init_args: {a: [{class_path: torch.nn.Linear, args: 1}]}}"),
+            changed(
+                "torch.nn.Linear}",
+                "torch.nn.Linear, init_args: {a: [{class_path: torch.nn.Linear, args: 1}]}}",
+            ),
             "8: models.net.module.init_args.a[0].args: unknown key; did you mean init_args?",
         ),
         (
             changed("torch.nn.Linear}", "torch.nn.Linear}\n    batch_size_attr: a b"),
-            "9: models.net.batch_size_attr: \"a b\" is not allowed; an attribute's name, dotted below objects: config.batch_size",
+            '9: models.net.batch_size_attr: "a b" is not allowed; an attribute\'s name, dotted below objects: config.batch_size',
         ),
-        (changed("  net:", "  n et: {module: {class_path: torch.nn.Linear}}\n  net:"), "7: models.n et: is not a label; letters, digits, dots and underscores, with dashes between them"),
-        (changed("accelerator: cpu, ", ""), "10: gpus.cpu: name is missing; NVML's product name, such as NVIDIA H200 (nvidia-smi -L lists it)"),
-        (changed(", budget: 512MiB", ""), "10: gpus.cpu: budget is missing; the CPU needs one, such as 512MiB"),
-        (changed("accelerator: cpu,", "accelerator: cpu, name: x,"), "10: gpus.cpu.name: is for GPUs: remove it, or remove accelerator: cpu"),
-        (changed("{name: NVIDIA H200}", "{name: NVIDIA H200, memory: 1GiB, budget: 2GiB}"), "11: gpus.h200.budget: is more than memory; a budget is a part of the memory"),
-        (changed("{name: NVIDIA H200}", "{name: ''}"), '11: gpus.h200.name: "" is not allowed; a string that is not empty'),
-        (changed("512MiB", "[512MiB]"), "10: gpus.cpu.budget: a list is not allowed; a size such as 40GiB, 141GB or 512MiB, or a whole number of bytes"),
+        (
+            changed("  net:", "  n et: {module: {class_path: torch.nn.Linear}}\n  net:"),
+            "7: models.n et: is not a label; letters, digits, dots and underscores, with dashes between them",
+        ),
+        (
+            changed("accelerator: cpu, ", ""),
+            "10: gpus.cpu: name is missing; NVML's product name, such as NVIDIA H200 (nvidia-smi -L lists it)",
+        ),
+        (
+            changed(", budget: 512MiB", ""),
+            "10: gpus.cpu: budget is missing; the CPU needs one, such as 512MiB",
+        ),
+        (
+            changed("accelerator: cpu,", "accelerator: cpu, name: x,"),
+            "10: gpus.cpu.name: is for GPUs: remove it, or remove accelerator: cpu",
+        ),
+        (
+            changed("{name: NVIDIA H200}", "{name: NVIDIA H200, memory: 1GiB, budget: 2GiB}"),
+            "11: gpus.h200.budget: is more than memory; a budget is a part of the memory",
+        ),
+        (
+            changed("{name: NVIDIA H200}", "{name: ''}"),
+            '11: gpus.h200.name: "" is not allowed; a string that is not empty',
+        ),
+        (
+            changed("512MiB", "[512MiB]"),
+            "10: gpus.cpu.budget: a list is not allowed; a size such as 40GiB, 141GB or 512MiB, or a whole number of bytes",
+        ),
         (changed("512MiB", "0"), "10: gpus.cpu.budget: 0 is not allowed; a size is at least one byte"),
     ],
 )
@@ -239,10 +157,12 @@ def test_a_wrong_file_is_answered_in_one_line(tmp_path: Path, text: str, expecte
         (changed("[32, 64]", "[32, a/b]"), '5: matrix.resolution[1]: "a/b" is not a label; letters, digits, dots and underscores, with dashes between them'),
         (changed("[cpu]", "[cpu, 200]"), '4: matrix.gpu[1]: 200 is not a string: write "200"'),
         (changed("[cpu]", "[cpu, h100]"), "4: matrix.gpu[1]: h100 is not defined below gpus; did you mean h200?"),
-        (changed("[32, 64]", "[32, '32']"), "2: matrix: two cases have the id net-cpu-32: {model: net, gpu: cpu, resolution: 32} and {model: net, gpu: cpu, resolution: 32}"),
-        (changed("models:", "  exclude: [{resolution: 128}]\nmodels:"), "6: matrix.exclude[0]: matches no combination of the axes, resolution has no 128: remove or correct it"),
+        (changed("[32, 64]", "[32, '32']"), '2: matrix: two cases have the id net-cpu-32: {model: "net", gpu: "cpu", resolution: 32} and {model: "net", gpu: "cpu", resolution: "32"}'),
+        (changed("models:", "  exclude: [{resolution: 128}]\nmodels:"), "6: matrix.exclude[0]: matches no combination: resolution has no 128; remove or correct it"),
+        (changed("[32, 64]", "[1, 64]").replace("models:", "  exclude: [{model: net, resolution: true}]\nmodels:"), "6: matrix.exclude[0]: matches no combination: resolution has no true; remove or correct it"),
+        (changed("[32, 64]", "[]").replace("models:", "  exclude: [{model: net}]\nmodels:"), "5: matrix.resolution: an empty list is not allowed; a list of one value or more"),
         (changed("models:", "  exclude: [{resolution: 32}, {model: net}]\nmodels:"), "2: matrix: has no cases: exclude leaves no combination"),
-        (changed("models:", "  exclude: [{precision: 16}]\nmodels:"), "6: matrix.exclude[0].precision: is not an axis; axes: model, gpu, resolution"),
+        (changed("models:", "  exclude: [{colour: 16}]\nmodels:"), "6: matrix.exclude[0].colour: is not an axis; axes: model, gpu, resolution"),
         (changed("models:", "  exclude: [{}]\nmodels:"), "6: matrix.exclude[0]: an empty mapping is not allowed; a mapping of axes to values"),
         (changed("models:", "  exclude: {model: net}\nmodels:"), "6: matrix.exclude: a mapping is not allowed; a list of mappings of axes to values"),
         (changed("models:", "  excludes: [{model: net}]\nmodels:"), "6: matrix.excludes: unknown key; did you mean exclude?"),
@@ -264,20 +184,20 @@ def test_a_wrong_axis_is_answered_in_one_line(tmp_path: Path, text: str, expecte
 def test_the_number_of_cases_is_bounded(tmp_path: Path) -> None:
     """A slip that multiplies axes ends in an error, not in a machine without memory."""
     axes = "".join(f"  x{n}: [{', '.join(map(str, range(1, 101)))}]\n" for n in range(5))
-    assert ["2: matrix: the axes have more than 100,000 combinations"] == mistakes_in(
-        tmp_path, changed("models:", f"{axes}models:")
-    )
+    assert mistakes_in(tmp_path, changed("models:", f"{axes}models:")) == [
+        "2: matrix: the axes have more than 100,000 combinations"
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (RIGHT + 'search: {round_to: "${res}"}', "12: search.round_to: ${res}: no such axis; did you mean resolution?"),
+        (RIGHT + 'search: {round_to: "${resolutoin}"}', "12: search.round_to: ${resolutoin}: no such axis; did you mean resolution?"),
         (RIGHT + 'search: {round_to: "${x}"}', "12: search.round_to: ${x}: no such axis; axes: model, gpu, resolution"),
         (RIGHT + 'search: {round_to: "${resolution"}', "12: search.round_to: ${resolution has no closing brace; write $${ for a plain ${"),
         (RIGHT + 'search: {round_to: "x${resolution}"}', '12: search.round_to: "x32" is not allowed; a whole number from 1'),
         (RIGHT + 'search: {min_batch_size: "${resolution}", max_batch_size: 40}', "12: search.min_batch_size: 64 is more than max_batch_size, 40"),
-        (RIGHT + 'trainer: {precision: "${resolution}-true"}', '12: trainer.precision: "64-true" is not allowed'),
+        (RIGHT + 'trainer: {precision: "${resolution}-mixed"}', '12: trainer.precision: "64-mixed" is not allowed'),
         (changed("torch.nn.Linear}", '"torch.nn.Linear${resolution}"}'), "8: models.net.module.class_path: cannot be imported: torch.nn has no Linear32; did you mean Linear?"),
         (changed("512MiB", '"${resolution}mib"'), '10: gpus.cpu.budget: "32mib" has no known unit; did you mean 32MiB?'),
         (changed("torch.nn.Linear}", 'torch.nn.Linear, init_args: {p: "${precision}"}}').replace("models:", "  include: [{resolution: 32, precision: 16-true}]\nmodels:"), "9: models.net.module.init_args.p: ${precision} has no value in the case net-cpu-64"),
@@ -294,20 +214,49 @@ def test_an_override_that_is_wrong_for_one_pair_is_reported_where_it_is_written(
     """The line is that of the GPU's own value, although the rule breaks with the model's."""
     text = changed("budget: 512MiB", "budget: 512MiB, search: {max_batch_size: 4}")
     text = text.replace("torch.nn.Linear}", "torch.nn.Linear}\n    search: {min_batch_size: 8}")
-    assert ["9: models.net.search.min_batch_size: 8 is more than max_batch_size, 4"] == mistakes_in(tmp_path, text)
+    assert mistakes_in(tmp_path, text) == [
+        "9: models.net.search.min_batch_size: 8 is more than max_batch_size, 4"
+    ]
 
 
 def test_definitions_that_no_case_uses_are_checked_as_well(tmp_path: Path) -> None:
     """A label that is not on an axis today may be tomorrow."""
-    assert ["11: gpus.h200.nam: unknown key; did you mean name?"] == mistakes_in(
-        tmp_path, changed("{name: NVIDIA H200}", "{name: NVIDIA H200, nam: x}")
-    )
+    assert mistakes_in(tmp_path, changed("{name: NVIDIA H200}", "{name: NVIDIA H200, nam: x}")) == [
+        "11: gpus.h200.nam: unknown key; did you mean name?"
+    ]
 
 
 def test_a_reference_without_quotes_gets_a_hint(tmp_path: Path) -> None:
     """The commonest slip of YAML in a matrix."""
     (mistake,) = mistakes_in(tmp_path, RIGHT + "search: {round_to: ${resolution}}")
     assert mistake.endswith('between braces or brackets it must be quoted: "${resolution}"')
+
+
+def test_a_mistake_is_one_line_whatever_it_quotes(tmp_path: Path) -> None:
+    """Line breaks in keys and values are escaped: tools read the output line by line."""
+    assert mistakes_in(
+        tmp_path, changed("[32, 64]", '[32, "a\\nb"]').replace("  net:", '  "n\\nt": {}\n  net:')
+    ) == [
+        '5: matrix.resolution[1]: "a\\nb" is not a label; letters, digits, dots and underscores, with dashes between them',
+        "7: models.n\\nt: is not a label; letters, digits, dots and underscores, with dashes between them",
+        "7: models.n\\nt: module is missing; a mapping of class_path, init_args",
+    ]
+
+
+@pytest.mark.parametrize("block", ["models", "gpus"])
+def test_a_reference_cannot_stand_for_a_mapping(tmp_path: Path, block: str) -> None:
+    """No axis has a mapping for a value, so that this is a mistake before any case is looked at."""
+    text = RIGHT[: RIGHT.index(f"{block}:")] + f'{block}: "${{resolution}}"\n'
+    assert (
+        f'{block}: "${{resolution}}" is not allowed; a mapping of labels to what they stand for'
+        in "\n".join(mistakes_in(tmp_path, text))
+    )
+
+
+def test_an_unknown_key_of_a_definition_is_reported_once(tmp_path: Path) -> None:
+    """Used or not, a definition is one place in the file."""
+    found = mistakes_in(tmp_path, changed("512MiB}", "512MiB, colour: red}"))
+    assert len(found) == 1
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:

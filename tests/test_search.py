@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MiB = 2**20
 LIMIT = 1000 * MiB
+# The second size of a cold start, and its neighbours.
+SECOND_SIZES = range(32, 35)
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,40 @@ def test_affine_memory_is_bracketed(largest: int) -> None:
 
 
 def test_cold_start_costs_a_few_probes() -> None:
-    """The peaks at two small sizes and a stepping stone predict the maximum, which is then confirmed."""
+    """Two small sizes give a first aim below the maximum, and its peak the maximum, which is then confirmed."""
     result = search(affine(471), memory_limit_bytes=LIMIT)
-    assert sizes(result)[:2] == [2, 8]
-    assert sizes(result)[-2:] == [471, 472]
-    assert len(result.trials) == 5
+    tried = sizes(result)
+    assert (tried[:2], sorted(tried[3:])) == ([2, 32], [471, 472])
+    assert 0.9 * 471 <= tried[2] < 471
+
+
+def test_failure_of_the_second_size_is_stepped_back_from_by_factors() -> None:
+    """Where the second size is too large, a quarter of it is next: a failure of a small batch is cheap."""
+    assert sizes(search(affine(9), memory_limit_bytes=LIMIT))[:3] == [2, 32, 8]
+
+
+def test_small_batches_that_follow_no_line_cost_no_near_failures() -> None:
+    """Where small batches have flattened the line, the first aim still fits, and two more probes end the search."""
+
+    def probe(batch_size: int) -> Tried:
+        memory = 200 * MiB + batch_size * MiB + (MiB if batch_size < 16 else 0)
+        return Tried("fits", memory) if memory <= LIMIT else Tried("oom")
+
+    result = search(probe, memory_limit_bytes=LIMIT)
+    assert (800, 5) == (result.max_batch_size, len(result.trials))
+    assert [trial.outcome for _, trial in result.trials[:3]] == ["fits"] * 3
+
+
+def test_failed_aim_is_followed_by_a_fit_near_the_limit() -> None:
+    """A first aim that fails is stepped back from by the noise, not by a sample, so that the next one fits."""
+
+    def probe(batch_size: int) -> Tried:
+        memory = 200 * MiB + batch_size * MiB + (4 * MiB if batch_size < 16 else 0)
+        return Tried("fits", memory) if memory <= LIMIT else Tried("oom")
+
+    result = search(probe, memory_limit_bytes=LIMIT)
+    assert ["fits", "fits", "oom", "fits"] == [trial.outcome for _, trial in result.trials[:4]]
+    assert (800, 6) == (result.max_batch_size, len(result.trials))
 
 
 def test_trials_hold_what_the_probe_returned() -> None:
@@ -103,11 +134,10 @@ def test_wrong_lock_still_finds_the_maximum(locked: int) -> None:
 
 @pytest.mark.parametrize("locked", [469, 470, 472, 473])
 def test_jitter_of_the_lock_is_cheap(locked: int) -> None:
-    """A maximum that moved by one or two samples is found among the neighbours, within five probes."""
+    """A maximum that moved by one or two samples is found within five probes."""
     result = search(affine(471), memory_limit_bytes=LIMIT, locked=locked)
     assert result.max_batch_size == 471
     assert len(result.trials) <= 5
-    assert min(sizes(result)) > 460
 
 
 def test_lock_of_nothing_fits_starts_at_the_minimum() -> None:
@@ -245,21 +275,19 @@ def spike(largest: int, failing: range) -> Callable[[int], Tried]:
 
 def test_failure_below_the_maximum_is_looked_past() -> None:
     """A size that fails far below what the peaks predict does not hide the sizes that fit above it."""
-    stone = sizes(search(affine(5000), memory_limit_bytes=LIMIT))[-3]
-    result = search(spike(5000, range(stone, stone + 3)), memory_limit_bytes=LIMIT)
+    result = search(spike(5000, SECOND_SIZES), memory_limit_bytes=LIMIT)
     assert (result.max_batch_size, result.exact, result.non_monotone) == (5000, True, None)
 
 
 def test_larger_size_that_fits_is_told() -> None:
     """Cut short beyond such a failure, the answer is the size whose neighbour fails; the larger one is named."""
-    stone = sizes(search(affine(5000), memory_limit_bytes=LIMIT))[-3]
-    probe = spike(5000, range(stone, stone + 3))
+    probe = spike(5000, SECOND_SIZES)
     for max_trials in range(1, 40):
         result = search(probe, memory_limit_bytes=LIMIT, max_trials=max_trials)
         if result.non_monotone is not None:
             break
-    assert (stone - 1, "memory", True) == (result.max_batch_size, result.bounded_by, result.exact)
-    assert (result.non_monotone or 0) > stone + 2
+    assert (SECOND_SIZES[0] - 1, "memory", True) == (result.max_batch_size, result.bounded_by, result.exact)
+    assert (result.non_monotone or 0) > SECOND_SIZES[-1]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

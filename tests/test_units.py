@@ -27,7 +27,9 @@ def test_a_size_is_its_number_times_its_unit(written: object, expected: int) -> 
     assert expected == parse_size(written)
 
 
-@pytest.mark.parametrize("written", ["", "GiB", "40", "40 G i B", "-1GiB", "1e3MiB", 0, -1, 1.5, True, None, [], "0B"])
+@pytest.mark.parametrize(
+    "written", ["", "GiB", "40", "40 G i B", "-1GiB", "1e3MiB", 0, -1, 1.5, True, None, [], "0B"]
+)
 def test_what_is_no_size_is_refused(written: object) -> None:
     """A missing number or unit, a size under one byte and other types are errors."""
     with pytest.raises(ValueError, match="is not allowed"):
@@ -48,14 +50,25 @@ def test_an_unknown_unit_names_all_units() -> None:
 
 @pytest.mark.parametrize(
     ("written", "expected"),
-    [("2%", 0.02), ("2 %", 0.02), ("0%", 0.0), ("100%", 1.0), ("0.5%", 0.005), (0.02, 0.02), (0, 0.0), (1, 1.0)],
+    [
+        ("2%", 0.02),
+        ("2 %", 0.02),
+        ("0%", 0.0),
+        ("100%", 1.0),
+        ("0.5%", 0.005),
+        (0.02, 0.02),
+        (0, 0.0),
+        (1, 1.0),
+    ],
 )
 def test_a_percentage_is_a_fraction(written: object, expected: float) -> None:
     """`2%` and 0.02 mean the same."""
     assert expected == parse_percent(written)
 
 
-@pytest.mark.parametrize("written", ["101%", 2, -0.01, float("nan"), float("inf"), "2", "%", "", None, True, []])
+@pytest.mark.parametrize(
+    "written", ["101%", 2, -0.01, float("nan"), float("inf"), "2", "%", "", None, True, []]
+)
 def test_what_is_no_percentage_is_refused(written: object) -> None:
     """A bare 2 may mean 2% or 200%: it is an error, as is everything outside of 0% to 100%."""
     with pytest.raises(ValueError, match="a percentage such as 2%"):

@@ -78,11 +78,16 @@ def test_each_duplicate_key_is_a_problem_and_reading_goes_on() -> None:
     document = read_yaml("a: 1\nb: {c: 1, c: 2}\na: 3\n")
     assert (
         {"a": 1, "b": {"c": 1}},
-        (Problem(2, "duplicate key 'c': it is also in line 2"), Problem(3, "duplicate key 'a': it is also in line 1")),
+        (
+            Problem(2, "duplicate key 'c': it is also in line 2"),
+            Problem(3, "duplicate key 'a': it is also in line 1"),
+        ),
     ) == (document.root, document.problems)
 
 
-@pytest.mark.parametrize(("written", "spelt"), [("1", "1"), ("true", "true"), ("null", "null"), ("0.5", "0.5")])
+@pytest.mark.parametrize(
+    ("written", "spelt"), [("1", "1"), ("true", "true"), ("null", "null"), ("0.5", "0.5")]
+)
 def test_a_key_that_is_no_string_is_a_problem(written: str, spelt: str) -> None:
     """JSON and TOML have string keys only, so that others are not turned into strings silently."""
     assert Problem(1, f'the key {spelt} is not a string: write "{spelt}"') == only_problem(f"{written}: x")
@@ -90,7 +95,7 @@ def test_a_key_that_is_no_string_is_a_problem(written: str, spelt: str) -> None:
 
 def test_an_alias_stands_for_what_its_anchor_is_at() -> None:
     """Anchors may be reused any number of times."""
-    assert {"a": [1, 2], "b": [1, 2]} == read_yaml("a: &x [1, 2]\nb: *x\n").root
+    assert read_yaml("a: &x [1, 2]\nb: *x\n").root == {"a": [1, 2], "b": [1, 2]}
 
 
 def bomb(levels: int) -> str:
@@ -116,7 +121,8 @@ def test_aliases_cannot_blow_up() -> None:
         ("%YAML 1.1\n--- {}", "this file is read as YAML 1.2: remove the %YAML directive"),
         ("a: 1\n--- \nb: 2", "a second YAML document starts here; one is allowed"),
         ("? [a]\n: b", "a key must be a word or a quoted string, not a collection"),
-        ("a: \x01", "the character U+0001 is not allowed in YAML: remove it"),
+        ("a: \x01", "the character U+0001 is not allowed: remove it, or escape it in quotes"),
+        ("a: x\u2028y", "the character U+2028 is not allowed: remove it, or escape it in quotes"),
         ("a: " + "9" * 5000, "the number 99999999999999999999… has too many digits"),
     ],
 )
@@ -145,16 +151,18 @@ def test_an_unquoted_reference_between_brackets_gets_a_hint(text: str) -> None:
 
 def test_an_unquoted_reference_in_a_block_is_a_string() -> None:
     """Outside of brackets the braces are plain text."""
-    assert {"a": "${x}"} == read_yaml("a: ${x}").root
+    assert read_yaml("a: ${x}").root == {"a": "${x}"}
 
 
 def test_a_tab_as_indentation_gets_a_hint() -> None:
     """YAML forbids tabs there, and says so in no words that help."""
     problem = only_problem("a:\n\tb: 1\n")
-    assert (2, True) == (problem.line, problem.message.endswith("indent with spaces, not tabs"))
+    assert (problem.line, problem.message.endswith("indent with spaces, not tabs")) == (2, True)
 
 
-@pytest.mark.parametrize(("text", "line"), [("a: [1,\n2", 2), ("a: 'x", 1), ("\n\na: ]", 3), ("a: b: c", 1), ("a: @x", 1)])
+@pytest.mark.parametrize(
+    ("text", "line"), [("a: [1,\n2", 2), ("a: 'x", 1), ("\n\na: ]", 3), ("a: b: c", 1), ("a: @x", 1)]
+)
 def test_a_syntax_error_has_its_line(text: str, line: int) -> None:
     """What the parser stops at becomes one problem, in a line that the file has."""
     problem = only_problem(text)
@@ -165,4 +173,4 @@ def test_a_syntax_error_has_its_line(text: str, line: int) -> None:
 def test_an_empty_file_is_null(empty: str) -> None:
     """No document and an empty one read the same."""
     actual: Any = read_yaml(empty)
-    assert (None, ()) == (actual.root, actual.problems)
+    assert (actual.root, actual.problems) == (None, ())

@@ -32,9 +32,7 @@ class Numbers(pl.LightningDataModule):
 
     def train_dataloader(self) -> Any:
         """Shuffle."""
-        return DataLoader(
-            self.train, batch_size=self.batch_size, shuffle=True, num_workers=self.num_workers
-        )
+        return DataLoader(self.train, batch_size=self.batch_size, shuffle=True, num_workers=self.num_workers)
 
     def val_dataloader(self) -> Any:
         """Keep the order."""

@@ -51,9 +51,16 @@ def estimate_line(cases: Sequence[CostItem]) -> str:
         parts.append(words.count(lr_steps, "LR step"))
     if known:
         parts.append(f"about {_duration(sum(known))}")
-    unknown = len(cases) - len(known)
-    note = f" ({words.count(unknown, 'case')} never locked: not estimated)" if unknown else ""
-    return f"gpu-profile: {', '.join(parts)}{note}"
+    return f"gpu-profile: {', '.join(parts)}{_note(cases)}"
+
+
+def _note(cases: Sequence[CostItem]) -> str:
+    unlocked = sum(case.locked is None for case in cases)
+    without_speed = sum(case.locked is not None and _seconds(case) is None for case in cases)
+    notes = [f"{words.count(unlocked, 'case')} never locked"] if unlocked else []
+    if without_speed:
+        notes.append(f"{words.count(without_speed, 'case')} without a locked speed")
+    return f" ({', '.join(notes)}: not estimated)" if notes else ""
 
 
 def _seconds(case: CostItem) -> float | None:

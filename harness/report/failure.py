@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING
-
-from tabulate import tabulate
 
 from harness.bounds import likely_causes
 from harness.probe import WorkloadError
 from harness.progress import describe_ending
 from harness.report import words
+from harness.report.table import align
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +69,7 @@ def headline(result: CaseResult) -> str:
     """Return in one line what is wrong with a case."""
     measurement = result.measurement
     if measurement is None or not result.violations:
-        return result.reason or result.status
+        return (result.reason or result.status).partition("\n")[0]
     if measurement.max_batch_size == 0:
         smallest = _smallest_failure(measurement)
         return "no batch size trains" + (f": {describe_ending(smallest)}" if smallest else "")
@@ -85,13 +85,11 @@ def _headline(violation: Violation, measurement: Measurement) -> str:
     if violation.bound == "batch_size":
         assert isinstance(violation.locked, int), "a batch size fell from a locked one"
         change = words.relative_change(measurement.max_batch_size, violation.locked)
-        text = (
-            f"max batch limited to at least {violation.allowed} but measured {violation.measured} ({change})"
-        )
+        text = f"max batch {violation.measured} ({change}) where at least {violation.allowed} is allowed"
     elif violation.bound == "learning_rate" and violation.measured is None:
         text = f"no learning rate where {violation.locked:.3g} is locked"
     elif violation.bound == "learning_rate":
-        text = f"learning rate limited to {violation.allowed} but measured {violation.measured:.3g}"
+        text = f"learning rate {violation.measured:.3g} where {violation.allowed} is allowed"
     return text
 
 
@@ -114,13 +112,8 @@ def _comparison(measurement: Measurement, locked: LockedProfile, violations: Ite
     ]
     has_limits = any(row[3] for row in rows)
     width = 4 if has_limits else 3
-    table = tabulate(
-        [row[:width] for row in rows],
-        headers=("", "locked", "measured", "allowed")[:width],
-        tablefmt="plain",
-        disable_numparse=True,
-    )
-    return textwrap.indent("\n".join(line.rstrip() for line in table.splitlines()), "  ")
+    table = align([row[:width] for row in (("", "locked", "measured", "allowed"), *rows)], ["left"] * width)
+    return textwrap.indent(table, "  ")
 
 
 def _circumstances(result: CaseResult, measurement: Measurement, locked: LockedProfile) -> list[Fact]:
@@ -177,7 +170,7 @@ def _boundary(measurement: Measurement) -> list[Fact]:
     smallest = _smallest_failure(measurement)
     if smallest is None:
         return []
-    facts = [("next", describe_ending(smallest))]
+    facts = [("ended by", describe_ending(smallest))]
     if smallest.outcome == "error" and smallest.log:
         facts.append(("log", smallest.log))
     return facts
@@ -202,6 +195,9 @@ def _smallest_failure(measurement: Measurement) -> Probe | None:
 
 
 def _causes(measurement: Measurement, locked: LockedProfile) -> list[Fact]:
+    if measurement.bounded_by in ("error", "nothing fits"):
+        # What ended the search is told already, with more detail than the change of the bound.
+        measurement = replace(measurement, bounded_by=locked.bounded_by)
     causes = likely_causes(measurement, locked)
     return [("" if number else "likely cause", cause) for number, cause in enumerate(causes)]
 

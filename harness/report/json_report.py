@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.lockfile import LockedProfile
     from harness.measurement import Probe
     from harness.result import CaseResult
 
@@ -63,11 +64,16 @@ def _case(result: CaseResult) -> dict[str, Any]:
         "violations": [asdict(violation) for violation in result.violations],
         "improvements": list(result.improvements),
         "warnings": list(result.all_warnings),
-        "locked": result.to_json()["locked"],
+        "locked": _locked(result.locked) if result.locked else None,
         "accepted": result.accepted,
         "update_command": result.update_command,
         "seconds": result.seconds,
     }
+
+
+def _locked(profile: LockedProfile) -> dict[str, Any]:
+    # Keys of a newer lock may hold TOML's dates, which JSON has not.
+    return {key: value for key, value in asdict(profile).items() if key != "extra"}
 
 
 def _probe(probe: Probe) -> dict[str, Any]:

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from harness.result import CaseResult
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&])")
+_ID = re.compile(r"[\w.-]+")
 # GitHub refuses a step's whole summary when it is larger.
 _SUMMARY_LIMIT_BYTES = 1024 * 1024
+_UPDATE_ALL = "pytest --gpu-profile --gpu-profile-update"
 _CUT = "\n\nCut at GitHub's limit for summaries: report.md among the run's artifacts has all of it.\n"
 
 
@@ -64,6 +66,11 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
+def code(text: str) -> str:
+    """Return a case's id as code, which is neither wrapped nor escaped; anything unusual as escaped text."""
+    return f"`{text}`" if _ID.fullmatch(text) else escape(text)
+
+
 def fence(text: str) -> str:
     """Return text as a block of code, whatever backticks are in it."""
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
@@ -75,15 +82,18 @@ def _table(rows: Sequence[CaseResult]) -> str:
     columns += [column for column in FURTHER if any(column.cell(row) != words.MISSING for row in rows)]
     lines = [[column.heading for column in columns]]
     lines.append([":--" if column.alignment == "left" else "--:" for column in columns])
-    lines += [[escape(column.cell(row)) for column in columns] for row in rows]
+    lines += [[code(row.case_id), *(escape(column.cell(row)) for column in columns[1:])] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _details(result: CaseResult) -> str:
-    summary = html.escape(headline(result), quote=False)
-    text = result.reason or "no reason given"
     if result.measurement is not None and result.violations:
-        text = failure_text(result, result.update_command or "pytest --gpu-profile --gpu-profile-update")
+        text = failure_text(result, result.update_command or _UPDATE_ALL)
+    elif result.reason and "\n" in result.reason.strip():
+        text = result.reason.strip()
+    else:
+        return f"{code(result.case_id)}: {escape(headline(result))}"
+    summary = html.escape(headline(result), quote=False)
     return (
         f"<details>\n<summary><code>{html.escape(result.case_id)}</code>: {summary}</summary>\n\n"
         f"{fence(text)}\n\n</details>"

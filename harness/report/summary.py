@@ -30,7 +30,8 @@ def summary_lines(
     blocks = [render_table(results, width).splitlines()]
     if notes := note_lines(results):
         blocks.append([line for note in notes for line in _wrapped(note, width)])
-    blocks.append(improvement_lines([result for result in results if result.case_id not in locked]))
+    better = improvement_lines([result for result in results if result.case_id not in locked])
+    blocks.append([line for text in better for line in ([text] if text[0] == " " else _wrapped(text, width))])
     ending = [f"results in {results_path}: report.md, report.json, candidate.lock"]
     if locked:
         ending.insert(0, f"locked {words.count(len(locked), 'case')} in {lock_path}")

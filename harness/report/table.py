@@ -98,14 +98,21 @@ def render_table(results: Sequence[CaseResult], width: int) -> str:
         widths.pop()
     room = max(widths[0] - max(_total(widths) - width, 0), _MIN_ID)
     cells[0] = [shorten_middle(text, room) for text in cells[0]]
-    return tabulate(
-        list(zip(*cells[: len(columns)], strict=True)),
-        headers=[column.heading for column in columns],
-        tablefmt="simple",
-        colalign=[column.alignment for column in columns],
-        # Cells are finished text: 3.2e-03 must not become 0.0032.
-        disable_numparse=True,
+    widths[0] = max(len(text) for text in (columns[0].heading, *cells[0]))
+    rule = ["-" * width for width in widths]
+    return align(
+        [[column.heading for column in columns], rule, *zip(*cells[: len(columns)], strict=True)],
+        [column.alignment for column in columns],
     )
+
+
+def align(rows: Sequence[Sequence[str]], alignments: Sequence[str]) -> str:
+    """Return rows of finished text in aligned columns, two spaces apart, with nothing behind the last.
+
+    The headings are rows, since tabulate pads its own by two columns each.
+    """
+    table = tabulate(rows, tablefmt="plain", colalign=alignments, disable_numparse=True)
+    return "\n".join(line.rstrip() for line in table.splitlines())
 
 
 def shorten_middle(text: str, width: int) -> str:

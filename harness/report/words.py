@@ -35,9 +35,7 @@ def learning_rate_mark(measurement: Measurement) -> str:
 
 
 def relative_change(measured: float, locked: float) -> str:
-    """Return how far `measured` is from `locked`: `+0.0%`, `-12.5%`; a lock of zero has no percentage."""
-    if locked == 0:
-        return "+0.0%" if measured == 0 else "from 0"
+    """Return how far `measured` is from `locked`, which is never 0: `+0.0%`, `-12.5%`."""
     return f"{measured / locked - 1:+.1%}"
 
 
