@@ -70,12 +70,7 @@ def read_axes(root: dict[str, Any], mistakes: Mistakes) -> Combinations:
     known_exclude = [(path, entry) for path, entry in exclude if entry and all(key in axes for key in entry)]
     expansion = expand(axes, [entry for _, entry in known_exclude], [entry for _, entry in include])
     for number in expansion.idle_excludes:
-        path, entry = known_exclude[number]
-        axis = next((axis for axis, value in entry.items() if not _has(axes[axis], value)), None)
-        # Else an axis has no values at all, which is a mistake of its own.
-        if axis is not None:
-            what = f"matches no combination: {axis} has no {shown(entry[axis])}"
-            mistakes.add(path, f"{what}; remove or correct it")
+        _note_idle(*known_exclude[number], axes, mistakes)
     if not expansion.combinations and axes and all(axes.values()):
         mistakes.add((_BLOCK,), "has no cases: exclude leaves no combination")
     paths = [(_BLOCK,) if n is None else include[n][0] for n in expansion.added_by]
@@ -203,6 +198,17 @@ def _is_label(path: Path, axis: str, value: object, mistakes: Mistakes) -> bool:
     else:
         return True
     return False
+
+
+def _note_idle(
+    path: Path, entry: dict[str, Scalar], axes: dict[str, list[Scalar]], mistakes: Mistakes
+) -> None:
+    """Say why an exclude entry matches nothing: one of its values is not on its axis."""
+    axis = next((axis for axis, value in entry.items() if not _has(axes[axis], value)), None)
+    # Else an axis has no values at all, which is a mistake of its own.
+    if axis is not None:
+        what = f"matches no combination: {axis} has no {shown(entry[axis])}"
+        mistakes.add(path, f"{what}; remove or correct it")
 
 
 def _has(values: list[Scalar], value: Scalar) -> bool:

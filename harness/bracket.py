@@ -143,5 +143,5 @@ class Bracket(Generic[TrialT]):
             margin=room / slope * tolerance / (rise + tolerance),
             reach=room / rise,
             noise=NOISE * limit / slope,
-            straight=all(abs(top - slope * (low - size) - peak) <= tolerance for size, peak in distinct),
+            straight=all(abs(top - slope * (low - size) - peak) <= NOISE * top for size, peak in distinct),
         )

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 def _paths(options: argparse.Namespace) -> Paths:
     """Resolve paths as a pytest run started here does: flag, ini key, default; and its module path."""
     # pytest has no public way to read its configuration without a run.
-    from _pytest.config import _prepareconfig  # noqa: PLC0415, PLC2701
+    from _pytest.config import _prepareconfig  # noqa: PLC0415
 
     config = _prepareconfig(["--noconftest", "-p", "no:cacheprovider", str(Path.cwd())])
     try:

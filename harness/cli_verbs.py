@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import lock_writing, report
+from harness import lock_writing
 from harness.devices.cpu import CpuDevice
 from harness.errors import HarnessError
 from harness.lockfile import read_lock
@@ -22,7 +22,7 @@ from harness.session import Session
 if TYPE_CHECKING:
     import argparse
 
-    from harness.lockfile import Lock, LockedProfile
+    from harness.lockfile import LockedProfile
     from harness.matrix import Case
     from harness.session import Paths
 

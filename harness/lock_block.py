@@ -58,16 +58,16 @@ class Block:
             self._refuse(key, value, "one of " + ", ".join(words))
         return value
 
-    def count(self, key: str) -> int:
-        """Read a whole number from 1."""
+    def count(self, key: str, minimum: int = 1) -> int:
+        """Read a whole number from `minimum`."""
         value = self._take(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < _MAX_INTEGER:
-            self._refuse(key, value, "a whole number from 1")
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value < _MAX_INTEGER:
+            self._refuse(key, value, f"a whole number from {minimum}")
         return value
 
-    def optional_count(self, key: str) -> int | None:
-        """Read a whole number from 1, or None where there is none."""
-        return self.count(key) if key in self else None
+    def optional_count(self, key: str, minimum: int = 1) -> int | None:
+        """Read a whole number from `minimum`, or None where there is none."""
+        return self.count(key, minimum) if key in self else None
 
     def optional_number(self, key: str) -> float | None:
         """Read a number above 0, or None where there is none."""

@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 
 from harness.lock_diff import diff
 from harness.lock_form import block, render
-from harness.lock_text import shown_path
-from harness.lockfile import Lock, LockedProfile, LockError, read_lock, same_profile, sort
+from harness.lock_text import LockText, shown_path
+from harness.lockfile import Lock, LockedProfile, LockError, parse_lock, read_lock, same_profile, sort
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -32,14 +32,14 @@ def update_lock(path: str | Path, profiles: Iterable[LockedProfile]) -> None:
     the file cannot be written, and when it is damaged: then it stays as it is.
     """
     with _writing(Path(path)) as target:
-        _replace(target, render(with_profiles(read_lock(target), profiles)))
+        _write(target, with_profiles(read_lock(target), profiles))
 
 
 def write_candidate(path: str | Path, lock_path: str | Path, profiles: Iterable[LockedProfile]) -> None:
     """Write what the lockfile at `lock_path` would be after an update to another `path`."""
     lock = with_profiles(read_lock(lock_path), profiles)
     with _writing(Path(path)) as target:
-        _replace(target, render(lock))
+        _write(target, lock)
 
 
 def prune(path: str | Path, keep_ids: Collection[str]) -> tuple[LockedProfile, ...]:
@@ -49,7 +49,7 @@ def prune(path: str | Path, keep_ids: Collection[str]) -> tuple[LockedProfile, .
         kept = tuple(profile for profile in lock if profile.case_id in keep_ids)
         removed = tuple(profile for profile in lock if profile.case_id not in keep_ids)
         if removed:
-            _replace(target, render(Lock(lock.path, kept, lock.exists, lock.extra)))
+            _write(target, Lock(lock.path, kept, lock.exists, lock.extra))
     return removed
 
 
@@ -98,6 +98,16 @@ def _refuse_read_only(target: Path) -> None:
         raise LockError(
             f"{shown_path(target)}: cannot be written: the file is read-only (chmod u+w to allow it)"
         )
+
+
+def _write(target: Path, lock: Lock) -> None:
+    """Render and replace, unless the next reader would refuse the text: one bad value must not cost the file."""
+    text = render(lock)
+    try:
+        parse_lock(LockText(target, text))
+    except LockError as error:
+        raise LockError(f"not written, as it could not be read again: {error}") from error
+    _replace(target, text)
 
 
 def _replace(target: Path, text: str) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "LockError",
     "LockedProfile",
     "case_id",
+    "parse_lock",
     "read_lock",
     "same_device",
     "same_profile",
@@ -183,8 +184,11 @@ def read_lock(path: str | Path) -> Lock:
     """
     path = Path(path)
     text = read_text(path)
-    if text is None:
-        return Lock(path)
+    return Lock(path) if text is None else parse_lock(text)
+
+
+def parse_lock(text: LockText) -> Lock:
+    """Make the lock that a text holds. Raises as `read_lock`."""
     tables = text.parse()
     _check_version(text, tables.pop("version", None))
     blocks = tables.pop("profile", [])
@@ -194,7 +198,7 @@ def read_lock(path: str | Path) -> Lock:
         )
     profiles = [_read_block(Block(text, number, block)) for number, block in enumerate(blocks)]
     _refuse_duplicates(text, profiles)
-    return Lock(path, sort(profiles), exists=True, extra=tables)
+    return Lock(text.path, sort(profiles), exists=True, extra=tables)
 
 
 def _check_version(text: LockText, version: Any) -> None:
@@ -235,8 +239,8 @@ def _read_block(block: Block) -> LockedProfile:
         learning_rate=block.optional_number("learning_rate"),
         learning_rates=block.numbers("learning_rates"),
         lr_refusal=block.optional_string("lr_refusal"),
-        peak_memory_bytes=block.optional_count("peak_memory_bytes"),
-        memory_limit_bytes=block.count("memory_limit_bytes"),
+        peak_memory_bytes=block.optional_count("peak_memory_bytes", 0),
+        memory_limit_bytes=block.count("memory_limit_bytes", 0),
         samples_per_second=block.optional_number("samples_per_second"),
         fingerprint=block.string("fingerprint"),
         recipe=block.string("recipe"),

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from harness import lr_plot
 from harness.bounds import learning_rate_suspect
 from harness.lr_range import Suggestion, combine, geometric_sweep, suggest
-from harness.measurement import LrCurve, Measurement, Probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.lockfile import LockedProfile
     from harness.matrix import Case
+    from harness.measurement import LrCurve, Measurement, Probe
     from harness.probe import Description, ProbeRunner
     from harness.profile import Surroundings
 
@@ -40,6 +40,7 @@ def with_learning_rate(
     runner: ProbeRunner,
     description: Description,
     measurement: Measurement,
+    *,
     locked: LockedProfile | None,
     surroundings: Surroundings,
 ) -> Measurement:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
 
 _MAX_SHOWN = 60
+# One value of a setting may be wrong in thousands of cases, each in a way of its own.
+_MAX_PER_PLACE = 5
 # Axes have scalars, so that no value of one is a mapping or a list.
 _WHATEVER_THE_VALUE = ("extra_forbidden", "model_type", "dict_type", "list_type", "tuple_type")
 
@@ -50,13 +52,15 @@ class Mistakes:
         self.file = file
         self._document = document
         self._problems = set(document.problems)
+        self._places: dict[Path, int] = {}
 
     def add(self, path: Path, message: str) -> None:
         """Note a mistake at the key or item at `path`, which the message starts with."""
         where = dotted(path)
-        self._problems.add(
-            Problem(self._document.position(path).line, f"{where}: {message}" if where else message)
-        )
+        problem = Problem(self._document.position(path).line, f"{where}: {message}" if where else message)
+        self._places[path] = self._places.get(path, 0) + (problem not in self._problems)
+        if self._places[path] <= _MAX_PER_PLACE:
+            self._problems.add(problem)
 
     def add_invalid(
         self,
@@ -169,7 +173,7 @@ def _allowed(owner: type[BaseModel] | None, field: FieldInfo | None) -> str:
     if owner is not None:
         return f"a mapping of {', '.join(owner.model_fields)}"
     if field is None:
-        return "see the JSON Schema of the matrix"
+        return "a mapping"
     if marker := _marker([*reversed(field.metadata), field.annotation]):
         return marker.words
     annotation = _not_none(field.annotation)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Allocation failures on the host that come as a RuntimeError, by the text that torch and its libraries give.
 _HOST_MESSAGES = (

@@ -69,7 +69,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the profile tests under --gpu-profile, and all the others without it."""
     wanted = _RUN in config.stash
-    kept, dropped = [], []
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
     for item in items:
         is_profile = _FIXTURE in getattr(item, "fixturenames", ())
         (kept if is_profile == wanted else dropped).append(item)

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from harness import oom_killer
 from harness.errors import HarnessError, MachineError
@@ -75,6 +75,7 @@ class ProbeRunner:
         working_directory: the user's; None keeps this process's.
         sys_path: the module path of pytest, so that probes import what tests import.
         timeout: seconds that one probe may take.
+
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class ProbeRunner:
         self._buffer = b""
         self._count = 0
 
-    def __enter__(self) -> ProbeRunner:
+    def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._scratch = tempfile.mkdtemp(prefix="gpu-profile-")
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import lr_sweeps
@@ -17,6 +16,7 @@ from harness.search import SearchResult, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from harness.devices import Device
     from harness.lockfile import LockedProfile
@@ -66,11 +66,11 @@ def profile_case(
         _log.info("%s: building the workload", case.id)
         description = runner.describe()
         result, bounded_by = _search_training(case, runner, description, locked)
-        measurement = _measurement(case, device, runner, description, result, bounded_by)
+        measurement = _measurement(case, runner, description, result, bounded_by)
         if measurement.max_batch_size:
             measurement = _with_validation(case, runner, description, measurement, locked)
             measurement = lr_sweeps.with_learning_rate(
-                case, runner, description, measurement, locked, surroundings
+                case, runner, description, measurement, locked=locked, surroundings=surroundings
             )
     return replace(measurement, seconds=time.monotonic() - started)
 
@@ -88,10 +88,10 @@ def _search_training(
         case,
         runner,
         probe,
-        settings.min_batch_size,
-        settings.max_batch_size,
-        description.num_samples,
-        locked.max_batch_size if locked else None,
+        minimum=settings.min_batch_size,
+        maximum=settings.max_batch_size,
+        num_samples=description.num_samples,
+        locked=locked.max_batch_size if locked else None,
     )
 
 
@@ -99,6 +99,7 @@ def _search(
     case: Case,
     runner: ProbeRunner,
     probe: Callable[[int], Probe],
+    *,
     minimum: int,
     maximum: int,
     num_samples: int | None,
@@ -123,26 +124,22 @@ def _search(
         max_batch_size=cap,
         init_val=settings.init_val,
         max_trials=settings.max_trials,
-        locked=locked or None,
+        locked=locked,
     )
     bounded_by = "dataset" if result.bounded_by == "cap" and cap < maximum else result.bounded_by
     return result, bounded_by
 
 
 def _limit(runner: ProbeRunner) -> int | None:
-    """The limit before any probe has said it: a budget is known, a GPU's total is not."""
+    """Return the limit before any probe has said it: a budget is known, a GPU's total is not."""
     budget = runner.device.bound.get("budget_bytes")
     return int(budget) if budget is not None else None
 
 
 def _measurement(
-    case: Case,
-    device: Device,
-    runner: ProbeRunner,
-    description: Description,
-    result: SearchResult[Probe],
-    bounded_by: str,
+    case: Case, runner: ProbeRunner, description: Description, result: SearchResult[Probe], bounded_by: str
 ) -> Measurement:
+    device = runner.device
     largest = result.max_batch_size
     best = next((probe for size, probe in result.trials if size == largest and probe.outcome == "fits"), None)
     made = recipe(case, device.memory_settings | runner.torch_settings)
@@ -194,10 +191,10 @@ def _with_validation(
         case,
         runner,
         probe,
-        settings.validation_minimum,
-        settings.validation_maximum,
-        description.num_validation_samples,
-        locked.validation_batch_size if locked else None,
+        minimum=settings.validation_minimum,
+        maximum=settings.validation_maximum,
+        num_samples=description.num_validation_samples,
+        locked=locked.validation_batch_size if locked else None,
     )
     return replace(
         measurement,

@@ -147,7 +147,7 @@ class Run:
         terminalreporter.section("gpu profiles")
         for line in report.summary_lines(
             results,
-            width=terminalreporter._tw.fullwidth,
+            width=self.config.get_terminal_writer().fullwidth,
             locked=self.locked,
             lock_path=self._shown(self.session.paths.lock),
             results_path=self._shown(self.session.paths.results),
@@ -211,6 +211,7 @@ def _exit_on_sigterm(_signal: int, _frame: FrameType | None) -> None:
 def _progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
     """Show the log on the terminal, around pytest's capture of output."""
     capture = config.pluginmanager.get_plugin("capturemanager")
+    writer = config.get_terminal_writer()
 
     def write(text: str) -> None:
         # Past pytest's writer, which counts columns and would count the backspaces as some.
@@ -220,7 +221,7 @@ def _progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
     return TerminalProgress(
         write=write,
         write_line=terminal.write_line,
-        room=lambda: terminal._tw.fullwidth - terminal._tw.width_of_current_line,
+        room=lambda: writer.fullwidth - writer.width_of_current_line,
         suspend_capture=capture.global_and_fixture_disabled if capture else nullcontext,
         verbose=config.get_verbosity() > 0,
         tty=terminal.isatty,

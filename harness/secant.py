@@ -36,7 +36,7 @@ _SECOND_SIZE, _BACK = 32, 4
 _LARGE, _BELOW = 16, 8
 # The aim is never further below the prediction: noise is smaller, as a rule, and a fit there is worth less.
 _MAX_MARGIN = 0.07
-# A line is drawn at most this many times its own length beyond a bend.
+# A line with a bend below is drawn at most this many times its own length; else half-way there is next.
 _BENT_REACH = 1.0
 # The second stride away from a prediction that missed, in units of the noise near the limit; the others double.
 _STRIDE = 0.5

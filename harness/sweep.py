@@ -128,12 +128,7 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
         bound.lift()
         fresh = build(workload.spec)
         watch = make_callback(fresh.lightning, SweepWatch, report, rates, accumulate)
-        if fresh.synthetic:
-            raise SweepRefusedError("the data are synthetic: there is nothing to learn")
-        if not fresh.module.automatic_optimization:
-            raise SweepRefusedError(
-                "the workload uses manual optimization: its optimizer steps are its own affair"
-            )
+        _refuse_unsuitable(fresh)
         prepare(fresh, int(request["batch_size"]), worst_case=False)
         trainer = make_trainer(fresh, bound, request["trainer"], limit_val_batches=0, callbacks=[watch])
         trainer.fit(fresh.module, datamodule=fresh.datamodule)
@@ -150,3 +145,13 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
             "the workload sets the learning rate of its optimizer itself: the one of the sweep never held"
         )
     return {"outcome": "fits", "refusal": refusal, "learning_rates": used, "losses": watch.losses}
+
+
+def _refuse_unsuitable(workload: Workload) -> None:
+    """Raise SweepRefusedError for a workload that a sweep can say nothing about."""
+    if workload.synthetic:
+        raise SweepRefusedError("the data are synthetic: there is nothing to learn")
+    if not workload.module.automatic_optimization:
+        raise SweepRefusedError(
+            "the workload uses manual optimization: its optimizer steps are its own affair"
+        )

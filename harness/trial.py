@@ -6,6 +6,7 @@ import random
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -208,10 +209,9 @@ def prepare(workload: Workload, batch_size: int, *, worst_case: bool = True) -> 
 
 def explain(error: BaseException) -> dict[str, Any]:
     """Put an exception into a probe's words: outcome, one line of detail, traceback."""
+    kind = "oom" if is_out_of_memory(error) else "error"
     if isinstance(error, NoFullBatchError):
         kind = "dataset"
-    else:
-        kind = "oom" if is_out_of_memory(error) else "error"
     lines = str(error).strip().splitlines()
     return {
         "outcome": kind,
@@ -244,13 +244,12 @@ def describe(workload: Workload, request: Mapping[str, Any], report: Report) -> 
         callback = make_callback(workload.lightning, _StopAtStart)
         bound = make_bound({"accelerator": "cpu", "budget_bytes": 0})
         trainer = make_trainer(workload, bound, request["trainer"], callbacks=[callback])
-        try:
-            trainer.fit(workload.module, datamodule=workload.datamodule)
-        except _Arrived:
-            pass
+        # Before the fit: a Trainer with a true half precision converts the module, and `apply` comes before it.
         description = fingerprint.describe_module(workload.user_module)
-        if workload.datamodule is not None:
-            description |= fingerprint.describe_data(workload.user_data)
+        with suppress(_Arrived):
+            trainer.fit(workload.module, datamodule=workload.datamodule)
+        owner = workload.module if workload.user_data is None else workload.user_data
+        description |= fingerprint.describe_data(owner)
         return {
             "outcome": "fits",
             "workload": description,

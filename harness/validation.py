@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,8 @@ from harness import attributes
 from harness.loaders import NoFullBatchError, num_samples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.workload import Workload
 
 _OWN_ATTRIBUTES = ("validation_batch_size", "val_batch_size", "eval_batch_size")

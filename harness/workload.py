@@ -15,15 +15,16 @@ import torch
 from torch.utils.data import Dataset
 
 from harness.errors import HarnessError
-from harness.synthetic import SyntheticImages as SyntheticImages
-from harness.synthetic import SyntheticTokens as SyntheticTokens
+from harness.synthetic import SyntheticImages, SyntheticTokens
 from harness.wrappers import wrap_dataset, wrap_module
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-_DEFAULT_LOSS = {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {}}
-_DEFAULT_OPTIMIZER = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3}}
+__all__ = ["SyntheticImages", "SyntheticTokens", "Workload", "build", "instantiate", "locate"]
+
+_DEFAULT_LOSS: Mapping[str, Any] = {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {}}
+_DEFAULT_OPTIMIZER: Mapping[str, Any] = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3}}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The reference matrix, its workloads and its lock."""

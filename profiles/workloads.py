@@ -22,6 +22,7 @@ class ImageClassifier(pl.LightningModule):
         arch: `alexnet`, `resnet` or `vit`.
         resolution: side of the square images, in pixels.
         lr: learning rate of AdamW, the one that the LR range test replaces.
+
     """
 
     def __init__(self, arch: str, resolution: int, lr: float = 1e-3) -> None:

@@ -232,6 +232,23 @@ def test_a_damaged_file_is_never_overwritten(path: Path, damage: str) -> None:
     assert path.read_bytes() == damage.encode("latin-1")
 
 
+def test_what_could_not_be_read_again_is_not_written(path: Path) -> None:
+    """A value that the reader refuses does not reach the file, and costs no other profile."""
+    update_lock(path, [locked()])
+    before = path.read_bytes()
+    with pytest.raises(
+        LockError, match=r"not written, as it could not be read again: .*samples_per_second is nan"
+    ):
+        update_lock(path, [locked(model="vit", samples_per_second=float("nan"))])
+    assert path.read_bytes() == before
+
+
+def test_a_peak_or_limit_of_zero_survives(path: Path) -> None:
+    """Memory that could not be told is written as it was reported."""
+    update_lock(path, [locked(peak_memory_bytes=0, memory_limit_bytes=0)])
+    assert list(read_lock(path)) == [locked(peak_memory_bytes=0, memory_limit_bytes=0)]
+
+
 def test_nothing_is_left_beside_the_lockfile(path: Path) -> None:
     """`git status` shows the lockfile and nothing else, after success and failure."""
     update_lock(path, [locked()])

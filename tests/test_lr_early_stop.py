@@ -7,9 +7,10 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from lr_curves import REAL, fall, real, sweep
 
 from harness.lr_range import diverged, suggest
+
+from lr_curves import REAL, fall, real, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

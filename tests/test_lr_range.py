@@ -9,9 +9,10 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lr_curves import fall, real, refusal_of, sweep, three_quarters
 
 from harness.lr_range import combine, geometric_sweep, outside, suggest
+
+from lr_curves import fall, real, refusal_of, sweep, three_quarters
 
 
 def test_sweep_is_geometric() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from lr_curves import DECADES, LR_MIN, at, centre_for, fall, refusal_of, sweep
 
 from harness.lr_range import suggest
+
+from lr_curves import DECADES, LR_MIN, at, centre_for, fall, refusal_of, sweep
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.15, 0.2, 0.24, 0.26, 0.3, 0.5, 1.0])

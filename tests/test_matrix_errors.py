@@ -253,6 +253,14 @@ def test_a_reference_cannot_stand_for_a_mapping(tmp_path: Path, block: str) -> N
     )
 
 
+def test_one_place_is_told_about_a_few_times_only(tmp_path: Path) -> None:
+    """A setting that is wrong in a hundred ways for a hundred cases does not bury the other mistakes."""
+    text = (
+        changed("[32, 64]", f"[{', '.join(map(str, range(100)))}]") + 'search: {round_to: "x${resolution}"}'
+    )
+    assert len(mistakes_in(tmp_path, text)) == 5
+
+
 def test_an_unknown_key_of_a_definition_is_reported_once(tmp_path: Path) -> None:
     """Used or not, a definition is one place in the file."""
     found = mistakes_in(tmp_path, changed("512MiB}", "512MiB, colour: red}"))

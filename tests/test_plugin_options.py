@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Project
+    from support import Project
 
 CASE = "net-cpu-48MiB-1"
 
@@ -86,7 +86,9 @@ def test_all_mistakes_of_a_matrix_are_told_before_anything_runs(project: Project
     matrix.write_text(text, encoding="utf-8")
     result = project.run("--gpu-profile")
     assert pytest.ExitCode.USAGE_ERROR == result.ret
-    result.stderr.fnmatch_lines(["*matrix.yaml:7: *zoo.Nett*Net*", "*matrix.yaml:9: *lots*"])
+    result.stderr.fnmatch_lines(
+        ["*matrix.yaml:7: *zoo has no Nett; did you mean Net?", "*matrix.yaml:9: *lots*"]
+    )
 
 
 def test_label_that_fits_no_device_is_skipped_and_nothing_measured_fails(project: Project) -> None:

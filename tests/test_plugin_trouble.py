@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Project
+    from pathlib import Path
+
+    from support import Project
 
 
 def test_workload_that_raises_fails_with_phase_and_traceback(project: Project) -> None:
@@ -21,7 +22,9 @@ def test_workload_that_raises_fails_with_phase_and_traceback(project: Project) -
     project.write_matrix("Raises")
     result = project.run("--gpu-profile")
     result.assert_outcomes(failed=1, deselected=1)
-    result.stdout.fnmatch_lines(["*no batch size trains: batch 1 failed in backward:*", "*in explode*", "ValueError: labels must*"])
+    result.stdout.fnmatch_lines(
+        ["*no batch size trains: batch 1 failed in backward:*", "*in explode*", "ValueError: labels must*"]
+    )
     case = project.report()["raises-cpu-48MiB-1"]
     assert ("error", 0) == (case["bounded_by"], case["max_batch_size"])
     assert len(case["probes"]) <= 2

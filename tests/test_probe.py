@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from conftest import MIB, workload
 
 from harness.probe import WorkloadError
 
+from support import MIB, workload
+
 if TYPE_CHECKING:
-    from conftest import StartRunner
+    from support import StartRunner
 
 
 def descendants() -> set[int]:
@@ -175,7 +176,7 @@ def test_description_says_what_the_workload_is(start: StartRunner) -> None:
 def test_unbuildable_workload_raises_with_the_users_traceback(start: StartRunner) -> None:
     """A constructor's exception reaches the caller with its traceback, and no process is left."""
     before = descendants()
-    with pytest.raises(WorkloadError, match="cannot be built: TypeError: .*'depth'") as raised:
+    with pytest.raises(WorkloadError, match=r"cannot be built: TypeError: .*'depth'") as raised:
         start(workload("zoo.Net", module_args={"depth": 3}))
     assert "Traceback" in raised.value.detail
     assert before == descendants()

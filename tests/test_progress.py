@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
-from report_cases import ERROR, FITS, MIB, OOM
 
 from harness.measurement import Probe
 from harness.progress import TerminalProgress, describe_probe, log_probe, logger
+
+from report_cases import ERROR, FITS, MIB, OOM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

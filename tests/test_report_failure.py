@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from report_cases import CPU, ERROR, FITS, OOM, command, locked, measurement, result
 
 from harness import report
 from harness.errors import MachineError
 from harness.probe import WorkloadError
+
+from report_cases import CPU, ERROR, FITS, OOM, command, locked, measurement, result
 
 if TYPE_CHECKING:
     from harness.lockfile import LockedProfile

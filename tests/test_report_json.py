@@ -7,11 +7,12 @@ import math
 from dataclasses import replace
 
 import pytest
-from report_cases import CPU, OOM, axes, command, locked, measurement, result, several, unmeasured
 
 from harness import report
 from harness.measurement import LrCurve, Probe
 from harness.result import CaseResult
+
+from report_cases import CPU, OOM, axes, command, locked, measurement, result, several, unmeasured
 
 KEYS = [
     "id",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from report_cases import axes, command, locked, measurement, result, several, unmeasured
 
 from harness import report
 from harness.report.markdown import code, escape, fence
+
+from report_cases import axes, command, locked, measurement, result, several, unmeasured
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from report_cases import axes, command, locked, measurement, result, several, unmeasured
 
 from harness import report
 from harness.report import CostItem
+
+from report_cases import axes, command, locked, measurement, result, several, unmeasured
 
 if TYPE_CHECKING:
     from harness.result import CaseResult

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from report_cases import axes, locked, measurement, result, several, unmeasured
 
 from harness import report
 from harness.report import words
 from harness.report.table import shorten_middle
+
+from report_cases import axes, locked, measurement, result, several, unmeasured
 
 AT_80 = """\
 case                    max batch  change            LR   peak  status

@@ -94,10 +94,20 @@ class OlderPackageNumbers(pytorch_lightning.LightningDataModule):
         return DataLoader(Numbers(64).train, batch_size=self.batch_size, shuffle=True)
 
 
-class NoValidation(Net):
+class NoValidation(pl.LightningModule):
     """Has no validation step."""
 
-    validation_step = pl.LightningModule.validation_step
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Linear(16, 2)
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Cross-entropy."""
+        return nn.functional.cross_entropy(self.layers(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> Any:
+        """Use SGD."""
+        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 class GreedyValidation(Net):
@@ -105,7 +115,7 @@ class GreedyValidation(Net):
 
     def validation_step(self, batch: Batch, _batch_idx: int) -> None:
         """Allocate."""
-        self.held = torch.ones(len(batch[0]), 100, self.layers[0].out_features)
+        self.held = torch.ones(len(batch[0]), 100, 4096)
 
 
 class GreedySecondStep(Net):
@@ -114,7 +124,7 @@ class GreedySecondStep(Net):
     def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
         """Allocate late."""
         if self.global_step >= 1:
-            self.held = torch.ones(len(batch[0]), 50, self.layers[0].out_features)
+            self.held = torch.ones(len(batch[0]), 50, 4096)
         return self.loss(batch)
 
 
@@ -124,7 +134,7 @@ class Raises(Net):
     def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
         """Raise for large batches only, when asked to."""
         loss = self.loss(batch)
-        loss.register_hook(self.explode)
+        loss.register_hook(self.explode)  # type: ignore[no-untyped-call] # torch leaves it untyped
         return loss
 
     def explode(self, _gradient: torch.Tensor) -> None:
@@ -145,7 +155,7 @@ class RaisesAbove(Net):
 class Exits(Net):
     """Ends the process."""
 
-    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+    def training_step(self, _batch: Batch, _batch_idx: int) -> torch.Tensor:
         """Exit behind Python's back."""
         os._exit(3)
 

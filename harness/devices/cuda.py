@@ -94,13 +94,13 @@ class CudaBound:
         """Return the allocator's peak of reserved bytes, which is what the limit is on."""
         import torch  # noqa: PLC0415
 
-        return int(torch.cuda.max_memory_reserved(0)) if torch.cuda.is_initialized() else 0
+        return int(torch.cuda.max_memory_reserved(0)) if self._total else 0
 
     def lift(self) -> None:
         """Allow all of the memory."""
         import torch  # noqa: PLC0415
 
-        if torch.cuda.is_initialized():
+        if self._total:
             torch.cuda.set_per_process_memory_fraction(1.0, 0)
 
 

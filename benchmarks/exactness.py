@@ -1,0 +1,310 @@
+"""Real searches on the bounded CPU, checked in fresh processes, beside Lightning's Tuner.
+
+    python benchmarks/exactness.py [--quick] [--json benchmarks/results/exactness.json]
+
+Six workloads under two budgets each. Per case: five cold searches, each with a zygote of its own; whether B, the
+first one's answer, fits and B + 1 fails in a further fresh zygote; a search that starts from B (warm); and
+Lightning's Tuner (`binsearch`) in one process under the same bound, with as many steps per trial.
+
+*work* is the number of samples that completed a training step / (B x steps per trial). A probe takes further
+steps while its peak still grows, and these count, too. *seconds* are those of the searches alone: without starting Python,
+importing torch and building the module, in ours (all probes: fork, Trainer, data, training, end of the process)
+as in Lightning's (from the call of `scale_batch_size` to its return). `start-up` is what comes on top in ours.
+Exit code 1 when a bar is missed. `--quick` runs two cases with two cold searches each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from harness.devices.cpu import CpuDevice
+from harness.probe import ProbeRunner
+from harness.search import SearchResult, search
+
+STEPS = 3
+NUM_COLD, NUM_COLD_QUICK = 5, 2
+MIB = 2**20
+HERE = Path(__file__).resolve().parent
+SYS_PATH = [str(HERE.parent), str(HERE), *sys.path]
+
+Spec = dict[str, Any]
+
+
+def spec(module: str, module_args: Spec, data: str, data_args: Spec) -> Spec:
+    """Return the workload mapping of two class paths."""
+    return {
+        "module": {"class_path": module, "init_args": module_args},
+        "data": {"class_path": data, "init_args": data_args},
+    }
+
+
+def digits(arch: str, resolution: int) -> Spec:
+    """Return one of the reference workloads."""
+    return spec(
+        "profiles.workloads.ImageClassifier",
+        {"arch": arch, "resolution": resolution},
+        "profiles.workloads.Digits",
+        {"resolution": resolution},
+    )
+
+
+GPT2 = {"vocab_size": 128, "n_positions": 32, "n_embd": 64, "n_layer": 2, "n_head": 2}
+CASES: dict[str, tuple[Spec, tuple[int, int]]] = {
+    "alexnet-32": (digits("alexnet", 32), (24, 48)),
+    "resnet-16": (digits("resnet", 16), (32, 48)),
+    "vit-16": (digits("vit", 16), (32, 64)),
+    "lstm-32": (
+        spec("workloads.RowLstm", {"side": 32}, "profiles.workloads.Digits", {"resolution": 32}),
+        (32, 96),
+    ),
+    "mlp-16": (
+        spec(
+            "workloads.Mlp",
+            {"resolution": 16},
+            "harness.workload.SyntheticImages",
+            {"resolution": 16, "num_classes": 10, "num_samples": 4096},
+        ),
+        (32, 40),
+    ),
+    "gpt2-32": (
+        spec(
+            "transformers.GPT2LMHeadModel",
+            {"config": {"class_path": "transformers.GPT2Config", "init_args": GPT2}},
+            "harness.workload.SyntheticTokens",
+            {"length": 32, "vocab_size": GPT2["vocab_size"], "num_samples": 4096},
+        ),
+        (32, 128),
+    ),
+}
+"""Name to workload and budgets in MiB."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One search with a zygote of its own."""
+
+    max_batch_size: int
+    trials: list[str]
+    """Each size tried, with an x when it did not fit."""
+    samples: int
+    seconds: float
+    startup_seconds: float
+
+    @property
+    def work(self) -> float:
+        """Completed samples in multiples of the least that a probe at the maximum takes."""
+        return self.samples / (self.max_batch_size * STEPS)
+
+
+@dataclass(frozen=True)
+class Result:
+    """All runs of one case."""
+
+    case: str
+    budget_mib: int
+    cold: list[Run]
+    warm: Run
+    confirmed: tuple[str, str]
+    """The outcomes of B and of B + 1 in a fresh zygote."""
+    lightning: dict[str, Any]
+
+    @property
+    def spread(self) -> int:
+        """Difference of the largest and the smallest answer, in samples."""
+        found = [run.max_batch_size for run in self.cold]
+        return max(found) - min(found)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the answers differ by 0.5% or one sample at most."""
+        return self.spread <= max(1, 0.005 * max(run.max_batch_size for run in self.cold))
+
+    @property
+    def cold_ratio(self) -> float:
+        """Median seconds of a cold search / seconds of Lightning's Tuner."""
+        return statistics.median(run.seconds for run in self.cold) / float(self.lightning["seconds"])
+
+    @property
+    def warm_ratio(self) -> float:
+        """Seconds of a warm search / seconds of Lightning's Tuner."""
+        return self.warm.seconds / float(self.lightning["seconds"])
+
+
+def open_runner(workload: Spec, device: CpuDevice, directory: str) -> ProbeRunner:
+    """Make a fresh zygote ready to be entered."""
+    return ProbeRunner(workload, device, {}, Path(directory), sys_path=SYS_PATH)
+
+
+def run_search(workload: Spec, device: CpuDevice, directory: str, locked: int | None = None) -> Run:
+    """Search once with a fresh zygote."""
+    begun = time.perf_counter()
+    with open_runner(workload, device, directory) as runner:
+        started = time.perf_counter()
+        result: SearchResult[Any] = search(
+            lambda size: runner.train(size, steps=STEPS),
+            memory_limit_bytes=device.budget_bytes,
+            locked=locked,
+        )
+        seconds = time.perf_counter() - started
+    assert result.exact, f"the search ended {result.bounded_by}: {result.trials[-1]}"
+    return Run(
+        result.max_batch_size,
+        [f"{size}{'' if probe.outcome == 'fits' else 'x'}" for size, probe in result.trials],
+        sum(probe.samples for _, probe in result.trials),
+        seconds,
+        started - begun,
+    )
+
+
+def tune_with_lightning(workload: Spec, device: CpuDevice) -> dict[str, Any]:
+    """Run Lightning's Tuner in a process of its own with the environment that the probes have."""
+    request = {
+        "sys_path": SYS_PATH,
+        "workload": workload,
+        "budget_bytes": device.budget_bytes,
+        "steps": STEPS,
+    }
+    process = subprocess.run(
+        [sys.executable, str(HERE / "lightning_tuner.py")],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | dict(device.environment) | {"PYTHONPATH": os.pathsep.join(SYS_PATH)},
+    )
+    if process.returncode:
+        raise RuntimeError(f"lightning_tuner.py exited with {process.returncode}:\n{process.stderr[-2000:]}")
+    answer: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return answer
+
+
+def measure(case: str, workload: Spec, budget_mib: int, num_cold: int) -> Result:
+    """Do everything for one case."""
+    device = CpuDevice(budget_mib * MIB)
+    with tempfile.TemporaryDirectory() as directory:
+        cold = [run_search(workload, device, directory) for _ in range(num_cold)]
+        largest = cold[0].max_batch_size
+        with open_runner(workload, device, directory) as runner:
+            fits, fails = (runner.train(size, steps=STEPS).outcome for size in (largest, largest + 1))
+        warm = run_search(workload, device, directory, locked=largest)
+    return Result(case, budget_mib, cold, warm, (fits, fails), tune_with_lightning(workload, device))
+
+
+def row(result: Result) -> dict[str, Any]:
+    """Reduce a case to a row of the table."""
+    largest = result.cold[0].max_batch_size
+    peer = result.lightning
+    return {
+        "case": f"{result.case} {result.budget_mib} MiB",
+        "B": largest,
+        "B, B+1": " ".join(result.confirmed),
+        "spread": result.spread,
+        "probes": " ".join(str(len(run.trials)) for run in result.cold),
+        "warm": len(result.warm.trials),
+        "work": round(statistics.median(run.work for run in result.cold), 2),
+        "work warm": round(result.warm.work, 2),
+        "seconds": round(statistics.median(run.seconds for run in result.cold), 1),
+        "start-up": round(statistics.median(run.startup_seconds for run in result.cold), 1),
+        "Lightning B": peer["batch_size"] or "failed",
+        "trials": peer["trials"],
+        "its work": round(peer["samples"] / (largest * STEPS), 2),
+        "its seconds": round(peer["seconds"], 1),
+        "ours/its": round(result.cold_ratio, 2),
+        "warm/its": round(result.warm_ratio, 2),
+    }
+
+
+def judge(results: list[Result]) -> list[dict[str, Any]]:
+    """Compare with the bars."""
+    cold = [run for result in results for run in result.cold]
+    warm = [result.warm for result in results]
+    probes = [len(run.trials) for run in cold]
+    work = [run.work for run in cold]
+    exact = sum(result.confirmed == ("fits", "oom") for result in results)
+    repeating = sum(result.repeats for result in results)
+    bars = [
+        ("cases where B fits and B + 1 is out of memory", exact, len(results), exact == len(results)),
+        ("cases with a spread of 0.5% or 1", repeating, len(results), repeating == len(results)),
+    ]
+    for name, value, most in (
+        ("probes cold, median", statistics.median(probes), 5),
+        ("probes cold, most", max(probes), 8),
+        ("probes warm, most", max(len(run.trials) for run in warm), 2),
+        ("work cold, median", statistics.median(work), 2.5),
+        ("work warm, median", statistics.median(run.work for run in warm), 2.1),
+        ("seconds cold / Lightning's, median", statistics.median(r.cold_ratio for r in results), 1.0),
+        ("seconds warm / Lightning's, median", statistics.median(r.warm_ratio for r in results), 0.5),
+    ):
+        bars.append((name, round(value, 2), most, value <= most))
+    notes = (
+        ("work cold, most", max(work)),
+        ("work warm, most", max(run.work for run in warm)),
+        ("seconds cold / Lightning's, most", max(result.cold_ratio for result in results)),
+        ("seconds warm / Lightning's, most", max(result.warm_ratio for result in results)),
+    )
+    return [
+        {"what": name, "value": value, "bar": bar, "verdict": "ok" if ok else "missed"}
+        for name, value, bar, ok in bars
+    ] + [{"what": name, "value": round(value, 2), "bar": None, "verdict": None} for name, value in notes]
+
+
+def report(results: list[Result]) -> dict[str, Any]:
+    """Return everything as data for JSON."""
+    from importlib.metadata import version  # noqa: PLC0415 - not needed before the end
+
+    return {
+        "command": " ".join(["python", "benchmarks/exactness.py", *sys.argv[1:]]),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "lightning": version("lightning"),
+        "steps_per_trial": STEPS,
+        "bars": judge(results),
+        "rows": [row(result) for result in results],
+        "results": [asdict(result) for result in results],
+    }
+
+
+def main() -> None:
+    """Measure all cases, print the tables, and write JSON where asked to."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="two cases with two cold searches each")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    arguments = parser.parse_args()
+    cases = [
+        (name, workload, budget) for name, (workload, budgets) in CASES.items() for budget in budgets
+    ]
+    results = []
+    for name, workload, budget in cases[1:4:2] if arguments.quick else cases:
+        result = measure(name, workload, budget, NUM_COLD_QUICK if arguments.quick else NUM_COLD)
+        results.append(result)
+        for run in (*result.cold, result.warm):
+            print(f"{name} {budget} MiB:", *run.trials, file=sys.stderr, flush=True)
+        if result.lightning["failure"]:
+            print(f"{name} {budget} MiB: Lightning:", result.lightning["failure"], file=sys.stderr)
+        if arguments.json:
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            arguments.json.write_text(json.dumps(report(results), indent=1) + "\n", encoding="utf-8")
+    print(tabulate([row(result) for result in results], headers="keys"))
+    bars = judge(results)
+    print(tabulate(bars, headers="keys"))
+    sys.exit(1 if any(bar["verdict"] == "missed" for bar in bars) else 0)
+
+
+if __name__ == "__main__":
+    main()
