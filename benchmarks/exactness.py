@@ -4,7 +4,8 @@
 
 Six workloads under two budgets each. Per case: five cold searches, each with a zygote of its own; whether B, the
 first one's answer, fits and B + 1 fails in a further fresh zygote; a search that starts from B (warm); and
-Lightning's Tuner (`binsearch`) in one process under the same bound, with as many steps per trial.
+Lightning's Tuner (`binsearch`) in one process under the same bound, with as many steps per trial; where it fails,
+because it takes an allocation failure for something else, once more with that put right.
 
 *work* is the number of samples that completed a training step / (B x steps per trial). A probe takes further
 steps while its peak still grows, and these count, too. *seconds* are those of the searches alone: without starting Python,
@@ -120,6 +121,9 @@ class Result:
     confirmed: tuple[str, str]
     """The outcomes of B and of B + 1 in a fresh zygote."""
     lightning: dict[str, Any]
+    """What its Tuner did; helped to recognise errors where it failed by itself."""
+    lightning_failure: str | None
+    """How it failed by itself."""
 
     @property
     def spread(self) -> int:
@@ -169,13 +173,14 @@ def run_search(workload: Spec, device: CpuDevice, directory: str, locked: int | 
     )
 
 
-def tune_with_lightning(workload: Spec, device: CpuDevice) -> dict[str, Any]:
+def tune_with_lightning(workload: Spec, device: CpuDevice, *, helped: bool) -> dict[str, Any]:
     """Run Lightning's Tuner in a process of its own with the environment that the probes have."""
     request = {
         "sys_path": SYS_PATH,
         "workload": workload,
         "budget_bytes": device.budget_bytes,
         "steps": STEPS,
+        "helped": helped,
     }
     process = subprocess.run(
         [sys.executable, str(HERE / "lightning_tuner.py")],
@@ -200,7 +205,10 @@ def measure(case: str, workload: Spec, budget_mib: int, num_cold: int) -> Result
         with open_runner(workload, device, directory) as runner:
             fits, fails = (runner.train(size, steps=STEPS).outcome for size in (largest, largest + 1))
         warm = run_search(workload, device, directory, locked=largest)
-    return Result(case, budget_mib, cold, warm, (fits, fails), tune_with_lightning(workload, device))
+    alone = tune_with_lightning(workload, device, helped=False)
+    failure = alone["failure"]
+    tuned = alone if failure is None else tune_with_lightning(workload, device, helped=True)
+    return Result(case, budget_mib, cold, warm, (fits, fails), tuned, failure)
 
 
 def row(result: Result) -> dict[str, Any]:
@@ -218,7 +226,8 @@ def row(result: Result) -> dict[str, Any]:
         "work warm": round(result.warm.work, 2),
         "seconds": round(statistics.median(run.seconds for run in result.cold), 1),
         "start-up": round(statistics.median(run.startup_seconds for run in result.cold), 1),
-        "Lightning B": peer["batch_size"] or "failed",
+        "Lightning alone": "failed" if result.lightning_failure else peer["batch_size"],
+        "Lightning": peer["batch_size"] or "failed",
         "trials": peer["trials"],
         "its work": round(peer["samples"] / (largest * STEPS), 2),
         "its seconds": round(peer["seconds"], 1),
@@ -235,7 +244,7 @@ def judge(results: list[Result]) -> list[dict[str, Any]]:
     work = [run.work for run in cold]
     exact = sum(result.confirmed == ("fits", "oom") for result in results)
     repeating = sum(result.repeats for result in results)
-    bars = [
+    bars: list[tuple[str, float, float, bool]] = [
         ("cases where B fits and B + 1 is out of memory", exact, len(results), exact == len(results)),
         ("cases with a spread of 0.5% or 1", repeating, len(results), repeating == len(results)),
     ]
@@ -286,17 +295,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two cases with two cold searches each")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     arguments = parser.parse_args()
-    cases = [
-        (name, workload, budget) for name, (workload, budgets) in CASES.items() for budget in budgets
-    ]
+    cases = [(name, workload, budget) for name, (workload, budgets) in CASES.items() for budget in budgets]
     results = []
     for name, workload, budget in cases[1:4:2] if arguments.quick else cases:
         result = measure(name, workload, budget, NUM_COLD_QUICK if arguments.quick else NUM_COLD)
         results.append(result)
         for run in (*result.cold, result.warm):
             print(f"{name} {budget} MiB:", *run.trials, file=sys.stderr, flush=True)
-        if result.lightning["failure"]:
-            print(f"{name} {budget} MiB: Lightning:", result.lightning["failure"], file=sys.stderr)
+        for failure in (result.lightning_failure, result.lightning["failure"]):
+            if failure:
+                print(f"{name} {budget} MiB: Lightning:", failure, file=sys.stderr)
         if arguments.json:
             arguments.json.parent.mkdir(parents=True, exist_ok=True)
             arguments.json.write_text(json.dumps(report(results), indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,8 @@
 """Lightning's Tuner on one workload under the bound of the CPU device; run by exactness.py, one process each.
 
-Reads a JSON object from the standard input: `sys_path`, `workload`, `budget_bytes`, `steps`. Writes one to the
+Reads a JSON object from the standard input: `sys_path`, `workload`, `budget_bytes`, `steps`, `helped`. With
+`helped` the Tuner is told of all errors that mean out of memory: by itself it knows neither oneDNN's ("could not
+create a primitive") nor a plain MemoryError, and fails on them. Writes one to the
 standard output: `batch_size` (None after a failure), `failure`, `trials`, `samples` (of completed steps) and
 `seconds` (from the start of tuning: no import, no building of the module).
 """
@@ -16,10 +18,15 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.tuner import Tuner, batch_size_scaling
+
+# Optimizers import it at their first step, which is no part of tuning.
+import torch._dynamo
+from lightning.pytorch.tuner import batch_size_scaling
+from lightning.pytorch.tuner.tuning import Tuner
 
 from harness import workload
 from harness.devices.cpu import HostBound
+from harness.out_of_memory import is_out_of_memory
 
 
 class Watch(pl.Callback):
@@ -46,7 +53,7 @@ def count(module: Any, datamodule: Any) -> dict[str, int]:
     def on_train_batch_end(*_: Any) -> None:
         counts["samples"] += datamodule.batch_size
 
-    batch_size_scaling._try_loop_run = counted  # noqa: SLF001 - as above
+    setattr(batch_size_scaling, "_try_loop_run", counted)  # noqa: B010 - mypy knows the old one's type
     module.on_train_batch_end = on_train_batch_end
     return counts
 
@@ -72,6 +79,8 @@ def main() -> None:
         enable_model_summary=False,
         callbacks=[Watch(bound)],
     )
+    if request["helped"]:
+        setattr(batch_size_scaling, "is_oom_error", is_out_of_memory)  # noqa: B010 - as above
     counts = count(built.module, built.datamodule)
     size, failure = None, None
     started = time.perf_counter()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -13,7 +15,7 @@ class Mlp(nn.Sequential):
         widths = [3 * resolution * resolution, width, width, width, width]
         hidden = [
             part
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in pairwise(widths)
             for part in (nn.Linear(before, after), nn.GELU(), nn.LayerNorm(after))
         ]
         super().__init__(nn.Flatten(), *hidden, nn.Linear(width, 10))

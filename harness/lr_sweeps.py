@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +101,7 @@ def _with_more_seeds(
 ) -> Measurement:
     """Run as many new seeds before failing: only the median of all of them may fail the test."""
     seeds = case.lr_range.seeds
-    fresh = [max(seeds) + 1 + index for index in range(len(seeds))]
+    fresh = list(islice((seed for seed in count() if seed not in seeds), len(seeds)))
     _log.info(
         "%s: learning rate %.3g is far from the locked %.3g: running seeds %s before judging",
         case.id,

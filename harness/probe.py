@@ -268,14 +268,18 @@ class ProbeRunner:
                 self._probe_pid = int(answer["pid"])
             answer = self._receive(deadline)
         self._probe_pid = None
-        return answer | {"timed_out": timed_out}, log, time.monotonic() - started
+        return (
+            answer | {"timed_out": timeout or self.timeout if timed_out else None},
+            log,
+            time.monotonic() - started,
+        )
 
     def _died(self, answer: Mapping[str, Any], log: str, kills: int | None) -> dict[str, Any]:
         """Put the end of a probe that could not speak for itself into a probe's words."""
         detail = _ending(answer)
         outcome = "error"
-        if answer["timed_out"]:
-            detail = f"timed out after {self.timeout:.0f} s"
+        if answer["timed_out"] is not None:
+            detail = f"timed out after {answer['timed_out']:.0f} s"
         elif answer["exit_code"] == -signal.SIGKILL:
             now = oom_killer.count()
             if kills is not None and now is not None and now > kills:

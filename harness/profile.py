@@ -104,12 +104,20 @@ def _search(
     maximum: int,
     num_samples: int | None,
     locked: int | None,
+    share: float = 1.0,
 ) -> tuple[SearchResult[Probe], str]:
-    """Search, never beyond the data set: a batch of more samples than there are is no batch."""
+    """Search, never beyond the data set: a batch of more samples than there are is no batch.
+
+    `share` is the part of training's limit that holds for what is searched.
+    """
+
+    def limit() -> int | None:
+        whole = runner.memory_limit_bytes or _limit(runner)
+        return None if whole is None else int(share * whole)
 
     def logged(batch_size: int) -> Probe:
         done = probe(batch_size)
-        log_probe(case.id, done, runner.memory_limit_bytes)
+        log_probe(case.id, done, limit())
         return done
 
     cap = maximum
@@ -119,7 +127,7 @@ def _search(
     result = search(
         logged,
         mode=settings.mode,
-        memory_limit_bytes=runner.memory_limit_bytes or _limit(runner),
+        memory_limit_bytes=limit(),
         min_batch_size=minimum,
         max_batch_size=cap,
         init_val=settings.init_val,
@@ -177,6 +185,7 @@ def _with_validation(
         return measurement
     if settings.validation is True:
         return replace(measurement, validation_batch_size=measurement.batch_size)
+    share = settings.validation_fraction / settings.target_memory_fraction
 
     def probe(batch_size: int) -> Probe:
         return runner.train(
@@ -184,10 +193,10 @@ def _with_validation(
             steps=settings.steps_per_trial,
             validation_steps=settings.validation_steps,
             validation_batch_size=batch_size,
-            validation_share=settings.validation_fraction / settings.target_memory_fraction,
+            validation_share=share,
         )
 
-    result, _ = _search(
+    result, bounded_by = _search(
         case,
         runner,
         probe,
@@ -195,9 +204,17 @@ def _with_validation(
         maximum=settings.validation_maximum,
         num_samples=description.num_validation_samples,
         locked=locked.validation_batch_size if locked else None,
+        share=share,
     )
+    warnings = measurement.warnings
+    if not result.max_batch_size:
+        smallest = min((probe for _, probe in result.trials), key=lambda probe: probe.batch_size)
+        warnings += (
+            f"no validation batch size was found ({bounded_by}): batch {smallest.batch_size}: {smallest.detail}",
+        )
     return replace(
         measurement,
+        warnings=warnings,
         validation_batch_size=result.max_batch_size or None,
         probes=measurement.probes + tuple(probe for _, probe in result.trials),
     )

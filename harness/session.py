@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,8 @@ class Session:
         known = self._measured.get(case.id)
         if known is None:
             self.prepare_results()
+            # Logs and plots of an earlier run would pass for this one's.
+            shutil.rmtree(self.paths.results / case.id, ignore_errors=True)
             try:
                 known = profile_case(case, self.device(case), self.locked(case), self.surroundings)
             except HarnessError as error:

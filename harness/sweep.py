@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.devices import make_bound
 from harness.lr_range import diverged
-from harness.trial import Report, explain, make_callback, make_trainer, prepare, seed_everything
+from harness.trainer import Watch, make_callback, make_trainer, seed_everything
+from harness.trial import Report, explain, prepare
 from harness.workload import build
 
 if TYPE_CHECKING:
@@ -26,19 +27,17 @@ class SweepRefusedError(Exception):
     """The range test says nothing about this workload; the message says why."""
 
 
-class SweepWatch:
-    """Callback that sets the learning rate of each optimizer step and records the loss it saw.
-
-    Mixed into the `Callback` of the workload's own Lightning package by `make_callback`.
-    """
+class SweepWatch(Watch):
+    """Callback that sets the learning rate of each optimizer step and records the loss it saw."""
 
     def __init__(self, report: Report, learning_rates: Sequence[float], accumulate: int) -> None:
+        super().__init__()
         self.report = report
         self.learning_rates = learning_rates
         self.accumulate = accumulate
         self.losses: list[float] = []
         self.seen: list[float] = []
-        self.error: BaseException | None = None
+        self.finished = False
         self._scales: list[float] = []
         self._optimizer: Any = None
         self._window: list[float] = []
@@ -56,7 +55,12 @@ class SweepWatch:
             )
         self._optimizer = trainer.optimizers[0]
         # A scheduler with a warm-up has already lowered `lr`; it leaves the real one in `initial_lr`.
-        rates = [float(group.get("initial_lr", group["lr"])) for group in self._optimizer.param_groups]
+        given = [group.get("initial_lr", group.get("lr")) for group in self._optimizer.param_groups]
+        if None in given:
+            raise SweepRefusedError(
+                "the optimizer chooses its learning rate itself: there is nothing to scale"
+            )
+        rates = [float(rate) for rate in given]
         largest = max(rates)
         if not largest > 0:
             raise SweepRefusedError(
@@ -79,29 +83,25 @@ class SweepWatch:
 
     def on_train_batch_end(self, trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
         self._num_batches += 1
-        if outputs is not None:
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if loss is not None:  # a training step may return None: the batch is skipped
             # Lightning gives the loss divided by the number of accumulated batches.
-            self._window.append(float(outputs["loss"] if isinstance(outputs, Mapping) else outputs))
+            self._window.append(float(loss) * self.accumulate)
         if self._num_batches % self.accumulate:
             return
         window, self._window = self._window, []
         if self._stepped and window:
-            self.losses.append(math.fsum(window))
+            self.losses.append(math.fsum(window) / len(window))
         elif self._num_batches > _MAX_WINDOWS_PER_STEP * self.accumulate * len(self.learning_rates):
             raise SweepRefusedError(f"only {len(self.losses)} of {self._num_batches} batches took a step")
         self._stepped = False
         done = len(self.losses) == len(self.learning_rates)
-        trainer.should_stop = (
+        self.finished = trainer.should_stop = (
             done
             or (bool(self.losses) and not math.isfinite(self.losses[-1]))
             or diverged(self.losses, len(self.learning_rates))
         )
         self.report("data")
-
-    def on_exception(self, _trainer: Any, _module: Any, exception: BaseException) -> None:
-        # The first one counts: Lightning's own teardown may raise another over it.
-        if self.error is None:
-            self.error = exception
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         self._stepped = True
@@ -132,6 +132,11 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
         prepare(fresh, int(request["batch_size"]), worst_case=False)
         trainer = make_trainer(fresh, bound, request["trainer"], limit_val_batches=0, callbacks=[watch])
         trainer.fit(fresh.module, datamodule=fresh.datamodule)
+        if not watch.finished:
+            raise SweepRefusedError(  # noqa: TRY301 - told like any other refusal
+                f"the workload ended its training itself after {len(watch.losses)} of {len(rates)} steps: see what "
+                "sets `trainer.should_stop`, or returns -1 from `on_train_batch_start`"
+            )
     except BaseException as raised:  # noqa: BLE001 - whatever ends the user's training is the answer
         error = (watch and watch.error) or raised
         if not isinstance(error, SweepRefusedError):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
 from harness import attributes, fingerprint
 from harness.devices import make_bound
+from harness.errors import HarnessError
 from harness.loaders import NoFullBatchError, replace_train_loader
 from harness.out_of_memory import is_out_of_memory
+from harness.trainer import Watch, make_callback, make_trainer, seed_everything
 from harness.validation import has_validation, num_validation_samples, replace_validation_loader
 
 if TYPE_CHECKING:
@@ -32,23 +30,26 @@ _MAX_EXTRA_STEPS = 8
 _STEADY = 1e-3
 # Batches without an effective step, per step that was asked for, after which a probe gives up.
 _MAX_BATCHES_PER_STEP = 30
+# One line for a table: some libraries print whole tensors into theirs. The traceback has all of it.
+_MAX_DETAIL = 500
 
 
-class StepWatch:
-    """Callback that follows the phases of each step, counts the effective ones, and ends the fit.
+class TrainingEndedError(HarnessError):
+    """The workload ended its training before the probe had seen enough of it."""
 
-    Mixed into the `Callback` of the workload's own Lightning package by `make_callback`.
-    """
+
+class StepWatch(Watch):
+    """Callback that follows the phases of each step, counts the effective ones, and ends the fit."""
 
     def __init__(
         self, bound: MemoryBound, report: Report, steps: int, accumulate: int, validation_share: float
     ) -> None:
+        super().__init__()
         self.bound = bound
         self.report = report
         self.steps = steps
         self.validation_share = validation_share
         self.max_batches = _MAX_BATCHES_PER_STEP * (steps + _MAX_EXTRA_STEPS) * accumulate
-        self.error: BaseException | None = None
         self.peaks: list[int] = []
         self.num_batches = 0
         self.timed_batches = 0
@@ -103,47 +104,12 @@ class StepWatch:
     def on_validation_end(self, *_: Any) -> None:
         self.report("end of training")
 
-    def on_exception(self, _trainer: Any, _module: Any, exception: BaseException) -> None:
-        # The first one counts: Lightning's own teardown may raise another over it.
-        if self.error is None:
-            self.error = exception
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        super().on_exception(trainer, module, exception)
         self.bound.lift()
 
     def _after_step(self, *_: Any) -> None:
         self._stepped = True
-
-
-def make_callback(lightning: Any, watch_class: type, *arguments: Any) -> Any:
-    """Make a callback of the workload's Lightning package from a plain class of hooks."""
-    return type(watch_class.__name__, (watch_class, lightning.Callback), {})(*arguments)
-
-
-def make_trainer(workload: Workload, bound: MemoryBound, settings: Mapping[str, Any], **forced: Any) -> Any:
-    """Make the Trainer of the module's own package with the user's settings and those the probe sets."""
-    from harness.workload import arguments  # noqa: PLC0415 - workload imports wrappers, which the sweep builds on
-
-    chosen = arguments(settings)
-    callbacks = [*chosen.pop("callbacks", []), *forced.pop("callbacks")]
-    return workload.lightning.Trainer(
-        **chosen,
-        **bound.trainer_arguments,
-        # One endless epoch: schedulers that ask for the number of steps get a finite answer.
-        max_epochs=1,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=callbacks,
-        **forced,
-    )
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's generators of this process."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the user's transforms may use the global generator
-    torch.manual_seed(seed)
 
 
 def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[str, Any]:
@@ -151,8 +117,7 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
 
     `request` holds `bound`, `trainer`, `batch_size`, `steps`, `validation_steps` (0: none is run) and
     `validation_batch_size` (None: what the loader makes of the training batch) with `validation_share` of the
-    limit. Returns fields of a `Probe`,
-    `memory_limit_bytes`, and `growing`: whether the peak never stood still.
+    limit. Returns fields of a `Probe`, `memory_limit_bytes`, and `growing`: whether the peak never stood still.
     """
     report("setup")
     seed_everything(_SEED)
@@ -182,6 +147,11 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
             callbacks=[watch],
         )
         trainer.fit(workload.module, datamodule=workload.datamodule)
+        if len(watch.peaks) < watch.steps:
+            raise TrainingEndedError(  # noqa: TRY301 - told like any other end of the user's training
+                f"the training ended itself after {len(watch.peaks)} of {watch.steps} optimizer steps: see what sets "
+                "`trainer.should_stop`, or returns -1 from `on_train_batch_start`"
+            )
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
         bound.lift()
         outcome = explain(watch.error or error)
@@ -212,19 +182,27 @@ def explain(error: BaseException) -> dict[str, Any]:
     kind = "oom" if is_out_of_memory(error) else "error"
     if isinstance(error, NoFullBatchError):
         kind = "dataset"
-    lines = str(error).strip().splitlines()
     return {
         "outcome": kind,
-        "detail": f"{type(error).__qualname__}: {lines[0] if lines else ''}".rstrip(": "),
+        "detail": f"{type(error).__qualname__}: {_first_line(error)}".rstrip(": "),
         "traceback": "".join(traceback.format_exception(error)),
     }
+
+
+def _first_line(error: BaseException) -> str:
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception as second:  # noqa: BLE001 - an exception's own __str__ may raise anything
+        return f"(its message raised {type(second).__qualname__})"
+    line = lines[0] if lines else ""
+    return line if len(line) <= _MAX_DETAIL else line[: _MAX_DETAIL - 1] + "…"
 
 
 class _Arrived(Exception):  # noqa: N818 - not an error: the description has what it came for
     """Ends a fit before it trains."""
 
 
-class _StopAtStart:
+class _StopAtStart(Watch):
     def on_fit_start(self, _trainer: Any, _module: Any) -> None:
         raise _Arrived
 

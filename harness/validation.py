@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from harness import attributes
-from harness.loaders import NoFullBatchError, num_samples
+from harness.loaders import NoFullBatchError, WrongBatchSizeError, num_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.workload import Workload
 
-_OWN_ATTRIBUTES = ("validation_batch_size", "val_batch_size", "eval_batch_size")
-
 
 class FullFirstBatch:
-    """A validation loader that insists on a full first batch of `batch_size`."""
+    """A validation loader that insists on a full first batch of `batch_size`.
+
+    Raises NoFullBatchError when the first batch is smaller, WrongBatchSizeError when it is larger.
+    """
 
     def __init__(self, loader: Any, batch_size: int) -> None:
         self.loader = loader
@@ -28,8 +32,15 @@ class FullFirstBatch:
 
     def __iter__(self) -> Iterator[Any]:
         for index, batch in enumerate(self.loader):
-            if index == 0 and num_samples(batch) < self.batch_size:
+            size = self.batch_size if index else num_samples(batch)
+            if size < self.batch_size:
                 raise NoFullBatchError(f"the validation data hold no full batch of {self.batch_size}")
+            if size > self.batch_size:
+                raise WrongBatchSizeError(
+                    f"the validation loader gave a batch of {size} samples when the validation batch size was set to "
+                    f"{self.batch_size}: it must come from {', '.join(attributes.VALIDATION_BATCH_SIZE_NAMES)} of the "
+                    "data module or its hparams, or from where training's batch size is set"
+                )
             yield batch
 
 
@@ -55,26 +66,37 @@ def replace_validation_loader(workload: Workload, batch_size: int) -> None:
     """Make the validation loader give batches of `batch_size`, whatever training's batch is.
 
     A data module that has an attribute of its own for it (`validation_batch_size`, `val_batch_size`,
-    `eval_batch_size`) gets that set; elsewhere the common `batch_size` is set while the loader is made.
+    `eval_batch_size`, also in its hparams) gets that set; elsewhere the common `batch_size` is set while the
+    loader is made. Of several loaders (a list, a dict) each must give full batches.
     """
     owner = _owner(workload)
-    own = next((name for name in _OWN_ATTRIBUTES if hasattr(owner, name)), None)
     attr = workload.spec.get("batch_size_attr")
     original = owner.val_dataloader
 
     @wraps(original)
     def val_dataloader() -> Any:
-        if own is not None:
-            setattr(owner, own, batch_size)
-            return FullFirstBatch(original(), batch_size)
+        if attributes.set_validation_batch_size(owner, batch_size):
+            return _insisting(original(), batch_size)
         training = attributes.get_batch_size(workload.module, workload.datamodule, attr=attr)
         attributes.set_batch_size(workload.module, workload.datamodule, batch_size, attr=attr)
         try:
-            return FullFirstBatch(original(), batch_size)
+            return _insisting(original(), batch_size)
         finally:
             attributes.set_batch_size(workload.module, workload.datamodule, training, attr=attr)
 
     owner.val_dataloader = val_dataloader
+
+
+def _insisting(loaders: Any, batch_size: int) -> Any:
+    """Wrap each loader of what a `val_dataloader` may return."""
+    if hasattr(loaders, "flattened"):  # Lightning's CombinedLoader
+        loaders.flattened = [FullFirstBatch(loader, batch_size) for loader in loaders.flattened]
+        return loaders
+    if not isinstance(loaders, (Mapping, list, tuple)):
+        return FullFirstBatch(loaders, batch_size)
+    return torch.utils._pytree.tree_map(  # noqa: SLF001 - torch has no public tree_map; Lightning uses this too
+        lambda loader: FullFirstBatch(loader, batch_size), loaders
+    )
 
 
 def _owner(workload: Workload) -> Any:

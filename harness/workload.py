@@ -68,6 +68,11 @@ def build(spec: Mapping[str, Any]) -> Workload:
         )
     lightning = _lightning_of(module, data)
     wrapped = module
+    if data is None and not isinstance(module, lightning.LightningModule):
+        raise HarnessError(
+            f"module {spec['module']['class_path']} is no LightningModule, and has no data of its own: give the model "
+            "`data`, a LightningDataModule or a torch Dataset"
+        )
     if not isinstance(module, lightning.LightningModule):
         loss = instantiate(spec.get("loss") or _DEFAULT_LOSS)
         optimizer = spec.get("optimizer") or _DEFAULT_OPTIMIZER

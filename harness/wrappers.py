@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from harness.errors import HarnessError
 
@@ -25,6 +25,7 @@ class _Supervised:
     model: Any
     loss: Any
     make_optimizer: Callable[[Any], Any]
+    parameters: Callable[[], Any]
 
     def training_step(self, batch: Any, _batch_idx: int) -> Any:
         return self._loss(batch)
@@ -33,7 +34,7 @@ class _Supervised:
         return self._loss(batch)
 
     def configure_optimizers(self) -> Any:
-        return self.make_optimizer(self.model.parameters())
+        return self.make_optimizer(self.parameters())
 
     def _loss(self, batch: Any) -> Any:
         if isinstance(batch, Mapping):
@@ -58,7 +59,8 @@ class _Loaders:
     batch_size: int
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(self.dataset, batch_size=self.batch_size, shuffle=True)
+        stream = isinstance(self.dataset, IterableDataset)  # which has an order of its own
+        return DataLoader(self.dataset, batch_size=self.batch_size, shuffle=not stream)
 
     def val_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.dataset, batch_size=self.batch_size)
@@ -77,6 +79,8 @@ def wrap_module(
     wrapped.model = module
     wrapped.loss = loss
     wrapped.make_optimizer = lambda parameters: optimizer(parameters, **optimizer_args)
+    # Pretrained models come in evaluation mode, which Lightning keeps: dropout would be off.
+    wrapped.train()
     return wrapped
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import select
@@ -16,6 +17,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,10 @@ class Zygote:
 
             self._send({"event": "failed", **explain(error)})
             return
+        # A probe collects garbage before its limit is set: from then on, it need not look at all that torch imported,
+        # nor copy the pages, which takes longer than the rest of a small probe.
+        gc.collect()
+        gc.freeze()
         self._send({"event": "ready", "versions": _versions(workload), "environment": environment})
         try:
             while (request := self._receive()) is not None:
@@ -143,10 +149,10 @@ def _build(spec: Mapping[str, Any]) -> tuple[Workload, dict[str, Any]]:
     # Optimizers import it at their first step: here once, instead of in every probe.
     import torch._dynamo  # noqa: PLC0415
 
-    from harness import sweep, trial, workload  # noqa: PLC0415
+    from harness import sweep, trainer, workload  # noqa: PLC0415
 
     torch.set_num_threads(1)
-    trial.seed_everything(0)
+    trainer.seed_everything(0)
     assert sweep is not None  # imported for the probes
     before = _torch_settings()
     built = workload.build(spec)
@@ -203,6 +209,8 @@ def _become_probe(
             sys.stderr.write(result["traceback"])
         write({"result": result})
         code = 0
+    except BaseException:  # noqa: BLE001 - os._exit would swallow it
+        traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from support import Project
 
-XDIST = pytest.mark.parametrize("workers", [(), ("-n0",), ("-n2",)], ids=["plain", "n0", "n2"])
+XDIST = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "n2"])
 CASE = "net-cpu-48MiB-1"
 
 
