@@ -283,7 +283,10 @@ class ProbeRunner:
         elif answer["exit_code"] == -signal.SIGKILL:
             now = oom_killer.count()
             if kills is not None and now is not None and now > kills:
-                detail = "was killed by the kernel's out-of-memory killer: the host or the cgroup is short of memory"
+                raise MachineError(
+                    "a probe was killed by the kernel's out-of-memory killer: the host or the cgroup is short of "
+                    f"memory, whatever the budget is; free some and run again (its output is in {log})"
+                )
         elif _ran_out_in_native_code(log):
             outcome = "oom"
         return {"outcome": outcome, "detail": detail}

@@ -72,6 +72,12 @@ class Run:
         if Path(path).name == "testing.py" and "gpu_profile" in getattr(item, "fixturenames", ()):
             item.__dict__["location"] = (item.nodeid.partition("::")[0], 0, name)
 
+    def pytest_report_header(self) -> str | None:
+        """Estimate the cost of the whole matrix where xdist's workers collect, and nobody here does."""
+        if self.is_worker or not getattr(self.config.option, "numprocesses", None):
+            return None
+        return report.estimate_line([self._cost(case) for case in self.session.cases if self._is_here(case)])
+
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> str | None:
         """Estimate from the lock what the selected cases will cost."""
         if self.is_worker:

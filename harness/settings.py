@@ -155,7 +155,7 @@ class SearchSettings(Settings):
     mode: Literal["exact", "power", "binsearch"] = "exact"
     """Secant on peak memory, then bracket; doubling; doubling, then bisection."""
     init_val: Positive = 2
-    """The first batch size of power and binsearch."""
+    """The first batch size without a lock."""
     max_trials: Positive = 25
     """Probes after which the search ends with the best it has."""
     steps_per_trial: Positive = 3

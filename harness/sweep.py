@@ -67,7 +67,8 @@ class SweepWatch(Watch):
                 f"the optimizer's learning rate is {largest:g}: there is nothing to scale"
             )
         self._scales = [rate / largest for rate in rates]
-        self._optimizer.register_step_pre_hook(self._before_step)
+        # After the step: the closure, in which the user's code may set another rate, runs inside of it.
+        self._optimizer.register_step_post_hook(self._after_step)
 
     def on_train_batch_start(self, *_: Any) -> None:
         self.report("forward")
@@ -103,7 +104,7 @@ class SweepWatch(Watch):
         )
         self.report("data")
 
-    def _before_step(self, optimizer: Any, *_: Any) -> None:
+    def _after_step(self, optimizer: Any, *_: Any) -> None:
         self._stepped = True
         if len(self.seen) == len(self.losses):
             self.seen.append(max(float(group["lr"]) for group in optimizer.param_groups))

@@ -21,7 +21,7 @@ from harness.bounds import (
     likely_causes,
     smallest_allowed,
 )
-from harness.measurement import Probe
+from harness.measurement import DeviceIdentity, Probe
 from harness.settings import BoundsSettings
 
 if TYPE_CHECKING:
@@ -358,3 +358,28 @@ def test_another_recipe_is_a_likely_cause() -> None:
 def test_without_differences_no_cause_is_likely() -> None:
     """Where all is as it was locked, nothing is blamed."""
     assert likely_causes(measurement(), locked()) == ()
+
+
+@pytest.mark.parametrize(
+    ("locked_size", "measured", "violated"),
+    [(27, 26, False), (27, 25, True), (1, 1, False), (1000, 980, False), (1000, 979, True)],
+)
+def test_bound_is_never_tighter_than_the_noise_of_the_bounded_cpu(
+    locked_size: int, measured: int, violated: bool
+) -> None:
+    """On the CPU's budget one sample, or 0.5%, comes and goes by itself, and fails nothing."""
+    cpu = DeviceIdentity("cpu", 1 << 25)
+    verdict = judge(
+        measurement(device=cpu, max_batch_size=measured, batch_size=measured),
+        locked(device=cpu, max_batch_size=locked_size, batch_size=locked_size),
+        BOUNDS,
+    )
+    assert violated == any(violation.bound == "batch_size" for violation in verdict.violations)
+
+
+def test_a_gpu_has_no_such_noise() -> None:
+    """A caching allocator repeats itself: one sample of 27 is a regression there."""
+    verdict = judge(
+        measurement(max_batch_size=26, batch_size=26), locked(max_batch_size=27, batch_size=27), BOUNDS
+    )
+    assert ["batch_size"] == [violation.bound for violation in verdict.violations]

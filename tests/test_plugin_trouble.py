@@ -114,3 +114,22 @@ def _wait_until_exists(path: Path, run: subprocess.Popen[str]) -> None:
             break
     while not path.exists():
         assert run.poll() is None, "the run ended before its first probe"
+
+
+def test_trouble_with_the_machine_is_an_error_and_no_failure(project: Project) -> None:
+    """A MachineError in the call is pytest's and JUnit's error; the exit code is that of failed tests."""
+    (project.path / "test_profiles.py").write_text(
+        """
+from harness.errors import MachineError
+
+def test_busy(gpu_profile):
+    raise MachineError("the GPU is held by another process")
+""",
+        encoding="utf-8",
+    )
+    xml = project.path / "junit.xml"
+    result = project.run("--gpu-profile", f"--junitxml={xml}")
+    result.assert_outcomes(errors=1)
+    assert pytest.ExitCode.TESTS_FAILED == result.ret
+    assert 'errors="1" failures="0"' in xml.read_text(encoding="utf-8")
+    assert "error" == project.report()["net-cpu-48MiB-1"]["status"]

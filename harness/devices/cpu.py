@@ -27,6 +27,8 @@ _ARENA_BYTES = 1 << 20
 _RESERVE_BYTES = 8 * _ARENA_BYTES
 # Below MALLOC_MMAP_THRESHOLD_, from which on malloc leaves the heap alone; and what it hands out at least, nearly.
 _LARGEST_HOLE_BYTES, _SMALLEST_HOLE_BYTES = 57344, 64
+# Far more than there are: a malloc that this knows nothing of must not be able to keep it busy for ever.
+_MAX_HOLES = 100_000
 
 
 class CpuDevice:
@@ -42,6 +44,9 @@ class CpuDevice:
         "MALLOC_TOP_PAD_": "0",
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
+        # Kernels are compiled for the CPU at hand, and differ in their memory by up to a quarter: the same
+        # ones everywhere, so that a lock made on one machine holds on another.
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
         # The order of sets of strings decides what is allocated when.
         "PYTHONHASHSEED": "0",
         "CUDA_VISIBLE_DEVICES": "",
@@ -150,7 +155,9 @@ def _fill_holes() -> None:
     libc.free.argtypes = [ctypes.c_void_p]
     libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
     size = _LARGEST_HOLE_BYTES
-    while size >= _SMALLEST_HOLE_BYTES:
+    for _ in range(_MAX_HOLES):
+        if size < _SMALLEST_HOLE_BYTES:
+            return
         end = libc.sbrk(0)
         block = libc.malloc(size)
         # Not a hole: the heap has grown, or it is full, or another malloc than glibc's keeps no heap there.
