@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 if TYPE_CHECKING:
     from harness.measurement import Outcome
 
-# Between two neighbours the difference of the peaks is noise: a line is drawn through a size at most this share
-# of the other.
-_DISTINCT = 0.75
+# Between two neighbours the difference of the peaks is noise. A line is drawn through sizes this far apart
+# (smaller / larger), or whose peaks are, by this share of the limit.
+_DISTINCT_SIZES = 0.75
+_DISTINCT_PEAKS = 0.05
 # Peaks lie off a line by about this share, because of allocation granularity and workspaces.
 NOISE = 0.003
 # ... and two of them, of small batches in particular, by so many times as much from each other.
 _TOLERANCE = 3
+# A line that rises by no more than this many times that tells no slope.
+_FLAT = 2
 
 
 class Trial(Protocol):
@@ -123,19 +126,23 @@ class Bracket(Generic[TrialT]):
     def predict(self) -> Prediction | None:
         """Draw a line through the peaks at `low` and at the nearest distinct size below, up to the memory limit.
 
-        None when there are no two such peaks. A line that does not rise beyond noise predicts infinity.
+        None when there are no two such peaks. A line that hardly rises beyond noise predicts infinity.
         """
         peaks, limit = self.peaks, self.limit_bytes
         if limit is None or not self.comparable:
             return None
         low, top = peaks[-1]
-        distinct = [(size, peak) for size, peak in peaks if size <= _DISTINCT * low]
+        distinct = [
+            (size, peak)
+            for size, peak in peaks
+            if size <= _DISTINCT_SIZES * low or top - peak >= _DISTINCT_PEAKS * limit
+        ]
         if not distinct:
             return None
         size, peak = distinct[-1]
         run, rise, room = low - size, top - peak, limit - top
         tolerance = _TOLERANCE * NOISE * top
-        if rise <= tolerance:
+        if rise <= _FLAT * tolerance:
             return Prediction(math.inf, math.inf, math.inf, math.inf, straight=True)
         slope = rise / run
         return Prediction(

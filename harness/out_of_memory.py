@@ -17,6 +17,7 @@ _HOST_MESSAGES = (
     "std::bad_alloc",
     "could not create a memory object",  # oneDNN
     "could not create a primitive",  # oneDNN, which says this also when its scratchpad cannot be had
+    "could not execute a primitive",  # oneDNN, likewise: some of its memory is taken only then
     "Unable to mmap",
     "Cannot allocate memory",
     "can't start new thread",  # a thread's stack counts as data

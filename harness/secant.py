@@ -9,9 +9,9 @@ activations per sample), so that two peaks predict where the limit is met. The r
    flattened it. The aim shall fit: a fit near the limit tells the room that is left, a failure tells nothing.
 3. From there the prediction is good to a sample. It is tried, and then its neighbour, above it if it fits and
    below it if not.
-4. A failure that the line did not expect is stepped back from by the margin, then by twice as much each time, never
-   beyond the middle of the bracket; a fit is stepped up from likewise. A curve that misleads the secant is
-   bisected.
+4. An aim that fails is stepped back from by its margin; failures after that, and near a bend, bisect. Near the
+   limit, the strides away from a prediction that missed are a sample, half of the noise, and then doubled, never
+   beyond the middle of the bracket.
 
 On an affine curve that is 2, 32, aim, B, B + 1.
 """
@@ -113,7 +113,9 @@ class Secant:
             self._num_aims += 1
             self._strides.clear()
             return size
-        if size < high or bracket.outcome(high) != "oom":
+        # Far from the limit, a second failure says that the line is wrong, and not by noise.
+        misled = margin > 1 and (self._strides or not prediction.straight)
+        if size < high or misled or bracket.outcome(high) != "oom":
             return bracket.middle
         return max(high - self._next_stride(margin, prediction.noise), bracket.middle)
 

@@ -16,7 +16,9 @@ from harness.out_of_memory import is_out_of_memory
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: tried 64 bytes"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: tried 64 bytes"
+        ),
         RuntimeError("std::bad_alloc"),
         RuntimeError("could not create a primitive"),
         RuntimeError("can't start new thread"),

@@ -167,7 +167,7 @@ def test_another_bound(largest: int, share: float, bound: int, outcome: Outcome,
 
 @unhurried
 @given(st.integers(1, 65535), st.booleans())
-def test_without_memory_information(largest: int, limited: bool) -> None:  # noqa: FBT001 - given by hypothesis
+def test_without_memory_information(largest: int, limited: bool) -> None:
     """Without peaks, any maximum below the default cap is found within the default trials."""
     limit = LIMIT if limited else None
     result = search(lambda size: Tried("fits" if size <= largest else "oom"), memory_limit_bytes=limit)

@@ -118,6 +118,14 @@ class GreedyValidation(Net):
         self.held = torch.ones(len(batch[0]), 100, 4096)
 
 
+class GreedyEvaluation(Net):
+    """Holds ten times more in validation than in training, as full-size evaluation does."""
+
+    def validation_step(self, batch: Batch, _batch_idx: int) -> None:
+        """Allocate."""
+        self.held = torch.ones(len(batch[0]), 20, 4096)
+
+
 class GreedySecondStep(Net):
     """Needs far more memory from its second optimizer step on."""
 
@@ -150,6 +158,15 @@ class RaisesAbove(Net):
         if len(batch[0]) > 10:
             raise ValueError("index out of the kernel's range")
         return self.loss(batch)
+
+
+class Loud(Net):
+    """Prints far more than a pipe holds, and raises a message that is no valid Unicode, line breaks included."""
+
+    def training_step(self, _batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Print and raise."""
+        os.write(1, b"x" * 5_000_000)
+        raise ValueError("na\u00efve \udc80 \x00\nsecond line " + "y" * 1_000_000)
 
 
 class Exits(Net):

@@ -1,0 +1,128 @@
+"""A case's zygote and probes without any process: what they would answer is given, what they are asked is kept."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from matrices import load
+
+from harness import profile
+from harness.devices.cpu import CpuDevice
+from harness.measurement import LrCurve, Probe
+from harness.probe import Description, Sweep
+
+from lr_curves import fall
+from support import MIB, TESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from harness.devices import Device
+    from harness.matrix import Case
+
+MATRIX = """\
+version: 1
+matrix: {{model: [net], gpu: [cpu], resolution: [1]}}
+models:
+  net:
+    module: {{class_path: zoo.{module}, init_args: {{width: 4096}}}}
+    data: {{class_path: zoo.Numbers, init_args: {{num_samples: 4096}}}}
+gpus:
+  cpu: {{accelerator: cpu, budget: {budget}}}
+search: {{{search}}}
+lr_range: {{{lr}}}
+"""
+
+
+def make_case(
+    tmp_path: Path,
+    *,
+    search: str = "",
+    lr: str = "num_training: 60, seeds: [0, 1]",
+    budget: str = "64MiB",
+    module: str = "Net",
+) -> Case:
+    """Make the case net-cpu-1."""
+    return load(tmp_path, MATRIX.format(search=search, lr=lr, budget=budget, module=module))[0]
+
+
+def surroundings(tmp_path: Path) -> profile.Surroundings:
+    """Let a run live below `tmp_path`."""
+    return profile.Surroundings(tmp_path / "results", tmp_path / "work", (str(TESTS), *sys.path))
+
+
+def seed_curve(rates: Sequence[float], seed: int) -> list[float]:
+    """Return losses that fall around 1e-2, a little noise depending on the seed."""
+    return fall(rates, 1e-2, noise=0.002, seed=seed)
+
+
+@dataclass
+class Rehearsal:
+    """Stands for a ProbeRunner whose workload takes memory in proportion to its batch."""
+
+    budget: int = 64 * MIB
+    per_sample: int = MIB
+    validation_per_sample: int = MIB // 4
+    base: int = 10 * MIB
+    description: Description = field(
+        default_factory=lambda: Description({"module": "zoo.Net"}, "sha256:f1", 4096, 4096, True, False)
+    )
+    curve: Callable[[Sequence[float], int], list[float]] = seed_curve
+    failing_seeds: dict[int, str | Probe] = field(default_factory=dict)
+    """Seeds whose sweep is refused, or fails."""
+    trained: list[dict[str, Any]] = field(default_factory=list)
+    """Arguments of each probe."""
+    swept: list[tuple[int, int, int]] = field(default_factory=list)
+    """Batch size, number of learning rates and seed of each sweep."""
+    versions: dict[str, str] = field(default_factory=lambda: {"torch": "2.13.0"})
+    torch_settings: dict[str, Any] = field(default_factory=dict)
+    memory_limit_bytes: int | None = None
+
+    @property
+    def device(self) -> Device:
+        """The CPU with the budget."""
+        return CpuDevice(self.budget)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was started."""
+
+    def describe(self) -> Description:
+        """Return the description that was given."""
+        return self.description
+
+    def train(self, batch_size: int, **arguments: Any) -> Probe:
+        """Fit while training's memory is within the budget, and validation's within its share of it."""
+        self.trained.append({"batch_size": batch_size} | arguments)
+        self.memory_limit_bytes = self.budget
+        peak = self.base + self.per_sample * batch_size
+        varied, kind, phase, fits = batch_size, "train", "forward", peak <= self.budget
+        if (validation := arguments.get("validation_batch_size")) is not None:
+            needed = self.base + self.validation_per_sample * validation
+            varied, kind, phase = validation, "validation", "validation"
+            fits = fits and needed <= arguments["validation_share"] * self.budget
+            peak = max(peak, needed)
+        return Probe(
+            varied,
+            "fits" if fits else "oom",
+            None if fits else phase,
+            peak if fits else None,
+            kind=kind,  # type: ignore[arg-type] # one of the two words
+            detail=None if fits else "MemoryError",
+        )
+
+    def sweep(self, batch_size: int, learning_rates: Sequence[float], seed: int) -> Sweep:
+        """Give the seed's curve, unless it is one that fails."""
+        self.swept.append((batch_size, len(learning_rates), seed))
+        trouble = self.failing_seeds.get(seed)
+        if isinstance(trouble, str):
+            return Sweep(None, trouble, None)
+        if trouble is not None:
+            return Sweep(None, None, trouble)
+        losses = self.curve(learning_rates, seed)
+        return Sweep(LrCurve(seed, tuple(learning_rates), tuple(losses)), None, None)

@@ -1,0 +1,211 @@
+"""One case from start to end: what is asked of the probes, and what becomes of their answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from rehearsal import Rehearsal, make_case, surroundings
+
+from harness import profile
+from harness.devices import find_device
+from harness.lockfile import LockedProfile
+from harness.settings import SearchSettings
+
+from support import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.matrix import Case
+    from harness.measurement import Measurement
+
+
+@pytest.fixture
+def rehearse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Measurement]:
+    """Profile a case with a rehearsal in place of its zygote."""
+
+    def rehearse(case: Case, runner: Rehearsal, locked: LockedProfile | None = None) -> Measurement:
+        monkeypatch.setattr(profile, "open_runner", lambda *_: runner)
+        return profile.profile_case(case, runner.device, locked, surroundings(tmp_path))
+
+    return rehearse
+
+
+@pytest.mark.parametrize(
+    ("maximum", "safety_factor", "round_to", "expected"),
+    [
+        (471, 1.0, 1, 471),
+        (471, 0.9, 1, 423),
+        (30, 0.1, 1, 3),
+        (471, 1.0, 8, 464),
+        (472, 1.0, 8, 472),
+        (8, 1.0, 8, 8),
+        (7, 1.0, 8, 7),
+        (1, 0.1, 1, 1),
+        (1, 1.0, 64, 1),
+        (0, 1.0, 1, 0),
+        (0, 0.9, 8, 0),
+    ],
+)
+def test_tuned_batch_is_scaled_then_rounded_down(
+    maximum: int, safety_factor: float, round_to: int, expected: int
+) -> None:
+    """floor(B x safety_factor), down to a multiple of round_to, never to nothing where something fits."""
+    settings = SearchSettings(safety_factor=safety_factor, round_to=round_to)
+    assert expected == profile.tuned_batch_size(maximum, settings)
+
+
+def test_largest_batch_is_bounded_by_memory(tmp_path: Path, rehearse: Callable[..., Measurement]) -> None:
+    """The largest size within the budget is found, with its peak; the tuned batch is what is swept and validated."""
+    runner = Rehearsal()
+    found = rehearse(make_case(tmp_path, search="round_to: 8"), runner)
+    assert (54, "memory", 48, 64 * MIB) == (
+        found.max_batch_size,
+        found.bounded_by,
+        found.batch_size,
+        found.memory_limit_bytes,
+    )
+    assert (64 * MIB, 48) == (found.peak_memory_bytes, found.validation_batch_size)
+    assert {48} == {batch_size for batch_size, _, _ in runner.swept}
+    assert ("net-cpu-1", "sha256:f1", "cpu") == (found.case_id, found.fingerprint, found.device.name)
+
+
+@pytest.mark.parametrize(
+    ("search", "num_samples", "expected"),
+    [
+        ("max_batch_size: 20", 4096, (20, "cap")),
+        ("max_batch_size: 40", 20, (20, "dataset")),
+        ("max_batch_size: 20", 20, (20, "cap")),
+        ("", None, (54, "memory")),
+    ],
+)
+def test_search_never_goes_beyond_cap_or_data(
+    tmp_path: Path,
+    rehearse: Callable[..., Measurement],
+    search: str,
+    num_samples: int | None,
+    expected: tuple[int, str],
+) -> None:
+    """The smaller of cap and number of samples is not exceeded, and named; data without a length bound nothing."""
+    runner = Rehearsal()
+    runner.description = replace(runner.description, num_samples=num_samples)
+    found = rehearse(make_case(tmp_path, search=search, lr="when: never"), runner)
+    assert expected == (found.max_batch_size, found.bounded_by)
+    limit = 2 * expected[0] if expected[1] == "memory" else expected[0]
+    assert max(asked["batch_size"] for asked in runner.trained) <= limit
+
+
+def test_nothing_that_fits_ends_the_case(tmp_path: Path, rehearse: Callable[..., Measurement]) -> None:
+    """Where not even one sample fits there is no batch, no validation and no sweep."""
+    runner = Rehearsal(base=64 * MIB)
+    found = rehearse(make_case(tmp_path, search="validation: search"), runner)
+    assert (0, "nothing fits", 0, None, None) == (
+        found.max_batch_size,
+        found.bounded_by,
+        found.batch_size,
+        found.validation_batch_size,
+        found.learning_rate,
+    )
+    assert [] == runner.swept
+
+
+def test_unchanged_case_costs_two_probes(tmp_path: Path, rehearse: Callable[..., Measurement]) -> None:
+    """From the locked size on, one probe shows that it fits and one that the next does not, in validation too."""
+    case = make_case(tmp_path, search="validation: search", lr="when: never")
+    first = rehearse(case, Rehearsal())
+    runner = Rehearsal()
+    second = rehearse(case, runner, LockedProfile.from_measurement(first))
+    assert [("train", 54), ("train", 55), ("validation", 216), ("validation", 217)] == [
+        (probe.kind, probe.batch_size) for probe in second.probes
+    ]
+    assert (54, 216) == (second.max_batch_size, second.validation_batch_size)
+
+
+@pytest.mark.parametrize(
+    ("validation", "has_validation", "steps", "size"),
+    [("true", True, 1, 54), ("true", False, 0, None), ("false", True, 0, None), ("search", True, 0, 216)],
+)
+def test_validation_is_run_as_asked(
+    tmp_path: Path,
+    rehearse: Callable[..., Measurement],
+    validation: str,
+    *,
+    has_validation: bool,
+    steps: int,
+    size: int | None,
+) -> None:
+    """A training probe validates once with `true` only, and only where there is validation."""
+    runner = Rehearsal()
+    runner.description = replace(runner.description, validation=has_validation)
+    found = rehearse(make_case(tmp_path, search=f"validation: {validation}", lr="when: never"), runner)
+    asked = [call["validation_steps"] for call in runner.trained if "validation_batch_size" not in call]
+    assert ({steps}, size) == (set(asked), found.validation_batch_size)
+
+
+def test_validation_has_settings_of_its_own(tmp_path: Path, rehearse: Callable[..., Measurement]) -> None:
+    """Its share of the memory, range and steps hold for its probes; training in them is at the tuned batch."""
+    runner = Rehearsal()
+    search = (
+        "validation: search, target_memory_fraction: 0.8, validation_target_memory_fraction: 0.4, "
+        "validation_steps_per_trial: 2, steps_per_trial: 4, round_to: 8"
+    )
+    found = rehearse(make_case(tmp_path, search=search, lr="when: never"), runner)
+    calls = [call for call in runner.trained if "validation_batch_size" in call]
+    assert {(48, 4, 2, 0.5)} == {
+        (call["batch_size"], call["steps"], call["validation_steps"], call["validation_share"])
+        for call in calls
+    }
+    # Half of 64 MiB, less 10 MiB, at a quarter of a MiB per sample.
+    assert 88 == found.validation_batch_size
+
+
+@pytest.mark.parametrize(
+    ("search", "num_samples", "expected"),
+    [
+        ("max_batch_size: 20", 4096, 40),
+        ("validation_max_batch_size: 30", 4096, 30),
+        ("", 100, 100),
+    ],
+    ids=["twice training's cap", "its own cap", "its data"],
+)
+def test_validation_has_a_cap_of_its_own(
+    tmp_path: Path, rehearse: Callable[..., Measurement], search: str, num_samples: int, expected: int
+) -> None:
+    """It is bounded by twice training's cap, its own, or the smaller validation set."""
+    runner = Rehearsal()
+    runner.description = replace(runner.description, num_validation_samples=num_samples)
+    search = ", ".join(filter(None, [search, "validation: search"]))
+    assert (
+        expected
+        == rehearse(make_case(tmp_path, search=search, lr="when: never"), runner).validation_batch_size
+    )
+
+
+def test_validation_that_never_fits_is_told(tmp_path: Path, rehearse: Callable[..., Measurement]) -> None:
+    """Where no validation batch fits there is none, and a warning says why."""
+    runner = Rehearsal(validation_per_sample=100 * MIB)
+    found = rehearse(make_case(tmp_path, search="validation: search", lr="when: never"), runner)
+    assert (None, ("no validation batch size was found (nothing fits): batch 1: MemoryError",)) == (
+        found.validation_batch_size,
+        found.warnings,
+    )
+
+
+def test_greedy_validation_is_searched_in_real_probes(tmp_path: Path) -> None:
+    """On the CPU, validation that holds more per sample than training has the smaller batch, at a real boundary."""
+    case = make_case(
+        tmp_path, search="validation: search, steps_per_trial: 2", lr="when: never", budget="24MiB", module="GreedyEvaluation"
+    )  # fmt: skip
+    device = find_device(case.device, 0.9)
+    (tmp_path / "work").mkdir()
+    found = profile.profile_case(case, device, None, surroundings(tmp_path))
+    assert "memory" == found.bounded_by
+    assert found.validation_batch_size is not None
+    assert 1 <= found.validation_batch_size < found.batch_size
+    outcomes = {p.batch_size: (p.outcome, p.phase) for p in found.probes if p.kind == "validation"}
+    assert ("fits", None) == outcomes[found.validation_batch_size]
+    assert ("oom", "validation") == outcomes[found.validation_batch_size + 1]
+    assert all(Path(probe.log or "").is_file() for probe in found.probes)

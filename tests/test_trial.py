@@ -1,0 +1,242 @@
+"""The child side of a probe in this process: a memory bound that only records takes the place of the limit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import pytest
+
+from harness import trial
+from harness.workload import build
+
+import zoo
+from support import workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# Lightning warns of what a test does on purpose: few workers, short loaders.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Recorded:
+    """A bound without a limit: its peaks are given, what is asked of it is kept."""
+
+    trainer_arguments: Mapping[str, Any] = {"accelerator": "cpu", "devices": 1}
+    limit_bytes = 1_000_000
+
+    def __init__(self, peaks: Iterator[int]) -> None:
+        self.peaks = peaks
+        self.last = 0
+        self.asked: list[Any] = []
+
+    def start(self) -> None:
+        """Note it."""
+        self.asked.append("start")
+
+    def engage(self, module: Any) -> None:
+        """Note it."""
+        self.asked.append(type(module).__name__)
+
+    def rescale(self, share: float) -> None:
+        """Note the share."""
+        self.asked.append(share)
+
+    def peak_bytes(self) -> int:
+        """Give the next peak, and the last one for ever."""
+        self.last = next(self.peaks, self.last)
+        return self.last
+
+    def lift(self) -> None:
+        """Note it."""
+        self.asked.append("lift")
+
+
+class Probing:
+    """Runs trials; keeps the bound and the phases of the last one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+        self.bound = Recorded(iter(()))
+        self.phases: list[str] = []
+
+    def __call__(
+        self, module: str, data: str = "zoo.Numbers", *, peaks: tuple[int, ...] = (1000,), **request: Any
+    ) -> dict[str, Any]:
+        """Run one trial."""
+        self.bound, self.phases = Recorded(iter(peaks)), []
+        self.monkeypatch.setattr(trial, "make_bound", lambda _: self.bound)
+        asked = {
+            "bound": {},
+            "trainer": {},
+            "batch_size": 8,
+            "steps": 3,
+            "validation_steps": 1,
+            "validation_batch_size": None,
+            "validation_share": 1.0,
+        }
+        return trial.run(build(workload(module, data)), asked | request, self.phases.append)
+
+
+@pytest.fixture
+def probe(monkeypatch: pytest.MonkeyPatch) -> Probing:
+    """Run trials with a bound that only records."""
+    return Probing(monkeypatch)
+
+
+def ignore(phase: str) -> None:
+    """Hear of a phase."""
+
+
+def here(name: str) -> str:
+    """Return the class path of something in this file."""
+    return f"{__name__}.{name}"
+
+
+class Small(zoo.Net):
+    """The network of the zoo, 8 wide."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+
+
+class EndsEpoch(Small):
+    """Ends its epoch before the first batch."""
+
+    def on_train_batch_start(self, *_: Any) -> int:
+        """Skip the rest."""
+        return -1
+
+
+class StopsItself(Small):
+    """Ends its training after the first batch."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop."""
+        self.trainer.should_stop = True
+
+
+class Configured(Small):
+    """Brings callbacks that would stop, save, search, and log."""
+
+    def configure_callbacks(self) -> Any:
+        """Bring them."""
+        kinds = pl.callbacks
+        return [
+            kinds.EarlyStopping("missing"),
+            kinds.ModelCheckpoint(),
+            kinds.BatchSizeFinder(),
+            kinds.LearningRateFinder(),
+            kinds.LearningRateMonitor(),
+        ]
+
+
+class Verbose(Small):
+    """Raises an error with a very long first line."""
+
+    def training_step(self, _batch: zoo.Batch, _batch_idx: int) -> Any:
+        """Raise."""
+        raise ValueError("x" * 100_000 + "\nsecond line")
+
+
+class TwoValidationLoaders(zoo.Numbers):
+    """Validates on two sets."""
+
+    def val_dataloader(self) -> Any:
+        """Give two."""
+        return {"near": super().val_dataloader(), "far": super().val_dataloader()}
+
+
+class ValidatesTwice(Small):
+    """Takes both; fails for a batch that is not of the size searched for."""
+
+    def validation_step(self, batch: zoo.Batch, _batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Check the size."""
+        assert 20 == len(batch[0]), dataloader_idx
+
+
+def test_phases_are_told_in_their_order(probe: Probing) -> None:
+    """Set-up, then data, forward, backward and optimizer for each step, then validation."""
+    probe(here("Small"), steps=2)
+    step = ["forward", "backward", "optimizer", "data"]
+    assert ["setup", "data", *step, *step, "validation", "end of training"] == probe.phases
+
+
+def test_limit_holds_from_the_start_of_the_fit_to_its_end(probe: Probing) -> None:
+    """The bound starts, is engaged once the module is in place, rescaled for validation, and lifted."""
+    probe(here("Small"), validation_share=0.5)
+    assert ["start", "Small", 0.5, "lift"] == probe.bound.asked
+
+
+@pytest.mark.parametrize(
+    ("peaks", "num_steps", "growing"),
+    [
+        ((1000,), 3, False),
+        ((1000, 3000, 5000, 7000, 8000), 5, False),
+        (tuple(range(2000, 100_000, 2000)), 3 + 8, True),
+    ],
+    ids=["steady", "steady after 5", "growing without end"],
+)
+def test_probe_goes_on_until_the_peak_stands_still(
+    probe: Probing, peaks: tuple[int, ...], num_steps: int, *, growing: bool
+) -> None:
+    """A peak that grew by more than a thousandth of the limit in the last step asks for one more, up to 8."""
+    found = probe(here("Small"), peaks=peaks)
+    assert ("fits", num_steps * 8, growing) == (found["outcome"], found["samples"], found["growing"])
+
+
+def test_single_step_is_enough_when_asked_for(probe: Probing) -> None:
+    """With one step there is nothing to compare the peak with."""
+    assert 8 == probe(here("Small"), steps=1)["samples"]
+
+
+@pytest.mark.parametrize(("module", "done"), [("EndsEpoch", 0), ("StopsItself", 1)])
+def test_training_that_ends_itself_did_not_fit(probe: Probing, module: str, done: int) -> None:
+    """Fewer steps than asked for are no proof that the batch fits: the end is an error that says what to look for."""
+    found = probe(here(module))
+    assert "error" == found["outcome"]
+    assert f"the training ended itself after {done} of 3 optimizer steps: see what sets" in found["detail"]
+
+
+def test_usual_callbacks_do_no_harm(probe: Probing) -> None:
+    """A module's own early stopping, checkpoints and finders are left out; the monitor of learning rates stays."""
+    found = probe(here("Configured"))
+    assert ("fits", None, 24) == (found["outcome"], found["detail"], found["samples"])
+
+
+def test_long_message_is_cut_in_the_detail_only(probe: Probing) -> None:
+    """The detail is one line of bounded length, the traceback is whole."""
+    found = probe(here("Verbose"))
+    assert ("error", 500 + len("ValueError: "), "…") == (
+        found["outcome"],
+        len(found["detail"]),
+        found["detail"][-1],
+    )
+    assert "second line" in found["traceback"]
+
+
+def test_several_validation_loaders_take_the_size_searched_for(probe: Probing) -> None:
+    """Each loader of a dict validates with full batches of the validation batch size."""
+    found = probe(here("ValidatesTwice"), here("TwoValidationLoaders"), validation_batch_size=20)
+    assert ("fits", None) == (found["outcome"], found["detail"])
+
+
+def test_description_leaves_the_usual_callbacks_out(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To describe a workload trains nothing and writes nothing, whatever callbacks it brings."""
+    monkeypatch.chdir(tmp_path)
+    found = trial.describe(build(workload(here("Configured"))), {"trainer": {}}, ignore)
+    assert ("fits", 4096, True) == (found["outcome"], found["num_samples"], found["validation"])
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_set_up_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception of the user's set-up is the answer, with its traceback."""
+
+    def setup(_self: Any, stage: str) -> None:
+        raise FileNotFoundError("no data")
+
+    monkeypatch.setattr(zoo.Numbers, "setup", setup)
+    found = trial.describe(build(workload("zoo.Net")), {"trainer": {}}, ignore)
+    assert ("error", "FileNotFoundError: no data") == (found["outcome"], found["detail"])
+    assert "in setup" in found["traceback"]
