@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -27,13 +29,16 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
 from harness.devices.cpu import CpuDevice
 from harness.probe import ProbeRunner
 from harness.search import SearchResult, search
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 STEPS = 3
 NUM_COLD, NUM_COLD_QUICK = 5, 2
@@ -137,6 +142,11 @@ class Result:
         return self.spread <= max(1, 0.005 * max(run.max_batch_size for run in self.cold))
 
     @property
+    def timed(self) -> bool:
+        """Whether Lightning's Tuner lived long enough to be timed."""
+        return not math.isnan(float(self.lightning["seconds"]))
+
+    @property
     def cold_ratio(self) -> float:
         """Median seconds of a cold search / seconds of Lightning's Tuner."""
         return statistics.median(run.seconds for run in self.cold) / float(self.lightning["seconds"])
@@ -156,6 +166,7 @@ def run_search(workload: Spec, device: CpuDevice, directory: str, locked: int | 
     """Search once with a fresh zygote."""
     begun = time.perf_counter()
     with open_runner(workload, device, directory) as runner:
+        runner.describe()  # as before any search
         started = time.perf_counter()
         result: SearchResult[Any] = search(
             lambda size: runner.train(size, steps=STEPS),
@@ -190,6 +201,10 @@ def tune_with_lightning(workload: Spec, device: CpuDevice, *, helped: bool) -> d
         check=False,
         env=os.environ | dict(device.environment) | {"PYTHONPATH": os.pathsep.join(SYS_PATH)},
     )
+    if process.returncode < 0:
+        # A search in one process does not outlive its probes: a crash near the limit is the peer's result.
+        crash = f"killed by {signal.Signals(-process.returncode).name}"
+        return {"batch_size": None, "failure": crash, "trials": 0, "samples": 0, "seconds": math.nan}
     if process.returncode:
         raise RuntimeError(f"lightning_tuner.py exited with {process.returncode}:\n{process.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
@@ -203,6 +218,7 @@ def measure(case: str, workload: Spec, budget_mib: int, num_cold: int) -> Result
         cold = [run_search(workload, device, directory) for _ in range(num_cold)]
         largest = cold[0].max_batch_size
         with open_runner(workload, device, directory) as runner:
+            runner.describe()
             fits, fails = (runner.train(size, steps=STEPS).outcome for size in (largest, largest + 1))
         warm = run_search(workload, device, directory, locked=largest)
     alone = tune_with_lightning(workload, device, helped=False)
@@ -236,6 +252,11 @@ def row(result: Result) -> dict[str, Any]:
     }
 
 
+def _median(ratios: Iterable[float]) -> float:
+    """Return the median of the ratios that there are."""
+    return statistics.median(ratio for ratio in ratios if not math.isnan(ratio))
+
+
 def judge(results: list[Result]) -> list[dict[str, Any]]:
     """Compare with the bars."""
     cold = [run for result in results for run in result.cold]
@@ -254,15 +275,15 @@ def judge(results: list[Result]) -> list[dict[str, Any]]:
         ("probes warm, most", max(len(run.trials) for run in warm), 2),
         ("work cold, median", statistics.median(work), 2.5),
         ("work warm, median", statistics.median(run.work for run in warm), 2.1),
-        ("seconds cold / Lightning's, median", statistics.median(r.cold_ratio for r in results), 1.0),
-        ("seconds warm / Lightning's, median", statistics.median(r.warm_ratio for r in results), 0.5),
+        ("seconds cold / Lightning's, median", _median(r.cold_ratio for r in results), 1.0),
+        ("seconds warm / Lightning's, median", _median(r.warm_ratio for r in results), 0.5),
     ):
         bars.append((name, round(value, 2), most, value <= most))
     notes = (
         ("work cold, most", max(work)),
         ("work warm, most", max(run.work for run in warm)),
-        ("seconds cold / Lightning's, most", max(result.cold_ratio for result in results)),
-        ("seconds warm / Lightning's, most", max(result.warm_ratio for result in results)),
+        ("seconds cold / Lightning's, most", max(r.cold_ratio for r in results if r.timed)),
+        ("seconds warm / Lightning's, most", max(r.warm_ratio for r in results if r.timed)),
     )
     return [
         {"what": name, "value": value, "bar": bar, "verdict": "ok" if ok else "missed"}
