@@ -8,7 +8,7 @@ the smoothed loss has first completed 75% of its drop; over the seeds, the media
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median, stdev
 from typing import TYPE_CHECKING
@@ -51,6 +51,8 @@ class Suggestion:
     """Per seed the smoothed loss at each learning rate, up to where the loss diverged."""
     retry: bool = False
     """Refused for noise only: twice the steps over the same range may still give a learning rate."""
+    disagreement: bool = False
+    """Refused only because the seeds' suggestions, one each, lie apart: more seeds may settle it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,13 @@ def suggest(learning_rates: Sequence[float], losses_per_seed: Sequence[Sequence[
     if refusal is None:
         refusal = _noise(sweeps)
         retry = refusal is not None
+    disagreement = False
     if refusal is None:
-        refusal = _disagreement(sweeps) or _edge(sweeps)
-    return _suggestion(sweeps, refusal, retry=retry)
+        refusal = _disagreement(sweeps)
+        disagreement = refusal is not None and len(sweeps.rates) == len(sweeps.curves)
+    if refusal is None:
+        refusal = _edge(sweeps)
+    return replace(_suggestion(sweeps, refusal, retry=retry), disagreement=disagreement)
 
 
 def combine(per_seed: Sequence[float]) -> float:

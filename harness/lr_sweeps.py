@@ -59,7 +59,9 @@ def with_learning_rate(
         _log.info("%s: LR range test: %s; trying twice the steps", case.id, sweeps.suggestion.refusal)
         sweeps = _run(case, runner, measurement.batch_size, 2 * settings.num_training, settings.seeds)
     measurement = _with_sweeps(measurement, sweeps)
-    if locked is not None and learning_rate_suspect(measurement, locked, case.bounds):
+    if locked is not None and (
+        learning_rate_suspect(measurement, locked, case.bounds) or _refused_by_chance(sweeps, locked)
+    ):
         measurement = _with_more_seeds(case, runner, measurement, locked, sweeps)
     return replace(measurement, artifacts=_save(case, measurement, sweeps, surroundings))
 
@@ -103,14 +105,15 @@ def _with_more_seeds(
     seeds = case.lr_range.seeds
     fresh = list(islice((seed for seed in count() if seed not in seeds), len(seeds)))
     _log.info(
-        "%s: learning rate %.3g is far from the locked %.3g: running seeds %s before judging",
+        "%s: learning rate %s, and %.3g is locked: running seeds %s before judging",
         case.id,
-        measurement.learning_rate,
+        "refused" if measurement.learning_rate is None else f"{measurement.learning_rate:.3g}",
         locked.learning_rate,
         fresh,
     )
     second = _run(case, runner, measurement.batch_size, len(first.learning_rates), fresh)
-    if second.suggestion is None or first.suggestion is None or second.learning_rate is None:
+    settled = second.learning_rate is not None or (second.suggestion and second.suggestion.disagreement)
+    if second.suggestion is None or first.suggestion is None or not settled:
         return replace(
             measurement,
             lr_curves=first.curves + second.curves,
@@ -122,11 +125,25 @@ def _with_more_seeds(
     per_seed = tuple(
         rate for rate in (*first.suggestion.per_seed, *second.suggestion.per_seed) if rate is not None
     )
-    return replace(
+    together = replace(
         measurement,
         learning_rate=combine(per_seed),
         learning_rates=per_seed,
+        lr_refusal=None,
         lr_curves=first.curves + second.curves,
+    )
+    if measurement.lr_refusal is None:
+        return together
+    if learning_rate_suspect(together, locked, case.bounds):
+        # All seeds together contradict the lock as well: then the refusal is what there is to say.
+        return replace(measurement, lr_curves=together.lr_curves)
+    return replace(together, warnings=(*measurement.warnings, measurement.lr_refusal))
+
+
+def _refused_by_chance(sweeps: _Sweeps, locked: LockedProfile) -> bool:
+    """Say whether only seeds that lie apart stand against a locked number: more of them may confirm it."""
+    return (
+        locked.learning_rate is not None and sweeps.suggestion is not None and sweeps.suggestion.disagreement
     )
 
 

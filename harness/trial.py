@@ -86,9 +86,7 @@ class StepWatch(Watch):
             self._stepped = False
             self.peaks.append(self.bound.peak_bytes())
             enough = len(self.peaks) >= self.steps
-            steady = (
-                len(self.peaks) > 1 and self.peaks[-1] - self.peaks[-2] <= _STEADY * self.bound.limit_bytes
-            )
+            steady = len(self.peaks) > 1 and self._is_steady(self.peaks[-1], self.peaks[-1] - self.peaks[-2])
             self.grew = not steady and len(self.peaks) >= self.steps + _MAX_EXTRA_STEPS
             # A stop also makes Lightning run validation, inside the fit, with all of training's state alive.
             trainer.should_stop = (enough and (steady or self.steps == 1)) or self.grew
@@ -107,6 +105,11 @@ class StepWatch(Watch):
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         super().on_exception(trainer, module, exception)
         self.bound.lift()
+
+    def _is_steady(self, peak: int, growth: int) -> bool:
+        """Say whether the peak stands still, or grows so slowly that the limit is far off at that rate."""
+        limit = self.bound.limit_bytes
+        return growth <= _STEADY * limit or _MAX_EXTRA_STEPS * growth <= limit - peak
 
     def _after_step(self, *_: Any) -> None:
         self._stepped = True

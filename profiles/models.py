@@ -35,10 +35,10 @@ class AlexNet(nn.Sequential):
         super().__init__(
             features,
             nn.Flatten(),
-            nn.Dropout(0.5),
+            nn.Dropout(0.2),
             nn.Linear(2 * width * side * side, 128),
             nn.ReLU(inplace=True),
-            nn.Dropout(0.5),
+            nn.Dropout(0.2),
             nn.Linear(128, _NUM_CLASSES),
         )
 

@@ -191,6 +191,35 @@ def test_new_seeds_may_move_it_back_within_bounds(bench: Bench) -> None:
     assert 0.5 < found.learning_rate / locked.learning_rate < 2
 
 
+def test_new_seeds_may_settle_a_disagreement_over_a_locked_number(bench: Bench) -> None:
+    """One stray seed does not fail a locked learning rate that the median of all seeds confirms."""
+    centre = {0: 1e-2, 1: 1e-1, 2: 1e-2, 3: 1e-2}
+    bench.runner.curve = lambda rates, seed: fall(rates, centre[seed], noise=0.002, seed=seed)
+    found = bench.run(locked=bench.lock(learning_rate=three_quarters(1e-2)))
+    assert [0, 1, 2, 3] == [seed for _, _, seed in bench.runner.swept]
+    assert found.lr_refusal is None
+    assert found.learning_rate == pytest.approx(three_quarters(1e-2), rel=0.2)
+    assert "the seeds disagree" in found.warnings[0]
+
+
+def test_disagreement_stands_where_all_seeds_contradict_the_lock(bench: Bench) -> None:
+    """The refusal is what is told when more seeds do not confirm the locked number."""
+    centre = {0: 1e-2, 1: 1e-1, 2: 1e-2, 3: 1e-2}
+    bench.runner.curve = lambda rates, seed: fall(rates, centre[seed], noise=0.002, seed=seed)
+    found = bench.run(locked=bench.lock(learning_rate=three_quarters(1e-3)))
+    assert found.learning_rate is None
+    assert found.lr_refusal is not None
+    assert "the seeds disagree" in found.lr_refusal
+    assert 4 == len(found.lr_curves)
+
+
+def test_disagreement_without_a_locked_number_is_refused_at_once(bench: Bench) -> None:
+    """Nothing is locked that more seeds could confirm."""
+    bench.runner.curve = lambda rates, seed: fall(rates, (1e-2, 1e-1)[seed], noise=0.002, seed=seed)
+    found = bench.run()
+    assert (None, 2) == (found.learning_rate, len(bench.runner.swept))
+
+
 def test_new_seeds_are_ones_that_were_not_used(bench: Bench) -> None:
     """They are the smallest free numbers, also where a seed is as large as seeds can be."""
     bench.runner.curve = lambda rates, seed: fall(rates, 1e-2, noise=0.002, seed=seed % 4)

@@ -173,15 +173,16 @@ def test_limit_holds_from_the_start_of_the_fit_to_its_end(probe: Probing) -> Non
     ("peaks", "num_steps", "growing"),
     [
         ((1000,), 3, False),
-        ((1000, 3000, 5000, 7000, 8000), 5, False),
-        (tuple(range(2000, 100_000, 2000)), 3 + 8, True),
+        ((950_000, 960_000, 970_000, 980_000, 981_000), 5, False),
+        (tuple(range(850_000, 1_500_000, 20_000)), 3 + 8, True),
+        (tuple(range(2000, 100_000, 2000)), 3, False),
     ],
-    ids=["steady", "steady after 5", "growing without end"],
+    ids=["steady", "steady after 5", "growing without end", "growing far from the limit"],
 )
 def test_probe_goes_on_until_the_peak_stands_still(
     probe: Probing, peaks: tuple[int, ...], num_steps: int, *, growing: bool
 ) -> None:
-    """A peak that grew by more than a thousandth of the limit in the last step asks for one more, up to 8."""
+    """A peak that grew by more than a thousandth of the limit, and might reach it, asks for more steps, up to 8."""
     found = probe(here("Small"), peaks=peaks)
     assert ("fits", num_steps * 8, growing) == (found["outcome"], found["samples"], found["growing"])
 
