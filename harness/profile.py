@@ -184,9 +184,7 @@ def _with_validation(
     if not description.validation or settings.validation is False:
         return measurement
     if settings.validation is True:
-        # A smaller validation set was validated whole.
-        available = description.num_validation_samples or measurement.batch_size
-        return replace(measurement, validation_batch_size=min(measurement.batch_size, available))
+        return replace(measurement, validation_batch_size=measurement.batch_size)
     share = settings.validation_fraction / settings.target_memory_fraction
 
     def probe(batch_size: int) -> Probe:
