@@ -308,6 +308,12 @@ def report(results: list[Result]) -> dict[str, Any]:
     }
 
 
+def _without_nan(data: dict[str, Any]) -> dict[str, Any]:
+    """Put null in place of NaN, which JSON has not."""
+    plain: dict[str, Any] = json.loads(json.dumps(data), parse_constant=lambda _: None)
+    return plain
+
+
 def main() -> None:
     """Measure all cases, print the tables, and write JSON where asked to."""
     parser = argparse.ArgumentParser(
@@ -328,7 +334,9 @@ def main() -> None:
                 print(f"{name} {budget} MiB: Lightning:", failure, file=sys.stderr)
         if arguments.json:
             arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            arguments.json.write_text(json.dumps(report(results), indent=1) + "\n", encoding="utf-8")
+            arguments.json.write_text(
+                json.dumps(_without_nan(report(results)), indent=1) + "\n", encoding="utf-8"
+            )
     print(tabulate([row(result) for result in results], headers="keys"))
     bars = judge(results)
     print(tabulate(bars, headers="keys"))
