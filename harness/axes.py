@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.expand import expand
 from harness.matrix_file import LABEL, LABEL_FORM, REQUIRED_AXES
 from harness.mistakes import nearest, shown
-from harness.substitution import label
+from harness.substitution import case_id, label
 
 if TYPE_CHECKING:
     from harness.expand import Combination
@@ -39,11 +39,6 @@ class Combinations:
     """The include entry that added a combination, or the block of the axes."""
     names: list[str]
     """Every axis that there is, those that include brings in as well."""
-
-
-def case_id(axes: Combination) -> str:
-    """Return the id of a case: its axis values with dashes between them."""
-    return "-".join([label(value) for value in axes.values()])
 
 
 def read_axes(root: dict[str, Any], mistakes: Mistakes) -> Combinations:

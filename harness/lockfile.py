@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from harness.lock_block import Block
 from harness.lock_text import LockError, LockText, read_text, shown_path
 from harness.measurement import BoundedBy, DeviceIdentity, Scalar
-from harness.substitution import label
+from harness.substitution import case_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -149,11 +149,6 @@ class Lock:
         for profile in self.profiles:
             by_case.setdefault(profile.case_id, []).append(profile)
         return by_case
-
-
-def case_id(axes: Mapping[str, Scalar]) -> str:
-    """Join the values of the axes: `resnet18-h200-224`."""
-    return "-".join(label(value) for value in axes.values())
 
 
 def same_device(one: DeviceIdentity, other: DeviceIdentity) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness import defaults
 from harness.settings import LrRangeSettings, SearchSettings
 from harness.trainer_settings import TrainerSettings
 
@@ -40,10 +41,7 @@ _VALIDATION = (
     "validation_steps_per_trial",
 )
 _LR_RANGE = ("lr_min", "lr_max", "num_training", "seeds")
-_DEFAULT_WORKLOAD = {
-    "loss": {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {}},
-    "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3}},
-}
+_DEFAULT_WORKLOAD = {"loss": defaults.LOSS, "optimizer": defaults.OPTIMIZER}
 
 
 @dataclass(frozen=True, slots=True)

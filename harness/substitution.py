@@ -30,6 +30,11 @@ def label(value: Scalar) -> str:
     return repr(value).replace("+", "") if isinstance(value, float) else str(value)
 
 
+def case_id(axes: Mapping[str, Scalar]) -> str:
+    """Join the values of a case's axes into its id, the same in tests, lock and reports: `resnet18-h200-224`."""
+    return "-".join([label(value) for value in axes.values()])
+
+
 def substitute(value: Any, axes: Mapping[str, Scalar]) -> Any:
     """Return a plain copy of `value` with every `${axis}` replaced.
 

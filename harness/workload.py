@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import Dataset
 
+from harness import defaults
 from harness.errors import HarnessError
 from harness.synthetic import SyntheticImages, SyntheticTokens
 from harness.wrappers import wrap_dataset, wrap_module
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = ["SyntheticImages", "SyntheticTokens", "Workload", "build", "instantiate", "locate"]
-
-_DEFAULT_LOSS: Mapping[str, Any] = {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {}}
-_DEFAULT_OPTIMIZER: Mapping[str, Any] = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3}}
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,8 @@ def build(spec: Mapping[str, Any]) -> Workload:
             "`data`, a LightningDataModule or a torch Dataset"
         )
     if not isinstance(module, lightning.LightningModule):
-        loss = instantiate(spec.get("loss") or _DEFAULT_LOSS)
-        optimizer = spec.get("optimizer") or _DEFAULT_OPTIMIZER
+        loss = instantiate(spec.get("loss") or defaults.LOSS)
+        optimizer = spec.get("optimizer") or defaults.OPTIMIZER
         wrapped = wrap_module(
             lightning,
             module,

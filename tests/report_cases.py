@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.bounds import judge
-from harness.lockfile import LockedProfile, case_id
+from harness.lockfile import LockedProfile
 from harness.measurement import DeviceIdentity, LrCurve, Measurement, Probe, Scalar
 from harness.result import CaseResult
+from harness.substitution import case_id
 
 MIB = 1 << 20
 CPU = DeviceIdentity("cpu", 256 * MIB)
