@@ -9,7 +9,9 @@ rough       the memory itself is off the line by up to 0.3%, uniformly and indep
 kinked      flat up to 2% to 30% of the maximum (the optimizer step has the peak), then affine (backward has)
 stepped     affine, rounded up to allocator segments of 20 MiB
 measured    curves measured on a bounded CPU (data/memory_curves.json: alexnet, resnet and vit of `profiles`, on
-            images of 16 or 32 pixels), interpolated, with a ripple of half a sample, under a random limit
+            images of 16 or 32 pixels, and the LSTM and GPT-2 of `exactness.py`), interpolated, with a ripple of
+            half a sample, under a random limit
+jagged      likewise the curve of the MLP of `exactness.py`: flat up to 128 samples, a jag, then steep
 
 A probe that runs out of memory counts as a third of its samples: of three steps it completes one, as a rule.
 Doubling with bisection is what Lightning's `binsearch` does, without its faults and its cut of 5%. The bars are
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from harness.search import Mode
 
 NUM_CURVES = 400
-SHAPES = ("affine", "noisy", "rough", "kinked", "stepped", "measured")
+SHAPES = ("affine", "noisy", "rough", "kinked", "stepped", "measured", "jagged")
 GIB = 2**30
 SEGMENT_BYTES = 20 * 2**20
 NOISE = 0.003
@@ -55,6 +57,7 @@ DATA = Path(__file__).parent / "data" / "memory_curves.json"
 # With a maximum of a few samples, one probe too many is a large share of it.
 TINY = 20
 JUDGED = ("affine", "measured")
+JAGGED = "mlp-16"
 BARS = {"cold": (5, 8, 2.5), "warm": (2, 2, 2.1)}
 
 
@@ -188,9 +191,11 @@ def summarize(shape: str, name: str, costs: list[Cost]) -> Summary:
 def simulate(shape: str) -> list[Summary]:
     """Search all curves of one shape in three ways."""
     costs: dict[str, list[Cost]] = {"cold": [], "warm": [], "double, bisect": []}
-    measured = list(json.loads(DATA.read_text(encoding="utf-8")).values())
+    by_name = json.loads(DATA.read_text(encoding="utf-8"))
+    jagged = [by_name.pop(JAGGED)]
+    curves = {"measured": list(by_name.values()), "jagged": jagged}
     for seed in range(NUM_CURVES):
-        curve = draw_measured(measured, seed) if shape == "measured" else draw_curve(shape, seed)
+        curve = draw_measured(curves[shape], seed) if shape in curves else draw_curve(shape, seed)
         cold = cost(curve, "exact")
         if cold is None:
             continue

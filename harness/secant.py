@@ -9,7 +9,8 @@ activations per sample), so that two peaks predict where the limit is met. The r
    flattened it. The aim shall fit: a fit near the limit tells the room that is left, a failure tells nothing.
 3. From there the prediction is good to a sample. It is tried, and then its neighbour, above it if it fits and
    below it if not.
-4. An aim that fails is stepped back from by its margin; failures after that, and near a bend, bisect. Near the
+4. Beyond a bend the line is not drawn far. After four fits, a short one needs no margin.
+5. An aim that fails is stepped back from by its margin; failures after that, and near a bend, bisect. Near the
    limit, the strides away from a prediction that missed are a sample, half of the noise, and then doubled, never
    beyond the middle of the bracket.
 
@@ -36,8 +37,12 @@ _SECOND_SIZE, _BACK = 32, 4
 _LARGE, _BELOW = 16, 8
 # The aim is never further below the prediction: noise is smaller, as a rule, and a fit there is worth less.
 _MAX_MARGIN = 0.07
-# A line with a bend below is drawn at most this many times its own length; else half-way there is next.
+# A line with a bend below is drawn at most this many times its own length; ...
 _BENT_REACH = 1.0
+# ... that share of the way to its end is next instead: most bends are upward, and the end then lies beyond the limit.
+_BENT_SHARE = 1 / 3
+# After so many fits, a line that reaches beyond them by so little of its length is trusted without a margin.
+_MANY_FITS, _SHORT_REACH = 4, 0.5
 # The second stride away from a prediction that missed, in units of the noise near the limit; the others double.
 _STRIDE = 0.5
 # Aims inside a bracket, after which it is bisected: a stepped curve misleads the secant for ever.
@@ -69,7 +74,7 @@ class Secant:
 
     def _next(self) -> int:
         """Choose the next size in an open bracket."""
-        bracket, low = self.bracket, self.bracket.low
+        bracket, low, high = self.bracket, self.bracket.low, self.bracket.high
         if not bracket.comparable:
             return self._grow(_GROWTH * low)
         prediction = bracket.predict()
@@ -78,7 +83,8 @@ class Secant:
         if prediction.size == math.inf:
             return self._grow(_FLAT_GROWTH * low)
         if not prediction.straight and prediction.reach > _BENT_REACH:
-            return self._grow(int(low + prediction.size) // 2)
+            share = _BENT_SHARE if high is None else 1.0
+            return self._grow(int(low + share * (prediction.size - low)))
         return self._aim(prediction)
 
     def _grow(self, size: int) -> int:
@@ -97,6 +103,8 @@ class Secant:
         """Return the predicted maximum less its margin, or a neighbour of what was tried already."""
         bracket, low, high = self.bracket, self.bracket.low, self.bracket.high
         margin = prediction.margin
+        if prediction.reach <= _SHORT_REACH and len(bracket.fitting) >= _MANY_FITS and not self._strides:
+            margin = min(margin, 1.0)
         if margin <= max(1.0, NOISE * prediction.size):
             if not self._near:
                 self._near = True
