@@ -1,156 +1,280 @@
-"""Which GPUs are visible, with NVML's answers given by a stand-in for its Python binding."""
+"""The GPUs of a machine, their memory and processes: NVML's binding against a stub of its library."""
 
 from __future__ import annotations
 
-import sys
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
+from nvml_stub import GIB, H200, gpu, instance, told, world
 
-from harness.errors import HarnessError
-from harness.measurement import DeviceIdentity
-from harness.nvml import Gpu, visible_gpus
+if TYPE_CHECKING:
+    from pathlib import Path
 
-UUIDS = ("GPU-aaaa1111", "GPU-aaaa2222", "GPU-bbbb3333")
-
-
-class NVMLError(Exception):
-    """NVML's own error."""
-
-
-class StandIn:
-    """NVML's binding on a machine with three GPUs."""
-
-    NVMLError = NVMLError
-
-    def __init__(self) -> None:
-        self.sessions = 0
-        self.fail_at: str | None = None
-
-    def _answer(self, name: str, value: Any) -> Any:
-        if name == self.fail_at:
-            raise NVMLError(f"{name} failed")
-        return value
-
-    def nvmlInit(self) -> None:  # noqa: N802 - NVML's name
-        """Open a session."""
-        self._answer("init", None)
-        self.sessions += 1
-
-    def nvmlShutdown(self) -> None:  # noqa: N802 - NVML's name
-        """Close it."""
-        self.sessions -= 1
-
-    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802 - NVML's name
-        """Return the driver's version."""
-        return "580.159.03"
-
-    def nvmlDeviceGetCount(self) -> int:  # noqa: N802 - NVML's name
-        """Return the number of GPUs."""
-        return len(UUIDS)
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802 - NVML's name
-        """Return a handle."""
-        return index
-
-    def nvmlDeviceGetName(self, handle: int) -> str:  # noqa: N802 - NVML's name
-        """Return the product's name."""
-        return f"NVIDIA {'AAB'[handle]}"
-
-    def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802 - NVML's name
-        """Return the UUID."""
-        return UUIDS[handle]
-
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:  # noqa: N802 - NVML's name
-        """Return the memory."""
-        return self._answer("memory", SimpleNamespace(total=1000 + handle))
+A100 = "NVIDIA A100-SXM4-40GB"
+MIG_GPU = gpu(
+    A100,
+    40 * GIB,
+    uuid="GPU-p",
+    instances=[
+        instance(f"{A100} MIG 1g.5gb", 5 * GIB, uuid="MIG-1", ids="7 0", slot=0, process="compute 12 4096"),
+        instance(f"{A100} MIG 3g.20gb", 20 * GIB, uuid="MIG-2", ids="2 0", slot=3),
+    ],
+)
 
 
-@pytest.fixture
-def binding(monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """Put the stand-in in the place of the binding, with no selection of GPUs."""
-    stand_in = StandIn()
-    monkeypatch.setitem(sys.modules, "pynvml", stand_in)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return stand_in
+def uuids(told_gpus: list[dict[str, Any]]) -> list[str]:
+    """Return the UUIDs of GPUs that were told of."""
+    return [told_gpu["uuid"] for told_gpu in told_gpus]
 
 
-def test_without_a_selection_all_are_visible(binding: StandIn) -> None:
-    """GPUs come in NVML's, that is PCI, order, with what identifies them."""
-    gpus = visible_gpus()
-    assert gpus[0] == Gpu("NVIDIA A", 1000, "GPU-aaaa1111", "580.159.03")
-    assert [gpu.identity for gpu in gpus[1:]] == [
-        DeviceIdentity("NVIDIA A", 1001),
-        DeviceIdentity("NVIDIA B", 1002),
+def test_a_gpu_is_described(tmp_path: Path) -> None:
+    """By what a profile is matched on, how CUDA and the PCI bus name it, and who may use it."""
+    assert [
+        [
+            {
+                "name": "NVIDIA H200",
+                "memory_bytes": H200,
+                "uuid": "GPU-a",
+                "driver": "580.95.05",
+                "pci_bus_id": "00000000:07:00.0",
+                "index": 0,
+                "mig": False,
+                "parent_uuid": None,
+                "compute_mode": "exclusive process",
+                "instance": None,
+            }
+        ]
+    ] == told("tell(nvml.visible_gpus)", world(tmp_path, [gpu(mode=3)]))
+
+
+def test_gpus_come_in_the_order_of_the_bus(tmp_path: Path) -> None:
+    """NVML promises none; CUDA's PCI_BUS_ID and the selection by index need it."""
+    gpus = [gpu(uuid="GPU-a", bus="00000000:C7:00.0"), gpu(uuid="GPU-b", bus="00000000:07:00.0")]
+    script = "tell(nvml.visible_gpus)\nos.environ['CUDA_VISIBLE_DEVICES'] = '1'\ntell(nvml.visible_gpus)"
+    both, second = told(script, world(tmp_path, gpus))
+    assert [("GPU-b", 1), ("GPU-a", 0)] == [(found["uuid"], found["index"]) for found in both]
+    assert ["GPU-a"] == uuids(second)
+
+
+def test_instances_stand_in_the_place_of_their_gpu(tmp_path: Path) -> None:
+    """With NVML's name and memory of the instance, its own UUID, and the GPU that it is part of."""
+    [[small, large]] = told("tell(nvml.visible_gpus)", world(tmp_path, [MIG_GPU]))
+    assert (f"{A100} MIG 1g.5gb", 5 * GIB, "MIG-1", [7, 0]) == (
+        small["name"],
+        small["memory_bytes"],
+        small["uuid"],
+        small["instance"],
+    )
+    assert (True, "GPU-p", 0, "00000000:07:00.0") == (
+        large["mig"],
+        large["parent_uuid"],
+        large["index"],
+        large["pci_bus_id"],
+    )
+
+
+def test_a_driver_without_mig_has_whole_gpus(tmp_path: Path) -> None:
+    """Neither a GPU that has no such mode nor a driver that does not know it is an obstacle."""
+    gpus = [gpu(fail="nvmlDeviceGetMigMode 3"), gpu(uuid="GPU-b", bus="x", fail="nvmlDeviceGetMigMode 13")]
+    assert ["GPU-a", "GPU-b"] == uuids(told("tell(nvml.visible_gpus)", world(tmp_path, gpus))[0])
+
+
+def test_a_machine_without_gpus_shows_none(tmp_path: Path) -> None:
+    """A driver without a GPU is no error of NVML's."""
+    assert [[]] == told("tell(nvml.visible_gpus)", world(tmp_path, []))
+
+
+def test_gpus_kept_from_this_user_are_left_out(tmp_path: Path) -> None:
+    """A job scheduler withholds some: CUDA does not count them. All of them withheld is an error."""
+    denied = "nvmlDeviceGetHandleByIndex_v2 4"
+    some = world(tmp_path, [gpu(fail=denied), gpu(uuid="GPU-b")], name="some")
+    every = world(tmp_path, [gpu(fail=denied)], name="every")
+    seen, error = told("tell(nvml.visible_gpus); change(); tell(nvml.visible_gpus)", some, every)
+    assert ["GPU-b"] == uuids(seen)
+    assert (
+        "HarnessError: no GPU can be used here: NVML says Insufficient Permissions; "
+        "let this user read and write /dev/nvidia*"
+    ) == error
+
+
+def test_a_prohibited_gpu_is_left_out(tmp_path: Path) -> None:
+    """As CUDA starts no program there; if there is no other, the remedy is told."""
+    both = world(tmp_path, [gpu(mode=2), gpu(uuid="GPU-b")], name="both")
+    alone = world(tmp_path, [gpu(mode=2)], name="alone")
+    seen, error = told("tell(nvml.visible_gpus); change(); tell(nvml.visible_gpus)", both, alone)
+    assert ["GPU-b"] == uuids(seen)
+    assert (
+        "HarnessError: no GPU can be used here: the compute mode of NVIDIA H200 (GPU-a) is prohibited: "
+        "allow it with `nvidia-smi -i GPU-a -c 0` as root"
+    ) == error
+
+
+UNTOLD = ["nvmlDeviceGetMemoryInfo_v2 3", "nvmlDeviceGetMemoryInfo 3"]
+
+
+def test_a_gpu_that_shares_the_hosts_memory_is_refused(tmp_path: Path) -> None:
+    """Known by NVML, which tells no memory, or by name should a driver tell the host's."""
+    untold, named = gpu("NVIDIA Next", fail=UNTOLD), gpu("NVIDIA GB10")
+    worlds = [world(tmp_path, [untold], name="untold"), world(tmp_path, [named], name="named")]
+    assert [
+        f"HarnessError: no GPU can be used here: {name} shares the host's memory and takes more of it"
+        for name in ("NVIDIA Next", "NVIDIA GB10")
+    ] == [
+        text.partition(" instead")[0]
+        for text in told("tell(nvml.visible_gpus); change(); tell(nvml.visible_gpus)", *worlds)
     ]
 
 
-def test_the_session_is_closed(binding: StandIn) -> None:
-    """NVML is left as it was found, after success and failure."""
-    visible_gpus()
-    binding.fail_at = "memory"
-    with pytest.raises(HarnessError):
-        visible_gpus()
-    assert binding.sessions == 0
+ERRORS = {
+    "nvmlInitWithFlags 18": "HarnessError RM has detected an NVML/RM version mismatch.; the driver was updated under its "
+    "loaded kernel module (nvidia-smi: Driver/library version mismatch): reboot, or reload the module",
+    "nvmlInitWithFlags 4": "HarnessError Insufficient Permissions; let this user read and write /dev/nvidia*",
+    "nvmlDeviceGetUUID 15": "MachineError GPU is lost; reset it (`nvidia-smi --gpu-reset`) or reboot; the kernel's log "
+    "has the Xid",
+    "nvmlDeviceGetHandleByIndex_v2 16": "MachineError GPU requires restart; reset it (`nvidia-smi --gpu-reset`) or reboot",
+    "nvmlDeviceGetCount_v2 999": "HarnessError Unknown Error; see what nvidia-smi says",
+    "nvmlDeviceGetName 77": "HarnessError error 77 of the stub; see what nvidia-smi says",
+}
 
 
-@pytest.mark.parametrize(
-    ("value", "indexes"),
-    [
-        ("", []),
-        ("0", [0]),
-        ("2,0", [2, 0]),
-        (" 1 , 2 ", [1, 2]),
-        ("-1", []),
-        ("0,-1,1", [0]),
-        ("1,7,0", [1]),
-        ("1,x,0", [1]),
-        ("0,0", []),
-        ("NoDevFiles", []),
-        ("GPU-bbbb3333", [2]),
-        ("GPU-b", [2]),
-        ("gpu-b", []),
-        ("GPU-BBBB", [2]),
-        ("GPU-a", []),
-        ("GPU-cccc", []),
-        ("GPU-bbbb3333,GPU-aaaa1111", [2, 0]),
-        ("GPU-b,GPU-bbbb3333", []),
-    ],
-)
-def test_selection_is_cudas(
-    binding: StandIn, monkeypatch: pytest.MonkeyPatch, value: str, indexes: list[int]
-) -> None:
-    """Indexes and beginnings of UUIDs, in their order, up to the first that names no GPU; twice is none."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-    assert [gpu.uuid for gpu in visible_gpus()] == [UUIDS[index] for index in indexes]
+def test_errors_are_told_with_nvmls_reason(tmp_path: Path) -> None:
+    """And with the remedy; what only a reset puts right is trouble with the machine."""
+    worlds = [world(tmp_path, [gpu()], fail=fail, name=fail) for fail in ERRORS]
+    told_of = told("tell(nvml.visible_gpus)\nwhile worlds: change(); tell(nvml.visible_gpus)", *worlds)
+    assert list(ERRORS.values()) == [
+        text.replace(": no GPU can be used here: NVML says", "") for text in told_of
+    ]
 
 
-def test_mig_instances_are_refused(binding: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory of an instance is not that of its GPU, whose profile would be wrong."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1234")
-    with pytest.raises(
-        HarnessError, match="names the MIG instance MIG-1234: profiles are made on whole GPUs"
-    ):
-        visible_gpus()
+def test_without_a_driver_the_machine_is_explained(tmp_path: Path) -> None:
+    """A driver that is not loaded, or not installed, matters only where there is a GPU for it."""
+    script = """
+from harness import unsupported
+unsupported.refusal = lambda: None
+tell(nvml.visible_gpus)
+unsupported.refusal = lambda: "this machine's GPU is AMD's"
+tell(nvml.visible_gpus)
+"""
+    unloaded = world(tmp_path, [], fail="nvmlInitWithFlags 9")
+    begin = "HarnessError: no GPU can be used here: NVML says"
+    assert [
+        f"{begin} Driver Not Loaded; load the driver's kernel module (`modprobe nvidia`)",
+        f"{begin} Driver Not Loaded; this machine's GPU is AMD's",
+    ] == told(script, unloaded)
+    absent = {**unloaded, "LD_LIBRARY_PATH": str(tmp_path)}
+    assert [
+        f"{begin} NVML Shared Library Not Found; install NVIDIA's driver; a container gets it by `--gpus all`",
+        f"{begin} NVML Shared Library Not Found; this machine's GPU is AMD's",
+    ] == told(script, absent)
 
 
-def test_no_driver_is_told_with_nvmls_reason(binding: StandIn) -> None:
-    """A machine without a driver says why no GPU can be used."""
-    binding.fail_at = "init"
-    with pytest.raises(HarnessError, match="no GPU can be used here: NVML says init failed"):
-        visible_gpus()
+def test_under_wsl_nvml_is_not_even_asked(tmp_path: Path) -> None:
+    """It would answer, and its memory is not what bounds a program there."""
+    (tmp_path / "proc/sys/kernel").mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/osrelease").write_text("5.15-microsoft-standard-WSL2\n", encoding="ascii")
+    told_of = told(f"tell(nvml.visible_gpus, Path({str(tmp_path)!r}))", world(tmp_path, [gpu()]))
+    assert told_of[0].startswith(
+        "HarnessError: no GPU can be used here: this is Windows' Subsystem for Linux"
+    )
 
 
-def test_a_gpu_that_cannot_be_read_is_told(binding: StandIn) -> None:
-    """A lost GPU, or one that shares the host's memory, is an error with NVML's reason."""
-    binding.fail_at = "memory"
-    with pytest.raises(HarnessError, match="the GPUs cannot be read: NVML says memory failed"):
-        visible_gpus()
-
-
-def test_without_the_binding_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_binding_it_is_named(tmp_path: Path) -> None:
     """A missing nvidia-ml-py is told by the name to install."""
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    with pytest.raises(HarnessError, match="nvidia-ml-py cannot be imported"):
-        visible_gpus()
+    told_of = told(
+        "import sys; sys.modules['pynvml'] = None\ntell(nvml.visible_gpus)", world(tmp_path, [gpu()])
+    )
+    assert told_of[0].startswith("HarnessError: nvidia-ml-py cannot be imported")
+
+
+def test_sessions_are_closed(tmp_path: Path) -> None:
+    """NVML is left as it was found, after success and failure."""
+    script = """
+import pynvml
+def left():
+    try:
+        return pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError_Uninitialized:
+        return "closed"
+nvml.visible_gpus()
+tell(left)
+tell(nvml.memory, "GPU-none")
+tell(left)
+"""
+    assert [
+        "closed",
+        "HarnessError: the memory of GPU-none cannot be read: NVML says Not Found; see what nvidia-smi says",
+        "closed",
+    ] == told(script, world(tmp_path, [gpu()]))
+
+
+def test_memory_is_told_with_what_the_driver_reserves(tmp_path: Path) -> None:
+    """Of GPUs and of instances, by NVML's second version; its first counts the reserved memory as used."""
+    gpus = [
+        gpu(total=1000, free=600, used=300, reserved=100),
+        gpu(uuid="GPU-b", total=1000, free=600, used=300, reserved=100, fail="nvmlDeviceGetMemoryInfo_v2 13"),
+        MIG_GPU,
+    ]
+    assert [
+        {"total_bytes": 1000, "free_bytes": 600, "used_bytes": 300, "reserved_bytes": 100},
+        {"total_bytes": 1000, "free_bytes": 600, "used_bytes": 400, "reserved_bytes": None},
+        {"total_bytes": 20 * GIB, "free_bytes": 20 * GIB, "used_bytes": 0, "reserved_bytes": 0},
+    ] == told("for uuid in ('GPU-a', 'GPU-b', 'MIG-2'): tell(nvml.memory, uuid)", world(tmp_path, gpus))
+
+
+def test_memory_of_the_host_and_of_lost_gpus(tmp_path: Path) -> None:
+    """A GPU without memory of its own, and one that is gone, are told apart."""
+    gpus = [
+        gpu("NVIDIA GB10", fail=UNTOLD),
+        gpu(uuid="GPU-b", fail="nvmlDeviceGetMemoryInfo_v2 15"),
+        gpu(uuid="GPU-c", fail=["nvmlDeviceGetMemoryInfo_v2 13", "nvmlDeviceGetMemoryInfo 15"]),
+    ]
+    script = "for uuid in ('GPU-a', 'GPU-b', 'GPU-c'): tell(nvml.memory, uuid)"
+    shared, *lost = told(script, world(tmp_path, gpus))
+    assert shared.startswith("HarnessError: NVIDIA GB10 shares the host's memory")
+    assert [
+        f"MachineError: the memory of GPU-{gpu} cannot be read: NVML says GPU is lost" for gpu in "bc"
+    ] == [text.partition(";")[0] for text in lost]
+
+
+def test_processes_that_compute_and_draw(tmp_path: Path) -> None:
+    """Each once, with its memory where the driver tells it; of an instance, its own."""
+    drawing = gpu(process=["compute 30 4096", "compute 20 -1", "graphics 30 -1", "graphics 10 512"])
+    script = "for uuid in ('GPU-a', 'MIG-1', 'MIG-2'): tell(nvml.processes, uuid, Path('/none'))"
+    on_gpu, on_instance, nobody = told(script, world(tmp_path, [drawing, MIG_GPU]))
+    assert [(10, 512), (20, None), (30, 4096)] == [(one["pid"], one["used_bytes"]) for one in on_gpu]
+    assert [12] == [one["pid"] for one in on_instance]
+    assert [] == nobody
+
+
+def test_names_of_processes(tmp_path: Path) -> None:
+    """Linux's, else NVML's; none in a pid namespace of one's own, where the same ids mean others."""
+    for folder, namespace in (("host", "pid:[4026531836]"), ("container", "pid:[4026532456]")):
+        (tmp_path / folder / "self/ns").mkdir(parents=True)
+        (tmp_path / folder / "self/ns/pid").symlink_to(namespace)
+        (tmp_path / folder / "10").mkdir()
+        (tmp_path / folder / "10/comm").write_text("python3\n", encoding="ascii")
+    script = f"for folder in ('host', 'container'): tell(nvml.processes, 'GPU-a', Path({str(tmp_path)!r}) / folder)"
+    in_host, in_container = told(script, world(tmp_path, [gpu(process=["compute 10 1", "compute 11 1"])]))
+    assert ["python3", "/bin/of-11"] == [one["name"] for one in in_host]
+    assert [None, None] == [one["name"] for one in in_container]
+
+
+def test_processes_that_are_not_told_are_none(tmp_path: Path) -> None:
+    """A driver that does not support it, denies it or does not know it is no error; a GPU that is lost is one."""
+    worlds = [
+        world(
+            tmp_path,
+            [
+                gpu(
+                    process="compute 10 1",
+                    fail=[
+                        f"nvmlDeviceGet{kind}RunningProcesses_v3 {code}" for kind in ("Compute", "Graphics")
+                    ],
+                )
+            ],
+            name=str(code),
+        )
+        for code in (3, 4, 13, 15)
+    ]
+    *nobody, lost = told("for n in range(4): tell(nvml.processes, 'GPU-a'); n < 3 and change()", *worlds)
+    assert [[], [], []] == nobody
+    assert lost.startswith("MachineError: the processes on GPU-a cannot be read: NVML says GPU is lost")
