@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from harness import oom_killer
-from harness.errors import HarnessError, MachineError
+from harness.endings import WorkloadError, died, ending
+from harness.errors import MachineError
 from harness.measurement import LrCurve, Probe
 
 if TYPE_CHECKING:
@@ -30,17 +31,9 @@ if TYPE_CHECKING:
 _BUILD_TIMEOUT = 600.0
 # How long a zygote that was told to go may take to kill its probe and remove its files.
 _GOODBYE = 10.0
+# As many optimizer steps have the whole time-out; more of them have more.
+_STEPS_PER_TIMEOUT = 20
 _PROBE_FIELDS = {field.name for field in fields(Probe)}
-
-
-class WorkloadError(HarnessError):
-    """The user's workload cannot be built, or failed in a way that is neither its batch size's nor ours."""
-
-    def __init__(self, message: str, detail: str = "", log: str | None = None) -> None:
-        super().__init__(message)
-        self.detail = detail
-        """The user's traceback, if there is one."""
-        self.log = log
 
 
 @dataclass(frozen=True)
@@ -53,6 +46,8 @@ class Description:
     num_validation_samples: int | None
     validation: bool
     synthetic: bool
+    num_workers: int
+    """Of the training data's loader: processes that load it."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +91,8 @@ class ProbeRunner:
         self.versions: dict[str, str] = {}
         self.torch_settings: dict[str, Any] = {}
         self.memory_limit_bytes: int | None = None
+        self.afresh: str | None = None
+        """What building the workload does that keeps its probes from being forked; told by the first probe."""
         self._case = {
             "workload": dict(workload),
             "sys_path": list(sys.path if sys_path is None else sys_path),
@@ -127,14 +124,17 @@ class ProbeRunner:
 
         Raises WorkloadError when the user's set-up fails.
         """
+        kills = oom_killer.count()
         answer, log, _ = self._ask({"task": "describe"}, "describe")
         result = answer["result"]
+        _spare_machine(result or died(answer, log, kills), log)
         if result is None:
-            raise WorkloadError(f"setting up the workload {_ending(answer)}; its output is in {log}", log=log)
+            raise WorkloadError(f"setting up the workload {ending(answer)}; its output is in {log}", log=log)
         if result["outcome"] != "fits":
             raise WorkloadError(
                 f"the workload cannot be set up: {result['detail']}", result["traceback"], log=log
             )
+        self.memory_limit_bytes = result["memory_limit_bytes"]
         return Description(**{field.name: result[field.name] for field in fields(Description)})
 
     def train(
@@ -145,11 +145,15 @@ class ProbeRunner:
         validation_steps: int = 0,
         validation_batch_size: int | None = None,
         validation_share: float = 1.0,
+        snapshot: Path | None = None,
     ) -> Probe:
         """Try one batch size.
 
         With `validation_batch_size` the probe is one of validation: that is the batch size it reports.
-        During validation the limit is `validation_share` times the limit in training.
+        During validation the limit is `validation_share` times the limit in training. With `snapshot`, a probe that
+        runs out of memory leaves the allocator's history there. The time-out grows with `steps`.
+
+        Raises MachineError when the machine is in the way, whatever the batch size.
         """
         varied = batch_size if validation_batch_size is None else validation_batch_size
         kind = "train" if validation_batch_size is None else "validation"
@@ -160,10 +164,12 @@ class ProbeRunner:
             "validation_steps": validation_steps,
             "validation_batch_size": validation_batch_size,
             "validation_share": validation_share,
+            "snapshot": None if snapshot is None else str(snapshot.absolute()),
         }
         kills = oom_killer.count()
-        answer, log, seconds = self._ask(request, f"{kind}-b{varied}")
-        result = answer["result"] or self._died(answer, log, kills)
+        answer, log, seconds = self._ask(request, f"{kind}-b{varied}", self._timeout_of(steps))
+        result = answer["result"] or died(answer, log, kills)
+        _spare_machine(result, log)
         self.memory_limit_bytes = result.get("memory_limit_bytes", self.memory_limit_bytes)
         return _probe(result, answer["phase"], batch_size=varied, kind=kind, log=log, seconds=seconds)
 
@@ -176,17 +182,20 @@ class ProbeRunner:
             "seed": seed,
         }
         kills = oom_killer.count()
-        # A sweep is as many steps as a hundred probes: its time-out grows with it.
-        answer, log, seconds = self._ask(
-            request, f"lr-seed{seed}-n{len(learning_rates)}", self.timeout * max(1, len(learning_rates) / 20)
-        )
-        result = answer["result"] or self._died(answer, log, kills)
+        num_steps = len(learning_rates)
+        answer, log, seconds = self._ask(request, f"lr-seed{seed}-n{num_steps}", self._timeout_of(num_steps))
+        result = answer["result"] or died(answer, log, kills)
+        _spare_machine(result, log)
         if result["outcome"] != "fits":
             failure = _probe(result, answer["phase"], batch_size=batch_size, log=log, seconds=seconds)
             return Sweep(None, None, failure)
         if result["refusal"] is not None:
             return Sweep(None, result["refusal"], None)
         return Sweep(LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"])), None, None)
+
+    def _timeout_of(self, steps: int) -> float:
+        """Return seconds: a sweep is as many steps as a hundred probes, and a soak may be more."""
+        return self.timeout * max(1, steps / _STEPS_PER_TIMEOUT)
 
     def close(self) -> None:
         """End the zygote and everything it started, and remove their temporary files."""
@@ -239,6 +248,7 @@ class ProbeRunner:
                 f"the workload was not built within {_BUILD_TIMEOUT:.0f} s; its output is in {log}"
             )
         if answer["event"] == "failed":
+            _spare_machine(answer, str(log))
             raise WorkloadError(
                 f"the workload cannot be built: {answer['detail']}", answer["traceback"], log=str(log)
             )
@@ -257,39 +267,25 @@ class ProbeRunner:
         self._send({**request, "bound": self.device.bound, "trainer": self.trainer, "log": log})
         answer = self._receive(deadline)
         timed_out = False
-        while answer is None or answer["event"] == "started":
+        while answer is None or answer["event"] != "ended":
             if answer is None:
                 if timed_out:
                     raise MachineError(f"a probe cannot be killed; its output is in {log}")
                 timed_out = True
                 self._send({"kill": True})
                 deadline = time.monotonic() + _GOODBYE
-            else:
+            elif answer["event"] == "started":
                 self._probe_pid = int(answer["pid"])
             answer = self._receive(deadline)
+        self._receive(time.monotonic() + _GOODBYE)  # "idle": whoever looked after the probe is gone, too
         self._probe_pid = None
+        self.device.settle()
+        self.afresh = answer["afresh"]
         return (
             answer | {"timed_out": timeout or self.timeout if timed_out else None},
             log,
             time.monotonic() - started,
         )
-
-    def _died(self, answer: Mapping[str, Any], log: str, kills: int | None) -> dict[str, Any]:
-        """Put the end of a probe that could not speak for itself into a probe's words."""
-        detail = _ending(answer)
-        outcome = "error"
-        if answer["timed_out"] is not None:
-            detail = f"timed out after {answer['timed_out']:.0f} s"
-        elif answer["exit_code"] == -signal.SIGKILL:
-            now = oom_killer.count()
-            if kills is not None and now is not None and now > kills:
-                raise MachineError(
-                    "a probe was killed by the kernel's out-of-memory killer: the host or the cgroup is short of "
-                    f"memory, whatever the budget is; free some and run again (its output is in {log})"
-                )
-        elif _ran_out_in_native_code(log):
-            outcome = "oom"
-        return {"outcome": outcome, "detail": detail}
 
     def _send(self, message: Mapping[str, Any]) -> None:
         assert self._process is not None
@@ -317,33 +313,24 @@ class ProbeRunner:
         message: dict[str, Any] = json.loads(line)
         return message
 
-    def _lost(self) -> HarnessError:
+    def _lost(self) -> WorkloadError:
         """Say how the zygote ended: while it built the workload, that is the workload's doing."""
         assert self._process is not None
         code = self._process.wait()
         log = self.directory / "zygote.log"
         return WorkloadError(
-            f"the process that builds the workload {_ending({'exit_code': code})}; its output is in {log}",
+            f"the process that builds the workload {ending({'exit_code': code})}; its output is in {log}",
             log=str(log),
         )
+
+
+def _spare_machine(result: Mapping[str, Any], log: str) -> None:
+    """Raise MachineError for a result that tells of the machine and not of the workload."""
+    if result["outcome"] == "machine":
+        raise MachineError(f"{result['detail']} (the probe's output is in {log})")
 
 
 def _probe(result: Mapping[str, Any], phase: str | None, **more: Any) -> Probe:
     """Make a Probe of a result, which may hold more than its fields; one that fits ended in no phase."""
     known = {name: value for name, value in result.items() if name in _PROBE_FIELDS}
     return Probe(**known | more | {"phase": None if result["outcome"] == "fits" else phase})
-
-
-def _ending(answer: Mapping[str, Any]) -> str:
-    code = int(answer["exit_code"])
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"exited with code {code}"
-
-
-def _ran_out_in_native_code(log: str) -> bool:
-    """Say whether a process that died without a word had said in its output that an allocation failed."""
-    with suppress(OSError):
-        tail = Path(log).read_bytes()[-10_000:]
-        return b"std::bad_alloc" in tail or b"MemoryError" in tail
-    return False

@@ -1,149 +1,149 @@
 """`python -m harness.zygote`: builds a case's workload once and forks a fresh probe for every request.
 
 Speaks JSON lines: the first line in describes the case, each further one a probe; lines out are events. It
-runs no backward pass and never starts CUDA, so that its forks are clean. It leads a session of its own,
-adopts whatever its probes leave behind, and dies, with all of them, when its parent does.
+runs no backward pass and never starts CUDA, so that its forks are clean; where the user's constructors do, its probes
+start Python anew. It leads a session of its own, adopts whatever its probes leave behind, and dies, with all of them,
+when its parent does.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import json
 import os
-import select
 import shutil
 import signal
 import sys
-import time
+import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from harness.supervisor import Channel, adopt_orphans, die_with_parent, kill_descendants, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.workload import Workload
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _ADDR_NO_RANDOMIZE = 0x0040000
 _QUERY_PERSONALITY = 0xFFFFFFFF
+_COMMAND = [sys.executable, "-P", "-m", "harness.zygote"]
+_PROBE = "--probe"
+_IDLE = b'{"event": "idle"}\n'
 
 
 class Zygote:
-    """The loop: one probe at a time, the parent's words and the probe's both listened to."""
+    """The loop: one request at a time, each served by a fork."""
 
     def __init__(self, inbox: int, outbox: int) -> None:
-        self.inbox = inbox
-        self.outbox = outbox
-        self._buffer = b""
+        self.channel = Channel(inbox, outbox)
+        self._case: dict[str, Any] = {}
+        self._threads: str | None = None
 
     def run(self) -> None:
         """Serve until the parent closes its end."""
-        case = self._receive()
+        case = self.channel.receive()
         if case is None:
             return
+        self._case = case
         sys.path[:] = case["sys_path"]
         if case["directory"] is not None:
             os.chdir(case["directory"])
         try:
-            workload, environment = _build(case["workload"])
+            workload, environment, self._threads = _build(case["workload"])
         except BaseException as error:  # noqa: BLE001 - the user's constructors may raise anything
-            from harness.trial import explain  # noqa: PLC0415 - torch is imported only once it is wanted
+            from harness.explaining import explain  # noqa: PLC0415 - torch is imported only once it is wanted
 
-            self._send({"event": "failed", **explain(error)})
+            self.channel.send({"event": "failed", **explain(error)})
             return
         # A probe collects garbage before its limit is set: from then on, it need not look at all that torch imported,
         # nor copy the pages, which takes longer than the rest of a small probe.
         gc.collect()
         gc.freeze()
-        self._send({"event": "ready", "versions": _versions(workload), "environment": environment})
+        self.channel.send({"event": "ready", "versions": _versions(workload), "environment": environment})
         try:
-            while (request := self._receive()) is not None:
-                self._send(self._probe(workload, request))
+            # A byte tells that a request has come. The rest is its supervisor's: what is read here would stay.
+            while begun := os.read(self.channel.inbox, 1):
+                if not self._serve(workload, begun):
+                    return
+                os.write(self.channel.outbox, _IDLE)
         finally:
-            _kill_descendants()
+            kill_descendants()
             if case["scratch"] is not None:
                 shutil.rmtree(case["scratch"], ignore_errors=True)
 
-    def _probe(self, workload: Workload, request: Mapping[str, Any]) -> dict[str, Any]:
-        reader, writer = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
+    def _serve(self, workload: Workload, begun: bytes) -> bool:
+        """Fork a supervisor for one request, and wait for its end; say whether it came to that in good order."""
         pid = os.fork()
         if pid == 0:
-            _become_probe(workload, request, writer, (self.inbox, self.outbox, reader))
-        os.close(writer)
-        with contextlib.suppress(PermissionError, ProcessLookupError):
-            os.setpgid(pid, pid)  # the probe does the same: whoever comes first
-        self._send({"event": "started", "pid": pid})
-        lines = self._listen(pid, reader)
-        os.close(reader)
+            code = 1
+            try:
+                supervise(self.channel, begun, lambda *request: self._become_probe(workload, *request))
+                code = 0
+            except BaseException:  # noqa: BLE001 - os._exit would swallow it
+                traceback.print_exc()
+            finally:
+                os._exit(code)
         _, status = os.waitpid(pid, 0)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-        leftovers = _kill_descendants()
-        phase, result = None, None
-        for line in lines:
-            with contextlib.suppress(ValueError):  # the last line of a killed probe may be cut
-                message = json.loads(line)
-                phase = message.get("phase", phase)
-                result = message.get("result", result)
-        code = os.waitstatus_to_exitcode(status)
-        return {"event": "ended", "exit_code": code, "phase": phase, "result": result, "leftovers": leftovers}
+        return status == 0
 
-    def _listen(self, pid: int, reader: int) -> list[bytes]:
-        """Collect the probe's lines until it ends; a request from the parent meanwhile means: kill it."""
-        collected = b""
-        process = os.pidfd_open(pid)
-        watched = [reader, process, self.inbox]
+    def _become_probe(
+        self, workload: Workload, request: Mapping[str, Any], writer: int, foreign: tuple[int, ...]
+    ) -> None:
+        """Turn the fork into a probe: run the request, write its result, never return."""
+        code = 1
         try:
-            while True:
-                ready, _, _ = select.select(watched, [], [])
-                if reader in ready:
-                    chunk = os.read(reader, 1 << 16)
-                    collected += chunk
-                    if not chunk:  # closed by the probe, which may live on
-                        watched.remove(reader)
-                if self.inbox in ready:
-                    self._receive()
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(pid, signal.SIGKILL)
-                    os.kill(pid, signal.SIGKILL)
-                    select.select([process], [], [])
-                    ready.append(process)
-                if process in ready:
-                    # A grandchild may hold the pipe open: read what is there, do not wait for its end.
-                    os.set_blocking(reader, False)
-                    with contextlib.suppress(BlockingIOError):
-                        while chunk := os.read(reader, 1 << 16):
-                            collected += chunk
-                    return collected.splitlines()
+            die_with_parent()
+            with suppress(PermissionError):
+                os.setpgid(0, 0)
+            for descriptor in foreign:
+                os.close(descriptor)
+            log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            reason = self._threads or _cuda_trouble()
+            if reason is not None:
+                _write(writer, {"afresh": reason})
+                _start_afresh(self._case, request, writer)
+            _run(workload, request, writer)
+            code = 0
+        except BaseException:  # noqa: BLE001 - os._exit would swallow it
+            traceback.print_exc()
         finally:
-            os.close(process)
-
-    def _receive(self) -> dict[str, Any] | None:
-        """Wait for the parent's next line; None when the parent is gone."""
-        while b"\n" not in self._buffer:
-            chunk = os.read(self.inbox, 1 << 16)
-            if not chunk:
-                return None
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
-        return message
-
-    def _send(self, message: Mapping[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the parent died; the next read says so
-            data = json.dumps(message).encode() + b"\n"
-            while data:
-                data = data[os.write(self.outbox, data) :]
+            _exit(code)
 
 
-def _build(spec: Mapping[str, Any]) -> tuple[Workload, dict[str, Any]]:
-    """Build the workload; also return what its modules changed of torch's global settings."""
+def _run(workload: Workload, request: Mapping[str, Any], writer: int) -> None:
+    """Do what a probe is asked for, and write its result."""
+    from harness import sweep, trial  # noqa: PLC0415 - torch is imported only once it is wanted
+
+    task = {"train": trial.run, "describe": trial.describe, "lr_range": sweep.run}[request["task"]]
+    result = task(workload, request, lambda phase: _write(writer, {"phase": phase}))
+    if result.get("traceback"):
+        sys.stderr.write(result["traceback"])
+    _write(writer, {"result": result})
+
+
+def _write(writer: int, message: Mapping[str, Any]) -> None:
+    os.write(writer, json.dumps(message).encode() + b"\n")
+
+
+def _exit(code: int) -> None:
+    """Leave at once: unloading torch takes a second that nobody should wait for."""
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _build(spec: Mapping[str, Any]) -> tuple[Workload, dict[str, Any], str | None]:
+    """Build the workload.
+
+    Also return what its modules changed of torch's global settings, and the threads that they started, in words.
+    """
     import torch  # noqa: PLC0415 - not before the environment and the module path are in place
 
     # Optimizers import it at their first step: here once, instead of in every probe.
@@ -154,10 +154,49 @@ def _build(spec: Mapping[str, Any]) -> tuple[Workload, dict[str, Any]]:
     torch.set_num_threads(1)
     trainer.seed_everything(0)
     assert sweep is not None  # imported for the probes
-    before = _torch_settings()
+    settings, threads = _torch_settings(), _num_threads()
     built = workload.build(spec)
-    after = _torch_settings()
-    return built, {name: value for name, value in after.items() if value != before[name]}
+    changed = {name: value for name, value in _torch_settings().items() if value != settings[name]}
+    return built, changed, _new_threads(_num_threads() - threads)
+
+
+def _num_threads() -> int:
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+def _new_threads(number: int) -> str | None:
+    """Say which threads there are: a fork has none of them, but the locks that they held for ever."""
+    if number <= 0:
+        return None
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    return f"starts {number} thread{'s' if number > 1 else ''}" + (f" ({', '.join(names)})" if names else "")
+
+
+def _cuda_trouble() -> str | None:
+    """Say whether CUDA was started before the fork: it then cannot be used in it."""
+    import torch  # noqa: PLC0415
+
+    return "starts CUDA" if torch.cuda._is_in_bad_fork() else None  # noqa: SLF001 - there is no public way
+
+
+def _start_afresh(case: Mapping[str, Any], request: Mapping[str, Any], writer: int) -> None:
+    """Replace this fork by a Python that builds the workload itself, as the same process."""
+    memory = os.memfd_create("request")
+    os.write(memory, json.dumps({"case": case, "request": request, "writer": writer}).encode())
+    os.lseek(memory, 0, os.SEEK_SET)
+    os.dup2(memory, 0)
+    os.set_inheritable(writer, True)
+    os.execv(_COMMAND[0], [*_COMMAND, _PROBE])  # noqa: S606 - itself, again
+
+
+def _probe_afresh() -> None:
+    """Build the workload, and be a probe of it."""
+    with open(0, encoding="utf-8", closefd=False) as stream:
+        given = json.load(stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.path[:] = given["case"]["sys_path"]
+    workload, _, _ = _build(given["case"]["workload"])
+    _run(workload, given["request"], given["writer"])
 
 
 def _torch_settings() -> dict[str, Any]:
@@ -183,67 +222,6 @@ def _versions(workload: Workload) -> dict[str, str]:
     return versions
 
 
-def _become_probe(
-    workload: Workload, request: Mapping[str, Any], writer: int, foreign: tuple[int, ...]
-) -> None:
-    """Turn the fork into a probe: run the request, write its result, never return."""
-    code = 1
-    try:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        with contextlib.suppress(PermissionError):
-            os.setpgid(0, 0)
-        for descriptor in foreign:
-            os.close(descriptor)
-        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-
-        def write(message: Mapping[str, Any]) -> None:
-            os.write(writer, json.dumps(message).encode() + b"\n")
-
-        from harness import sweep, trial  # noqa: PLC0415
-
-        task = {"train": trial.run, "describe": trial.describe, "lr_range": sweep.run}[request["task"]]
-        result = task(workload, request, lambda phase: write({"phase": phase}))
-        if result.get("traceback"):
-            sys.stderr.write(result["traceback"])
-        write({"result": result})
-        code = 0
-    except BaseException:  # noqa: BLE001 - os._exit would swallow it
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-
-
-def _kill_descendants() -> int:
-    """Kill what probes left: orphans come to the zygote, as it is their subreaper. Returns how many."""
-    killed = 0
-    deadline = time.monotonic() + 5
-    while (children := _children()) and time.monotonic() < deadline:
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-                killed += 1
-    return killed
-
-
-def _children() -> list[int]:
-    found = []
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):
-            found += [int(pid) for pid in (task / "children").read_text(encoding="ascii").split()]
-    return found
-
-
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
-
-
 def _fix_addresses() -> None:
     """Start over without address-space randomisation, where the kernel or a container's filter allows it.
 
@@ -254,21 +232,23 @@ def _fix_addresses() -> None:
     if current == -1 or current & _ADDR_NO_RANDOMIZE:
         return
     if libc.personality(ctypes.c_ulong(current | _ADDR_NO_RANDOMIZE)) != -1:
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "harness.zygote"])  # noqa: S606 - itself, again
+        os.execv(_COMMAND[0], _COMMAND)  # noqa: S606 - itself, again
 
 
 def main() -> None:
     """Take the pipes for the protocol, give everything else that prints a log, and serve."""
+    if _PROBE in sys.argv:
+        _probe_afresh()
+        _exit(0)
     _fix_addresses()
     inbox, outbox = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Zygote(inbox, outbox).run()
-    # Unloading torch takes a second that nobody should wait for.
-    os._exit(0)
+    _exit(0)
 
 
 if __name__ == "__main__":

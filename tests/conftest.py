@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.backends.backend_agg
 import matplotlib.figure
 import pytest
+from commanding import of_case
 
 import harness.running
+from harness import nvml
 from harness.devices.cpu import CpuDevice
+from harness.errors import HarnessError
+from harness.lock_writing import update_lock
 from harness.probe import ProbeRunner
 
 from support import MIB, TESTS, Project, StartRunner
@@ -24,6 +28,17 @@ if TYPE_CHECKING:
 assert harness.running is not None
 assert matplotlib.figure is not None
 assert matplotlib.backends.backend_agg is not None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Run tests that need a GPU wherever there is one."""
+    if item.get_closest_marker("gpu") is not None:
+        try:
+            found = bool(nvml.visible_gpus())
+        except HarnessError as error:
+            pytest.skip(str(error))
+        if not found:
+            pytest.skip("no GPU is visible here")
 
 
 @pytest.fixture
@@ -54,3 +69,11 @@ def start(tmp_path: Path) -> Iterator[StartRunner]:
 def project(pytester: pytest.Pytester) -> Project:
     """Make a user's project with one case that the cap bounds: net-cpu-48MiB-1."""
     return Project(pytester)
+
+
+@pytest.fixture
+def lock(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a project whose lock holds its one case, and work in it."""
+    monkeypatch.chdir(project.path)
+    update_lock(project.lock, [of_case()])
+    return project.lock

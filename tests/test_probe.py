@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from harness.devices.cpu import CpuDevice
-from harness.probe import ProbeRunner, WorkloadError
+from harness.endings import WorkloadError
+from harness.probe import ProbeRunner
 
 from support import MIB, TESTS, workload
 

@@ -312,3 +312,32 @@ class PlainData(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 def scale(value: float, *, by: float = 2.0) -> float:
     """Multiply: a callable that is no class, for nested specs."""
     return value * by
+
+
+class StartsThread(Net):
+    """Starts a thread while it is built, and needs its answer in every step: a fork would wait for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(width=64)
+        self.asked, self.answered = threading.Semaphore(0), threading.Semaphore(0)
+        threading.Thread(target=self.answer, name="feeder", daemon=True).start()
+
+    def answer(self) -> None:
+        """Answer every question."""
+        while True:
+            self.asked.acquire()
+            self.answered.release()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Ask, wait for the answer, and train."""
+        self.asked.release()
+        self.answered.acquire()
+        return super().training_step(batch, batch_idx)
+
+
+class StartsCuda(Net):
+    """Starts CUDA while it is built."""
+
+    def __init__(self) -> None:
+        super().__init__(width=64)
+        torch.cuda.init()  # type: ignore[no-untyped-call] # torch leaves it untyped

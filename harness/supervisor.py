@@ -1,0 +1,150 @@
+"""Between a zygote and one probe: forks the probe, listens to it and to the parent, and reaps what it leaves.
+
+A supervisor is itself a fork of the zygote that lives for one request. The zygote thus never changes, neither
+by what requests and results hold nor by reading them: every probe, early or late, starts from the same heap. The
+largest batch on a budget would otherwise move by a sample during a zygote's life.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Become = Callable[[Mapping[str, Any], int, tuple[int, ...]], None]
+    """Turns a fork into a probe, given the request, where to write, and whose descriptors to close."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Channel:
+    """JSON lines to and from the parent."""
+
+    def __init__(self, inbox: int, outbox: int) -> None:
+        self.inbox = inbox
+        self.outbox = outbox
+        self._buffer = b""
+
+    def receive(self, begun: bytes = b"") -> dict[str, Any] | None:
+        """Wait for the parent's next line, whose first bytes were read already; None when the parent is gone."""
+        self._buffer += begun
+        while b"\n" not in self._buffer:
+            chunk = os.read(self.inbox, 1 << 16)
+            if not chunk:
+                return None
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Write a line; a parent that died is noticed at the next read."""
+        with contextlib.suppress(BrokenPipeError):
+            data = json.dumps(message).encode() + b"\n"
+            while data:
+                data = data[os.write(self.outbox, data) :]
+
+
+def supervise(channel: Channel, begun: bytes, become_probe: Become) -> None:
+    """Serve the request that begins with `begun`; then nothing of its probe is left."""
+    die_with_parent()
+    adopt_orphans()
+    request = channel.receive(begun)
+    if request is None or "kill" in request:  # what was to be killed had ended by itself
+        return
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        become_probe(request, writer, (channel.inbox, channel.outbox, reader))
+    os.close(writer)
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.setpgid(pid, pid)  # the probe does the same: whoever comes first
+    channel.send({"event": "started", "pid": pid})
+    lines = _listen(channel, pid, reader)
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    leftovers = kill_descendants()
+    told: dict[str, Any] = {"phase": None, "result": None, "afresh": None}
+    for line in lines:
+        with contextlib.suppress(ValueError):  # the last line of a killed probe may be cut
+            told |= json.loads(line)
+    exit_code = os.waitstatus_to_exitcode(status)
+    channel.send({"event": "ended", "exit_code": exit_code, **told, "leftovers": leftovers})
+
+
+def _listen(channel: Channel, pid: int, reader: int) -> list[bytes]:
+    """Collect the probe's lines until it ends; a request from the parent meanwhile means: kill it."""
+    collected = b""
+    process = os.pidfd_open(pid)
+    watched = [reader, process, channel.inbox]
+    while True:
+        ready, _, _ = select.select(watched, [], [])
+        if reader in ready:
+            chunk = os.read(reader, 1 << 16)
+            collected += chunk
+            if not chunk:  # closed by the probe, which may live on
+                watched.remove(reader)
+        if channel.inbox in ready:
+            channel.receive()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
+            select.select([process], [], [])
+            ready.append(process)
+        if process in ready:
+            # A grandchild may hold the pipe open: read what is there, do not wait for its end.
+            os.set_blocking(reader, False)
+            with contextlib.suppress(BlockingIOError):
+                while chunk := os.read(reader, 1 << 16):
+                    collected += chunk
+            return collected.splitlines()
+
+
+def kill_descendants() -> int:
+    """Kill what probes left: orphans come to whoever adopts them. Returns how many."""
+    killed = 0
+    deadline = time.monotonic() + 5
+    while (children := _children()) and time.monotonic() < deadline:
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+                killed += 1
+    return killed
+
+
+def _children() -> list[int]:
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found += [int(pid) for pid in (task / "children").read_text(encoding="ascii").split()]
+    return found
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that forked it ends; an `exec` does not change that."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
