@@ -12,6 +12,8 @@ from harness.errors import HarnessError
 
 # What `len` says of an endless loader: finite, because schedulers compute with it, and never reached.
 _LENGTH = 1_000_000
+# What torch's RandomSampler says of an empty data set; without shuffling one is a loader without batches.
+_NO_SAMPLES = "num_samples should be a positive integer value, but got num_samples=0"
 
 
 class NoFullBatchError(Exception):
@@ -95,6 +97,14 @@ def num_samples(batch: Any) -> int:
     return size
 
 
+def num_workers(owner: Any) -> int:
+    """Return how many processes load the training data; 0 where that cannot be told."""
+    try:
+        return int(owner.train_dataloader().num_workers)
+    except (AttributeError, TypeError, NotImplementedError, ValueError):
+        return 0
+
+
 def replace_train_loader(owner: Any, batch_size: int, worst_case_batch: Callable[[int], Any] | None) -> None:
     """Make `owner.train_dataloader` (a data module's or a module's) give endless full batches.
 
@@ -108,7 +118,12 @@ def replace_train_loader(owner: Any, batch_size: int, worst_case_batch: Callable
     def train_dataloader() -> Any:
         if worst_case_batch is not None:
             return WorstCaseBatches(worst_case_batch, batch_size)
-        loaders = original()
+        try:
+            loaders = original()
+        except ValueError as error:
+            if _NO_SAMPLES not in str(error):
+                raise
+            raise NoFullBatchError("the training data are empty") from error
         if hasattr(loaders, "flattened"):  # Lightning's CombinedLoader
             loaders.flattened = [
                 _endless(loader, getattr(loader, "batch_size", None) or batch_size)

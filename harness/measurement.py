@@ -37,6 +37,12 @@ class Probe:
     seconds: float = 0.0
     kind: Literal["train", "validation"] = "train"
     """Which batch size was varied."""
+    peak_allocated_bytes: int | None = None
+    """Of `peak_memory_bytes`, what tensors held at most; on CUDA."""
+    non_torch_bytes: int | None = None
+    """On the GPU beyond torch's allocator at the end: context, libraries, other processes; outside of the limit."""
+    alloc_retries: int | None = None
+    """How often the allocator had to empty its cache after the first step: not zero means that it thrashes."""
     samples: int = 0
     """Samples that went through a training step."""
     samples_per_second: float | None = None

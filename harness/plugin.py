@@ -16,26 +16,27 @@ if TYPE_CHECKING:
 _FIXTURE = "gpu_profile"
 _RUN: pytest.StashKey[Run] = pytest.StashKey()
 
-# Flag without its dashes, as the ini key also: help, default. True and False mark the switches.
-_OPTIONS: dict[str, tuple[str, str | bool]] = {
-    "gpu_profile": ("run the profile tests, and only those", False),
-    "gpu_profile_update": ("write what was measured into the lockfile: measured cases only", False),
-    "gpu_profile_matrix": ("path of the matrix", "profiles/matrix.yaml"),
-    "gpu_profile_lock": ("path of the lockfile (default: gpu-profile.lock beside the matrix)", ""),
-    "gpu_profile_dir": ("where a run leaves its results", ".gpu-profile"),
+# Flag without its dashes, as the ini key also: help, default, what the flag takes. True and False mark the switches.
+_OPTIONS: dict[str, tuple[str, str | bool, str]] = {
+    "gpu_profile": ("run the profile tests, and only those", False, ""),
+    "gpu_profile_update": ("write what was measured into the lockfile: measured cases only", False, ""),
+    "gpu_profile_matrix": ("path of the matrix", "profiles/matrix.yaml", "PATH"),
+    "gpu_profile_lock": ("path of the lockfile (default: gpu-profile.lock beside the matrix)", "", "PATH"),
+    "gpu_profile_dir": ("where a run leaves its results", ".gpu-profile", "PATH"),
+    "gpu_profile_wait": ("how long to wait for GPU memory that others hold", "60", "SECONDS"),
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare every option twice: as a flag, and as an ini key that the flag overrides."""
     group = parser.getgroup("gpu-profile", "batch size and learning rate as committed facts")
-    for name, (text, default) in _OPTIONS.items():
+    for name, (text, default, metavar) in _OPTIONS.items():
         flag = "--" + name.replace("_", "-")
         if isinstance(default, bool):
             group.addoption(flag, action="store_true", default=None, dest=name, help=text)
             parser.addini(name, text, type="bool", default=default)
         else:
-            group.addoption(flag, metavar="PATH", default=None, dest=name, help=text)
+            group.addoption(flag, metavar=metavar, default=None, dest=name, help=text)
             parser.addini(name, text, default=default)
 
 

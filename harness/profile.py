@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness import lr_sweeps
+from harness import host, lr_sweeps
+from harness.aftermath import soak, with_snapshot
+from harness.batch_search import search_training, with_validation
 from harness.measurement import Measurement, Probe
 from harness.probe import Description, ProbeRunner
-from harness.progress import log_probe
 from harness.recipe import recipe
-from harness.search import SearchResult, search
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from harness.devices import Device
     from harness.lockfile import LockedProfile
     from harness.matrix import Case
+    from harness.search import SearchResult
     from harness.settings import SearchSettings
 
 _log = logging.getLogger("harness")
+
+_AFRESH = (
+    "building the workload {}, which forks do not survive: every probe imports and builds everything anew; "
+    "leave it to `setup` or `configure_model`, and probes take seconds less"
+)
+_THRASHING = (
+    "batch {} trains, but thrashing: torch's allocator emptied its cache {} times after the first step, and each time is "
+    "slow; a smaller safety_factor, or allow_thrashing: false, avoids it"
+)
 
 
 @dataclass(frozen=True)
@@ -62,86 +72,23 @@ def profile_case(
     the way. Everything that a batch size does to the workload is part of the measurement.
     """
     started = time.monotonic()
-    with device.hold(), open_runner(case, device, surroundings) as runner:
+    with device.hold(), ExitStack() as stack:
+        host.check_memory(device)
+        runner = stack.enter_context(open_runner(case, device, surroundings))
         _log.info("%s: building the workload", case.id)
         description = runner.describe()
-        result, bounded_by = _search_training(case, runner, description, locked)
+        result, bounded_by = search_training(case, runner, description, locked)
         measurement = _measurement(case, runner, description, result, bounded_by)
         if measurement.max_batch_size:
-            measurement = _with_validation(case, runner, description, measurement, locked)
+            soak(case, runner, description, measurement)
+            measurement = with_snapshot(case, runner, description, measurement)
+            measurement = with_validation(case, runner, description, measurement, locked)
             measurement = lr_sweeps.with_learning_rate(
                 case, runner, description, measurement, locked=locked, surroundings=surroundings
             )
-    return replace(measurement, seconds=time.monotonic() - started)
-
-
-def _search_training(
-    case: Case, runner: ProbeRunner, description: Description, locked: LockedProfile | None
-) -> tuple[SearchResult[Probe], str]:
-    settings = case.search
-    validation_steps = 1 if settings.validation is True and description.validation else 0
-
-    def probe(batch_size: int) -> Probe:
-        return runner.train(batch_size, steps=settings.steps_per_trial, validation_steps=validation_steps)
-
-    return _search(
-        case,
-        runner,
-        probe,
-        minimum=settings.min_batch_size,
-        maximum=settings.max_batch_size,
-        num_samples=description.num_samples,
-        locked=locked.max_batch_size if locked else None,
-    )
-
-
-def _search(
-    case: Case,
-    runner: ProbeRunner,
-    probe: Callable[[int], Probe],
-    *,
-    minimum: int,
-    maximum: int,
-    num_samples: int | None,
-    locked: int | None,
-    share: float = 1.0,
-) -> tuple[SearchResult[Probe], str]:
-    """Search, never beyond the data set: a batch of more samples than there are is no batch.
-
-    `share` is the part of training's limit that holds for what is searched.
-    """
-
-    def limit() -> int | None:
-        whole = runner.memory_limit_bytes or _limit(runner)
-        return None if whole is None else int(share * whole)
-
-    def logged(batch_size: int) -> Probe:
-        done = probe(batch_size)
-        log_probe(case.id, done, limit())
-        return done
-
-    cap = maximum
-    if num_samples is not None:
-        cap = max(minimum, min(maximum, num_samples))
-    settings = case.search
-    result = search(
-        logged,
-        mode=settings.mode,
-        memory_limit_bytes=limit(),
-        min_batch_size=minimum,
-        max_batch_size=cap,
-        init_val=settings.init_val,
-        max_trials=settings.max_trials,
-        locked=locked,
-    )
-    bounded_by = "dataset" if result.bounded_by == "cap" and cap < maximum else result.bounded_by
-    return result, bounded_by
-
-
-def _limit(runner: ProbeRunner) -> int | None:
-    """Return the limit before any probe has said it: a budget is known, a GPU's total is not."""
-    budget = runner.device.bound.get("budget_bytes")
-    return int(budget) if budget is not None else None
+    shared = host.shared_memory_note(description.num_workers)
+    notes = device.notes() + (() if shared is None else (shared,))
+    return replace(measurement, warnings=measurement.warnings + notes, seconds=time.monotonic() - started)
 
 
 def _measurement(
@@ -169,55 +116,17 @@ def _measurement(
         settings=dict(made.settings),
         made_with={**runner.versions, **device.versions},
         probes=tuple(probe for _, probe in result.trials),
+        warnings=_warnings(runner, best),
     )
 
 
-def _with_validation(
-    case: Case,
-    runner: ProbeRunner,
-    description: Description,
-    measurement: Measurement,
-    locked: LockedProfile | None,
-) -> Measurement:
-    """Add the validation batch size: searched for, or the training batch that was run with it."""
-    settings = case.search
-    if not description.validation or settings.validation is False:
-        return measurement
-    if settings.validation is True:
-        return replace(measurement, validation_batch_size=measurement.batch_size)
-    share = settings.validation_fraction / settings.target_memory_fraction
-
-    def probe(batch_size: int) -> Probe:
-        return runner.train(
-            measurement.batch_size,
-            steps=settings.steps_per_trial,
-            validation_steps=settings.validation_steps,
-            validation_batch_size=batch_size,
-            validation_share=share,
-        )
-
-    result, bounded_by = _search(
-        case,
-        runner,
-        probe,
-        minimum=settings.validation_minimum,
-        maximum=settings.validation_maximum,
-        num_samples=description.num_validation_samples,
-        locked=locked.validation_batch_size if locked else None,
-        share=share,
-    )
-    warnings = measurement.warnings
-    if not result.max_batch_size:
-        smallest = min((probe for _, probe in result.trials), key=lambda probe: probe.batch_size)
-        warnings += (
-            f"no validation batch size was found ({bounded_by}): batch {smallest.batch_size}: {smallest.detail}",
-        )
-    return replace(
-        measurement,
-        warnings=warnings,
-        validation_batch_size=result.max_batch_size or None,
-        probes=measurement.probes + tuple(probe for _, probe in result.trials),
-    )
+def _warnings(runner: ProbeRunner, best: Probe | None) -> tuple[str, ...]:
+    warnings: tuple[str, ...] = ()
+    if runner.afresh is not None:
+        warnings += (_AFRESH.format(runner.afresh),)
+    if best is not None and best.alloc_retries:
+        warnings += (_THRASHING.format(best.batch_size, best.alloc_retries),)
+    return warnings
 
 
 def tuned_batch_size(max_batch_size: int, settings: SearchSettings) -> int:

@@ -42,7 +42,9 @@ def describe_ending(probe: Probe) -> str:
     batch = f"{'validation batch' if probe.kind == 'validation' else 'batch'} {probe.batch_size}"
     where = f" in {probe.phase}" if probe.phase else ""
     if probe.outcome == "fits":
-        return f"{batch} fits"
+        return f"{batch} fits" + (
+            f", thrashing ({probe.alloc_retries} retries)" if probe.alloc_retries else ""
+        )
     if probe.outcome == "oom":
         return f"{batch} out of memory{where}"
     if probe.outcome == "dataset":

@@ -33,6 +33,7 @@ _SEARCH = (
     "safety_factor",
     "round_to",
     "validation",
+    "allow_thrashing",
 )
 _VALIDATION = (
     "validation_target_memory_fraction",

@@ -19,12 +19,16 @@ from harness.result import CaseResult
 from harness.session import Paths, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from types import FrameType
 
     from harness.matrix import Case
 
+# More is no wait but a hang.
+_MAX_WAIT = 86_400
 _TERMINATED = 128 + signal.SIGTERM
+# A run that was interrupted, or broke down, is no ground for an update.
+_FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 # Several tests may use one case: the worst of them is the case's status.
 _SEVERITY = ("skipped", "passed", "failed", "error")
 
@@ -40,13 +44,15 @@ class Run:
         self.is_worker = hasattr(config, "workerinput")
         paths = self._paths(options)
         try:
-            self.session = Session(paths, update=bool(options["gpu_profile_update"]))
+            wait = _seconds(str(options["gpu_profile_wait"]))
+            self.session = Session(paths, update=bool(options["gpu_profile_update"]), wait_seconds=wait)
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from None
         self.results: dict[str, CaseResult] = {}
         self.nothing_measured = False
-        self.locked: list[str] = []
-        self.lock_error: str | None = None
+        self.errors: list[str] = []
+        self._terminated = False
+        self._interrupted_while_writing = False
         self._progress: TerminalProgress | None = None
         self._previous_handler: Any = None
 
@@ -60,7 +66,7 @@ class Run:
 
     def pytest_sessionstart(self) -> None:
         """Make SIGTERM end the run in order, and show progress."""
-        self._previous_handler = signal.signal(signal.SIGTERM, _exit_on_sigterm)
+        self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None and not self.is_worker:
             self._progress = _progress(self.config, terminal)
@@ -127,23 +133,41 @@ class Run:
         """Write the results, and the lock when asked to; a run that measured nothing has failed."""
         if self._progress is not None:
             self._progress.__exit__(None, None, None)
-        if self._previous_handler is not None:
-            signal.signal(signal.SIGTERM, self._previous_handler)
-        if self.is_worker or self.config.option.collectonly:
-            return
+        try:
+            if not self.is_worker and not self.config.option.collectonly:
+                self._write(session, exitstatus)
+        except KeyboardInterrupt:
+            # Let go, it would keep other plugins from ending in order, and pytest from its exit code.
+            self._interrupted_while_writing = True
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+        finally:
+            if self._previous_handler is not None:
+                signal.signal(signal.SIGTERM, self._previous_handler)
+            if self._terminated:
+                session.exitstatus = _TERMINATED
+
+    def _write(self, session: pytest.Session, exitstatus: int) -> None:
         results = list(self.results.values())
         if results:
-            self.session.write_results(results)
-        interrupted = exitstatus in (pytest.ExitCode.INTERRUPTED, _TERMINATED)
-        if self.session.update and not interrupted:
-            try:
-                self.locked = self.session.write_lock(results)
-            except HarnessError as error:
-                self.lock_error = str(error)
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._try_to(self.session.write_results, results, session)
+        if exitstatus not in _FINISHED:
+            return
+        if self.session.update:
+            self._try_to(self.session.write_lock, results, session)
         self.nothing_measured = all(result.measurement is None for result in results)
-        if self.nothing_measured and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        if self.nothing_measured:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _try_to(
+        self, write: Callable[[list[CaseResult]], None], results: list[CaseResult], session: pytest.Session
+    ) -> None:
+        """Keep an error for the summary: the run has failed, and what else there is to write is written."""
+        try:
+            write(results)
+        except HarnessError as error:
+            self.errors.append(str(error))
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Show the table, what improved, and where everything is."""
@@ -154,17 +178,27 @@ class Run:
         for line in report.summary_lines(
             results,
             width=self.config.get_terminal_writer().fullwidth,
-            locked=self.locked,
+            locked=self.session.locked_ids,
             lock_path=self._shown(self.session.paths.lock),
             results_path=self._shown(self.session.paths.results),
         ):
             terminalreporter.write_line(line)
-        if self.lock_error:
-            terminalreporter.write_line(self.lock_error, red=True)
+        if self._interrupted_while_writing:
+            terminalreporter.write_line(
+                "interrupted while the results were written: some may be missing; the lock is as it was, or whole",
+                red=True,
+            )
+        for error in self.errors:
+            terminalreporter.write_line(error, red=True)
         if self.nothing_measured:
             terminalreporter.write_line(
                 "nothing was measured: " + report.why_nothing(results, len(self.session.cases)), red=True
             )
+
+    def _on_sigterm(self, _signal: int, _frame: FrameType | None) -> None:
+        """End the run as Ctrl-C does: nothing that catches a test's exceptions swallows that."""
+        self._terminated = True
+        raise KeyboardInterrupt("terminated by SIGTERM")
 
     def _is_here(self, case: Case) -> bool:
         try:
@@ -210,10 +244,6 @@ def _reason(made: pytest.TestReport, error: BaseException | None) -> str | None:
     return str(error).strip().partition("\n")[0] if made.failed and error is not None else None
 
 
-def _exit_on_sigterm(_signal: int, _frame: FrameType | None) -> None:
-    pytest.exit("terminated by SIGTERM", returncode=_TERMINATED)
-
-
 def _progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
     """Show the log on the terminal, around pytest's capture of output."""
     capture = config.pluginmanager.get_plugin("capturemanager")
@@ -232,3 +262,16 @@ def _progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
         verbose=config.get_verbosity() > 0,
         tty=terminal.isatty,
     )
+
+
+def _seconds(text: str) -> float:
+    """Read the value of --gpu-profile-wait."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _MAX_WAIT:
+        raise HarnessError(
+            f"--gpu-profile-wait {text} is not allowed; a number of seconds from 0 to {_MAX_WAIT}"
+        )
+    return seconds

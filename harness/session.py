@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from harness import report
 from harness.bounds import judge
-from harness.devices import Device, find_device
-from harness.errors import HarnessError
-from harness.lock_writing import update_lock, write_candidate
+from harness.devices import Device, NoSuchDeviceError, find_device
+from harness.errors import HarnessError, MachineError
+from harness.lock_writing import refuse_read_only, update_lock, write_candidate, write_whole
 from harness.lockfile import LockedProfile, read_lock
 from harness.matrix import load_matrix
 from harness.profile import Surroundings, profile_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from harness.bounds import Verdict
     from harness.matrix import Case
     from harness.measurement import Measurement
     from harness.result import CaseResult
+
+_log = logging.getLogger("harness")
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,18 @@ class Session:
     Raises MatrixError or LockError, before anything runs, when one of the two files cannot be used.
     """
 
-    def __init__(self, paths: Paths, *, update: bool = False) -> None:
+    def __init__(self, paths: Paths, *, update: bool = False, wait_seconds: float = 0.0) -> None:
         self.paths = paths
         self.update = update
+        self.wait_seconds = wait_seconds
         self.cases = load_matrix(paths.matrix, search_path=paths.module_path).cases
         self.lock = read_lock(paths.lock)
+        if update:
+            refuse_read_only(paths.lock)  # now, not after hours of measuring
+        self.locked_ids: tuple[str, ...] = ()
+        """The cases that this run wrote to the lock."""
         self._measured: dict[str, Measurement | HarnessError] = {}
+        self._devices: dict[str, Device | NoSuchDeviceError] = {}
 
     @property
     def surroundings(self) -> Surroundings:
@@ -65,7 +77,16 @@ class Session:
 
     def device(self, case: Case) -> Device:
         """Find the case's device. Raises NoSuchDeviceError when this machine has none that fits."""
-        return find_device(case.device, case.search.target_memory_fraction)
+        known = self._devices.get(case.id)
+        if known is None:
+            try:
+                known = find_device(case.device, case.search.target_memory_fraction, self.wait_seconds)
+            except NoSuchDeviceError as error:
+                known = error
+            self._devices[case.id] = known
+        if isinstance(known, NoSuchDeviceError):
+            raise known
+        return known
 
     def locked(self, case: Case) -> LockedProfile | None:
         """Return the case's locked profile for the device at hand."""
@@ -75,17 +96,39 @@ class Session:
         """Measure the case, or return what was measured, or raise again what was raised, before."""
         known = self._measured.get(case.id)
         if known is None:
-            self.prepare_results()
-            # Logs and plots of an earlier run would pass for this one's.
-            shutil.rmtree(self.paths.results / case.id, ignore_errors=True)
             try:
-                known = profile_case(case, self.device(case), self.locked(case), self.surroundings)
+                self.prepare_results()
+                with self._folder_of(case):
+                    known = profile_case(case, self.device(case), self.locked(case), self.surroundings)
             except HarnessError as error:
                 known = error
+            except OSError as error:  # a full disk, no more processes, a file in the place of a folder
+                known = MachineError(f"{case.id} cannot be measured: {error}")
+                known.__cause__ = error
             self._measured[case.id] = known
         if isinstance(known, HarnessError):
             raise known
         return known
+
+    @contextmanager
+    def _folder_of(self, case: Case) -> Iterator[None]:
+        """Hold the case's folder, emptied: a case may be measured by several workers, and by runs side by side."""
+        folder = self.paths.results / case.id
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.info("%s: waiting for another process that measures it into %s", case.id, folder)
+            lock.acquire()
+        try:
+            # Logs and plots of an earlier run would pass for this one's.
+            for path in folder.iterdir():
+                if path.name != ".lock":
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            yield
+        finally:
+            lock.release()
 
     def measured(self, case: Case) -> Measurement | None:
         """Return what was measured for the case so far."""
@@ -97,31 +140,47 @@ class Session:
         return judge(self.measure(case), self.locked(case), case.bounds)
 
     def prepare_results(self) -> None:
-        """Make the folder of the results, which git ignores by a file of its own."""
-        self.paths.results.mkdir(parents=True, exist_ok=True)
-        ignore = self.paths.results / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
+        """Make the folder of the results, which git ignores by a file of its own.
+
+        Raises MachineError when it cannot be made.
+        """
+        try:
+            self.paths.results.mkdir(parents=True, exist_ok=True)
+            ignore = self.paths.results / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            raise MachineError(
+                f"{self.paths.results}: results cannot be written there: {error.strerror}; name another folder with "
+                "--gpu-profile-dir"
+            ) from error
 
     def write_results(self, results: Sequence[CaseResult]) -> None:
-        """Leave report.json, report.md (also in GitHub's step summary) and candidate.lock."""
+        """Leave report.json, report.md (also in GitHub's step summary) and candidate.lock.
+
+        Each is the old or the new one at any time. Raises HarnessError when they cannot be written.
+        """
         self.prepare_results()
         folder = self.paths.results
-        (folder / "report.json").write_text(
-            json.dumps(report.render_json(results), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(report.render_json(results), indent=2, allow_nan=False) + "\n"
+        write_whole(folder / "report.json", text)
         markdown = report.render_markdown(results)
-        (folder / "report.md").write_text(markdown, encoding="utf-8")
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            report.append_step_summary(markdown, Path(summary))
+        write_whole(folder / "report.md", markdown)
         write_candidate(folder / "candidate.lock", self.paths.lock, lockable(results))
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            try:
+                report.append_step_summary(markdown, Path(summary))
+            except OSError as error:
+                raise HarnessError(
+                    f"{summary}, which GITHUB_STEP_SUMMARY names, cannot be written: {error.strerror}"
+                ) from error
 
-    def write_lock(self, results: Sequence[CaseResult]) -> list[str]:
-        """Lock what was measured and accepted; returns the ids of the locked cases."""
+    def write_lock(self, results: Sequence[CaseResult]) -> None:
+        """Lock what was measured and accepted. Raises LockError when the lock cannot be written."""
         profiles = lockable(result for result in results if result.accepted)
         if profiles:
             update_lock(self.paths.lock, profiles)
-        return [profile.case_id for profile in profiles]
+        self.locked_ids = tuple(profile.case_id for profile in profiles)
 
 
 def lockable(results: Iterable[CaseResult]) -> list[LockedProfile]:

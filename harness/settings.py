@@ -52,6 +52,17 @@ def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
+def _at_most(largest: int) -> AfterValidator:
+    """Bound what later arithmetic, a time-out or a list would overflow on."""
+
+    def check(value: float) -> float:
+        if value > largest:
+            raise ValueError(f"{value} is not allowed; at most {largest:,}")
+        return value
+
+    return AfterValidator(check)
+
+
 _SIZE_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 1},
@@ -68,7 +79,7 @@ _PERCENT_SCHEMA = {
 Flag = Annotated[bool, Field(strict=True)]
 Choice = BeforeValidator(_no_number)
 Name = Annotated[str, Field(min_length=1), Allowed("a string that is not empty")]
-Positive = Annotated[int, Field(strict=True, ge=1), Allowed("a whole number from 1")]
+Positive = Annotated[int, Field(strict=True, ge=1), _at_most(2**63 - 1), Allowed("a whole number from 1")]
 Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA), Allowed(SIZE_FORM)]
 Percent = Annotated[
     float, BeforeValidator(parse_percent), WithJsonSchema(_PERCENT_SCHEMA), Allowed(PERCENT_FORM)
@@ -180,7 +191,15 @@ class SearchSettings(Settings):
     """As max_batch_size; twice training's by default."""
     validation_steps_per_trial: Positive | None = None
     """Validation batches of a probe; steps_per_trial by default."""
-    probe_timeout: Annotated[float, _REAL, Field(gt=0), Allowed("a number of seconds above 0")] = 600.0
+    allow_thrashing: Flag = True
+    """Whether a batch counts that trains only because the allocator empties its cache again and again (CUDA)."""
+    soak_steps: Annotated[
+        int, Field(strict=True, ge=0), _at_most(1_000_000), Allowed("a whole number from 0")
+    ] = 0
+    """Optimizer steps that the tuned batch has to last before it counts; 0: no more than a probe's."""
+    probe_timeout: Annotated[
+        float, _REAL, Field(gt=0), _at_most(1_000_000), Allowed("a number of seconds above 0")
+    ] = 600.0
     """Seconds after which a probe is ended."""
 
     @property
@@ -228,7 +247,9 @@ class LrRangeSettings(Settings):
     """Where a sweep starts."""
     lr_max: Annotated[float, _REAL, Field(gt=0), Allowed("a number above 0")] = 10.0
     """Where a sweep ends."""
-    num_training: Annotated[int, Field(strict=True, ge=20), Allowed("a whole number from 20")] = 200
+    num_training: Annotated[
+        int, Field(strict=True, ge=20), _at_most(100_000), Allowed("a whole number from 20")
+    ] = 200
     """Optimizer steps of a sweep."""
     seeds: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)], ...],

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.devices import make_bound
+from harness.explaining import explain
 from harness.lr_range import diverged
 from harness.trainer import Watch, make_callback, make_trainer, seed_everything
-from harness.trial import Report, explain, prepare
+from harness.trial import Report, prepare
 from harness.workload import build
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
     except BaseException as raised:  # noqa: BLE001 - whatever ends the user's training is the answer
         error = (watch and watch.error) or raised
         if not isinstance(error, SweepRefusedError):
-            return explain(error)
+            return explain(error, watch and watch.memory, request["bound"]["accelerator"])
         refusal = str(error)
     used = watch.seen[: len(watch.losses)]
     if refusal is None and any(

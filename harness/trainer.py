@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from harness.out_of_memory import device_memory
 from harness.workload import arguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.devices import MemoryBound
+    from harness.out_of_memory import DeviceMemory
     from harness.workload import Workload
 
 # Lightning's callbacks that end a training, write it down, or look for the very values that a probe is given.
@@ -30,6 +32,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
+        self.memory: DeviceMemory | None = None
 
     def setup(self, trainer: Any, _module: Any, stage: str) -> None:
         """Drop callbacks: here, because the module's own `configure_callbacks` has been asked by now."""
@@ -37,9 +40,10 @@ class Watch:
         trainer.callbacks = suited(trainer.callbacks)
 
     def on_exception(self, _trainer: Any, _module: Any, exception: BaseException) -> None:
-        """Keep the first exception: Lightning's own teardown may raise another over it."""
+        """Keep the first exception, for Lightning's own teardown may raise another, and how its memory was."""
         if self.error is None:
             self.error = exception
+            self.memory = device_memory()
 
 
 def make_callback(lightning: Any, watch_class: type, *arguments: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from harness import attributes, fingerprint
 from harness.devices import make_bound
 from harness.errors import HarnessError
-from harness.loaders import NoFullBatchError, replace_train_loader
-from harness.out_of_memory import is_out_of_memory
+from harness.explaining import explain
+from harness.loaders import num_workers, replace_train_loader
 from harness.trainer import Watch, make_callback, make_trainer, seed_everything
 from harness.validation import has_validation, num_validation_samples, replace_validation_loader
 
@@ -30,8 +29,6 @@ _MAX_EXTRA_STEPS = 8
 _STEADY = 1e-3
 # Batches without an effective step, per step that was asked for, after which a probe gives up.
 _MAX_BATCHES_PER_STEP = 30
-# One line for a table: some libraries print whole tensors into theirs. The traceback has all of it.
-_MAX_DETAIL = 500
 
 
 class TrainingEndedError(HarnessError):
@@ -41,14 +38,15 @@ class TrainingEndedError(HarnessError):
 class StepWatch(Watch):
     """Callback that follows the phases of each step, counts the effective ones, and ends the fit."""
 
-    def __init__(
-        self, bound: MemoryBound, report: Report, steps: int, accumulate: int, validation_share: float
-    ) -> None:
+    def __init__(self, bound: MemoryBound, report: Report, request: Mapping[str, Any]) -> None:
         super().__init__()
         self.bound = bound
         self.report = report
-        self.steps = steps
-        self.validation_share = validation_share
+        self.steps = steps = int(request["steps"])
+        self.validation_share = float(request["validation_share"])
+        self.varies_validation = request.get("validation_batch_size") is not None
+        self.snapshot: str | None = request.get("snapshot")
+        accumulate = int(request["trainer"].get("accumulate_grad_batches", 1))
         self.max_batches = _MAX_BATCHES_PER_STEP * (steps + _MAX_EXTRA_STEPS) * accumulate
         self.peaks: list[int] = []
         self.num_batches = 0
@@ -85,6 +83,8 @@ class StepWatch(Watch):
         if self._stepped:
             self._stepped = False
             self.peaks.append(self.bound.peak_bytes())
+            if len(self.peaks) == 1:
+                self.bound.warmed_up()
             enough = len(self.peaks) >= self.steps
             steady = len(self.peaks) > 1 and self._is_steady(self.peaks[-1], self.peaks[-1] - self.peaks[-2])
             self.grew = not steady and len(self.peaks) >= self.steps + _MAX_EXTRA_STEPS
@@ -98,18 +98,28 @@ class StepWatch(Watch):
     def on_validation_start(self, *_: Any) -> None:
         self.report("validation")
         self.bound.rescale(self.validation_share)
+        if self.varies_validation:
+            self.bound.begin_validation()
 
     def on_validation_end(self, *_: Any) -> None:
         self.report("end of training")
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         super().on_exception(trainer, module, exception)
+        if self.snapshot is not None:
+            self.bound.dump(self.snapshot)
         self.bound.lift()
 
     def _is_steady(self, peak: int, growth: int) -> bool:
         """Say whether the peak stands still, or grows so slowly that the limit is far off at that rate."""
         limit = self.bound.limit_bytes
         return growth <= _STEADY * limit or _MAX_EXTRA_STEPS * growth <= limit - peak
+
+    def peak_bytes(self) -> int:
+        """Return the peak of what the probe varies: of all, or of validation alone where that can be told."""
+        if self.varies_validation:
+            return self.bound.validation_peak_bytes()
+        return max(self.bound.peak_bytes(), *self.peaks, 0)
 
     def _after_step(self, *_: Any) -> None:
         self._stepped = True
@@ -118,27 +128,21 @@ class StepWatch(Watch):
 def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Try one batch size and say what happened.
 
-    `request` holds `bound`, `trainer`, `batch_size`, `steps`, `validation_steps` (0: none is run) and
+    `request` holds `bound`, `trainer`, `batch_size`, `steps`, `validation_steps` (0: none is run),
     `validation_batch_size` (None: what the loader makes of the training batch) with `validation_share` of the
-    limit. Returns fields of a `Probe`, `memory_limit_bytes`, and `growing`: whether the peak never stood still.
+    limit, and `snapshot`: the file that gets the allocator's history when memory runs out, or None. Returns fields
+    of a `Probe`, `memory_limit_bytes`, and `growing`: whether the peak never stood still.
     """
     report("setup")
     seed_everything(_SEED)
     bound = make_bound(request["bound"])
     batch_size = int(request["batch_size"])
-    accumulate = int(request["trainer"].get("accumulate_grad_batches", 1))
-    watch = make_callback(
-        workload.lightning,
-        StepWatch,
-        bound,
-        report,
-        int(request["steps"]),
-        accumulate,
-        float(request["validation_share"]),
-    )
+    watch = make_callback(workload.lightning, StepWatch, bound, report, request)
     outcome: dict[str, Any] = {"outcome": "fits", "detail": None, "traceback": None}
     try:
         bound.start()
+        if watch.snapshot is not None:
+            bound.record()
         prepare(workload, batch_size)
         if request.get("validation_batch_size") is not None:
             replace_validation_loader(workload, int(request["validation_batch_size"]))
@@ -157,11 +161,12 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
             )
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
         bound.lift()
-        outcome = explain(watch.error or error)
+        outcome = explain(watch.error or error, watch.memory, request["bound"]["accelerator"])
     bound.lift()
     return outcome | {
         "batch_size": batch_size,
-        "peak_memory_bytes": max(bound.peak_bytes(), *watch.peaks, 0),
+        "peak_memory_bytes": watch.peak_bytes(),
+        **bound.facts(),
         "memory_limit_bytes": bound.limit_bytes,
         "samples": watch.num_batches * batch_size,
         "samples_per_second": (
@@ -180,27 +185,6 @@ def prepare(workload: Workload, batch_size: int, *, worst_case: bool = True) -> 
     replace_train_loader(owner, batch_size, workload.worst_case_batch if worst_case else None)
 
 
-def explain(error: BaseException) -> dict[str, Any]:
-    """Put an exception into a probe's words: outcome, one line of detail, traceback."""
-    kind = "oom" if is_out_of_memory(error) else "error"
-    if isinstance(error, NoFullBatchError):
-        kind = "dataset"
-    return {
-        "outcome": kind,
-        "detail": f"{type(error).__qualname__}: {_first_line(error)}".rstrip(": "),
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-
-
-def _first_line(error: BaseException) -> str:
-    try:
-        lines = str(error).strip().splitlines()
-    except Exception as second:  # noqa: BLE001 - an exception's own __str__ may raise anything
-        return f"(its message raised {type(second).__qualname__})"
-    line = lines[0] if lines else ""
-    return line if len(line) <= _MAX_DETAIL else line[: _MAX_DETAIL - 1] + "…"
-
-
 class _Arrived(Exception):  # noqa: N818 - not an error: the description has what it came for
     """Ends a fit before it trains."""
 
@@ -214,11 +198,14 @@ def describe(workload: Workload, request: Mapping[str, Any], report: Report) -> 
     """Set the workload up as a Trainer does, train nothing, and say what it is.
 
     Returns `workload` (what the fingerprint is made of), `fingerprint`, `num_samples`,
-    `num_validation_samples`, `validation`, `synthetic`; or the outcome of a failure.
+    `num_validation_samples`, `validation`, `synthetic`, and the device's `memory_limit_bytes`; or the outcome of a
+    failure.
     """
     report("setup")
     seed_everything(_SEED)
     try:
+        device = make_bound(request["bound"])
+        device.start()
         attributes.set_batch_size(
             workload.module, workload.datamodule, 1, attr=workload.spec.get("batch_size_attr")
         )
@@ -229,8 +216,9 @@ def describe(workload: Workload, request: Mapping[str, Any], report: Report) -> 
         description = fingerprint.describe_module(workload.user_module)
         with suppress(_Arrived):
             trainer.fit(workload.module, datamodule=workload.datamodule)
-        owner = workload.module if workload.user_data is None else workload.user_data
-        description |= fingerprint.describe_data(owner)
+        data = workload.module if workload.user_data is None else workload.user_data
+        description |= fingerprint.describe_data(data)
+        owner = workload.datamodule if workload.datamodule is not None else workload.module
         return {
             "outcome": "fits",
             "workload": description,
@@ -239,6 +227,8 @@ def describe(workload: Workload, request: Mapping[str, Any], report: Report) -> 
             "num_validation_samples": num_validation_samples(workload),
             "validation": has_validation(workload),
             "synthetic": workload.synthetic,
+            "num_workers": num_workers(owner),
+            "memory_limit_bytes": device.limit_bytes,
         }
     except BaseException as error:  # noqa: BLE001 - whatever the user's set-up raises is the answer
         return explain(error)

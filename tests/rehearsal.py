@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from matrices import load
@@ -18,7 +19,6 @@ from support import MIB, TESTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from harness.devices import Device
     from harness.matrix import Case
@@ -68,7 +68,7 @@ class Rehearsal:
     validation_per_sample: int = MIB // 4
     base: int = 10 * MIB
     description: Description = field(
-        default_factory=lambda: Description({"module": "zoo.Net"}, "sha256:f1", 4096, 4096, True, False)
+        default_factory=lambda: Description({"module": "zoo.Net"}, "sha256:f1", 4096, 4096, True, False, 0)
     )
     curve: Callable[[Sequence[float], int], list[float]] = seed_curve
     failing_seeds: dict[int, str | Probe] = field(default_factory=dict)
@@ -79,12 +79,22 @@ class Rehearsal:
     """Batch size, number of learning rates and seed of each sweep."""
     versions: dict[str, str] = field(default_factory=lambda: {"torch": "2.13.0"})
     torch_settings: dict[str, Any] = field(default_factory=dict)
-    memory_limit_bytes: int | None = None
+    retries_from: int | None = None
+    """The batch size from which on the allocator empties its cache."""
+    lasts: int = 10_000
+    """Steps after which memory has run out, whatever the batch size."""
+    afresh: str | None = None
+    directory: Path = Path()
 
     @property
     def device(self) -> Device:
         """The CPU with the budget."""
         return CpuDevice(self.budget)
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        """The budget."""
+        return self.budget
 
     def __enter__(self) -> Self:
         return self
@@ -99,9 +109,13 @@ class Rehearsal:
     def train(self, batch_size: int, **arguments: Any) -> Probe:
         """Fit while training's memory is within the budget, and validation's within its share of it."""
         self.trained.append({"batch_size": batch_size} | arguments)
-        self.memory_limit_bytes = self.budget
         peak = self.base + self.per_sample * batch_size
-        varied, kind, phase, fits = batch_size, "train", "forward", peak <= self.budget
+        varied, kind, phase, fits = (
+            batch_size,
+            "train",
+            "forward",
+            peak <= self.budget and arguments["steps"] <= self.lasts,
+        )
         if (validation := arguments.get("validation_batch_size")) is not None:
             needed = self.base + self.validation_per_sample * validation
             varied, kind, phase = validation, "validation", "validation"
@@ -114,6 +128,8 @@ class Rehearsal:
             peak if fits else None,
             kind=kind,  # type: ignore[arg-type] # one of the two words
             detail=None if fits else "MemoryError",
+            alloc_retries=7 if self.retries_from is not None and batch_size >= self.retries_from else 0,
+            samples=batch_size * min(arguments["steps"], self.lasts),
         )
 
     def sweep(self, batch_size: int, learning_rates: Sequence[float], seed: int) -> Sweep:

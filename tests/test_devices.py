@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
-from filelock import FileLock, Timeout
 
 from harness import nvml
 from harness.devices import NoSuchDeviceError, find_device, make_bound
 from harness.devices.cpu import CpuDevice, HostBound
-from harness.devices.cuda import CudaBound, CudaDevice
+from harness.devices.cuda import CudaDevice
+from harness.devices.cuda_bound import CudaBound
 from harness.errors import HarnessError
 from harness.measurement import DeviceIdentity
 from harness.settings import GpuSettings
@@ -20,7 +19,6 @@ from support import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 GIB = 1 << 30
 SMALL = nvml.Gpu("NVIDIA A100-SXM4-40GB", 40 * GIB, "GPU-a", "580.1")
@@ -140,16 +138,3 @@ def test_allocator_settings_belong_to_the_recipe(
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     settings = found(GpuSettings(name="NVIDIA H200")).memory_settings
     assert {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} == settings
-
-
-def test_gpu_is_held_by_one_case_at_a_time(
-    install: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """While a case runs, the lock of that physical GPU cannot be had; afterwards it can."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    install(H200)
-    lock = FileLock(tmp_path / "gpu-profile-GPU-c.lock", timeout=0)
-    with found(GpuSettings(name="NVIDIA H200")).hold(), pytest.raises(Timeout):
-        lock.acquire()
-    with lock:
-        assert lock.is_locked

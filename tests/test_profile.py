@@ -11,6 +11,7 @@ from rehearsal import Rehearsal, make_case, surroundings
 
 from harness import profile
 from harness.devices import find_device
+from harness.endings import WorkloadError
 from harness.lockfile import LockedProfile
 from harness.settings import SearchSettings
 
@@ -209,3 +210,50 @@ def test_greedy_validation_is_searched_in_real_probes(tmp_path: Path) -> None:
     assert ("fits", None) == outcomes[found.validation_batch_size]
     assert ("oom", "validation") == outcomes[found.validation_batch_size + 1]
     assert all(Path(probe.log or "").is_file() for probe in found.probes)
+
+
+def test_batch_that_thrashes_counts_and_is_told(tmp_path: Path, rehearse: Callable[..., Measurement]) -> None:
+    """A batch that trains by emptying the allocator's cache is the maximum, with a warning."""
+    measured = rehearse(make_case(tmp_path), Rehearsal(retries_from=50))
+    assert 54 == measured.max_batch_size
+    assert (
+        "batch 54 trains, but thrashing: torch's allocator emptied its cache 7 times" in measured.warnings[0]
+    )
+
+
+def test_thrashing_batches_do_not_count_where_the_matrix_says_so(
+    tmp_path: Path, rehearse: Callable[..., Measurement]
+) -> None:
+    """With `allow_thrashing: false` the edge is the largest batch without retries."""
+    measured = rehearse(make_case(tmp_path, search="allow_thrashing: false"), Rehearsal(retries_from=50))
+    assert (49, "memory", ()) == (measured.max_batch_size, measured.bounded_by, measured.warnings)
+    edge = next(probe for probe in measured.probes if probe.batch_size == 50)
+    assert ("oom", "trains only because the allocator empties its cache (7 retries)") == (
+        edge.outcome,
+        edge.detail,
+    )
+
+
+def test_tuned_batch_is_soaked(tmp_path: Path, rehearse: Callable[..., Measurement]) -> None:
+    """`soak_steps` runs the tuned batch, not the largest one, that long, once."""
+    runner = Rehearsal()
+    rehearse(make_case(tmp_path, search="soak_steps: 500, safety_factor: 0.5"), runner)
+    assert [(27, 500)] == [
+        (asked["batch_size"], asked["steps"]) for asked in runner.trained if asked["steps"] > 3
+    ]
+
+
+def test_batch_that_does_not_last_is_no_measurement(
+    tmp_path: Path, rehearse: Callable[..., Measurement]
+) -> None:
+    """A tuned batch that runs out of memory during the soak fails the case, and says after how many steps."""
+    with pytest.raises(
+        WorkloadError, match=r"batch 54 trains for 3 steps, but not for the 500 .* after 200 of them"
+    ):
+        rehearse(make_case(tmp_path, search="soak_steps: 500"), Rehearsal(lasts=200))
+
+
+def test_probes_that_start_anew_are_told_of(tmp_path: Path, rehearse: Callable[..., Measurement]) -> None:
+    """The reader of a measurement learns why its probes took so long."""
+    measured = rehearse(make_case(tmp_path), Rehearsal(afresh="starts CUDA"))
+    assert measured.warnings[0].startswith("building the workload starts CUDA, which forks do not survive")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+DESCRIBE: dict[str, Any] = {"trainer": {}, "bound": {"accelerator": "cpu", "budget_bytes": 1}}
+
+
 class Recorded:
     """A bound without a limit: its peaks are given, what is asked of it is kept."""
 
@@ -48,6 +51,30 @@ class Recorded:
         self.last = next(self.peaks, self.last)
         return self.last
 
+    def begin_validation(self) -> None:
+        """Note it."""
+        self.asked.append("validation")
+
+    def validation_peak_bytes(self) -> int:
+        """Give a peak of its own."""
+        return 77
+
+    def warmed_up(self) -> None:
+        """Note it."""
+        self.asked.append("warm")
+
+    def facts(self) -> dict[str, int]:
+        """Tell of the allocator."""
+        return {"alloc_retries": 5}
+
+    def record(self) -> None:
+        """Note it."""
+        self.asked.append("record")
+
+    def dump(self, path: str) -> None:
+        """Note where to."""
+        self.asked.append(f"dump {path}")
+
     def lift(self) -> None:
         """Note it."""
         self.asked.append("lift")
@@ -68,7 +95,7 @@ class Probing:
         self.bound, self.phases = Recorded(iter(peaks)), []
         self.monkeypatch.setattr(trial, "make_bound", lambda _: self.bound)
         asked = {
-            "bound": {},
+            "bound": {"accelerator": "cpu"},
             "trainer": {},
             "batch_size": 8,
             "steps": 3,
@@ -99,6 +126,14 @@ class Small(zoo.Net):
 
     def __init__(self) -> None:
         super().__init__(8)
+
+
+class RunsOut(Small):
+    """Runs out of memory in the first step."""
+
+    def training_step(self, *_: Any) -> Any:
+        """Fail as an allocation does."""
+        raise MemoryError
 
 
 class EndsEpoch(Small):
@@ -164,9 +199,30 @@ def test_phases_are_told_in_their_order(probe: Probing) -> None:
 
 
 def test_limit_holds_from_the_start_of_the_fit_to_its_end(probe: Probing) -> None:
-    """The bound starts, is engaged once the module is in place, rescaled for validation, and lifted."""
+    """The bound starts, is engaged once the module is in place, warm after a step, rescaled for validation, lifted."""
     probe(here("Small"), validation_share=0.5)
-    assert ["start", "Small", 0.5, "lift"] == probe.bound.asked
+    assert ["start", "Small", "warm", 0.5, "lift"] == probe.bound.asked
+
+
+def test_validation_that_is_varied_has_a_peak_of_its_own(probe: Probing) -> None:
+    """Where the validation batch is searched for, the peak is validation's, as far as the device can tell."""
+    result = probe(here("Small"), peaks=(1000,), validation_batch_size=16)
+    assert (77, ["start", "Small", "warm", 1.0, "validation", "lift"]) == (
+        result["peak_memory_bytes"],
+        probe.bound.asked,
+    )
+
+
+def test_what_the_allocator_tells_is_part_of_the_result(probe: Probing) -> None:
+    """A bound's facts are a probe's fields."""
+    assert 5 == probe(here("Small"))["alloc_retries"]
+
+
+def test_snapshot_is_taken_while_the_failure_is_alive(probe: Probing) -> None:
+    """History is kept from the start, and written when the training fails, before the limit is lifted."""
+    result = probe(here("RunsOut"), snapshot="here.pickle")
+    assert "oom" == result["outcome"]
+    assert ["start", "record", "RunsOut", "dump here.pickle", "lift", "lift", "lift"] == probe.bound.asked
 
 
 @pytest.mark.parametrize(
@@ -226,7 +282,7 @@ def test_several_validation_loaders_take_the_size_searched_for(probe: Probing) -
 def test_description_leaves_the_usual_callbacks_out(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """To describe a workload trains nothing and writes nothing, whatever callbacks it brings."""
     monkeypatch.chdir(tmp_path)
-    found = trial.describe(build(workload(here("Configured"))), {"trainer": {}}, ignore)
+    found = trial.describe(build(workload(here("Configured"))), DESCRIBE, ignore)
     assert ("fits", 4096, True) == (found["outcome"], found["num_samples"], found["validation"])
     assert [] == list(tmp_path.iterdir())
 
@@ -238,6 +294,6 @@ def test_set_up_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError("no data")
 
     monkeypatch.setattr(zoo.Numbers, "setup", setup)
-    found = trial.describe(build(workload("zoo.Net")), {"trainer": {}}, ignore)
+    found = trial.describe(build(workload("zoo.Net")), DESCRIBE, ignore)
     assert ("error", "FileNotFoundError: no data") == (found["outcome"], found["detail"])
     assert "in setup" in found["traceback"]

@@ -44,8 +44,24 @@ class Device(Protocol):
     def versions(self) -> Mapping[str, str]:
         """Provenance: driver and the like."""
 
+    @property
+    def can_snapshot(self) -> bool:
+        """Whether a probe that runs out of memory can leave a snapshot of its allocator."""
+
     def hold(self) -> AbstractContextManager[None]:
-        """Keep other cases off the device while this one runs."""
+        """Keep other cases off the device while this one runs.
+
+        Raises MachineError when others leave too little of it.
+        """
+
+    def settle(self) -> None:
+        """Wait, after a probe, until the device is as it was before.
+
+        Raises MachineError when it is not, and when what was measured cannot be trusted.
+        """
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what the reader of a measurement should know of the device."""
 
 
 class MemoryBound(Protocol):
@@ -70,6 +86,24 @@ class MemoryBound(Protocol):
 
     def peak_bytes(self) -> int:
         """Return the most that the case held so far."""
+
+    def begin_validation(self) -> None:
+        """Count validation's own peak from here on, as far as it can be told from training's."""
+
+    def validation_peak_bytes(self) -> int:
+        """Return the most that the case held since `begin_validation`."""
+
+    def warmed_up(self) -> None:
+        """Take note of the end of the first effective step."""
+
+    def facts(self) -> dict[str, int]:
+        """Return what else is known of the memory, by the names of a `Probe`'s fields."""
+
+    def record(self) -> None:
+        """Keep a history for `dump`; asked for only where the device `can_snapshot`."""
+
+    def dump(self, path: str) -> None:
+        """Write a snapshot of the allocator."""
 
     def lift(self) -> None:
         """Stop enforcing, so that an error can be told in full."""

@@ -35,6 +35,7 @@ class CpuDevice:
     """The parent side of the CPU."""
 
     emulated = True
+    can_snapshot = False
     # glibc's malloc must give memory back to the kernel at once, from one arena; else the boundary between
     # fits and out of memory moves by 5% from run to run. One thread, so that it does not depend on the cores.
     environment: Mapping[str, str] = {
@@ -63,6 +64,13 @@ class CpuDevice:
     def hold(self) -> Iterator[None]:
         """Do nothing: budgets are per process, so that cases may run side by side."""
         yield
+
+    def settle(self) -> None:
+        """Do nothing: what a process held is back when it has ended."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Return nothing."""
+        return ()
 
 
 class HostBound:
@@ -105,6 +113,26 @@ class HostBound:
         if self._offset_bytes is None:
             return 0
         return _memory_of_this_process()["VmPeak"] - self._offset_bytes
+
+    def begin_validation(self) -> None:
+        """Do nothing: the kernel's record of the largest size cannot be reset."""
+
+    def validation_peak_bytes(self) -> int:
+        """Return the peak of training and validation."""
+        return self.peak_bytes()
+
+    def warmed_up(self) -> None:
+        """Do nothing: malloc keeps no cache to be filled."""
+
+    def facts(self) -> dict[str, int]:
+        """Return nothing beyond the peak."""
+        return {}
+
+    def record(self) -> None:
+        """Do nothing: malloc keeps no history."""
+
+    def dump(self, path: str) -> None:
+        """Do nothing."""
 
     def lift(self) -> None:
         """Remove the limit, and let malloc keep what is freed: an unbounded process need not give it back."""

@@ -1,0 +1,127 @@
+"""The child side of a CUDA GPU: torch's own limit per process, and what its caching allocator counts.
+
+The limit is `target_memory_fraction` of the smaller of the budget and the total as cudaMemGetInfo gives it,
+enforced on *reserved* bytes, so that the batch does not depend on the size of the CUDA context.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import MachineError
+from harness.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Allocations and frees that a recorded history holds at most: some steps of a large model.
+_HISTORY = 200_000
+
+
+class CudaBound:
+    """Bounds this process's first CUDA device."""
+
+    trainer_arguments: Mapping[str, Any] = {"accelerator": "cuda", "devices": 1}
+
+    def __init__(self, budget_bytes: int | None, fraction: float) -> None:
+        self.budget_bytes = budget_bytes
+        self.fraction = fraction
+        self.limit_bytes = 0
+        self._total = 0
+        self._warm_retries = 0
+
+    def start(self) -> None:
+        """Start CUDA and set the limit, before anything is allocated.
+
+        Raises MachineError when others leave less than the limit.
+        """
+        import torch  # noqa: PLC0415 - the pytest process imports this module, and must never import torch
+
+        free, total = torch.cuda.mem_get_info(0)
+        self.limit_bytes = int(self.fraction * min(self.budget_bytes or total, total))
+        if free < self.limit_bytes:
+            raise MachineError(
+                f"{format_bytes(free)} of the GPU's {format_bytes(total)} are free, and a probe may use "
+                f"{format_bytes(self.limit_bytes)}: end what else runs there (see nvidia-smi), or lower "
+                "search.target_memory_fraction"
+            )
+        self._total = total
+        self.rescale(1.0)
+        torch.cuda.reset_peak_memory_stats(0)
+
+    def engage(self, module: Any) -> None:
+        """Do nothing: the limit holds since the start."""
+
+    def rescale(self, share: float) -> None:
+        """Allow `share` times the limit, of the memory there is."""
+        import torch  # noqa: PLC0415
+
+        torch.cuda.set_per_process_memory_fraction(min(1.0, share * self.limit_bytes / self._total), 0)
+
+    def peak_bytes(self) -> int:
+        """Return the allocator's peak of reserved bytes, which is what the limit is on."""
+        import torch  # noqa: PLC0415
+
+        return int(torch.cuda.max_memory_reserved(0)) if self._total else 0
+
+    def begin_validation(self) -> None:
+        """Count the peak anew: what training has reserved is the allocator's to use again."""
+        import torch  # noqa: PLC0415
+
+        torch.cuda.reset_peak_memory_stats(0)
+
+    def validation_peak_bytes(self) -> int:
+        """Return the peak of allocated bytes since validation began.
+
+        Not of reserved ones: those that training took are still reserved, and hide what validation needs.
+        """
+        import torch  # noqa: PLC0415
+
+        return int(torch.cuda.max_memory_allocated(0)) if self._total else 0
+
+    def warmed_up(self) -> None:
+        """Forgive the retries so far: the first steps find out what to cache."""
+        self._warm_retries = self._num_retries()
+
+    def facts(self) -> dict[str, int]:
+        """Return what the allocator tells beyond the peak, by the names of a `Probe`'s fields."""
+        import torch  # noqa: PLC0415
+
+        if not self._total:
+            return {}
+        facts = {
+            "peak_allocated_bytes": int(torch.cuda.max_memory_allocated(0)),
+            "alloc_retries": self._num_retries() - self._warm_retries,
+        }
+        with suppress(RuntimeError):  # CUDA may have failed for good
+            free, total = torch.cuda.mem_get_info(0)
+            facts["non_torch_bytes"] = total - free - int(torch.cuda.memory_reserved(0))
+        return facts
+
+    def record(self) -> None:
+        """Have the allocator keep the history of what it does, with stacks."""
+        import torch  # noqa: PLC0415
+
+        torch.cuda.memory._record_memory_history(max_entries=_HISTORY)  # noqa: SLF001 - torch's documented way
+
+    def dump(self, path: str) -> None:
+        """Write the allocator's state and history, for https://pytorch.org/memory_viz."""
+        import torch  # noqa: PLC0415
+
+        torch.cuda.memory._dump_snapshot(path)  # type: ignore[no-untyped-call]  # noqa: SLF001 - torch's documented way, untyped
+        torch.cuda.memory._record_memory_history(enabled=None)  # noqa: SLF001
+
+    def lift(self) -> None:
+        """Allow all of the memory."""
+        import torch  # noqa: PLC0415
+
+        if self._total:
+            with suppress(RuntimeError):
+                torch.cuda.set_per_process_memory_fraction(1.0, 0)
+
+    def _num_retries(self) -> int:
+        import torch  # noqa: PLC0415
+
+        # Absent before the allocator's first use; counts only attempts after the cache was emptied.
+        return int(torch.cuda.memory_stats(0).get("num_alloc_retries", 0)) if self._total else 0

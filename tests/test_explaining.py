@@ -1,0 +1,48 @@
+"""An exception that ends a probe, in words."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.errors import MachineError
+from harness.explaining import explain
+from harness.loaders import NoFullBatchError
+from harness.out_of_memory import DeviceMemory
+
+
+@pytest.mark.parametrize(
+    ("error", "accelerator", "outcome", "words"),
+    [
+        (MemoryError(), "cpu", "oom", "MemoryError"),
+        (MemoryError(), "cuda", "error", "the host, not the GPU, is out of memory: MemoryError"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory."),
+            "cuda",
+            "oom",
+            "OutOfMemoryError: CUDA out of memory.",
+        ),
+        (MachineError("2 GiB are free"), "cuda", "machine", "MachineError: 2 GiB are free"),
+        (NoFullBatchError("no batch"), "cpu", "dataset", "NoFullBatchError: no batch"),
+        (ValueError("shape"), "cuda", "error", "ValueError: shape"),
+    ],
+)
+def test_exceptions_are_put_into_a_probes_words(
+    error: BaseException, accelerator: str, outcome: str, words: str
+) -> None:
+    """Whose memory ran out decides, and the machine's own trouble is told apart."""
+    explained = explain(error, None, accelerator)
+    assert (outcome, words) == (explained["outcome"], explained["detail"])
+
+
+def test_full_pinned_memory_is_the_machines_trouble() -> None:
+    """CUDA says "out of memory" of pinned memory, too: a GPU with room for more is not it."""
+    memory = DeviceMemory(num_ooms=0, free_bytes=100 << 30, reserved_bytes=0)
+    explained = explain(RuntimeError("CUDA error: out of memory"), memory, "cuda")
+    assert (
+        "machine",
+        "the host could pin no more memory, while the GPU has room: RuntimeError: CUDA error: out of",
+    ) == (
+        explained["outcome"],
+        explained["detail"].removesuffix(" memory"),
+    )
