@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import oom_killer
-from harness.errors import HarnessError, MachineError
+from harness.errors import HarnessError
+from harness.out_of_space import shortage_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,40 +25,46 @@ class WorkloadError(HarnessError):
         self.log = log
 
 
-def died(answer: Mapping[str, Any], log: str, kills: int | None) -> dict[str, Any]:
-    """Put the end of a probe that gave no result into a probe's words: outcome and detail.
+def died(answer: Mapping[str, Any], log: str) -> dict[str, Any]:
+    """Put the end of a probe that gave no result into a probe's words: outcome and detail."""
+    said = _tail(log)
+    killed = answer["timed_out"] is not None or answer["exit_code"] == -signal.SIGKILL
+    if (used_up := shortage_in(said)) is not None:
+        return {"outcome": "machine", "detail": f"{used_up}: it {ending(answer)}"}
+    ran_out = not killed and ("std::bad_alloc" in said or "MemoryError" in said)
+    return {"outcome": "oom" if ran_out else "error", "detail": ending(answer)}
 
-    kills: what `oom_killer.count` gave before the probe.
 
-    Raises MachineError when the kernel killed it because the host is short of memory.
+def killed_for_memory(answer: Mapping[str, Any], kills: int | None) -> str | None:
+    """Say so when the kernel has killed a process for want of memory, the probe itself or a worker of its loader.
+
+    kills: what `oom_killer.count` gave before the probe. A worker's end is an error of the probe's own.
     """
-    detail = ending(answer)
-    outcome = "error"
-    if answer["timed_out"] is not None:
-        detail = f"timed out after {answer['timed_out']:.0f} s"
-    elif answer["exit_code"] == -signal.SIGKILL:
-        now = oom_killer.count()
-        if kills is not None and now is not None and now > kills:
-            raise MachineError(
-                "a probe was killed by the kernel's out-of-memory killer: the host or the cgroup is short of "
-                f"memory, whatever the budget is; free some and run again (its output is in {log})"
-            )
-    elif _ran_out_in_native_code(log):
-        outcome = "oom"
-    return {"outcome": outcome, "detail": detail}
+    result = answer["result"]
+    itself = result is None and answer["timed_out"] is None and answer["exit_code"] == -signal.SIGKILL
+    if not itself and (result is None or result["outcome"] != "error"):
+        return None
+    now = oom_killer.count()
+    if kills is None or now is None or now <= kills:
+        return None
+    return (
+        "the kernel's out-of-memory killer was at work: the host or the cgroup is short of memory, whatever the budget "
+        f"is; free some and run again: {ending(answer) if itself else result['detail']}"
+    )
 
 
 def ending(answer: Mapping[str, Any]) -> str:
-    """Say how a process with this exit code ended."""
+    """Say how a process with this exit code ended, or that it was not waited for any longer."""
+    if answer.get("timed_out") is not None:
+        return f"timed out after {answer['timed_out']:.0f} s"
     code = int(answer["exit_code"])
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"exited with code {code}"
 
 
-def _ran_out_in_native_code(log: str) -> bool:
-    """Say whether a process that died without a word had said in its output that an allocation failed."""
+def _tail(log: str) -> str:
+    """Return the end of what a process that died without a word had printed."""
     with suppress(OSError):
-        tail = Path(log).read_bytes()[-10_000:]
-        return b"std::bad_alloc" in tail or b"MemoryError" in tail
-    return False
+        return Path(log).read_bytes()[-10_000:].decode(errors="replace")
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # One line for a table: some libraries print whole tensors into theirs. The traceback has all of it.
 _MAX_DETAIL = 500
+# The first line of what torch makes of an exception in one of its processes or threads that load data.
+_IN_WORKER = re.compile(r"Caught \w+ in (DataLoader worker process \d+|pin memory thread for device \d+)\.")
 _OUTCOMES: dict[Kind | None, tuple[str, str]] = {
     "device": ("oom", ""),
     "host": ("error", "the host, not the GPU, is out of memory: "),
@@ -34,9 +37,14 @@ def explain(
     outcome, detail = _outcome(error, memory, accelerator)
     return {
         "outcome": outcome,
-        "detail": detail + f"{type(error).__qualname__}: {_first_line(error)}".rstrip(": "),
-        "traceback": "".join(traceback.format_exception(error)),
+        "detail": _encodable(detail + f"{type(error).__qualname__}: {_first_line(error)}".rstrip(": ")),
+        "traceback": _encodable("".join(traceback.format_exception(error))),
     }
+
+
+def _encodable(text: str) -> str:
+    """Escape lone surrogates, as undecodable file names have them: no file, terminal or channel of xdist's takes them."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _outcome(error: BaseException, memory: DeviceMemory | None, accelerator: str) -> tuple[str, str]:
@@ -59,4 +67,7 @@ def _first_line(error: BaseException) -> str:
     except Exception as second:  # noqa: BLE001 - an exception's own __str__ may raise anything
         return f"(its message raised {type(second).__qualname__})"
     line = lines[0] if lines else ""
+    if (worker := _IN_WORKER.fullmatch(line)) is not None:
+        # The rest is the traceback from there, and its last line what happened.
+        line = f"{lines[-1].removeprefix(f'{type(error).__qualname__}: ')} (in {worker[1]})"
     return line if len(line) <= _MAX_DETAIL else line[: _MAX_DETAIL - 1] + "…"

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from harness import oom_killer
-from harness.endings import WorkloadError, died, ending
-from harness.errors import MachineError
+from harness.endings import WorkloadError, died, ending, killed_for_memory
+from harness.errors import HarnessError, MachineError
 from harness.measurement import LrCurve, Probe
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class ProbeRunner:
         self._scratch: str | None = None
         self._buffer = b""
         self._count = 0
+        self._kills: int | None = None
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -126,10 +127,11 @@ class ProbeRunner:
         """
         kills = oom_killer.count()
         answer, log, _ = self._ask({"task": "describe"}, "describe")
-        result = answer["result"]
-        _spare_machine(result or died(answer, log, kills), log)
-        if result is None:
-            raise WorkloadError(f"setting up the workload {ending(answer)}; its output is in {log}", log=log)
+        result = _result("setting up the workload", answer, log, kills)
+        if answer["result"] is None:
+            raise WorkloadError(
+                f"setting up the workload {result['detail']}; its output is in {log}", log=log
+            )
         if result["outcome"] != "fits":
             raise WorkloadError(
                 f"the workload cannot be set up: {result['detail']}", result["traceback"], log=log
@@ -168,8 +170,7 @@ class ProbeRunner:
         }
         kills = oom_killer.count()
         answer, log, seconds = self._ask(request, f"{kind}-b{varied}", self._timeout_of(steps))
-        result = answer["result"] or died(answer, log, kills)
-        _spare_machine(result, log)
+        result = _result(f"{kind} batch {varied}", answer, log, kills)
         self.memory_limit_bytes = result.get("memory_limit_bytes", self.memory_limit_bytes)
         return _probe(result, answer["phase"], batch_size=varied, kind=kind, log=log, seconds=seconds)
 
@@ -184,8 +185,7 @@ class ProbeRunner:
         kills = oom_killer.count()
         num_steps = len(learning_rates)
         answer, log, seconds = self._ask(request, f"lr-seed{seed}-n{num_steps}", self._timeout_of(num_steps))
-        result = answer["result"] or died(answer, log, kills)
-        _spare_machine(result, log)
+        result = _result(f"the LR sweep with seed {seed} at batch {batch_size}", answer, log, kills)
         if result["outcome"] != "fits":
             failure = _probe(result, answer["phase"], batch_size=batch_size, log=log, seconds=seconds)
             return Sweep(None, None, failure)
@@ -231,6 +231,7 @@ class ProbeRunner:
             "PYTHONPATH": package_root if not path else package_root + os.pathsep + path,
             "TMPDIR": str(self._scratch),
         }
+        self._kills = oom_killer.count()
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 # -P: a package of the user's that is called harness must not come before this one.
@@ -248,7 +249,10 @@ class ProbeRunner:
                 f"the workload was not built within {_BUILD_TIMEOUT:.0f} s; its output is in {log}"
             )
         if answer["event"] == "failed":
-            _spare_machine(answer, str(log))
+            if answer["outcome"] == "machine":
+                raise MachineError(
+                    f"the workload cannot be built: {answer['detail']} (its output is in {log})"
+                )
             raise WorkloadError(
                 f"the workload cannot be built: {answer['detail']}", answer["traceback"], log=str(log)
             )
@@ -313,21 +317,33 @@ class ProbeRunner:
         message: dict[str, Any] = json.loads(line)
         return message
 
-    def _lost(self) -> WorkloadError:
+    def _lost(self) -> HarnessError:
         """Say how the zygote ended: while it built the workload, that is the workload's doing."""
         assert self._process is not None
         code = self._process.wait()
         log = self.directory / "zygote.log"
+        end = {"result": None, "timed_out": None, "exit_code": code}
+        if (trouble := killed_for_memory(end, self._kills)) is not None:
+            return MachineError(
+                f"the process that builds the workload failed: {trouble} (its output is in {log})"
+            )
         return WorkloadError(
-            f"the process that builds the workload {ending({'exit_code': code})}; its output is in {log}",
+            f"the process that builds the workload {ending(end)}; its output is in {log}",
             log=str(log),
         )
 
 
-def _spare_machine(result: Mapping[str, Any], log: str) -> None:
-    """Raise MachineError for a result that tells of the machine and not of the workload."""
-    if result["outcome"] == "machine":
-        raise MachineError(f"{result['detail']} (the probe's output is in {log})")
+def _result(what: str, answer: Mapping[str, Any], log: str, kills: int | None) -> dict[str, Any]:
+    """Return what a probe says of itself, or else what its end says of it.
+
+    Raises MachineError when that tells of the machine and not of the workload.
+    """
+    result: dict[str, Any] = answer["result"] or died(answer, log)
+    trouble = result["detail"] if result["outcome"] == "machine" else killed_for_memory(answer, kills)
+    if trouble is not None:
+        where = f" in {answer['phase']}" if answer["phase"] else ""
+        raise MachineError(f"{what} failed{where}: {trouble} (its output is in {log})")
+    return result
 
 
 def _probe(result: Mapping[str, Any], phase: str | None, **more: Any) -> Probe:

@@ -107,7 +107,8 @@ class StepWatch(Watch):
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         super().on_exception(trainer, module, exception)
         if self.snapshot is not None:
-            self.bound.dump(self.snapshot)
+            with suppress(Exception):  # CUDA may have failed for good: the failure itself is what counts
+                self.bound.dump(self.snapshot)
         self.bound.lift()
 
     def _is_steady(self, peak: int, growth: int) -> bool:

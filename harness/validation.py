@@ -104,6 +104,8 @@ def _owner(workload: Workload) -> Any:
 
 
 def _overridden(workload: Workload, thing: Any, name: str) -> bool:
+    if getattr(thing, name, None) is None:  # taken away, as Lightning understands it
+        return False
     lightning = workload.lightning
     for parent in (lightning.LightningModule, lightning.LightningDataModule):
         if isinstance(thing, parent) and hasattr(parent, name):

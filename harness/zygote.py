@@ -9,6 +9,7 @@ when its parent does.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -57,6 +58,7 @@ class Zygote:
         except BaseException as error:  # noqa: BLE001 - the user's constructors may raise anything
             from harness.explaining import explain  # noqa: PLC0415 - torch is imported only once it is wanted
 
+            traceback.print_exc()
             self.channel.send({"event": "failed", **explain(error)})
             return
         # A probe collects garbage before its limit is set: from then on, it need not look at all that torch imported,
@@ -122,9 +124,9 @@ def _run(workload: Workload, request: Mapping[str, Any], writer: int) -> None:
 
     task = {"train": trial.run, "describe": trial.describe, "lr_range": sweep.run}[request["task"]]
     result = task(workload, request, lambda phase: _write(writer, {"phase": phase}))
-    if result.get("traceback"):
-        sys.stderr.write(result["traceback"])
     _write(writer, {"result": result})
+    if result.get("traceback"):
+        sys.stderr.write(result["traceback"])  # last: the disk of the logs may be full
 
 
 def _write(writer: int, message: Mapping[str, Any]) -> None:
@@ -238,9 +240,11 @@ def _fix_addresses() -> None:
 def main() -> None:
     """Take the pipes for the protocol, give everything else that prints a log, and serve."""
     if _PROBE in sys.argv:
+        faulthandler.enable()
         _probe_afresh()
         _exit(0)
     _fix_addresses()
+    faulthandler.enable()  # a crash in native code leaves its stack in the log, also in probes
     inbox, outbox = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

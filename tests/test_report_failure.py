@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import report
+from harness.endings import WorkloadError
 from harness.errors import MachineError
-from harness.probe import WorkloadError
 
 from report_cases import CPU, ERROR, FITS, OOM, command, locked, measurement, result
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mmap
 import resource
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,11 @@ _LARGEST_HEAP_BLOCK = 32 << 20
 _ARENA_BYTES = 1 << 20
 _RESERVE_BYTES = 8 * _ARENA_BYTES
 # Below MALLOC_MMAP_THRESHOLD_, from which on malloc leaves the heap alone; and what it hands out at least, nearly.
-_LARGEST_HOLE_BYTES, _SMALLEST_HOLE_BYTES = 57344, 64
+_LARGEST_HOLE_BYTES = 57344
+# glibc caches freed blocks by their exact size up to here, in steps of so many bytes.
+_LARGEST_CACHED_BYTES, _GRAIN_BYTES = 1032, 16
+# What it keeps in front of a block.
+_HEADER_BYTES = 8
 # Far more than there are: a malloc that this knows nothing of must not be able to keep it busy for ever.
 _MAX_HOLES = 100_000
 
@@ -176,22 +181,37 @@ def _fill_holes() -> None:
     """Take all free room inside malloc's heap, for good, so that whatever comes makes the heap grow.
 
     Which room an import has left differs by some 100 KiB from one process to the next, and with it the boundary:
-    without, it moves by up to 0.2% between processes that were not forked from the same one.
+    without, it moves by up to 0.2% between processes that were not forked from the same one. In the end, the free rest
+    of the heap begins at the same place in a page, always: from there on, blocks lie alike in all processes.
     """
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
     libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
-    size = _LARGEST_HOLE_BYTES
+    sizes = _hole_sizes()
+    size = next(sizes)
     for _ in range(_MAX_HOLES):
-        if size < _SMALLEST_HOLE_BYTES:
-            return
         end = libc.sbrk(0)
         block = libc.malloc(size)
         # Not a hole: the heap has grown, or it is full, or another malloc than glibc's keeps no heap there.
         if libc.sbrk(0) != end or block is None or block > end:
             libc.free(block)
-            size = size * 3 // 4
+            size = next(sizes, 0)
+            if not size:
+                break
+    # A block of the smallest kind tells where the next one would begin; one more takes what is left of its page.
+    following = int(libc.malloc(_GRAIN_BYTES)) + 2 * _GRAIN_BYTES
+    rest = (_GRAIN_BYTES - following) % mmap.PAGESIZE
+    libc.malloc(rest + mmap.PAGESIZE - _HEADER_BYTES)
+
+
+def _hole_sizes() -> Iterator[int]:
+    """Yield sizes of blocks in bytes, descending: roughly, then each of those for which malloc keeps a cache."""
+    size = _LARGEST_HOLE_BYTES
+    while size > _LARGEST_CACHED_BYTES:
+        yield size
+        size = size * 3 // 4
+    yield from range(_LARGEST_CACHED_BYTES, 0, -_GRAIN_BYTES)
 
 
 def _dummy_step() -> None:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.bounds import likely_causes
-from harness.probe import WorkloadError
+from harness.endings import WorkloadError
 from harness.progress import describe_ending
 from harness.report import words
 from harness.report.table import align
+from harness.report.tracebacks import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,14 +55,17 @@ def failure_text(result: CaseResult, update_command: str) -> str:
 def error_text(name: str, error: HarnessError) -> str:
     """Return why a case could not be measured: the machine was in the way, or the workload cannot be built.
 
-    The user's traceback follows where there is one, and where the log is, if the message does not say it.
+    `name` is the test's, with the case in brackets. The user's traceback follows where there is one, then where the
+    log is, if the message does not say it, and how to try the workload alone.
     """
     parts = [f"{name}: {error}"]
     if isinstance(error, WorkloadError):
         if error.detail:
-            parts.append(error.detail.rstrip())
+            parts.append(shorten(error.detail))
         if error.log and error.log not in str(error):
             parts.append(f"log: {error.log}")
+        if case_id := name.partition("[")[2].removesuffix("]"):
+            parts.append(_try_alone(case_id, 1))
     return "\n\n".join(parts)
 
 
@@ -162,7 +166,16 @@ def _remedy_for_nothing(measurement: Measurement) -> str:
             "there is nothing to lock: raise the GPU's budget or target_memory_fraction,\n"
             "or make the workload smaller"
         )
-    return f"try it alone with:\n  gpu-profile probe {measurement.case_id} --batch-size {smallest.batch_size}"
+    if smallest.outcome == "dataset":
+        return (
+            f"there is nothing to lock: one pass over the training data holds no full batch of {smallest.batch_size};\n"
+            "give the model more data, or lower search.min_batch_size"
+        )
+    return _try_alone(measurement.case_id, smallest.batch_size)
+
+
+def _try_alone(case_id: str, batch_size: int) -> str:
+    return f"try it alone with:\n  gpu-profile probe {case_id} --batch-size {batch_size}"
 
 
 def _boundary(measurement: Measurement) -> list[Fact]:
@@ -181,7 +194,7 @@ def _own_error(measurement: Measurement) -> list[str]:
     smallest = _smallest_failure(measurement)
     if smallest is None or smallest.outcome != "error" or not smallest.traceback:
         return []
-    return [smallest.traceback.rstrip()]
+    return [shorten(smallest.traceback)]
 
 
 def _smallest_failure(measurement: Measurement) -> Probe | None:

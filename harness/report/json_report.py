@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from harness.report.tracebacks import shorten
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -78,6 +80,8 @@ def _locked(profile: LockedProfile) -> dict[str, Any]:
 
 def _probe(probe: Probe) -> dict[str, Any]:
     shown = asdict(probe)
+    if probe.traceback is not None:
+        shown["traceback"] = shorten(probe.traceback)
     # That the data set is too small is a failure of the data, not a fourth outcome for readers to know.
     if probe.outcome == "dataset":
         shown |= {"outcome": "error", "phase": "data"}

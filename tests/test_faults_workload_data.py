@@ -1,0 +1,109 @@
+"""Data that a batch size cannot be found with, and training that is out of the ordinary."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from faults import FaultyRun, of, run
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
+    """Run one case per peculiarity, the LR range test included."""
+    models = {
+        "ignores": of("zoo.Net", "zoo.IgnoresBatchSize"),
+        "small": of(
+            "zoo.Net",
+            data_args={"num_samples": 10},
+            search={"max_batch_size": 64},
+            lr_range={"when": "never"},
+        ),
+        "too-small": of(
+            "zoo.Net", data_args={"num_samples": 10}, search={"min_batch_size": 16, "max_batch_size": 64}
+        ),
+        "empty": of("zoo.Net", data_args={"num_samples": 0}),
+        "nan": of("bad_zoo.NotANumber"),
+        "two": of("bad_zoo.TwoOptimizersWithoutValidation"),
+    }
+    settings = {"lr_range": {"num_training": 60, "seeds": [0], "when": "always"}}
+    return run(tmp_path_factory.mktemp("project"), models, "-n2", settings=settings)
+
+
+def test_loader_of_another_size(ran: FaultyRun) -> None:
+    """A batch of another size than was set fails the case, with both sizes and where it should come from."""
+    assert " ".join(ran.shown("ignores").split()).startswith(
+        "ignores-cpu-48MiB-1: no batch size trains: batch 1 failed in data: WrongBatchSizeError: the training loader "
+        "gave a batch of 7 samples when the batch size was set to 1: its batch size must come from the attribute that "
+        "is set (`batch_size` on the module, its hparams, the data module or its hparams; another one can be named "
+        "with `batch_size_attr`) on cpu, 48.0 MiB, torch VERSION memory limit 48.0 MiB "
+        "log PROJECT/.gpu-profile/ignores-cpu-48MiB-1/003-train-b1.log"
+    )
+    assert ("failure", 0, "error") == outcome(ran, "ignores")
+
+
+def test_data_set_smaller_than_the_largest_batch(ran: FaultyRun) -> None:
+    """The whole data set is the largest batch: that is told, locked, and no failure."""
+    assert ("passed", 10, "dataset") == outcome(ran, "small")
+
+
+def test_data_set_smaller_than_the_smallest_batch(ran: FaultyRun) -> None:
+    """Without one full batch nothing trains; what to do is about the data, not about the memory."""
+    expected = """\
+too-small-cpu-48MiB-1: no batch size trains: batch 16 is more than the data
+  holds
+
+  on            cpu, 48.0 MiB, torch VERSION
+  memory limit  48.0 MiB
+  log           PROJECT/.gpu-profile/too-small-cpu-48MiB-1/002-train-b16.log
+
+there is nothing to lock: one pass over the training data holds no full batch of 16;
+give the model more data, or lower search.min_batch_size"""
+    assert expected == ran.shown("too-small")
+    assert ("failure", 0, "dataset") == outcome(ran, "too-small")
+
+
+def test_empty_data_set(ran: FaultyRun) -> None:
+    """An empty data set is told as one, whatever the sampler of the loader makes of it."""
+    shown = ran.shown("empty")
+    assert shown.startswith("empty-cpu-48MiB-1: no batch size trains: batch 1 is more than the data holds\n")
+    assert "one pass over the training data holds no full batch of 1;\n" in shown
+    assert ("failure", 0, "dataset") == outcome(ran, "empty")
+
+
+@pytest.mark.parametrize(
+    ("model", "refusal"),
+    [
+        (
+            "nan",
+            "the loss of sweep 1 of 1 was not finite at step 1, at a learning rate of 1e-06, and the first 30 must",
+        ),
+        ("two", "the workload uses manual optimization: its optimizer steps are its own affair"),
+    ],
+)
+def test_refusal_of_the_range_test(ran: FaultyRun, model: str, refusal: str) -> None:
+    """A loss that is no number and optimizers that cannot be swept have a batch size, and a refusal that says why."""
+    assert ("passed", 4, "cap") == outcome(ran, model)
+    assert f"{model}-cpu-48MiB-1: no learning rate: {refusal}" in " ".join(ran.output.split())
+    assert ran.case(model)["learning_rate"] is None
+
+
+def test_no_validation_has_no_validation_batch(ran: FaultyRun) -> None:
+    """Without a validation step there is no batch size for it; with one it is the training batch."""
+    assert (None, 4) == (
+        ran.case("two")["validation_batch_size"],
+        ran.case("nan")["validation_batch_size"],
+    )
+
+
+def test_only_what_trains_is_locked(ran: FaultyRun) -> None:
+    """An update locks the cases that train beside what was there; nothing else is left, and the run has failed."""
+    models = [profile["model"] for profile in tomllib.loads(ran.lock)["profile"]]
+    assert ["elsewhere", "nan", "small", "two"] == models
+    assert (1, ()) == (ran.code, ran.leftovers)
+
+
+def outcome(ran: FaultyRun, model: str) -> tuple[str, int, str]:
+    """Return JUnit's verdict, the largest batch, and what bounds it."""
+    case = ran.case(model)
+    return ran.verdict(model), case["max_batch_size"], case["bounded_by"]
