@@ -1,0 +1,225 @@
+"""The child side of experiment 3: runs out of memory in each of the known ways, and records what that looks like.
+
+A row that begins with "host" fails on any machine; the others need a GPU.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import mmap
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.grad import conv2d_weight
+
+from harness.out_of_memory import DeviceMemory, classify, device_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GIB = 1 << 30
+NO_CONTEXT = "other CUDA call, the context does not fit"
+"""The row that needs another process, which has filled the device."""
+_KEPT: list[torch.Tensor] = []
+# Triton's language: a kernel finds its names among the globals of its module.
+tl: Any = None
+
+
+def fill(leave_bytes: int = 0) -> None:
+    """Take all memory that torch's allocator gets, then give back about `leave_bytes` of it."""
+    size = GIB
+    while size >= 1 << 21:
+        try:
+            _KEPT.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+        except torch.cuda.OutOfMemoryError:
+            size //= 2
+    given = 0
+    while _KEPT and given < leave_bytes:
+        given += _KEPT.pop().numel()
+    torch.cuda.empty_cache()
+
+
+def too_much() -> None:
+    """Ask for twice the device."""
+    torch.empty(2 * torch.cuda.mem_get_info(0)[1], dtype=torch.uint8, device="cuda")
+
+
+class _Greedy(torch.autograd.Function):
+    @staticmethod
+    def forward(_context: Any, value: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(_context: Any, *_: torch.Tensor) -> torch.Tensor:
+        too_much()
+        raise AssertionError("there was room for twice the device")
+
+
+def _backward() -> None:
+    _Greedy.apply(torch.ones(2, device="cuda", requires_grad=True)).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def _full(operation: Callable[[], object]) -> Callable[[], None]:
+    """Let an operation meet a device that torch's allocator has filled."""
+
+    def fail() -> None:
+        fill()
+        operation()
+        torch.cuda.synchronize()
+
+    return fail
+
+
+def _after(
+    prepare: Callable[[], torch.Tensor], operation: Callable[[torch.Tensor], object]
+) -> Callable[[], None]:
+    """Prepare an operand while there is room, fill the device, and operate."""
+
+    def fail() -> None:
+        operand = prepare()
+        fill()
+        operation(operand)
+        torch.cuda.synchronize()
+
+    return fail
+
+
+def _convolve(*, benchmark: bool) -> None:
+    """Leave less and less room for a convolution's workspace; its result, the weights' gradient, is small."""
+    torch.backends.cudnn.benchmark = benchmark
+    images = torch.rand(64, 256, 56, 56, device="cuda")
+    gradient = torch.rand(64, 256, 56, 56, device="cuda")
+    for leave in (1024, 512, 256, 128, 64, 32, 16, 8, 4):
+        _KEPT.clear()
+        torch.cuda.empty_cache()
+        fill(leave << 20)
+        conv2d_weight(images, (256, 256, 3, 3), gradient, padding=1)  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+
+
+def _convolve_unsupported() -> None:
+    images = torch.zeros(2, 16, 8, 8, device="cuda").to(torch.float8_e4m3fn)
+    weights = torch.zeros(16, 16, 3, 3, device="cuda").to(torch.float8_e4m3fn)
+    torch.nn.functional.conv2d(images, weights)
+
+
+def _assert_on_device() -> None:
+    torch.zeros(4, device="cuda")[torch.tensor([1 << 20], device="cuda")].sum().item()
+
+
+def _reach_too_far() -> None:
+    triton = importlib.import_module("triton")  # comes with torch's CUDA builds
+    globals()["tl"] = importlib.import_module("triton.language")
+
+    @triton.jit
+    def kernel(pointer, distance):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Triton reads it, not Python
+        tl.store(pointer + distance, 1.0)
+
+    kernel[(1,)](torch.zeros(4, device="cuda"), 1 << 44)
+    torch.cuda.synchronize()
+
+
+ON_THE_HOST: dict[str, Callable[[], object]] = {
+    "host, an allocation of torch's": lambda: torch.empty(1 << 50, dtype=torch.uint8),
+    "host, an allocation of Python's": lambda: bytearray(1 << 60),
+    "host, a system call's": lambda: mmap.mmap(-1, 1 << 60),
+}
+AT_THE_LIMIT: dict[str, Callable[[], object]] = {
+    "caching allocator, at the fraction": too_much,
+    "caching allocator, at the fraction, in the backward thread": _backward,
+    "caching allocator, cudaMallocAsync": too_much,
+    "expandable segments, at the fraction": too_much,
+    "NVML broken, cannot be initialised": too_much,
+    "other CUDA call, pinned host memory": lambda: torch.empty(1 << 45, dtype=torch.uint8, pin_memory=True),
+    "cuDNN, no plan had room": lambda: _convolve(benchmark=False),
+    "cuDNN benchmark, no plan had room": lambda: _convolve(benchmark=True),
+    "cuDNN, no plan for the dtype": _convolve_unsupported,
+    "never: device-side assert": _assert_on_device,
+    "never: illegal memory access": _reach_too_far,
+}
+"""Rows under a fraction of the device."""
+ON_A_FULL_DEVICE: dict[str, Callable[[], object]] = {
+    "caching allocator, the device is full": _full(too_much),
+    "expandable segments, the driver": _full(too_much),
+    NO_CONTEXT: lambda: torch.zeros(1, device="cuda"),
+    "other CUDA call, the device is full": _after(
+        lambda: torch.rand(8, device="cuda"), torch.special.airy_ai
+    ),
+    "cuBLAS, handle": _after(lambda: torch.eye(64, device="cuda"), lambda operand: operand @ operand),
+    "cuFFT": _after(lambda: torch.rand(10007, device="cuda"), torch.fft.fft),
+    "cuSOLVER": _after(lambda: torch.eye(64, device="cuda"), torch.linalg.eigvalsh),
+    "cuSPARSE": _after(
+        lambda: torch.eye(64, device="cuda").to_sparse_csr(), lambda operand: operand @ operand.to_dense()
+    ),
+    "cuDNN, its own allocation": _after(
+        lambda: torch.rand(1, 3, 16, 16, device="cuda"),
+        lambda operand: torch.nn.functional.conv2d(operand, operand),
+    ),
+}
+"""Rows on the whole of a device that is full."""
+ROWS = ON_THE_HOST | AT_THE_LIMIT | ON_A_FULL_DEVICE
+ENVIRONMENTS = {
+    "caching allocator, cudaMallocAsync": {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"},
+    "expandable segments, at the fraction": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
+    "expandable segments, the driver": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
+}
+"""Environment variables of the rows that need some."""
+
+
+def fail(*, cuda: bool, row: str, budget_bytes: int) -> dict[str, Any]:
+    """Run out of memory as the row says; return a record in the form of the tests' fixtures, or None below `record`."""
+    if cuda and row in AT_THE_LIMIT:
+        torch.cuda.set_per_process_memory_fraction(budget_bytes / torch.cuda.mem_get_info(0)[1], 0)
+    before = device_memory().num_ooms
+    try:
+        ROWS[row]()
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
+        now = device_memory()
+        known = DeviceMemory(now.num_ooms - before, now.free_bytes, now.reserved_bytes)
+        return {"record": record(row, error, known, cuda=cuda), "usable afterwards": _usable(cuda=cuda)}
+    return {"record": None}
+
+
+def record(row: str, error: BaseException, known: DeviceMemory, *, cuda: bool) -> dict[str, Any]:
+    """Write an exception down as the fixtures do."""
+    kind = type(error)
+    message = str(error)
+    given: list[Any] | None = [*error.args]
+    with suppress(TypeError):
+        if json.dumps(given) == json.dumps([message]) or not given:
+            given = None
+    return {
+        "row": row,
+        "type": kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}",
+        "message": message,
+        "error_code": getattr(error, "error_code", None),
+        "args": given,
+        "num_ooms_delta": known.num_ooms,
+        "free_bytes": known.free_bytes,
+        "reserved_bytes": known.reserved_bytes,
+        "expected": classify(error, known),
+        "source": f"seen on {_place(cuda=cuda)}, torch {torch.__version__}",
+        "seen_on_gpu": cuda,
+    }
+
+
+def _place(*, cuda: bool) -> str:
+    """Name the device, which a process without a context cannot."""
+    with suppress(RuntimeError):
+        return torch.cuda.get_device_name(0) if cuda else "a CPU"
+    return "a GPU"
+
+
+def _usable(*, cuda: bool) -> bool:
+    """Say whether the process can still compute, once what filled the device is gone."""
+    _KEPT.clear()
+    try:
+        if cuda:
+            torch.cuda.empty_cache()
+        return bool(torch.ones(16, device="cuda" if cuda else "cpu").sum().item() == 16)
+    except Exception:  # noqa: BLE001 - that is a no
+        return False

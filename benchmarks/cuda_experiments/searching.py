@@ -1,0 +1,118 @@
+"""Experiments 4 and 7: whether cold searches agree, and what eight workloads come to."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from cuda_experiments.models import main_workload, workloads
+from cuda_experiments.setting import told, variables
+from harness.search import search
+
+if TYPE_CHECKING:
+    from cuda_experiments.setting import Facts, Setting
+    from harness.measurement import Probe
+    from harness.probe import ProbeRunner
+    from harness.search import SearchResult
+
+_STEPS = 3
+_NUM_COLD = 5
+_EXPANDABLE = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+CONFIGURATIONS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "plain": ({}, {}),
+    "expandable segments": (_EXPANDABLE, {}),
+    "cudnn.benchmark": ({}, {"benchmark": True}),
+    "expandable segments, cudnn.benchmark": (_EXPANDABLE, {"benchmark": True}),
+}
+"""Environment and Trainer's settings."""
+
+
+def find_largest(runner: ProbeRunner, locked: int | None = None) -> SearchResult[Probe]:
+    """Search as the harness does, with a validation batch in every probe."""
+    budget = runner.device.bound["budget_bytes"]
+    share = runner.device.bound.get("fraction", 1.0)
+    return search(
+        lambda size: runner.train(size, steps=_STEPS, validation_steps=1),
+        memory_limit_bytes=int(budget * share),
+        locked=locked,
+    )
+
+
+def cold_searches(setting: Setting) -> Facts:
+    """Search from nothing, each in a new zygote, in turns over the configurations; then check B and B + 1 once more."""
+    spec = main_workload(dry_run=setting.dry_run)
+    chosen = {"plain": CONFIGURATIONS["plain"]} if setting.dry_run else CONFIGURATIONS
+    found: dict[str, int] = {}
+    for turn in range(2 if setting.dry_run else _NUM_COLD):
+        for name, (environment, trainer) in chosen.items():
+            key = f"{name}, turn {turn + 1}"
+            try:
+                with variables(environment), setting.runner(key, spec, trainer) as runner:
+                    runner.describe()
+                    fact = _searched(runner)
+            except Exception as error:  # noqa: BLE001 - the other configurations go on
+                fact = {"error": told(error)}
+            found.setdefault(name, fact.get("B", 0))
+            yield key, fact
+    for name, (environment, trainer) in chosen.items():
+        with variables(environment), setting.runner(f"{name}, check", spec, trainer) as runner:
+            runner.describe()
+            sizes = [size for size in (found[name], found[name] + 1) if size > 0]
+            yield (
+                f"{name}, B and B + 1",
+                [runner.train(size, steps=_STEPS, validation_steps=1).outcome for size in sizes],
+            )
+
+
+def eight_workloads(setting: Setting) -> Facts:
+    """Search each workload, compare with what was predicted, and record what the allocator did at two small batches."""
+    archive = setting.directory / "histories.zip"
+    setting.directory.mkdir(parents=True, exist_ok=True)
+    archive.unlink(missing_ok=True)
+    for name, spec in workloads(dry_run=setting.dry_run).items():
+        try:
+            with setting.runner(name, spec) as runner:
+                runner.describe()
+                fact = _searched(runner)
+        except Exception as error:  # noqa: BLE001 - the other workloads go on
+            fact = {"error": told(error)}
+        predicted = setting.predictions.get(name)
+        if predicted is not None and fact.get("B"):
+            fact |= {"predicted": predicted, "predicted / B": round(predicted / fact["B"], 4)}
+        yield name, fact
+        for batch_size in (2, 8) if setting.cuda else ():
+            yield (
+                f"{name}, history at {batch_size}",
+                setting.child(
+                    "record",
+                    120.0,
+                    spec=spec,
+                    bound=setting.device().bound,
+                    batch_size=batch_size,
+                    archive=str(archive),
+                    entry=f"{name}-b{batch_size}",
+                ),
+            )
+
+
+def _searched(runner: ProbeRunner) -> dict[str, Any]:
+    started = time.monotonic()
+    result = find_largest(runner)
+    return {
+        "B": result.max_batch_size,
+        "bounded_by": result.bounded_by,
+        "exact": result.exact,
+        "limit_bytes": runner.memory_limit_bytes,
+        "seconds": round(time.monotonic() - started, 1),
+        "trials": [
+            {
+                "batch_size": size,
+                "outcome": probe.outcome,
+                "phase": probe.phase,
+                "peak_bytes": probe.peak_memory_bytes,
+                "seconds": round(probe.seconds, 2),
+                "detail": probe.detail,
+            }
+            for size, probe in result.trials
+        ],
+    }

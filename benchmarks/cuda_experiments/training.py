@@ -1,0 +1,164 @@
+"""The child side of experiments 5, 6 and 9: a fit whose every step is looked at, and Lightning's Tuner."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+import warnings
+from typing import Any
+
+import torch
+
+from harness import workload as workloads
+from harness.devices import make_bound
+from harness.trainer import Watch, make_callback, make_trainer, seed_everything
+from harness.trial import prepare
+
+_STATISTICS = (
+    "allocated_bytes.all.peak",
+    "reserved_bytes.all.peak",
+    "reserved_bytes.all.current",
+    "inactive_split_bytes.all.current",
+    "num_alloc_retries",
+    "num_ooms",
+)
+
+
+class StepRecorder(Watch):
+    """Callback that bounds the memory when a probe's does, and writes down each step."""
+
+    def __init__(self, bound: Any) -> None:
+        super().__init__()
+        self.bound = bound
+        self.steps: list[dict[str, Any]] = []
+        self._since = time.perf_counter()
+
+    def on_fit_start(self, _trainer: Any, module: Any) -> None:
+        """Set the limit."""
+        self.bound.engage(module)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Write a step down."""
+        self._note("train")
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """Write validation down."""
+        self._note("validation")
+
+    def _note(self, what: str) -> None:
+        seconds = time.perf_counter() - self._since
+        stats = torch.cuda.memory_stats(0) if torch.cuda.is_initialized() else {}  # type: ignore[no-untyped-call]
+        if stats:
+            torch.cuda.synchronize()
+            seconds = time.perf_counter() - self._since
+        self.steps.append(
+            {"what": what, "peak_bytes": self.bound.peak_bytes(), "seconds": round(seconds, 4)}
+            | {name: stats[name] for name in _STATISTICS if name in stats}
+        )
+
+
+class Bounding:
+    """Callback that bounds the memory before the Tuner's own callback runs its trials."""
+
+    def __init__(self, bound: Any) -> None:
+        self.bound = bound
+
+    def setup(self, _trainer: Any, module: Any, stage: str) -> None:
+        """Set the limit."""
+        del stage
+        self.bound.engage(module)
+
+
+def fit(
+    built: workloads.Workload,
+    bound: dict[str, Any],
+    trainer: dict[str, Any],
+    batch_size: int,
+    *,
+    num_steps: int,
+    validation: bool,
+) -> dict[str, Any]:
+    """Train some steps, and validate one batch, as a probe does; also what ended it before."""
+    seed_everything(0)
+    limit = make_bound(bound)
+    watch = make_callback(built.lightning, StepRecorder, limit)
+    error = None
+    try:
+        limit.start()
+        prepare(built, batch_size)
+        made = make_trainer(
+            built,
+            limit,
+            trainer,
+            limit_train_batches=num_steps,
+            limit_val_batches=int(validation),
+            callbacks=[watch],
+        )
+        made.fit(built.module, datamodule=built.datamodule)
+    except Exception as raised:  # noqa: BLE001 - how it ends is the answer
+        limit.lift()
+        error = f"{type(raised).__name__}: {raised}"[:500]
+    limit.lift()
+    return {"limit_bytes": limit.limit_bytes, "steps": watch.steps, "error": error}
+
+
+def steps(
+    *,
+    cuda: bool,
+    spec: dict[str, Any],
+    bound: dict[str, Any],
+    trainer: dict[str, Any],
+    batch_size: int,
+    num_steps: int,
+) -> dict[str, Any]:
+    """Train, looking at each step."""
+    del cuda
+    _be_quiet()
+    return fit(workloads.build(spec), bound, trainer, batch_size, num_steps=num_steps, validation=True)
+
+
+def tuner(*, cuda: bool, spec: dict[str, Any], bound: dict[str, Any]) -> dict[str, Any]:
+    """Have Lightning's Tuner look for the batch size under the same limit, in this one process."""
+    from lightning.pytorch.tuner.tuning import Tuner  # noqa: PLC0415 - one child of all needs it
+
+    del cuda
+    _be_quiet()
+    built = workloads.build(spec)
+    limit = make_bound(bound)
+    limit.start()
+    trainer = built.lightning.Trainer(
+        **limit.trainer_arguments,
+        max_epochs=1,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        logger=False,
+        default_root_dir=tempfile.gettempdir(),  # where the Tuner keeps the weights
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[make_callback(built.lightning, Bounding, limit)],
+    )
+    size, failure = None, None
+    started = time.perf_counter()
+    try:
+        size = Tuner(trainer).scale_batch_size(
+            built.module, datamodule=built.datamodule, mode="binsearch", steps_per_trial=3, init_val=2
+        )
+    except Exception as error:  # noqa: BLE001 - how the peer fails is a result
+        failure = f"{type(error).__name__}: {error}"[:500]
+    limit.lift()
+    return {"batch_size": size, "failure": failure, "seconds": round(time.perf_counter() - started, 2)}
+
+
+def _be_quiet() -> None:
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -1,0 +1,114 @@
+"""Experiment 9: `pytest --gpu-profile` as a user runs it, with a planted regression; Lightning's Tuner beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from cuda_experiments.models import main_workload
+from cuda_experiments.setting import SYS_PATH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cuda_experiments.setting import Facts, Setting
+
+_RUNS: tuple[tuple[str, list[str]], ...] = (
+    ("cold", []),
+    ("update", ["--gpu-profile-update"]),
+    ("warm", []),
+)
+
+
+def whole_runs(setting: Setting) -> Facts:
+    """Run cold (fails: never locked), update (locks), warm (passes), then with twice the activations (fails)."""
+    project = setting.directory / "project"
+    write_project(project, setting, "workload")
+    for name, options in _RUNS:
+        yield name, run_pytest(project, options)
+    write_project(project, setting, "hungry")
+    yield "with a planted regression", run_pytest(project, [])
+    spec = main_workload(dry_run=setting.dry_run)
+    yield "Lightning's Tuner", setting.child("tuner", 120.0, spec=spec, bound=setting.device().bound)
+
+
+def write_project(project: Path, setting: Setting, module: str) -> None:
+    """Write a user's project; `module` names the function in it that makes the model."""
+    (project / "profiles").mkdir(parents=True, exist_ok=True)
+    spec = main_workload(dry_run=setting.dry_run)
+    (project / "models.py").write_text(
+        "import json\n\nfrom torch import nn\n\nfrom harness.workload import instantiate\n\n"
+        f"SPEC = json.loads({json.dumps(spec['module'])!r})\n\n\n"
+        "def workload():\n    return instantiate(SPEC)\n\n\n"
+        "class Twice(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.one, self.other = workload(), workload()\n\n"
+        "    def forward(self, images):\n        return self.one(images) + self.other(images)\n\n\n"
+        "def hungry():\n    return Twice()\n",
+        encoding="utf-8",
+    )
+    device: dict[str, Any] = {"name": "*", "budget": setting.budget_bytes}
+    if setting.dry_run:
+        device = {"accelerator": "cpu", "budget": setting.budget_bytes}
+    matrix = {
+        "version": 1,
+        "matrix": {"model": ["net"], "gpu": ["here"], "resolution": [1]},
+        "models": {"net": {"module": {"class_path": f"models.{module}"}, "data": spec["data"]}},
+        "gpus": {"here": device},
+        "lr_range": {"when": "never"},
+    }
+    # JSON is YAML.
+    (project / "profiles" / "matrix.yaml").write_text(json.dumps(matrix, indent=1), encoding="utf-8")
+    (project / "profiles" / "test_profiles.py").write_text(
+        "from harness.testing import test_gpu_profile\n", encoding="utf-8"
+    )
+    (project / "pytest.ini").write_text("[pytest]\ntestpaths = profiles\n", encoding="utf-8")
+
+
+def run_pytest(project: Path, options: list[str]) -> dict[str, Any]:
+    """Run pytest there; return its exit code, its last lines and what it reported of the case."""
+    started = time.monotonic()
+    path = os.pathsep.join(filter(None, [str(project), *SYS_PATH]))
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--gpu-profile",
+            *options,
+            *_plugin(),
+        ],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300.0,
+    )
+    seconds = round(time.monotonic() - started, 1)
+    report = project / ".gpu-profile" / "report.json"
+    cases = json.loads(report.read_text(encoding="utf-8"))["cases"] if report.exists() else []
+    return {
+        "exit_code": done.returncode,
+        "seconds": seconds,
+        "cases": [
+            {key: case.get(key) for key in ("id", "status", "reason", "max_batch_size", "bounded_by")}
+            | {"num_probes": len(case.get("probes", []))}
+            for case in cases
+        ],
+        "output": (done.stdout + done.stderr)[-3000:],
+    }
+
+
+def _plugin() -> list[str]:
+    """Load the plugin by name where the package is not installed."""
+    from importlib.metadata import entry_points  # noqa: PLC0415
+
+    installed = any(point.name == "gpu_profile" for point in entry_points(group="pytest11"))
+    return [] if installed else ["-p", "harness.plugin"]
