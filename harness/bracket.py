@@ -50,7 +50,7 @@ class Prediction(NamedTuple):
     noise: float
     """The number of samples that take as much memory as the noise of a peak near the limit."""
     straight: bool
-    """Whether the peaks below lie on the same line, but for noise."""
+    """Whether the next peak below lies on the same line, but for noise: a bend further down is left behind."""
 
 
 @dataclass
@@ -150,5 +150,7 @@ class Bracket(Generic[TrialT]):
             margin=room / slope * tolerance / (rise + tolerance),
             reach=room / rise,
             noise=NOISE * limit / slope,
-            straight=all(abs(top - slope * (low - size) - peak) <= NOISE * top for size, peak in distinct),
+            straight=all(
+                abs(top - slope * (low - size) - peak) <= NOISE * top for size, peak in distinct[-2:]
+            ),
         )

@@ -43,6 +43,10 @@ class Probe:
     """On the GPU beyond torch's allocator at the end: context, libraries, other processes; outside of the limit."""
     alloc_retries: int | None = None
     """How often the allocator had to empty its cache after the first step: not zero means that it thrashes."""
+    finite_loss: bool = True
+    """Whether the last training loss was a number."""
+    growing: bool = False
+    """Whether the peak still grew from step to step when the probe ended."""
     samples: int = 0
     """Samples that went through a training step."""
     samples_per_second: float | None = None

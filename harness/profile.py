@@ -30,6 +30,11 @@ _AFRESH = (
     "building the workload {}, which forks do not survive: every probe imports and builds everything anew; "
     "leave it to `setup` or `configure_model`, and probes take seconds less"
 )
+_GROWING = "the memory of batch {} still grew from step to step when its probe ended: search.soak_steps tells whether it lasts"
+_NO_LOSS = (
+    "the training loss at batch {} is not a number after the first steps: its memory is that of a training, but nothing is "
+    "learned"
+)
 _THRASHING = (
     "batch {} trains, but thrashing: torch's allocator emptied its cache {} times after the first step, and each time is "
     "slow; a smaller safety_factor, or allow_thrashing: false, avoids it"
@@ -126,6 +131,10 @@ def _warnings(runner: ProbeRunner, best: Probe | None) -> tuple[str, ...]:
         warnings += (_AFRESH.format(runner.afresh),)
     if best is not None and best.alloc_retries:
         warnings += (_THRASHING.format(best.batch_size, best.alloc_retries),)
+    if best is not None and best.growing:
+        warnings += (_GROWING.format(best.batch_size),)
+    if best is not None and not best.finite_loss:
+        warnings += (_NO_LOSS.format(best.batch_size),)
     return warnings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -53,6 +54,7 @@ class StepWatch(Watch):
         self.timed_batches = 0
         self.timed_seconds = 0.0
         self.grew = False
+        self.last_loss = 0.0
         self._stepped = False
         self._since: float | None = None
 
@@ -73,8 +75,12 @@ class StepWatch(Watch):
     def on_before_optimizer_step(self, *_: Any) -> None:
         self.report("optimizer")
 
-    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
         self.num_batches += 1
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        # A training step may return None, and with manual optimization anything.
+        with suppress(TypeError, ValueError, RuntimeError):
+            self.last_loss = float(loss)  # type: ignore[arg-type] # that is what is tried
         now = time.perf_counter()
         # The first batch pays for kernels and caches that are chosen once.
         if self._since is not None:
@@ -174,6 +180,7 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
             watch.timed_batches * batch_size / watch.timed_seconds if watch.timed_seconds else None
         ),
         "growing": watch.grew,
+        "finite_loss": math.isfinite(watch.last_loss),
     }
 
 

@@ -84,6 +84,8 @@ class Rehearsal:
     lasts: int = 10_000
     """Steps after which memory has run out, whatever the batch size."""
     afresh: str | None = None
+    flaw: dict[str, Any] = field(default_factory=dict)
+    """Fields of every probe."""
     directory: Path = Path()
 
     @property
@@ -130,6 +132,7 @@ class Rehearsal:
             detail=None if fits else "MemoryError",
             alloc_retries=7 if self.retries_from is not None and batch_size >= self.retries_from else 0,
             samples=batch_size * min(arguments["steps"], self.lasts),
+            **self.flaw,
         )
 
     def sweep(self, batch_size: int, learning_rates: Sequence[float], seed: int) -> Sweep:

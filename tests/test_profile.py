@@ -257,3 +257,17 @@ def test_probes_that_start_anew_are_told_of(tmp_path: Path, rehearse: Callable[.
     """The reader of a measurement learns why its probes took so long."""
     measured = rehearse(make_case(tmp_path), Rehearsal(afresh="starts CUDA"))
     assert measured.warnings[0].startswith("building the workload starts CUDA, which forks do not survive")
+
+
+@pytest.mark.parametrize(
+    ("flaw", "warning"),
+    [
+        ({"growing": True}, "the memory of batch 54 still grew from step to step when its probe ended"),
+        ({"finite_loss": False}, "the training loss at batch 54 is not a number after the first steps"),
+    ],
+)
+def test_doubtful_maximum_is_told(
+    tmp_path: Path, rehearse: Callable[..., Measurement], flaw: dict[str, bool], warning: str
+) -> None:
+    """Memory that never stood still, or a loss that is no number, comes with a warning."""
+    assert rehearse(make_case(tmp_path), Rehearsal(flaw=flaw)).warnings[0].startswith(warning)
