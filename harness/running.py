@@ -203,7 +203,9 @@ class Run:
     def _is_here(self, case: Case) -> bool:
         try:
             self.session.device(case)
-        except NoSuchDeviceError:
+        except (
+            HarnessError
+        ):  # no such device, or one in trouble: which of them, the case's own test will tell
             return False
         return True
 

@@ -136,8 +136,8 @@ def test_every_bound_has_a_table() -> None:
 def test_flags_and_ini_keys_are_in_the_reference(name: str) -> None:
     """A flag of pytest has a row, with its ini key and its default."""
     flag = "--" + name.replace("_", "-")
-    value = plugin._OPTIONS[name][1]
-    key, default, _ = ROWS[flag if isinstance(value, bool) else f"{flag} PATH"]
+    _, value, metavar = plugin._OPTIONS[name]
+    key, default, _ = ROWS[f"{flag} {metavar}".strip()]
     assert f"`{name}`" == key
     assert default == "off" if value is False else str(value) in default
 

@@ -34,11 +34,21 @@ class CudaBound:
     def start(self) -> None:
         """Start CUDA and set the limit, before anything is allocated.
 
-        Raises MachineError when others leave less than the limit.
+        Raises MachineError when others leave less than the limit, and when CUDA cannot be started.
         """
         import torch  # noqa: PLC0415 - the pytest process imports this module, and must never import torch
 
-        free, total = torch.cuda.mem_get_info(0)
+        if not torch.backends.cuda.is_built():
+            raise MachineError(
+                f"torch {torch.__version__} is built without CUDA: install one of the builds that "
+                "https://pytorch.org/get-started/locally names for this GPU"
+            )
+        try:
+            free, total = torch.cuda.mem_get_info(0)
+        except RuntimeError as error:
+            raise MachineError(
+                f"CUDA cannot be started: {error}. What does `python -c 'import torch; torch.cuda.init()'` say?"
+            ) from error
         self.limit_bytes = int(self.fraction * min(self.budget_bytes or total, total))
         if free < self.limit_bytes:
             raise MachineError(
