@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
 
 MAX_CASES = 100_000
-"""Combinations of the axes before exclude: beyond it is a slip, and would not fit into memory."""
+"""Combinations of the axes before exclude, and entries of include: beyond it is a slip, and would not fit into memory."""
+MAX_MATCHES = 100_000_000
+"""Values in exclude and include times combinations: what it may cost to find which of them agree."""
 
 _BLOCK = "matrix"
 _ENTRIES = ("exclude", "include")
@@ -55,12 +57,13 @@ def read_axes(root: dict[str, Any], mistakes: Mistakes) -> Combinations:
         for key in entry:
             if key not in axes:
                 mistakes.add((*path, key), f"is not an axis; {nearest(key, axes, 'axes')}")
-    names = list(axes)
+    known = dict.fromkeys(axes)
     for path, entry in include:
-        _check_included(path, entry, names, mistakes)
+        _check_included(path, entry, known, mistakes)
+    names = list(known)
     _check_required(names, block, mistakes)
-    if math.prod(len(values) for values in axes.values()) > MAX_CASES:
-        mistakes.add((_BLOCK,), f"the axes have more than {MAX_CASES:,} combinations")
+    if too_many := _too_many(axes, [entry for _, entry in exclude + include]):
+        mistakes.add((_BLOCK,), too_many)
         return Combinations([], [], names)
     known_exclude = [(path, entry) for path, entry in exclude if entry and all(key in axes for key in entry)]
     expansion = expand(axes, [entry for _, entry in known_exclude], [entry for _, entry in include])
@@ -120,6 +123,7 @@ def _read_lists(block: dict[str, Any], mistakes: Mistakes) -> dict[str, list[Sca
             continue
         good: list[Scalar] = []
         axes[axis] = good
+        there: set[tuple[bool, Scalar]] = set()
         for number, value in enumerate(values):
             hint = get_close_matches(axis, _ENTRIES, 1) if isinstance(value, dict) else []
             if hint:
@@ -127,9 +131,11 @@ def _read_lists(block: dict[str, Any], mistakes: Mistakes) -> dict[str, list[Sca
                 break
             if not _is_label((*path, number), axis, value, mistakes):
                 continue
-            if _has(good, value):
+            # true and 1 are different values, which Python takes for equal.
+            if (isinstance(value, bool), value) in there:
                 mistakes.add((*path, number), f"{shown(value)} is there twice: remove one")
                 continue
+            there.add((isinstance(value, bool), value))
             good.append(value)
     return axes
 
@@ -160,7 +166,17 @@ def _read_entries(
     return read
 
 
-def _check_included(path: Path, entry: dict[str, Scalar], names: list[str], mistakes: Mistakes) -> None:
+def _too_many(axes: dict[str, list[Scalar]], entries: list[dict[str, Scalar]]) -> str | None:
+    """Say what would take too long to expand, or too much memory."""
+    size = math.prod(len(values) for values in axes.values())
+    if size > MAX_CASES:
+        return f"the axes have more than {MAX_CASES:,} combinations"
+    if len(entries) > MAX_CASES or size * sum(map(len, entries)) > MAX_MATCHES:
+        return f"exclude and include have too many entries for {size:,} combinations"
+    return None
+
+
+def _check_included(path: Path, entry: dict[str, Scalar], names: dict[str, None], mistakes: Mistakes) -> None:
     """Check the axes that an include entry names, and add the new ones to `names`."""
     for axis in entry:
         if axis in names:
@@ -171,7 +187,7 @@ def _check_included(path: Path, entry: dict[str, Scalar], names: list[str], mist
         elif not _AXIS.fullmatch(axis):
             mistakes.add((*path, axis), "is not a name for an axis; letters, digits, dashes and underscores")
         else:
-            names.append(axis)
+            names[axis] = None
 
 
 def _check_required(names: list[str], block: dict[str, Any], mistakes: Mistakes) -> None:
@@ -190,6 +206,8 @@ def _is_label(path: Path, axis: str, value: object, mistakes: Mistakes) -> bool:
         mistakes.add(path, f'{shown(value)} is not a string: write "{label(value)}"')
     elif not _LABEL.fullmatch(label(value)):
         mistakes.add(path, f"{shown(value)} is not a label; {LABEL_FORM}")
+    elif len(label(value)) > _MAX_ID_LENGTH:
+        mistakes.add(path, f"{shown(value)} is longer than an id may be, {_MAX_ID_LENGTH} characters")
     else:
         return True
     return False

@@ -13,6 +13,7 @@ import pkgutil
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,13 +71,16 @@ class ClassPaths:
         if cut == 0:
             if self._spec(parts[0]) is not None:
                 return Verdict("missing", f"{parts[0]} is a module: name a class or function in it")
-            known = (module.name for module in pkgutil.iter_modules(self._path))
             return Verdict(
                 "missing",
-                f"cannot be imported: there is no module {parts[0]}{_nearest(parts[0], known, 0.8)}"
+                f"cannot be imported: there is no module {parts[0]}{_nearest(parts[0], self._top, 0.8)}"
                 " (pytest's ini key pythonpath adds folders to the module path)",
             )
         return self._attribute(".".join(parts[:cut]), parts[cut:], hops)
+
+    @cached_property
+    def _top(self) -> list[str]:
+        return [module.name for module in pkgutil.iter_modules(self._path)]
 
     def _attribute(self, module: str, rest: Sequence[str], hops: int) -> Verdict:
         """Look up dotted attributes, the first of which is no module below `module`, or is the last part."""

@@ -89,6 +89,22 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("new", metavar="NEW", type=Path)
     prune = add("prune", _with_paths(cli_verbs.prune), "remove profiles whose case is not in the matrix")
     prune.add_argument("--dry-run", action="store_true", help="only say which")
+    merge = add(
+        "merge", _with_paths(cli_verbs.merge), "merge what other machines have measured into the lockfile"
+    )
+    merge.add_argument(
+        "candidates",
+        metavar="CANDIDATE",
+        nargs="+",
+        type=Path,
+        help="candidate.lock of a run, with report.json beside it, or another lockfile",
+    )
+    merge.add_argument(
+        "--base",
+        metavar="PATH",
+        type=Path,
+        help="the lockfile that they were made from; default: the lockfile as it is",
+    )
     probe = add(
         "probe", _with_paths(cli_verbs.probe), "try one batch size of one case and print how it ended"
     )

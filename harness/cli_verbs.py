@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from harness import lock_writing
+from harness import lock_merging, lock_writing
 from harness.devices.cpu import CpuDevice
+from harness.endings import WorkloadError
 from harness.errors import HarnessError
 from harness.fingerprint import workload_changes
 from harness.lock_text import RELOCK, shown_path
@@ -21,7 +22,6 @@ from harness.lockfile import Lock, read_lock, same_device
 from harness.matrix import load_matrix
 from harness.measurement import DeviceIdentity
 from harness.mistakes import nearest
-from harness.probe import WorkloadError
 from harness.profile import open_runner
 from harness.progress import describe_probe
 from harness.recipe import recipe
@@ -116,6 +116,18 @@ def prune(options: argparse.Namespace, paths: Paths) -> int:
         _say(f"{verb} {profile.case_id} on {place(profile.device, {})}")
     if not orphans:
         _say(f"nothing to remove: the matrix has the case of every profile in {shown_path(paths.lock)}")
+    return 0
+
+
+def merge(options: argparse.Namespace, paths: Paths) -> int:
+    """Merge what other machines measured, or another branch's lock, into the lockfile."""
+    before, after = lock_merging.merge_into(paths.lock, options.candidates, options.base)
+    differences = lock_writing.diff(before, after)
+    for difference in differences:
+        for line in _difference_lines(difference, after):
+            _say(line)
+    if not differences:
+        _say(f"nothing to merge: {shown_path(paths.lock)} holds it all")
     return 0
 
 
@@ -215,7 +227,10 @@ def _because(what: str, changes: Iterable[str]) -> str:
 def _unquoted(name: str) -> str:
     """Return a variable's name out of `environment.NAME`, where the recipe quotes one that has dots."""
     name = name.removeprefix(_ENVIRONMENT)
-    return str(json.loads(name)) if name.startswith('"') else name
+    try:
+        return str(json.loads(name)) if name.startswith('"') else name
+    except ValueError:  # written by hand
+        return name
 
 
 def _existing_lock(path: Path) -> Lock:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from harness.measurement import Scalar
 
@@ -37,16 +37,21 @@ class _Index:
 
     def __init__(self, combinations: Sequence[Combination]) -> None:
         self._combinations = combinations
-        self._by_axes: dict[tuple[str, ...], dict[tuple[object, ...], list[int]]] = {}
+        self._by_axis: dict[str, dict[tuple[bool, Scalar], set[int]]] = {}
 
-    def find(self, entry: Mapping[str, Scalar]) -> list[int]:
-        axes = tuple(sorted(entry))
-        table = self._by_axes.get(axes)
+    def find(self, entry: Mapping[str, Scalar]) -> Collection[int]:
+        found = [self._of_axis(axis).get(_distinct(value), set()) for axis, value in entry.items()]
+        if not found:
+            return range(len(self._combinations))
+        return set.intersection(*sorted(found, key=len))
+
+    def _of_axis(self, axis: str) -> dict[tuple[bool, Scalar], set[int]]:
+        table = self._by_axis.get(axis)
         if table is None:
-            table = self._by_axes[axes] = {}
+            table = self._by_axis[axis] = {}
             for number, combination in enumerate(self._combinations):
-                table.setdefault(_values(combination, axes), []).append(number)
-        return table.get(_values(entry, axes), [])
+                table.setdefault(_distinct(combination[axis]), set()).add(number)
+        return table
 
 
 def expand(
@@ -97,6 +102,6 @@ def _include(
             added_by.append(number)
 
 
-def _values(combination: Mapping[str, Scalar], axes: Iterable[str]) -> tuple[object, ...]:
+def _distinct(value: Scalar) -> tuple[bool, Scalar]:
     # Python has True == 1.
-    return tuple((isinstance(combination[axis], bool), combination[axis]) for axis in axes)
+    return isinstance(value, bool), value

@@ -104,6 +104,15 @@ class Block:
         """Read the whole table as texts."""
         return {key: self.string(key) for key in self.rest()}
 
+    def settings(self) -> dict[str, Any]:
+        """Read the whole table as texts, numbers, true or false, and lists of them: no dates, which JSON has not."""
+        values = {key: self._take(key) for key in self.rest()}
+        for key, value in values.items():
+            items = value if isinstance(value, list) else [value]
+            if not all(isinstance(item, (str, int, float)) for item in items):
+                self._refuse(key, value, "a text, a number, true or false, or a list of them")
+        return values
+
     def subtable(self, key: str, *, required: bool = False) -> Block:
         """Read a sub-table; an empty one where there is none and none is required."""
         value = self._take(key) if required else self._table.pop(key, {})

@@ -63,24 +63,26 @@ def diff(old: Lock, new: Lock) -> list[Difference]:
     """Compare two locks as the file holds them; sorted as the file is."""
     found = []
     for before in old:
-        after = _partner(before, new)
+        after = partner(before, new)
         if after is None:
             found.append(Difference(before.case_id, before.device, "removed"))
         elif changes := tuple(_changes(_flat(block(before)), _flat(block(after)))):
             found.append(Difference(after.case_id, after.device, "changed", changes))
     found += [
-        Difference(after.case_id, after.device, "added") for after in new if _partner(after, old) is None
+        Difference(after.case_id, after.device, "added") for after in new if partner(after, old) is None
     ]
     return sorted(found, key=lambda difference: (difference.case_id, difference.device.name, difference.kind))
 
 
-def _partner(profile: LockedProfile, lock: Lock) -> LockedProfile | None:
+def partner(profile: LockedProfile, lock: Lock) -> LockedProfile | None:
+    """Return the profile of the same case and device in a lock."""
     return next((other for other in lock.of_case(profile.case_id) if same_profile(profile, other)), None)
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
     for name in dict.fromkeys((*old, *new)):
-        if old.get(name) != new.get(name):
+        # As it is spelt: nan is nan there, and true is not 1.
+        if repr(old.get(name)) != repr(new.get(name)):
             yield Change(name, old.get(name), new.get(name))
 
 

@@ -7,16 +7,24 @@ import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _MAX_BYTES = 64 * 1024**2
 # A lock that this harness writes nests three levels deep; far deeper tables would end Python's recursion.
 _MAX_DEPTH = 32
+# Beyond it arithmetic with floats overflows, and Python refuses to print the largest.
+_MAX_BITS = 1023
 _MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
-_HEADER = re.compile(r"\s*\[\[\s*profile\s*\]\]")
-_TABLE = re.compile(r"\s*\[\s*profile\s*\.\s*\"?([^\"\].]+?)\"?\s*\]")
+_HEADER = re.compile(r"""\s*\[\[\s*["']?profile["']?\s*\]\]""")
+_TABLE = re.compile(r"""\s*\[\s*["']?profile["']?\s*\.\s*["']?([^"'\].]+?)["']?\s*\]""")
+# Such a key takes tomllib a time that grows with the square of its parts.
+_DEEP_KEY = re.compile(rf"""(?<![\w"'-])(?:(?:[\w-]++|"[^"]*+"|'[^']*+')\s*+\.\s*+){{{_MAX_DEPTH}}}""")
+_LONG_NUMBER = re.compile(r"[0-9a-fA-F_]{250}")
 _POSITION = re.compile(r"\(at line (\d+), column \d+\)|\(at end of document\)")
 RELOCK = "pytest --gpu-profile --gpu-profile-update"
 
@@ -35,35 +43,47 @@ class LockText:
         self._headers = [number for number, line in enumerate(self._lines, 1) if _HEADER.match(line)]
 
     def fail(self, message: str, line: int | None = None) -> NoReturn:
-        """Raise LockError at a line, or at the file where none is known."""
-        place = shown_path(self.path) + (f":{line}" if line else "")
-        raise LockError(f"{place}: {message}")
+        """Raise LockError at a line, at the first where none is known."""
+        raise LockError(f"{shown_path(self.path)}:{line or 1}: {one_line(message)}")
 
     def parse(self) -> dict[str, Any]:
         """Return the file's tables. Raises LockError for merge conflicts and for text that is not TOML."""
         self._refuse_conflicts()
+        if any(map(_DEEP_KEY.search, self._lines)):
+            self._refuse_depth()
         try:
             tables = tomllib.loads(self._text)
         except RecursionError:
-            self.fail("nests too deeply for a lockfile: restore it from git")
+            self._refuse_depth()
         except ValueError as error:
             # Besides TOMLDecodeError: an integer with more digits than int() converts.
             found = _POSITION.search(str(error))
-            line = int(found[1]) if found and found[1] else len(self._lines) if found else None
+            if found is None:
+                self._refuse_number()
+            line = int(found[1]) if found[1] else len(self._lines)
             reason = _POSITION.sub("", str(error)).strip()
             self.fail(f"not TOML: {reason[:200]}; correct the line, or restore the file from git", line)
-        if _depth(tables) > _MAX_DEPTH:
-            self.fail("nests too deeply for a lockfile: restore it from git")
+        if self._lines[-1].strip():
+            # A number that was cut short is a number.
+            self.fail(
+                "the last line has no end, as if the file had been cut off: restore it from git, or end the line",
+                len(self._lines),
+            )
+        for depth, level in enumerate(_levels(tables), 1):
+            if depth > _MAX_DEPTH:
+                self._refuse_depth()
+            if any(isinstance(value, int) and value.bit_length() > _MAX_BITS for value in level):
+                self._refuse_number()
         return tables
 
     def line(self, profile: int, key: str | None = None, table: str | None = None) -> int | None:
         """Return the line of a key in the n-th `[[profile]]`, else that of its header, else None.
 
         `table` is the sub-table that holds the key. A file in which the profiles are not spelt with headers
-        has no lines to tell.
+        has the one line on which they begin.
         """
         if profile >= len(self._headers):
-            return None
+            return self.line_of("profile")
         header = self._headers[profile]
         end = self._headers[profile + 1] - 1 if profile + 1 < len(self._headers) else len(self._lines)
         current = None
@@ -74,14 +94,27 @@ class LockText:
                 current = found[1]
                 if current == table:
                     table_line = number
-            elif current == table and key is not None and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
+            elif current == table and key is not None and _assigns(key, line):
                 return number
         return table_line or header
 
     def line_of(self, key: str) -> int | None:
         """Return the line of a key at the top of the file, or None."""
-        pattern = re.compile(rf"\s*\"?{re.escape(key)}\"?\s*=")
-        return next((number for number, line in enumerate(self._lines, 1) if pattern.match(line)), None)
+        return next((number for number, line in enumerate(self._lines, 1) if _assigns(key, line)), None)
+
+    def _first(self, found: Callable[[str], object]) -> int | None:
+        return next((number for number, line in enumerate(self._lines, 1) if found(line)), None)
+
+    def _refuse_depth(self) -> NoReturn:
+        line = self._first(
+            lambda line: line.count("[") + line.count("{") > _MAX_DEPTH or _DEEP_KEY.search(line)
+        )
+        self.fail("nests too deeply for a lockfile: restore it from git", line)
+
+    def _refuse_number(self) -> NoReturn:
+        self.fail(
+            "a number with too many digits: restore the file from git", self._first(_LONG_NUMBER.search)
+        )
 
     def _refuse_conflicts(self) -> None:
         for number, line in enumerate(self._lines, 1):
@@ -130,16 +163,18 @@ def shown_path(path: Path) -> str:
     return absolute.removeprefix(here)
 
 
-def _depth(tables: dict[str, Any]) -> int:
-    """Count the levels of nesting, level by level: recursion is what too many of them would break."""
-    depth = 0
-    level: list[dict[str, Any] | list[Any]] = [tables]
-    while level and depth <= _MAX_DEPTH:
-        depth += 1
-        level = [
-            item
-            for value in level
-            for item in (value.values() if isinstance(value, dict) else value)
-            if isinstance(item, (dict, list))
-        ]
-    return depth
+def _assigns(key: str, line: str) -> bool:
+    """Say whether a key, or a table of that name, begins on a line."""
+    return re.match(rf"""\s*(?:\[+\s*)?["']?{re.escape(key)}["']?\s*[=.\]]""", line) is not None
+
+
+def _levels(tables: dict[str, Any]) -> Iterator[list[Any]]:
+    """Yield the values of each level of nesting: recursion is what too many of them would break."""
+    level: list[Any] = [tables]
+    while level := [
+        item
+        for value in level
+        if isinstance(value, (dict, list))
+        for item in (value.values() if isinstance(value, dict) else value)
+    ]:
+        yield level

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import stat
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +20,23 @@ from harness.lock_text import LockText, shown_path
 from harness.lockfile import Lock, LockedProfile, LockError, parse_lock, read_lock, same_profile, sort
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
-__all__ = ["block", "diff", "prune", "render", "update_lock", "with_profiles", "write_candidate"]
+__all__ = [
+    "block",
+    "diff",
+    "prune",
+    "refuse_read_only",
+    "render",
+    "rewrite_lock",
+    "update_lock",
+    "with_profiles",
+    "write_candidate",
+    "write_whole",
+]
 
 _WAIT_SECONDS = 60
+_POLL_SECONDS = 0.05
 
 
 def update_lock(path: str | Path, profiles: Iterable[LockedProfile]) -> None:
@@ -31,8 +45,16 @@ def update_lock(path: str | Path, profiles: Iterable[LockedProfile]) -> None:
     The file is read again under a file lock, so that runs side by side lose nothing. Raises LockError when
     the file cannot be written, and when it is damaged: then it stays as it is.
     """
+    rewrite_lock(path, lambda lock: with_profiles(lock, profiles))
+
+
+def rewrite_lock(path: str | Path, change: Callable[[Lock], Lock]) -> tuple[Lock, Lock]:
+    """Put what `change` makes of the lock in its place; returns the lock before and after. Raises as `update_lock`."""
     with _writing(Path(path)) as target:
-        _write(target, with_profiles(read_lock(target), profiles))
+        before = read_lock(target)
+        after = change(before)
+        _write(target, after)
+    return before, after
 
 
 def write_candidate(path: str | Path, lock_path: str | Path, profiles: Iterable[LockedProfile]) -> None:
@@ -53,6 +75,27 @@ def prune(path: str | Path, keep_ids: Collection[str]) -> tuple[LockedProfile, .
     return removed
 
 
+def write_whole(path: str | Path, text: str) -> None:
+    """Write any file under a file lock, such that readers and crashes never see a part of it."""
+    with _writing(Path(path)) as target:
+        _replace(target, text)
+
+
+def refuse_read_only(path: str | Path) -> None:
+    """Raise LockError, with what to do, when a file could not be written."""
+    target = Path(os.path.realpath(path))
+    folder = target.parent
+    if not folder.is_dir():
+        raise LockError(f"{shown_path(target)}: cannot be written: there is no folder {folder}; create it")
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        raise LockError(f"{shown_path(target)}: cannot be written: the folder {folder} is read-only")
+    if target.exists() and not target.stat().st_mode & 0o222:
+        # Replacing would succeed, but whoever took the write bits off did so on purpose.
+        raise LockError(
+            f"{shown_path(target)}: cannot be written: the file is read-only (chmod u+w to allow it)"
+        )
+
+
 def with_profiles(lock: Lock, profiles: Iterable[LockedProfile]) -> Lock:
     """Return the lock with profiles in place of those of the same case and device; of equals the last stays."""
     by_case: dict[str, list[LockedProfile]] = {}
@@ -65,39 +108,60 @@ def with_profiles(lock: Lock, profiles: Iterable[LockedProfile]) -> Lock:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[Path]:
-    """Hold the file lock of a lockfile while it is read, changed and written; yields the file behind links.
-
-    The file lock lies in the folder of temporary files, named after the lockfile's real path: beside the
-    lockfile it would show up in `git status`, and to remove it would break the exclusion of those who wait.
-    """
+    """Hold off other writers while a file is read, changed and written; yields the file behind links."""
     target = Path(os.path.realpath(path))
-    _refuse_read_only(target)
-    name = hashlib.sha256(os.fsencode(target)).hexdigest()[:16]
-    # Another user's file in a sticky folder could not be opened: each user has an own one.
-    guard = Path(tempfile.gettempdir()) / f"gpu-profile-{os.getuid()}-{name}.lock"
+    refuse_read_only(target)
     try:
-        with FileLock(guard, timeout=_WAIT_SECONDS):
+        with _alone_in(target.parent):
             yield target
     except Timeout as error:
         raise LockError(
-            f"{shown_path(path)}: another process has been writing it for {_WAIT_SECONDS} s (it holds {guard}): "
+            f"{shown_path(path)}: another process has been writing it for {_WAIT_SECONDS} s, or a file beside it: "
             "wait for it or end it"
         ) from error
     except OSError as error:
         raise LockError(f"{shown_path(path)}: cannot be written: {error.strerror or error}") from error
 
 
-def _refuse_read_only(target: Path) -> None:
-    folder = target.parent
-    if not folder.is_dir():
-        raise LockError(f"{shown_path(target)}: cannot be written: there is no folder {folder}; create it")
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        raise LockError(f"{shown_path(target)}: cannot be written: the folder {folder} is read-only")
-    if target.exists() and not target.stat().st_mode & 0o222:
-        # Replacing would succeed, but whoever took the write bits off did so on purpose.
-        raise LockError(
-            f"{shown_path(target)}: cannot be written: the file is read-only (chmod u+w to allow it)"
-        )
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Be the only process that writes into a folder; raises Timeout.
+
+    The folder itself is locked. A file beside the lockfile would show up in `git status`, and to remove it would
+    break the exclusion of those who wait; one in the folder of temporary files excludes nobody who has another
+    TMPDIR. It is better than nothing where folders have no locks, as on NFS.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while not (supported := _lock(descriptor)):
+            if supported is None:
+                with FileLock(_guard_of(folder), timeout=_WAIT_SECONDS):
+                    yield
+                return
+            if time.monotonic() > deadline:
+                raise Timeout(str(folder))
+            time.sleep(_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Say whether a folder was free, and is locked now until it is closed; None where that is not possible."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _guard_of(folder: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    # Another user's file in a sticky folder could not be opened: each user has an own one.
+    return Path(tempfile.gettempdir()) / f"gpu-profile-{os.getuid()}-{name}.lock"
 
 
 def _write(target: Path, lock: Lock) -> None:
@@ -118,6 +182,7 @@ def _replace(target: Path, text: str) -> None:
         if target.read_bytes() == data:
             return
         mode = stat.S_IMODE(target.stat().st_mode)
+    _remove_remains(target)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -134,6 +199,13 @@ def _replace(target: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _remove_remains(target: Path) -> None:
+    """Remove what writers left that were killed: whoever holds the file lock is the only one alive."""
+    for path in target.parent.iterdir():
+        if path.name.startswith(f".{target.name}.") and path.suffix == ".tmp":
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -198,18 +198,21 @@ def parse_lock(text: LockText) -> Lock:
 
 def _check_version(text: LockText, version: Any) -> None:
     line = text.line_of("version")
+    shown = repr(version)[:80]
     if version is None:
         text.fail(f'no version: a lockfile begins with "version = {VERSION}"; restore it from git', 1)
     if isinstance(version, int) and version > VERSION:
-        text.fail(f"version {version} is newer than the {VERSION} that this harness reads: upgrade it", line)
+        text.fail(f"version {shown} is newer than the {VERSION} that this harness reads: upgrade it", line)
     if version != VERSION or isinstance(version, bool):
-        text.fail(f"version {version!r} is not known; this harness reads {VERSION}", line)
+        text.fail(f"version {shown} is not known; this harness reads {VERSION}", line)
 
 
 def _refuse_duplicates(text: LockText, profiles: list[LockedProfile]) -> None:
-    seen: dict[str, list[int]] = {}
+    # Few of one case and one name can differ in their memory, and so in the device.
+    seen: dict[tuple[str, str], list[int]] = {}
     for number, profile in enumerate(profiles):
-        for other in seen.setdefault(profile.case_id, []):
+        alike = seen.setdefault((profile.case_id, profile.device.name), [])
+        for other in alike:
             if same_profile(profile, profiles[other]):
                 first = text.line(other)
                 text.fail(
@@ -217,7 +220,7 @@ def _refuse_duplicates(text: LockText, profiles: list[LockedProfile]) -> None:
                     f"{f', first on line {first}' if first else ''}: remove one of the blocks",
                     text.line(number),
                 )
-        seen[profile.case_id].append(number)
+        alike.append(number)
 
 
 def _read_block(block: Block) -> LockedProfile:
@@ -240,7 +243,7 @@ def _read_block(block: Block) -> LockedProfile:
         fingerprint=block.string("fingerprint"),
         recipe=block.string("recipe"),
         workload=block.subtable("workload").scalars(),
-        settings=block.subtable("settings").rest(),
+        settings=block.subtable("settings").settings(),
         made_with=block.subtable("made_with").strings(),
         extra=block.rest() | ({"device": device_table.rest()} if device_table.rest() else {}),
     )
@@ -257,4 +260,8 @@ def _read_axes(block: Block) -> dict[str, Scalar]:
         "gpu": block.string("gpu"),
         "resolution": block.scalar("resolution"),
     }
-    return main | block.subtable("axes").scalars()
+    further = block.subtable("axes")
+    for axis in main:
+        if axis in further:
+            further.fail(axis, "is not a further axis: it stands above the table")
+    return main | further.scalars()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Place = tuple[str | int, ...]
 
 _VERSION = 1
+_MAX_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +80,7 @@ def load_matrix(path: Path, search_path: Sequence[str] = ()) -> Matrix:
     `search_path` is looked through for class paths before `sys.path`. Raises MatrixError with every mistake.
     """
     file = _shown_path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise MatrixError(file, [Problem(line, "not UTF-8: save the file as UTF-8")]) from error
-    except OSError as error:
-        raise MatrixError(file, [Problem(1, f"cannot be read: {error.strerror}")]) from error
-    document = read_yaml(text)
+    document = read_yaml(_read_text(path, file))
     mistakes = Mistakes(file, document)
     root = _root(document, mistakes)
     checker = ClassPaths(search_path)
@@ -98,11 +92,29 @@ def load_matrix(path: Path, search_path: Sequence[str] = ()) -> Matrix:
     combinations = read_axes(root, mistakes)
     _check_file(root, combinations.names, mistakes)
     check_class_paths(substitute(_definitions(root), {}), lambda place: place)
-    context = Context(combinations.names, mistakes, check_class_paths)
+    context = Context(frozenset(combinations.names), mistakes, check_class_paths)
     cases = _cases(root, combinations, context, lambda model: _where(file, document, model))
     mistakes.raise_any()
     assert cases, "a matrix without cases has a mistake"
     return Matrix(path, tuple(cases))
+
+
+def _read_text(path: Path, file: str) -> str:
+    try:
+        with path.open("rb") as stream:
+            # Bounded: a device or a pipe might never end.
+            data = stream.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise MatrixError(file, [Problem(1, f"cannot be read: {reason}")]) from error
+    if len(data) > _MAX_BYTES:
+        raise MatrixError(file, [Problem(1, f"larger than {_MAX_BYTES // 1024**2} MiB: this is no matrix")])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise MatrixError(file, [Problem(line, "not UTF-8: save the file as UTF-8")]) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _root(document: Document, mistakes: Mistakes) -> dict[str, Any]:
@@ -131,10 +143,11 @@ def _check_file(root: dict[str, Any], axes: Sequence[str], mistakes: Mistakes) -
         MatrixFile.model_validate(data, context=LAYER)
     except ValidationError as error:
         mistakes.add_invalid(MatrixFile, error, lambda place: place)
+    known = frozenset(axes)
     for path, name in references(_definitions(root)):
         if name.startswith("${"):
             mistakes.add(path, f"{name} has no closing brace; write $${{ for a plain ${{")
-        elif name not in axes:
+        elif name not in known:
             mistakes.add(path, f"${{{name}}}: no such axis; {nearest(name, axes, 'axes')}")
     _check_labels(root, mistakes)
 

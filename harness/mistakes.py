@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, one_line
 from harness.settings import CROSS_FIELD, Allowed
 from harness.substitution import Unresolved
 from harness.trainer_settings import REFUSED, TrainerSettings
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     Path = tuple[str | int, ...]
 
 _MAX_SHOWN = 60
+_MAX_MESSAGE = 1_000
+_MAX_MISTAKES = 100
+# Comparing words takes its time, and no one reads more of them.
+_MAX_COMPARED = 1_000
+_MAX_LISTED = 40
 # One value of a setting may be wrong in thousands of cases, each in a way of its own.
 _MAX_PER_PLACE = 5
 # Axes have scalars, so that no value of one is a mapping or a list.
@@ -40,9 +45,14 @@ class MatrixError(HarnessError):
     def __init__(self, file: str, problems: Iterable[Problem]) -> None:
         self.file = file
         self.problems = tuple(sorted(set(problems)))
-        super().__init__(
-            "\n".join(f"{file}:{problem.line}: {_one_line(problem.message)}" for problem in self.problems)
-        )
+        shown = [
+            f"{file}:{problem.line}: {_shown_message(problem.message)}"
+            for problem in self.problems[:_MAX_MISTAKES]
+        ]
+        if len(self.problems) > _MAX_MISTAKES:
+            line = self.problems[_MAX_MISTAKES].line
+            shown.append(f"{file}:{line}: there are more mistakes than these; correct them first")
+        super().__init__("\n".join(shown))
 
 
 class Mistakes:
@@ -55,12 +65,17 @@ class Mistakes:
         self._places: dict[Path, int] = {}
 
     def add(self, path: Path, message: str) -> None:
-        """Note a mistake at the key or item at `path`, which the message starts with."""
+        """Note a mistake at the key or item at `path`, which the message starts with.
+
+        Raises MatrixError at once when there are more than anyone reads: to find them all may take long.
+        """
         where = dotted(path)
         problem = Problem(self._document.position(path).line, f"{where}: {message}" if where else message)
         self._places[path] = self._places.get(path, 0) + (problem not in self._problems)
         if self._places[path] <= _MAX_PER_PLACE:
             self._problems.add(problem)
+        if len(self._problems) > _MAX_MISTAKES:
+            self.raise_any()
 
     def add_invalid(
         self,
@@ -103,11 +118,13 @@ def shown(value: object) -> str:
 
 
 def nearest(word: str, known: Iterable[str], kind: str) -> str:
-    """Return a hint for an unknown word: the known one that is most like it, else all of them."""
+    """Return a hint for an unknown word: the known one that is most like it, else the first of them."""
     choices = list(known)
-    if close := difflib.get_close_matches(word, choices, 1):
+    comparable = len(choices) <= _MAX_COMPARED and len(word) <= _MAX_SHOWN
+    if comparable and (close := difflib.get_close_matches(word, choices, 1)):
         return f"did you mean {close[0]}?"
-    return f"{kind}: {', '.join(choices)}" if choices else f"there are no {kind}"
+    more = ", …" if len(choices) > _MAX_LISTED else ""
+    return f"{kind}: {', '.join(choices[:_MAX_LISTED])}{more}" if choices else f"there are no {kind}"
 
 
 def explain(model: type[BaseModel], details: ErrorDetails) -> tuple[Path, str]:
@@ -189,9 +206,8 @@ def _as_written(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _one_line(text: str) -> str:
-    """Escape what would break a message into lines: keys and values are quoted as they are in the file."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def _shown_message(text: str) -> str:
+    return one_line(text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…")
 
 
 def _marker(things: Iterable[Any]) -> Allowed | None:

@@ -206,10 +206,12 @@ class ProbeRunner:
                 assert process.stdout is not None
                 with suppress(BrokenPipeError):
                     process.stdin.close()  # the zygote reads this as: clean up and go
+                if not self.versions:
+                    process.terminate()  # it is still building, and reads nothing
                 try:
                     process.wait(_GOODBYE)
                 except subprocess.TimeoutExpired:
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)  # with what the user's constructors started
                     process.wait()
                 finally:
                     process.stdout.close()

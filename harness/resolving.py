@@ -37,9 +37,11 @@ _OVERRIDES: dict[str, type[Settings]] = {
     "bounds": BoundsSettings,
 }
 _PARTS = ("workload", "device", *_OVERRIDES)
+MAX_VALUES = 10_000_000
+"""In the settings of all cases, what they share counted once: beyond it is a slip, and would not fit into memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
     """What all parts of a matrix work with."""
 
@@ -48,6 +50,18 @@ class Context:
     mistakes: Mistakes
     check_class_paths: Callable[[Any, Callable[[Path], Path]], None]
     """Looks for class paths below a value and notes those that cannot be imported."""
+    num_values: int = 0
+    """Made so far."""
+
+    def count(self, num_values: int) -> None:
+        """Count values before they are made. Raises MatrixError when they would be too many."""
+        self.num_values += num_values
+        if self.num_values > MAX_VALUES:
+            self.mistakes.add(
+                ("matrix",),
+                f"the settings of its cases hold more than {MAX_VALUES:,} values: make it smaller",
+            )
+            self.mistakes.raise_any()
 
 
 class Part:
@@ -62,6 +76,7 @@ class Part:
         self._context = context
         self._references = list(references(raw))
         self._axes = tuple(sorted({name for _, name in self._references}))
+        self._num_values = _count(raw)
         # The others were checked where they are written.
         self._late_class_paths = any(path[-1:] == ("class_path",) for path, _ in self._references)
         self._made: dict[tuple[object, ...], Any] = {}
@@ -76,6 +91,7 @@ class Part:
 
     def _make(self, axes: Mapping[str, Scalar], identifier: str) -> Any:
         context = self._context
+        context.count(self._num_values)
         for path, name in self._references:
             if name not in axes and name in context.axes:
                 context.mistakes.add(self._locate(path), f"${{{name}}} has no value in the case {identifier}")
@@ -168,6 +184,14 @@ def _plain(settings: WorkloadSettings | TrainerSettings) -> dict[str, Any]:
         ):
             plain[name] = value
     return plain
+
+
+def _count(value: Any) -> int:
+    """Count the values below a value and itself; a text that is made anew counts by its length."""
+    if isinstance(value, str):
+        return 1 + len(value) // 2 if "${" in value else 1
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_count, items))
 
 
 def _merge_into(

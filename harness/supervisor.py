@@ -136,9 +136,9 @@ def _children() -> list[int]:
     return found
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that forked it ends; an `exec` does not change that."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: int | None = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when its parent ends, or none; an `exec` does not change that."""
+    _prctl(_PR_SET_PDEATHSIG, number or 0)
 
 
 def adopt_orphans() -> None:

@@ -115,7 +115,7 @@ def _this_device(found: Sequence[LockedProfile], path: Path) -> DeviceIdentity:
     try:
         gpus = nvml.visible_gpus()
     except HarnessError as error:
-        raise HarnessError(
+        raise type(error)(
             f"{shown_path(path)}: which profile is this machine's cannot be told: {error}. {advice}"
         ) from error
     if not gpus:

@@ -18,6 +18,8 @@ _UNITS = {
     "TiB": 1024**4,
 }
 _BINARY = 1024
+_MAX_SIZE = 2**63
+_MAX_SHOWN = 60
 _CORRECT = {unit.lower(): unit for unit in _UNITS}
 # Bounded, so that int() never meets more digits than it converts.
 _NUMBER = r"(\d{1,18}(?:\.\d{1,9})?)"
@@ -46,6 +48,8 @@ def parse_size(value: object) -> int:
         raise ValueError(f"{_shown(value)} is not allowed; {SIZE_FORM}")
     if size < 1:
         raise ValueError(f"{_shown(value)} is not allowed; a size is at least one byte")
+    if size >= _MAX_SIZE:
+        raise ValueError(f"{_shown(value)} is not allowed; a size is less than {_MAX_SIZE // 1024**4} TiB")
     return size
 
 
@@ -79,4 +83,5 @@ def format_bytes(num_bytes: float) -> str:
 
 
 def _shown(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=repr)
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"

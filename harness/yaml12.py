@@ -23,6 +23,8 @@ MAX_DEPTH = 50
 """Levels of nesting, aliases followed."""
 MAX_NODES = 500_000
 """Values in a file, every alias counted as often as it is written."""
+MAX_BITS = 1023
+"""Of a whole number: larger ones are no floats, and Python refuses to print the largest."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
@@ -30,6 +32,7 @@ _TAG = "tag:yaml.org,2002:"
 _NOT_ALLOWED = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}?")
 _CONSTANTS: dict[str, bool | None] = {
     "": None,
@@ -134,15 +137,21 @@ def resolve(text: str) -> Any:
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INT.fullmatch(text):
-        return int(text)
+        return _bounded(int(text))
     if _OCTAL_OR_HEX.fullmatch(text):
-        return int(text, base=0)
+        return _bounded(int(text, base=0))
     if _FLOAT.fullmatch(text):
         return float(text)
     if _INFINITY.fullmatch(text) or _NAN.fullmatch(text):
         # Python writes them without the dot.
         return float(text.replace(".", ""))
     return text
+
+
+def _bounded(number: int) -> int:
+    if number.bit_length() > MAX_BITS:
+        raise ValueError(f"a number of more than {MAX_BITS} bits")
+    return number
 
 
 class _StopReadingError(Exception):
@@ -201,6 +210,10 @@ class _Builder:
 
     def _scalar(self, event: Any, at: Position) -> None:
         plain, text = event.implicit[0], event.value
+        if not text.isascii() and _SURROGATE.search(text):
+            raise _StopReadingError(
+                at.line, "an escape of a surrogate is half a character: write the whole one"
+            )
         value: Any = text
         if plain and event.tag is None:
             try:
@@ -268,7 +281,8 @@ class _Builder:
 
     def _key(self, container: Map, value: object, at: Position) -> str:
         if not isinstance(value, str):
-            written = json.dumps(value)
+            # Cut: an alias may stand for a collection of any size.
+            written = json.dumps(value)[:60]
             self.problems.append(Problem(at.line, f'the key {written} is not a string: write "{written}"'))
             value = written
         if value in container.keys_at:
@@ -295,6 +309,10 @@ def _events(text: str) -> Iterator[Any]:
     try:
         while loader.check_event():
             yield loader.get_event()
+    except (ValueError, OverflowError) as error:
+        # PyYAML's own parser converts escapes and version numbers of any size.
+        message = "not valid YAML: an escape or the version is out of range"
+        raise _StopReadingError(loader.line + 1, message) from error
     finally:
         loader.dispose()
 

@@ -13,19 +13,19 @@ import faulthandler
 import gc
 import json
 import os
+import select
 import shutil
 import signal
 import sys
-import threading
 import traceback
-from contextlib import suppress
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from harness.building import build, versions
 from harness.supervisor import Channel, adopt_orphans, die_with_parent, kill_descendants, supervise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from harness.workload import Workload
 
@@ -50,32 +50,68 @@ class Zygote:
         if case is None:
             return
         self._case = case
+        try:
+            with self._ending_with_parent():
+                workload = self._prepare()
+            if workload is not None:
+                self._listen(workload)
+        finally:
+            self._clean_up()
+
+    @contextmanager
+    def _ending_with_parent(self) -> Iterator[None]:
+        """End when the parent says so or dies, while nothing reads the inbox: constructors may take for ever."""
+        own = os.getpid()
+
+        def end(number: int, _frame: object) -> None:
+            if os.getpid() == own:  # and not a fork of the user's
+                self._clean_up()
+            os._exit(128 + number)
+
+        signal.signal(signal.SIGTERM, end)
+        die_with_parent(signal.SIGTERM)
+        hung_up = select.poll()
+        hung_up.register(self.channel.inbox, 0)
+        if hung_up.poll(0):  # it died before the kernel knew
+            end(signal.SIGTERM, None)
+        try:
+            yield
+        finally:
+            die_with_parent(None)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _clean_up(self) -> None:
+        kill_descendants()
+        if self._case["scratch"] is not None:
+            shutil.rmtree(self._case["scratch"], ignore_errors=True)
+
+    def _prepare(self) -> Workload | None:
+        """Build the workload and say so, or why it cannot be built."""
+        case = self._case
         sys.path[:] = case["sys_path"]
         if case["directory"] is not None:
             os.chdir(case["directory"])
         try:
-            workload, environment, self._threads = _build(case["workload"])
+            workload, environment, self._threads = build(case["workload"])
         except BaseException as error:  # noqa: BLE001 - the user's constructors may raise anything
             from harness.explaining import explain  # noqa: PLC0415 - torch is imported only once it is wanted
 
             traceback.print_exc()
             self.channel.send({"event": "failed", **explain(error)})
-            return
+            return None
         # A probe collects garbage before its limit is set: from then on, it need not look at all that torch imported,
         # nor copy the pages, which takes longer than the rest of a small probe.
         gc.collect()
         gc.freeze()
-        self.channel.send({"event": "ready", "versions": _versions(workload), "environment": environment})
-        try:
-            # A byte tells that a request has come. The rest is its supervisor's: what is read here would stay.
-            while begun := os.read(self.channel.inbox, 1):
-                if not self._serve(workload, begun):
-                    return
-                os.write(self.channel.outbox, _IDLE)
-        finally:
-            kill_descendants()
-            if case["scratch"] is not None:
-                shutil.rmtree(case["scratch"], ignore_errors=True)
+        self.channel.send({"event": "ready", "versions": versions(workload), "environment": environment})
+        return workload
+
+    def _listen(self, workload: Workload) -> None:
+        # A byte tells that a request has come. The rest is its supervisor's: what is read here would stay.
+        while begun := os.read(self.channel.inbox, 1):
+            if not self._serve(workload, begun):
+                return
+            os.write(self.channel.outbox, _IDLE)
 
     def _serve(self, workload: Workload, begun: bytes) -> bool:
         """Fork a supervisor for one request, and wait for its end; say whether it came to that in good order."""
@@ -141,39 +177,6 @@ def _exit(code: int) -> None:
     os._exit(code)
 
 
-def _build(spec: Mapping[str, Any]) -> tuple[Workload, dict[str, Any], str | None]:
-    """Build the workload.
-
-    Also return what its modules changed of torch's global settings, and the threads that they started, in words.
-    """
-    import torch  # noqa: PLC0415 - not before the environment and the module path are in place
-
-    # Optimizers import it at their first step: here once, instead of in every probe.
-    import torch._dynamo  # noqa: PLC0415
-
-    from harness import sweep, trainer, workload  # noqa: PLC0415
-
-    torch.set_num_threads(1)
-    trainer.seed_everything(0)
-    assert sweep is not None  # imported for the probes
-    settings, threads = _torch_settings(), _num_threads()
-    built = workload.build(spec)
-    changed = {name: value for name, value in _torch_settings().items() if value != settings[name]}
-    return built, changed, _new_threads(_num_threads() - threads)
-
-
-def _num_threads() -> int:
-    return sum(1 for _ in Path("/proc/self/task").iterdir())
-
-
-def _new_threads(number: int) -> str | None:
-    """Say which threads there are: a fork has none of them, but the locks that they held for ever."""
-    if number <= 0:
-        return None
-    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    return f"starts {number} thread{'s' if number > 1 else ''}" + (f" ({', '.join(names)})" if names else "")
-
-
 def _cuda_trouble() -> str | None:
     """Say whether CUDA was started before the fork: it then cannot be used in it."""
     import torch  # noqa: PLC0415
@@ -197,31 +200,8 @@ def _probe_afresh() -> None:
         given = json.load(stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.path[:] = given["case"]["sys_path"]
-    workload, _, _ = _build(given["case"]["workload"])
+    workload, _, _ = build(given["case"]["workload"])
     _run(workload, given["request"], given["writer"])
-
-
-def _torch_settings() -> dict[str, Any]:
-    """Return torch's global settings that change what training takes of memory."""
-    import torch  # noqa: PLC0415
-
-    return {
-        "cudnn.benchmark": torch.backends.cudnn.benchmark,
-        "cudnn.deterministic": torch.backends.cudnn.deterministic,
-        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "default_dtype": str(torch.get_default_dtype()),
-    }
-
-
-def _versions(workload: Workload) -> dict[str, str]:
-    import torch  # noqa: PLC0415
-
-    versions = {"torch": torch.__version__.partition("+")[0]}
-    if torch.version.cuda:
-        versions["cuda"] = torch.version.cuda
-    versions["lightning"] = str(sys.modules[workload.lightning.__name__.partition(".")[0]].__version__)
-    return versions
 
 
 def _fix_addresses() -> None:

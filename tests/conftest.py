@@ -30,6 +30,17 @@ assert matplotlib.figure is not None
 assert matplotlib.backends.backend_agg is not None
 
 
+# Fixtures whose tests start zygotes or pytest runs, as a rule.
+_PROBING = {"start", "net", "ran", "project", "pytester"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes, so that the others can be run by themselves."""
+    for item in items:
+        if _PROBING & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("probes")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Run tests that need a GPU wherever there is one."""
     if item.get_closest_marker("gpu") is not None:

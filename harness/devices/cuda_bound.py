@@ -38,7 +38,7 @@ class CudaBound:
         """
         import torch  # noqa: PLC0415 - the pytest process imports this module, and must never import torch
 
-        if not torch.backends.cuda.is_built():
+        if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call] # torch leaves it untyped
             raise MachineError(
                 f"torch {torch.__version__} is built without CUDA: install one of the builds that "
                 "https://pytorch.org/get-started/locally names for this GPU"

@@ -1,0 +1,33 @@
+"""Halts a run in the phase that the environment names. Copied into a user's project; imports no torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+
+def halt(phase: str) -> None:
+    """Tell the test that the phase is reached, then wait until the test lets the run go on, if it ever does."""
+    if os.environ.get("HALT_IN") == phase:
+        Path(os.environ["HALT_REACHED"]).write_text(f"{os.getpid()}\n", encoding="ascii")  # a FIFO
+        Path(os.environ["HALT_RELEASED"]).read_bytes()  # a FIFO too: opening it blocks until someone writes
+
+
+def halt_at_files() -> None:
+    """Halt around the two system calls that a power failure must not come between: fsync and rename."""
+    fsync, replace = os.fsync, os.replace
+
+    def halting_fsync(descriptor: int) -> None:
+        # Temporary files are named `.NAME.random.tmp`.
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name.removeprefix(".")
+        halt(f"syncing {name.rsplit('.', 2)[0]}")
+        fsync(descriptor)
+
+    def halting_replace(source: Any, target: Any) -> None:
+        halt(f"before replacing {Path(target).name}")
+        replace(source, target)
+        halt(f"after replacing {Path(target).name}")
+
+    os.fsync = halting_fsync  # type: ignore[assignment] # everybody here has a descriptor
+    os.replace = halting_replace  # type: ignore[assignment] # nobody here has folder descriptors
