@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _BUILD_TIMEOUT = 600.0
 # How long a zygote that was told to go may take to kill its probe and remove its files.
 _GOODBYE = 10.0
+# Loader workers name sockets below the temporary folder, pymp-XXXXXXXX/listener-XXXXXXXX, and hang where that is longer
+# than the 107 bytes that Linux takes.
+_MAX_SCRATCH_LENGTH = 74
 # As many optimizer steps have the whole time-out; more of them have more.
 _STEPS_PER_TIMEOUT = 20
 _PROBE_FIELDS = {field.name for field in fields(Probe)}
@@ -107,7 +110,7 @@ class ProbeRunner:
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._scratch = tempfile.mkdtemp(prefix="gpu-profile-")
+        self._scratch = _make_scratch()
         try:
             self._start()
         except BaseException:
@@ -333,6 +336,15 @@ class ProbeRunner:
             f"the process that builds the workload {ending(end)}; its output is in {log}",
             log=str(log),
         )
+
+
+def _make_scratch() -> str:
+    """Make the folder for temporary files of a zygote and its probes."""
+    scratch = tempfile.mkdtemp(prefix="gpu-profile-")
+    if len(scratch) <= _MAX_SCRATCH_LENGTH or not os.access("/tmp", os.W_OK):  # noqa: S108 - short, that is the point
+        return scratch
+    Path(scratch).rmdir()
+    return tempfile.mkdtemp(prefix="gpu-profile-", dir="/tmp")  # noqa: S108 - as above
 
 
 def _result(what: str, answer: Mapping[str, Any], log: str, kills: int | None) -> dict[str, Any]:

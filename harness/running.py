@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,8 @@ class Run:
 
     def pytest_sessionstart(self) -> None:
         """Make SIGTERM end the run in order, and show progress."""
-        self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
+        if threading.current_thread() is threading.main_thread():  # elsewhere nobody may set handlers
+            self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None and not self.is_worker:
             self._progress = _progress(self.config, terminal)

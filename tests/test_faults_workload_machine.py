@@ -23,7 +23,7 @@ def test_full_shared_memory_is_an_error_and_bounds_nothing(tmp_path: Path) -> No
 
     That holds for a worker that raises, and for one that prints why and goes on, while its loader waits for ever.
     """
-    search = {"max_batch_size": 16, "probe_timeout": 10}
+    search = {"max_batch_size": 16, "probe_timeout": 6}
     models = {
         "raises": of("bad_zoo.BigNet", "bad_zoo.BigSamples", search=search),
         "hangs": of("bad_zoo.BigNet", "bad_zoo.LateBigSamples", search=search),
@@ -35,7 +35,7 @@ def test_full_shared_memory_is_an_error_and_bounds_nothing(tmp_path: Path) -> No
         assert "docker run --shm-size" in shown
         assert f"PROJECT/.gpu-profile/{model}-{GPU}-1/002-train-b2.log" in shown
         assert ("error", None) == (ran.verdict(model), ran.case(model)["bounded_by"])
-    assert "timed out after 10 s" in ran.shown("hangs")
+    assert "timed out after 6 s" in ran.shown("hangs")
     assert (1, (), LOCK) == (ran.code, ran.leftovers, ran.lock)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,6 +118,17 @@ def test_nothing_survives_a_probe(start: StartRunner) -> None:
     before = descendants()
     assert "fits" == runner.train(4, steps=2).outcome
     assert before == descendants()
+
+
+def test_loader_workers_live_below_long_temporary_folders(
+    start: StartRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers name sockets in the temporary folder: where its path is too long for one, a shorter folder is used."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    runner = start(workload("zoo.Net", data_args={"num_workers": 1}))
+    assert ("fits", []) == (runner.train(4, steps=1).outcome, list(long.iterdir()))
 
 
 def test_nothing_survives_the_runner(start: StartRunner) -> None:

@@ -208,6 +208,6 @@ def test_loud_failure_comes_through_whole(start: StartRunner) -> None:
     """Megabytes of output go to the log; a long message with odd characters keeps its first line and traceback."""
     found = start(workload("zoo.Loud")).sweep(4, RATES, 0)
     assert found.failure is not None
-    assert "ValueError: naïve \udc80 \x00" == found.failure.detail
+    assert "ValueError: naïve \\udc80 \x00" == found.failure.detail
     assert "y" * 1_000_000 in (found.failure.traceback or "")
     assert Path(found.failure.log or "").stat().st_size > 5_000_000
