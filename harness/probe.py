@@ -1,25 +1,18 @@
-"""The parent side of probes: start a case's zygote, ask for probes, watch, time out, clean up, read results."""
+"""The parent side of probes: ask a case's zygote for them, and put what becomes of them into words."""
 
 from __future__ import annotations
 
-import json
-import os
-import select
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from harness import oom_killer
-from harness.endings import WorkloadError, died, ending, killed_for_memory
-from harness.errors import HarnessError, MachineError
+from harness.endings import WorkloadError, died, killed_for_memory
+from harness.errors import MachineError
 from harness.measurement import LrCurve, Probe
+from harness.zygote_process import ZygoteProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,13 +20,6 @@ if TYPE_CHECKING:
 
     from harness.devices.base import Device
 
-# Importing torch and Lightning and building the model on a loaded machine; a hang is caught, slowness is not.
-_BUILD_TIMEOUT = 600.0
-# How long a zygote that was told to go may take to kill its probe and remove its files.
-_GOODBYE = 10.0
-# Loader workers name sockets below the temporary folder, pymp-XXXXXXXX/listener-XXXXXXXX, and hang where that is longer
-# than the 107 bytes that Linux takes.
-_MAX_SCRATCH_LENGTH = 74
 # As many optimizer steps have the whole time-out; more of them have more.
 _STEPS_PER_TIMEOUT = 20
 _PROBE_FIELDS = {field.name for field in fields(Probe)}
@@ -101,21 +87,13 @@ class ProbeRunner:
             "sys_path": list(sys.path if sys_path is None else sys_path),
             "directory": None if working_directory is None else str(working_directory),
         }
-        self._process: subprocess.Popen[bytes] | None = None
-        self._probe_pid: int | None = None
-        self._scratch: str | None = None
-        self._buffer = b""
+        self._zygote = ZygoteProcess(directory)
         self._count = 0
-        self._kills: int | None = None
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._scratch = _make_scratch()
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
+        ready = self._zygote.start(self._case, self.device.environment)
+        self.versions, self.torch_settings = ready["versions"], ready["environment"]
         return self
 
     def __exit__(
@@ -202,67 +180,7 @@ class ProbeRunner:
 
     def close(self) -> None:
         """End the zygote and everything it started, and remove their temporary files."""
-        process, self._process = self._process, None
-        try:
-            if process is not None:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                with suppress(BrokenPipeError):
-                    process.stdin.close()  # the zygote reads this as: clean up and go
-                if not self.versions:
-                    process.terminate()  # it is still building, and reads nothing
-                try:
-                    process.wait(_GOODBYE)
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, signal.SIGKILL)  # with what the user's constructors started
-                    process.wait()
-                finally:
-                    process.stdout.close()
-        finally:
-            if self._probe_pid is not None:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self._probe_pid, signal.SIGKILL)
-                self._probe_pid = None
-            if self._scratch is not None:
-                shutil.rmtree(self._scratch, ignore_errors=True)
-                self._scratch = None
-
-    def _start(self) -> None:
-        log = self.directory / "zygote.log"
-        package_root = str(Path(__file__).parent.parent)
-        path = os.environ.get("PYTHONPATH")
-        environment = os.environ | dict(self.device.environment)
-        environment |= {
-            "PYTHONPATH": package_root if not path else package_root + os.pathsep + path,
-            "TMPDIR": str(self._scratch),
-        }
-        self._kills = oom_killer.count()
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                # -P: a package of the user's that is called harness must not come before this one.
-                [sys.executable, "-P", "-m", "harness.zygote"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                env=environment,
-                start_new_session=True,
-            )
-        self._send(self._case | {"scratch": self._scratch})
-        answer = self._receive(time.monotonic() + _BUILD_TIMEOUT)
-        if answer is None:
-            raise WorkloadError(
-                f"the workload was not built within {_BUILD_TIMEOUT:.0f} s; its output is in {log}"
-            )
-        if answer["event"] == "failed":
-            if answer["outcome"] == "machine":
-                raise MachineError(
-                    f"the workload cannot be built: {answer['detail']} (its output is in {log})"
-                )
-            raise WorkloadError(
-                f"the workload cannot be built: {answer['detail']}", answer["traceback"], log=str(log)
-            )
-        self.versions = answer["versions"]
-        self.torch_settings = answer["environment"]
+        self._zygote.close()
 
     def _ask(
         self, request: Mapping[str, Any], name: str, timeout: float | None = None
@@ -272,79 +190,12 @@ class ProbeRunner:
         log = str(self.directory.absolute() / f"{self._count:03d}-{name}.log")
         Path(log).unlink(missing_ok=True)
         started = time.monotonic()
-        deadline = started + (timeout or self.timeout)
-        self._send({**request, "bound": self.device.bound, "trainer": self.trainer, "log": log})
-        answer = self._receive(deadline)
-        timed_out = False
-        while answer is None or answer["event"] != "ended":
-            if answer is None:
-                if timed_out:
-                    raise MachineError(f"a probe cannot be killed; its output is in {log}")
-                timed_out = True
-                self._send({"kill": True})
-                deadline = time.monotonic() + _GOODBYE
-            elif answer["event"] == "started":
-                self._probe_pid = int(answer["pid"])
-            answer = self._receive(deadline)
-        self._receive(time.monotonic() + _GOODBYE)  # "idle": whoever looked after the probe is gone, too
-        self._probe_pid = None
+        whole = {**request, "bound": self.device.bound, "trainer": self.trainer, "log": log}
+        answer = self._zygote.ask(whole, timeout or self.timeout)
+        seconds = time.monotonic() - started
         self.device.settle()
         self.afresh = answer["afresh"]
-        return (
-            answer | {"timed_out": timeout or self.timeout if timed_out else None},
-            log,
-            time.monotonic() - started,
-        )
-
-    def _send(self, message: Mapping[str, Any]) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._lost() from None
-
-    def _receive(self, deadline: float) -> dict[str, Any] | None:
-        """Wait for the zygote's next line; None when the deadline passes first."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                return None
-            chunk = os.read(descriptor, 1 << 16)
-            if not chunk:
-                raise self._lost()
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
-        return message
-
-    def _lost(self) -> HarnessError:
-        """Say how the zygote ended: while it built the workload, that is the workload's doing."""
-        assert self._process is not None
-        code = self._process.wait()
-        log = self.directory / "zygote.log"
-        end = {"result": None, "timed_out": None, "exit_code": code}
-        if (trouble := killed_for_memory(end, self._kills)) is not None:
-            return MachineError(
-                f"the process that builds the workload failed: {trouble} (its output is in {log})"
-            )
-        return WorkloadError(
-            f"the process that builds the workload {ending(end)}; its output is in {log}",
-            log=str(log),
-        )
-
-
-def _make_scratch() -> str:
-    """Make the folder for temporary files of a zygote and its probes."""
-    scratch = tempfile.mkdtemp(prefix="gpu-profile-")
-    if len(scratch) <= _MAX_SCRATCH_LENGTH or not os.access("/tmp", os.W_OK):  # noqa: S108 - short, that is the point
-        return scratch
-    Path(scratch).rmdir()
-    return tempfile.mkdtemp(prefix="gpu-profile-", dir="/tmp")  # noqa: S108 - as above
+        return answer, log, seconds
 
 
 def _result(what: str, answer: Mapping[str, Any], log: str, kills: int | None) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,7 +136,7 @@ def test_nothing_survives_the_runner(start: StartRunner) -> None:
     before = descendants()
     runner = start(workload("zoo.Net", data_args={"num_workers": 2}))
     with_zygote = descendants()
-    scratch = runner._scratch
+    scratch = runner._zygote.scratch
     assert scratch is not None
     assert Path(scratch).is_dir()
     assert "fits" == runner.train(4, steps=2).outcome
