@@ -28,6 +28,8 @@ _SEED = 0
 _MAX_EXTRA_STEPS = 8
 # A peak that grows by less than this share of the limit from one step to the next stands still.
 _STEADY = 1e-3
+# ... or by less than this: what an allocation or two of a library's take that come late.
+_STEADY_BYTES = 128 << 10
 # Batches without an effective step, per step that was asked for, after which a probe gives up.
 _MAX_BATCHES_PER_STEP = 30
 
@@ -120,7 +122,7 @@ class StepWatch(Watch):
     def _is_steady(self, peak: int, growth: int) -> bool:
         """Say whether the peak stands still, or grows so slowly that the limit is far off at that rate."""
         limit = self.bound.limit_bytes
-        return growth <= _STEADY * limit or _MAX_EXTRA_STEPS * growth <= limit - peak
+        return growth <= max(_STEADY * limit, _STEADY_BYTES) or _MAX_EXTRA_STEPS * growth <= limit - peak
 
     def peak_bytes(self) -> int:
         """Return the peak of what the probe varies: of all, or of validation alone where that can be told."""
