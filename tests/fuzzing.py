@@ -42,18 +42,18 @@ def examples(number: int) -> Callable[[Callable[..., None]], Callable[..., None]
 
 @contextmanager
 def in_time(seconds: float = SECONDS) -> Iterator[None]:
-    """Interrupt what takes too long, so that its traceback says where."""
+    """Interrupt what takes too much of the processor, so that its traceback says where; waiting for one is free."""
 
     def interrupt(*_: object) -> None:
         raise AssertionError(f"this took more than {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGVTALRM, interrupt)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def assert_places(message: str, file: str, data: bytes) -> None:
