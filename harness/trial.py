@@ -30,6 +30,8 @@ _MAX_EXTRA_STEPS = 8
 _STEADY = 1e-3
 # ... or by less than this: what an allocation or two of a library's take that come late.
 _STEADY_BYTES = 128 << 10
+# What training may take of its limit where its batch has been found and validation's is looked for.
+_SETTLED_SHARE = 1.02
 # Batches without an effective step, per step that was asked for, after which a probe gives up.
 _MAX_BATCHES_PER_STEP = 30
 
@@ -63,6 +65,9 @@ class StepWatch(Watch):
     def on_fit_start(self, _trainer: Any, module: Any) -> None:
         self.report("data")
         self.bound.engage(module)
+        if self.varies_validation:
+            # Training is settled, perhaps to the byte: a page more or less must not end it here.
+            self.bound.rescale(_SETTLED_SHARE)
 
     def on_train_start(self, trainer: Any, _module: Any) -> None:
         for optimizer in trainer.optimizers:
