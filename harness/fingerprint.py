@@ -109,8 +109,13 @@ def training_dataset(data: Any) -> Any:
     """Return the data set behind a data module's training loader, None where there is none, or the data itself."""
     if not hasattr(data, "train_dataloader"):
         return data
+    return of_training_loader(data, "dataset")
+
+
+def of_training_loader(data: Any, attribute: str) -> Any:
+    """Return an attribute of the training loader of a data module, or of a module; None where it cannot be told."""
     try:
-        return data.train_dataloader().dataset
+        return getattr(data.train_dataloader(), attribute)
     except Exception:  # noqa: BLE001 - not set up, needs its Trainer, or several loaders: nothing can be told
         return None
 

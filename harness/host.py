@@ -26,7 +26,8 @@ _SMALL_SHARED_BYTES = 64 << 20
 
 def check_memory(device: Device, root: Path = Path("/")) -> None:
     """Raise MachineError when this host, or the cgroup of this process, has less memory left than a case takes."""
-    budget, own = (0, _CUDA_BYTES) if device.can_snapshot else (device.identity.memory_bytes, _PYTHON_BYTES)
+    on_host = device.bound["accelerator"] == "cpu"
+    budget, own = (device.bound["budget_bytes"], _PYTHON_BYTES) if on_host else (0, _CUDA_BYTES)
     available, where = available_memory(root)
     if available is None or budget + own <= available:
         return

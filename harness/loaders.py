@@ -97,14 +97,6 @@ def num_samples(batch: Any) -> int:
     return size
 
 
-def num_workers(owner: Any) -> int:
-    """Return how many processes load the training data; 0 where that cannot be told."""
-    try:
-        return int(owner.train_dataloader().num_workers)
-    except (AttributeError, TypeError, NotImplementedError, ValueError):
-        return 0
-
-
 def replace_train_loader(owner: Any, batch_size: int, worst_case_batch: Callable[[int], Any] | None) -> None:
     """Make `owner.train_dataloader` (a data module's or a module's) give endless full batches.
 

@@ -7,17 +7,18 @@ that is recorded is the largest group's. Schedulers are off, validation is not r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.devices import make_bound
 from harness.explaining import explain
 from harness.lr_range import diverged
-from harness.trainer import Watch, make_callback, make_trainer, seed_everything
+from harness.trainer import Watch, loss_of, make_callback, make_trainer, seed_everything
 from harness.trial import Report, prepare
 from harness.workload import build
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from harness.workload import Workload
 
 # Windows without an optimizer step, per learning rate, after which a sweep gives up.
@@ -85,7 +86,7 @@ class SweepWatch(Watch):
 
     def on_train_batch_end(self, trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
         self._num_batches += 1
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        loss = loss_of(outputs)
         if loss is not None:  # a training step may return None: the batch is skipped
             # Lightning gives the loss divided by the number of accumulated batches.
             self._window.append(float(loss) * self.accumulate)

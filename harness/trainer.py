@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import random
 import tempfile
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,6 @@ from harness.out_of_memory import device_memory
 from harness.workload import arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from harness.devices import MemoryBound
     from harness.out_of_memory import DeviceMemory
     from harness.workload import Workload
@@ -44,6 +43,11 @@ class Watch:
         if self.error is None:
             self.error = exception
             self.memory = device_memory()
+
+
+def loss_of(outputs: Any) -> Any:
+    """Return the loss in what a training step gave; None for a batch that it skipped."""
+    return outputs.get("loss") if isinstance(outputs, Mapping) else outputs
 
 
 def make_callback(lightning: Any, watch_class: type, *arguments: Any) -> Any:

@@ -12,8 +12,8 @@ from harness import attributes, fingerprint
 from harness.devices import make_bound
 from harness.errors import HarnessError
 from harness.explaining import explain
-from harness.loaders import num_workers, replace_train_loader
-from harness.trainer import Watch, make_callback, make_trainer, seed_everything
+from harness.loaders import replace_train_loader
+from harness.trainer import Watch, loss_of, make_callback, make_trainer, seed_everything
 from harness.validation import has_validation, num_validation_samples, replace_validation_loader
 
 if TYPE_CHECKING:
@@ -84,10 +84,9 @@ class StepWatch(Watch):
 
     def on_train_batch_end(self, trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
         self.num_batches += 1
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         # A training step may return None, and with manual optimization anything.
         with suppress(TypeError, ValueError, RuntimeError):
-            self.last_loss = float(loss)  # type: ignore[arg-type] # that is what is tried
+            self.last_loss = float(loss_of(outputs))
         now = time.perf_counter()
         # The first batch pays for kernels and caches that are chosen once.
         if self._since is not None:
@@ -242,7 +241,7 @@ def describe(workload: Workload, request: Mapping[str, Any], report: Report) -> 
             "num_validation_samples": num_validation_samples(workload),
             "validation": has_validation(workload),
             "synthetic": workload.synthetic,
-            "num_workers": num_workers(owner),
+            "num_workers": fingerprint.of_training_loader(owner, "num_workers") or 0,
             "memory_limit_bytes": device.limit_bytes,
         }
     except BaseException as error:  # noqa: BLE001 - whatever the user's set-up raises is the answer

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
+
+from limits import BOUNDS
 
 from harness.bounds import judge
 from harness.lockfile import LockedProfile
@@ -32,28 +34,6 @@ ERROR = Probe(
     ),
     log=".gpu-profile/resnet18-cpu-256MiB-32/probe-1.log",
 )
-
-
-@dataclass(frozen=True)
-class Drop:
-    """A bound on the batch size."""
-
-    max_drop: float = 0.02
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A bound on the learning rate."""
-
-    max_factor: float = 2.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The default bounds."""
-
-    batch_size: Drop = field(default_factory=Drop)
-    learning_rate: Factor = field(default_factory=Factor)
 
 
 def axes(model: str = "resnet18", gpu: str = "cpu-256MiB", resolution: int = 32) -> dict[str, Scalar]:
@@ -101,7 +81,7 @@ def result(
 ) -> CaseResult:
     """Return the result of a measured case, judged by the default bounds."""
     measured = measured or measurement()
-    verdict = judge(measured, lock, Limits())
+    verdict = judge(measured, lock, BOUNDS)
     plain = CaseResult(
         case_id=measured.case_id,
         axes=measured.axes,
