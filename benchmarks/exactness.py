@@ -7,8 +7,8 @@ first one's answer, fits and B + 1 fails in a further fresh zygote; a search tha
 Lightning's Tuner (`binsearch`) in one process under the same bound, with as many steps per trial; where it fails,
 because it takes an allocation failure for something else, once more with that put right.
 
-*work* is the number of samples that completed a training step / (B x steps per trial). A probe takes further
-steps while its peak still grows, and these count, too. *seconds* are those of the searches alone: without starting Python,
+*work* is the number of samples that completed a training step / (B x steps per trial). Sizes that only show where to aim
+run two steps; a probe at the limit takes further steps while its peak still grows, and these count, too. *seconds* are those of the searches alone: without starting Python,
 importing torch and building the module, in ours (all probes: fork, Trainer, data, training, end of the process)
 as in Lightning's (from the call of `scale_batch_size` to its return). `start-up` is what comes on top in ours.
 Exit code 1 when a bar is missed. `--quick` runs two cases with two cold searches each.
@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from harness.batch_search import SCOUTING_STEPS
 from harness.devices.cpu import CpuDevice
 from harness.probe import ProbeRunner
 from harness.search import SearchResult, search
@@ -170,6 +171,7 @@ def run_search(workload: Spec, device: CpuDevice, directory: str, locked: int | 
         started = time.perf_counter()
         result: SearchResult[Any] = search(
             lambda size: runner.train(size, steps=STEPS),
+            scout=lambda size: runner.train(size, steps=SCOUTING_STEPS, settle=False),
             memory_limit_bytes=device.budget_bytes,
             locked=locked,
         )

@@ -13,7 +13,8 @@ measured    curves measured on a bounded CPU (data/memory_curves.json: alexnet, 
             half a sample, under a random limit
 jagged      likewise the curve of the MLP of `exactness.py`: flat up to 128 samples, a jag, then steep
 
-A probe that runs out of memory counts as a third of its samples: of three steps it completes one, as a rule.
+A probe that runs out of memory counts as a third of its samples: of three steps it completes one, as a rule. One that
+scouts counts as two thirds.
 Doubling with bisection is what Lightning's `binsearch` does, without its faults and its cut of 5%. The bars are
 for affine and for measured curves; exit code 1 when one is missed there. The other shapes show what trouble costs: noise near the
 limit that hides the maximum among n sizes takes about log2(n) more probes, for any search that ends on the exact
@@ -51,8 +52,9 @@ NOISE = 0.003
 MAX_TRIALS = 60
 # Limits for measured curves are drawn so that the maximum is at least this.
 SMALLEST_MEASURED = 12
-# Of its steps, the share that a probe completes before it runs out of memory.
+# Of its steps, the share that a probe completes before it runs out of memory, and the share that scouting takes.
 OOM_SHARE = 1 / 3
+SCOUTING_SHARE = 2 / 3
 DATA = Path(__file__).parent / "data" / "memory_curves.json"
 # With a maximum of a few samples, one probe too many is a large share of it.
 TINY = 20
@@ -156,13 +158,25 @@ def draw_measured(curves: list[list[tuple[int, int]]], seed: int) -> Curve:
 
 def cost(curve: Curve, mode: Mode, locked: int | None = None) -> Cost | None:
     """Search one curve; None when nothing fits."""
+    samples = 0.0
+
+    def run(size: int, share: float) -> Tried:
+        nonlocal samples
+        trial = curve.probe(size)
+        samples += size * (share if trial.outcome == "fits" else OOM_SHARE)
+        return trial
+
     result = search(
-        curve.probe, mode=mode, memory_limit_bytes=curve.limit, locked=locked, max_trials=MAX_TRIALS
+        lambda size: run(size, 1.0),
+        scout=lambda size: run(size, SCOUTING_SHARE),
+        mode=mode,
+        memory_limit_bytes=curve.limit,
+        locked=locked,
+        max_trials=MAX_TRIALS,
     )
     if not result.max_batch_size:
         return None
     assert result.exact
-    samples = sum(size * (1 if trial.outcome == "fits" else OOM_SHARE) for size, trial in result.trials)
     return Cost(result.max_batch_size, len(result.trials), samples)
 
 

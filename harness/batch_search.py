@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from harness.measurement import Measurement, Probe
     from harness.probe import Description, ProbeRunner
 
+# A step that makes gradients and the optimizer's state, and one that has them all. What further ones add is little, and
+# the sizes that the search ends on run them.
+SCOUTING_STEPS = 2
+
 
 def train(case: Case, runner: ProbeRunner, description: Description, batch_size: int, **more: Any) -> Probe:
     """Probe a training batch as the case's settings have it."""
@@ -33,10 +37,15 @@ def search_training(
     case: Case, runner: ProbeRunner, description: Description, locked: LockedProfile | None
 ) -> tuple[SearchResult[Probe], str]:
     """Search for the largest batch that trains; return it, and what bounds it."""
+
+    def scout(batch_size: int) -> Probe:
+        return train(case, runner, description, batch_size, steps=SCOUTING_STEPS, settle=False)
+
     return _search(
         case,
         runner,
         lambda batch_size: train(case, runner, description, batch_size),
+        scout if case.search.steps_per_trial > SCOUTING_STEPS else None,
         minimum=case.search.min_batch_size,
         maximum=case.search.max_batch_size,
         num_samples=description.num_samples,
@@ -72,6 +81,7 @@ def with_validation(
         case,
         runner,
         probe,
+        None,
         minimum=settings.validation_minimum,
         maximum=settings.validation_maximum,
         num_samples=description.num_validation_samples,
@@ -96,6 +106,7 @@ def _search(
     case: Case,
     runner: ProbeRunner,
     probe: Callable[[int], Probe],
+    scout: Callable[[int], Probe] | None,
     *,
     minimum: int,
     maximum: int,
@@ -110,17 +121,21 @@ def _search(
     whole = runner.memory_limit_bytes
     limit = None if whole is None else int(share * whole)
 
-    def logged(batch_size: int) -> Probe:
-        done = probe(batch_size)
-        log_probe(case.id, done, limit)
-        return done
+    def logged(probe: Callable[[int], Probe]) -> Callable[[int], Probe]:
+        def run(batch_size: int) -> Probe:
+            done = probe(batch_size)
+            log_probe(case.id, done, limit)
+            return done
+
+        return run
 
     cap = maximum
     if num_samples is not None:
         cap = max(minimum, min(maximum, num_samples))
     settings = case.search
     result = search(
-        logged,
+        logged(probe),
+        scout=None if scout is None else logged(scout),
         mode=settings.mode,
         memory_limit_bytes=limit,
         min_batch_size=minimum,

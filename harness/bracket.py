@@ -38,6 +38,14 @@ class Trial(Protocol):
 TrialT = TypeVar("TrialT", bound=Trial)
 
 
+class Attempt(NamedTuple):
+    """What a mode asks for next."""
+
+    size: int
+    scouting: bool = False
+    """The trial only shows where to aim: it may be a cheaper one, and a fit is not yet an answer."""
+
+
 class Prediction(NamedTuple):
     """Where the line through two peaks meets the memory limit; sizes in samples."""
 
@@ -58,17 +66,30 @@ class Bracket(Generic[TrialT]):
     """The trials so far, and the open interval (`low`, `high`) that holds the largest batch size.
 
     Sizes are in samples. Memory is not assumed to be monotone: the interval begins at the largest size that
-    fits, and failures below it do not count.
+    fits, and failures below it do not count. Of two trials at one size, the later one counts.
     """
 
     minimum: int
     maximum: int
     limit_bytes: int | None = None
     trials: list[tuple[int, TrialT]] = field(default_factory=list)
+    scouted: set[int] = field(default_factory=set)
+    """The sizes that were tried by scouting alone."""
+
+    def add(self, attempt: Attempt, trial: TrialT) -> None:
+        """Enter how an attempt ended."""
+        self.trials.append((attempt.size, trial))
+        (self.scouted.add if attempt.scouting else self.scouted.discard)(attempt.size)
+
+    @property
+    def _latest(self) -> dict[int, TrialT]:
+        """The trial that counts at each size."""
+        return dict(self.trials)
 
     def outcome(self, size: int) -> Outcome | None:
         """Return how the trial at `size` ended, None if there was none."""
-        return next((trial.outcome for tried, trial in self.trials if tried == size), None)
+        trial = self._latest.get(size)
+        return None if trial is None else trial.outcome
 
     def failed(self, size: int) -> bool:
         """Whether `size` was tried and does not fit."""
@@ -77,7 +98,7 @@ class Bracket(Generic[TrialT]):
     @property
     def fitting(self) -> list[int]:
         """The sizes that fit, ascending."""
-        return sorted(size for size, trial in self.trials if trial.outcome == "fits")
+        return sorted(size for size, trial in self._latest.items() if trial.outcome == "fits")
 
     @property
     def low(self) -> int:
@@ -88,13 +109,18 @@ class Bracket(Generic[TrialT]):
     def high(self) -> int | None:
         """The smallest size above `low` that fails; None when none does."""
         low = self.low
-        failing = (size for size, trial in self.trials if size > low and trial.outcome != "fits")
+        failing = (size for size, trial in self._latest.items() if size > low and trial.outcome != "fits")
         return min(failing, default=None)
 
     @property
     def closed(self) -> bool:
         """Whether nothing is left to try: `low` is the maximum, or `low + 1` fails."""
         return self.low == self.maximum or self.high == self.low + 1
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether that `low` fits is known from scouting alone."""
+        return self.low in self.scouted
 
     @property
     def middle(self) -> int:
@@ -114,7 +140,7 @@ class Bracket(Generic[TrialT]):
             return []
         return sorted(
             (size, trial.peak_memory_bytes)
-            for size, trial in self.trials
+            for size, trial in self._latest.items()
             if trial.outcome == "fits" and trial.peak_memory_bytes
         )
 

@@ -128,12 +128,14 @@ class ProbeRunner:
         validation_steps: int = 0,
         validation_batch_size: int | None = None,
         validation_share: float = 1.0,
+        settle: bool = True,
         snapshot: Path | None = None,
     ) -> Probe:
         """Try one batch size.
 
         With `validation_batch_size` the probe is one of validation: that is the batch size it reports.
-        During validation the limit is `validation_share` times the limit in training. With `snapshot`, a probe that
+        During validation the limit is `validation_share` times the limit in training. With `settle`, further steps
+        are run while the peak grows. With `snapshot`, a probe that
         runs out of memory leaves the allocator's history there. The time-out grows with `steps`.
 
         Raises MachineError when the machine is in the way, whatever the batch size.
@@ -144,6 +146,7 @@ class ProbeRunner:
             "task": "train",
             "batch_size": batch_size,
             "steps": steps,
+            "settle": settle,
             "validation_steps": validation_steps,
             "validation_batch_size": validation_batch_size,
             "validation_share": validation_share,

@@ -101,7 +101,7 @@ def _measurement(
 ) -> Measurement:
     device = runner.device
     largest = result.max_batch_size
-    best = next((probe for size, probe in result.trials if size == largest and probe.outcome == "fits"), None)
+    best = dict(result.trials).get(largest)  # of two probes the later, which is no scout
     made = recipe(case, device.memory_settings | runner.torch_settings)
     return Measurement(
         case_id=case.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal
 
-from harness.bracket import Bracket, Trial, TrialT
+from harness.bracket import Attempt, Bracket, Trial, TrialT
 from harness.errors import HarnessError
 from harness.search_modes import binsearch, exact, power
 
@@ -28,7 +28,7 @@ class SearchResult(Generic[TrialT]):
     bounded_by: BoundedBy
     """What kept it from being larger."""
     trials: tuple[tuple[int, TrialT], ...]
-    """Every size that was tried and what the probe returned, in the order of running."""
+    """Every size that was tried and what the probe or scout returned, in the order of running."""
     exact: bool
     """`max_batch_size` fits and the next size was seen to fail."""
     non_monotone: int | None = None
@@ -38,6 +38,7 @@ class SearchResult(Generic[TrialT]):
 def search(
     probe: Callable[[int], TrialT],
     *,
+    scout: Callable[[int], TrialT] | None = None,
     mode: Mode = "exact",
     memory_limit_bytes: int | None = None,
     min_batch_size: int = 1,
@@ -53,10 +54,12 @@ def search(
     and `peak_memory_bytes` (an int or None), as `Trial` has them. It is called once per size at most, and what
     it raises passes through.
 
+    scout: a cheaper `probe`, which may overlook that a size does not fit. `exact` calls it, once per size at most,
+        where the maximum is not expected yet; what the result says fits is what `probe` said.
     mode: `exact` predicts the maximum from the peaks and `memory_limit_bytes`, and brackets it: the result
         fits and the next size does not. `power` doubles from `init_val` and ends on the last size that fits;
         `binsearch` doubles and then bisects: Lightning's modes of these names.
-    max_trials: the most calls of `probe`, in every mode.
+    max_trials: the most calls of `probe` and `scout`, in every mode.
     locked: the maximum that was found before; `exact` begins there and, if nothing changed, ends after two
         trials. Clipped to the range; the other modes ignore it.
     aim: a predicted maximum that `exact` begins with when nothing is locked.
@@ -73,17 +76,23 @@ def search(
             f"search: init_val={init_val} and max_trials={max_trials}: allowed are whole numbers from 1"
         )
     bracket: Bracket[TrialT] = Bracket(min_batch_size, max_batch_size, memory_limit_bytes)
-    for size in _sizes(bracket, mode, init_val, locked, aim):
-        if len(bracket.trials) == max_trials:
+    for attempt in _attempts(bracket, mode, init_val, locked, aim):
+        left = max_trials - len(bracket.trials)
+        if not left:
             return _result(bracket, exhausted=True)
-        bracket.trials.append((size, probe(size)))
+        now = attempt
+        if left == 1 and bracket.unconfirmed:
+            now = Attempt(bracket.low)  # something that surely fits is the best that one more trial can give
+        if scout is None or left == 1:
+            now = now._replace(scouting=False)
+        bracket.add(now, scout(now.size) if scout is not None and now.scouting else probe(now.size))
     return _result(bracket, exhausted=False)
 
 
-def _sizes(
+def _attempts(
     bracket: Bracket[TrialT], mode: Mode, init_val: int, locked: int | None, aim: int | None
-) -> Iterator[int]:
-    """Return the sizes that `mode` tries; each depends on the outcomes so far."""
+) -> Iterator[Attempt]:
+    """Return what `mode` tries; each attempt depends on the outcomes so far."""
     if mode == "exact":
         return exact(bracket, init_val, locked, aim)
     if mode == "power":
@@ -95,8 +104,9 @@ def _sizes(
 
 def _result(bracket: Bracket[TrialT], *, exhausted: bool) -> SearchResult[TrialT]:
     """Say what the trials show; `exhausted`: the mode would have tried more of them."""
-    edges = [size for size in bracket.fitting if bracket.failed(size + 1)]
-    low = bracket.low if bracket.fitting else 0
+    fitting = [size for size in bracket.fitting if size not in bracket.scouted]
+    edges = [size for size in fitting if bracket.failed(size + 1)]
+    low = max(fitting, default=0)
     # An edge that was seen is worth more than a larger size whose neighbour nobody tried.
     largest = edges[-1] if exhausted and edges else low
     return SearchResult(

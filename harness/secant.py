@@ -14,7 +14,8 @@ activations per sample), so that two peaks predict where the limit is met. The r
    limit, the strides away from a prediction that missed are a sample, half of the noise, and then doubled, never
    beyond the middle of the bracket.
 
-On an affine curve that is 2, 32, aim, B, B + 1.
+On an affine curve that is 2, 32, aim, B, B + 1. Until something fails or a prediction is good to a sample, sizes are
+scouted: they tell only where to go on. A scouted size that turns out to be the maximum is tried again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from harness.bracket import NOISE
+from harness.bracket import NOISE, Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,14 +62,17 @@ class Secant:
         self._num_aims = 0
         self._near = False
 
-    def narrow(self) -> Iterator[int]:
-        """Yield sizes until the bracket is closed."""
+    def narrow(self) -> Iterator[Attempt]:
+        """Yield attempts until the bracket is closed."""
         bracket = self.bracket
         while True:
             if not bracket.closed:
-                yield self._next()
+                size = self._next()
+                yield Attempt(size, bracket.high is None and size < bracket.maximum and not self._near)
+            elif bracket.unconfirmed:
+                yield Attempt(bracket.low)
             elif (beyond := self._beyond()) is not None:
-                yield beyond
+                yield Attempt(beyond)
             else:
                 return
 

@@ -48,6 +48,8 @@ class StepWatch(Watch):
         self.bound = bound
         self.report = report
         self.steps = steps = int(request["steps"])
+        # One step alone cannot tell whether the peak grows.
+        self.settles = bool(request["settle"]) and steps > 1
         self.validation_share = float(request["validation_share"])
         self.varies_validation = request.get("validation_batch_size") is not None
         self.snapshot: str | None = request.get("snapshot")
@@ -99,9 +101,9 @@ class StepWatch(Watch):
                 self.bound.warmed_up()
             enough = len(self.peaks) >= self.steps
             steady = len(self.peaks) > 1 and self._is_steady(self.peaks[-1], self.peaks[-1] - self.peaks[-2])
-            self.grew = not steady and len(self.peaks) >= self.steps + _MAX_EXTRA_STEPS
+            self.grew = self.settles and not steady and len(self.peaks) >= self.steps + _MAX_EXTRA_STEPS
             # A stop also makes Lightning run validation, inside the fit, with all of training's state alive.
-            trainer.should_stop = (enough and (steady or self.steps == 1)) or self.grew
+            trainer.should_stop = (enough and (steady or not self.settles)) or self.grew
         elif self.num_batches >= self.max_batches:
             raise RuntimeError(f"no optimizer step took effect in {self.num_batches} batches")
         self.report("data")
@@ -141,7 +143,8 @@ class StepWatch(Watch):
 def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Try one batch size and say what happened.
 
-    `request` holds `bound`, `trainer`, `batch_size`, `steps`, `validation_steps` (0: none is run),
+    `request` holds `bound`, `trainer`, `batch_size`, `steps`, `settle` (whether steps are added while the peak
+    grows), `validation_steps` (0: none is run),
     `validation_batch_size` (None: what the loader makes of the training batch) with `validation_share` of the
     limit, and `snapshot`: the file that gets the allocator's history when memory runs out, or None. Returns fields
     of a `Probe`, `memory_limit_bytes`, and `growing`: whether the peak never stood still.

@@ -102,6 +102,7 @@ class Probing:
             "trainer": {},
             "batch_size": 8,
             "steps": 3,
+            "settle": True,
             "validation_steps": 1,
             "validation_batch_size": None,
             "validation_share": 1.0,
