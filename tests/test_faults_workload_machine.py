@@ -15,7 +15,10 @@ from faults import GPU, LOCK, namespaces_allowed, of, run
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(not namespaces_allowed(), reason="no mount namespaces on this machine")
+pytestmark = [
+    pytest.mark.probes,
+    pytest.mark.skipif(not namespaces_allowed(), reason="no mount namespaces on this machine"),
+]
 
 
 def test_full_shared_memory_is_an_error_and_bounds_nothing(tmp_path: Path) -> None:

@@ -195,6 +195,7 @@ def test_validation_that_never_fits_is_told(tmp_path: Path, rehearse: Callable[.
     )
 
 
+@pytest.mark.probes
 def test_greedy_validation_is_searched_in_real_probes(tmp_path: Path) -> None:
     """On the CPU, validation that holds more per sample than training has the smaller batch, at a real boundary."""
     case = make_case(

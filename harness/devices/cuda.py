@@ -74,6 +74,7 @@ class CudaDevice:
         self._used_before = 0
         self._watch: nvml.Watch | None = None
         self._slowed: str | None = None
+        self._xids: tuple[int, ...] = ()
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -96,7 +97,7 @@ class CudaDevice:
         try:
             with nvml.Watch(self.gpu.uuid) as watch:
                 self._watch = watch
-                self._slowed = None
+                self._slowed, self._xids = None, ()
                 self._used_before = self._await_room(self.wait_seconds)
                 yield
         finally:
@@ -116,6 +117,7 @@ class CudaDevice:
                 "says nothing; see `nvidia-smi -q` and the kernel's log"
             )
         self._slowed = self._watch.throttled() or self._slowed
+        self._xids = self._watch.xids()
         deadline = time.monotonic() + _GIVE_BACK_SECONDS
         while nvml.memory(self.gpu.uuid).used_bytes > self._used_before + _JITTER_BYTES:
             if time.monotonic() > deadline:
@@ -126,9 +128,14 @@ class CudaDevice:
 
     def notes(self) -> tuple[str, ...]:
         """Return what the reader of a measurement should know of the device."""
-        if self._slowed is None:
-            return ()
-        return (f"the GPU was slowed down ({self._slowed}): samples per second are too low",)
+        notes = []
+        if self._slowed is not None:
+            notes.append(f"the GPU was slowed down ({self._slowed}): samples per second are too low")
+        if self._xids:
+            # The machine's own ended the case: these are of what it ran, such as an illegal access.
+            told = ", ".join(map(str, dict.fromkeys(self._xids)))
+            notes.append(f"the driver reported Xid {told} of what ran on the GPU: see the kernel's log")
+        return tuple(notes)
 
     def _lock_one(self) -> FileLock:
         """Lock the first of the GPUs that no other run and no other worker uses."""
