@@ -29,7 +29,7 @@ _MAX_EXTRA_STEPS = 8
 # A peak that grows by less than this share of the limit from one step to the next stands still.
 _STEADY = 1e-3
 # ... or by less than this: what an allocation or two of a library's take that come late.
-_STEADY_BYTES = 128 << 10
+_STEADY_BYTES = 256 << 10
 # What training may take of its limit where its batch has been found and validation's is looked for.
 _SETTLED_SHARE = 1.02
 # Batches without an effective step, per step that was asked for, after which a probe gives up.

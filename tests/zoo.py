@@ -186,15 +186,6 @@ class Killed(Net):
         return self.loss(batch)
 
 
-class Segfaults(Net):
-    """Crashes in native code."""
-
-    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
-        """Crash."""
-        os.kill(os.getpid(), signal.SIGSEGV)
-        return self.loss(batch)
-
-
 class Hangs(Net):
     """Never ends its first step."""
 
