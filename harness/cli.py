@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import cli_verbs
+from harness import cli_predict, cli_verbs
 from harness.errors import HarnessError
 from harness.session import Paths
 
@@ -110,6 +110,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     probe.add_argument("case", metavar="CASE", help=_CASE)
     probe.add_argument("--batch-size", metavar="N", type=int, required=True)
+    predict = add(
+        "predict",
+        _with_paths(cli_predict.predict),
+        "compute the largest batch of one case on GPUs that are not here",
+    )
+    predict.add_argument("case", metavar="CASE", help=_CASE)
+    predict.add_argument(
+        "--gpu",
+        metavar="LABEL",
+        action="append",
+        help="a GPU such as H200 or A100-40GB, also several times; default: the case's own",
+    )
     return parser
 
 

@@ -136,11 +136,7 @@ def probe(options: argparse.Namespace, paths: Paths) -> int:
     if options.batch_size < 1:
         raise HarnessError(f"--batch-size {options.batch_size} is not allowed; a whole number from 1")
     session = Session(paths)
-    cases = {case.id: case for case in session.cases}
-    if options.case not in cases:
-        known = nearest(options.case, cases, "cases")
-        raise HarnessError(f"{shown_path(paths.matrix)} has no case {options.case}; {known}")
-    case = cases[options.case]
+    case = find_case(session, options.case, paths)
     device = session.device(case)
     session.prepare_results()
     # A folder of its own: the logs of the case's last run stay as they are.
@@ -161,6 +157,15 @@ def probe(options: argparse.Namespace, paths: Paths) -> int:
     _say(f"{case.id}: {describe_probe(done, runner.memory_limit_bytes)}")
     _say(f"output: {shown_path(Path(done.log or ''))}")
     return int(done.outcome != "fits")
+
+
+def find_case(session: Session, name: str, paths: Paths) -> Case:
+    """Return the case of this id; raises HarnessError naming the nearest one."""
+    cases = {case.id: case for case in session.cases}
+    if name not in cases:
+        known = nearest(name, cases, "cases")
+        raise HarnessError(f"{shown_path(paths.matrix)} has no case {name}; {known}")
+    return cases[name]
 
 
 class _Checker:

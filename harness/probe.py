@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from dataclasses import dataclass, fields
@@ -12,6 +13,7 @@ from harness import oom_killer
 from harness.endings import WorkloadError, died, killed_for_memory
 from harness.errors import MachineError
 from harness.measurement import LrCurve, Probe
+from harness.predict.trace import Trace
 from harness.zygote_process import ZygoteProcess
 
 if TYPE_CHECKING:
@@ -176,6 +178,35 @@ class ProbeRunner:
         if result["refusal"] is not None:
             return Sweep(None, result["refusal"], None)
         return Sweep(LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"])), None, None)
+
+    def trace(self, batch_size: int, *, validation_steps: int, capability: tuple[int, int]) -> Trace:
+        """Run two training steps on tensors without memory, and return what they allocate and free on a GPU.
+
+        `capability` is the GPU's compute capability, on which the choice of kernels depends.
+
+        Raises WorkloadError when the workload cannot be traced.
+        """
+        file = self.directory.absolute() / f"trace-b{batch_size}.json"
+        request = {
+            "task": "trace",
+            "batch_size": batch_size,
+            "validation_steps": validation_steps,
+            "file": str(file),
+            "capability": list(capability),
+        }
+        kills = oom_killer.count()
+        answer, log, _ = self._ask(request, f"trace-b{batch_size}")
+        result = _result(f"the trace of batch {batch_size}", answer, log, kills)
+        if result["outcome"] != "fits":
+            where = f" in {answer['phase']}" if answer["phase"] else ""
+            raise WorkloadError(
+                f"the training cannot be traced{where}: {result['detail']}",
+                result.get("traceback") or "",
+                log=log,
+            )
+        trace = Trace.from_json(json.loads(file.read_text(encoding="ascii")))
+        file.unlink()
+        return trace
 
     def _timeout_of(self, steps: int) -> float:
         """Return seconds: a sweep is as many steps as a hundred probes, and a soak may be more."""

@@ -25,7 +25,7 @@ from harness.building import build, versions
 from harness.supervisor import Channel, adopt_orphans, die_with_parent, kill_descendants, supervise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from harness.workload import Workload
 
@@ -156,13 +156,21 @@ class Zygote:
 
 def _run(workload: Workload, request: Mapping[str, Any], writer: int) -> None:
     """Do what a probe is asked for, and write its result."""
-    from harness import sweep, trial  # noqa: PLC0415 - torch is imported only once it is wanted
-
-    task = {"train": trial.run, "describe": trial.describe, "lr_range": sweep.run}[request["task"]]
+    task = _task(request["task"])
     result = task(workload, request, lambda phase: _write(writer, {"phase": phase}))
     _write(writer, {"result": result})
     if result.get("traceback"):
         sys.stderr.write(result["traceback"])  # last: the disk of the logs may be full
+
+
+def _task(name: str) -> Callable[[Workload, Mapping[str, Any], Callable[[str], None]], dict[str, Any]]:
+    from harness import sweep, trial  # noqa: PLC0415 - torch is imported only once it is wanted
+
+    if name == "trace":
+        from harness.predict import tracing  # noqa: PLC0415 - by no probe that is measured
+
+        return tracing.run
+    return {"train": trial.run, "describe": trial.describe, "lr_range": sweep.run}[name]
 
 
 def _write(writer: int, message: Mapping[str, Any]) -> None:

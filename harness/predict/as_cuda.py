@@ -1,0 +1,54 @@
+"""Operators that CUDA computes by other kernels than the CPU, put in the place of the CPU's in this process.
+
+Each then keeps for the backward pass what CUDA's keeps. A process in which they are installed is for tracing alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from harness.predict import attention, autocast
+
+_aten = torch.ops.aten
+_KEY = "AutogradCPU"
+_libraries: list[Any] = []
+
+
+def install(capability: tuple[int, int]) -> None:
+    """Replace operators for tensors of the CPU by what a GPU of this compute capability would run."""
+    if _libraries:
+        return
+    library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call] # torch leaves it untyped
+    _libraries.append(library)
+    autocast.install()
+
+    def scaled_dot_product_attention(  # noqa: PLR0917 - the operator's own signature
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        dropout: float = 0.0,
+        causal: bool = False,  # noqa: FBT001, FBT002 - likewise
+        *,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> torch.Tensor:
+        inputs = attention.Inputs(query, key, value, mask)
+        return attention.attend(
+            inputs, capability, dropout=dropout, scale=scale, causal=causal, grouped=enable_gqa
+        )
+
+    library.impl("scaled_dot_product_attention", scaled_dot_product_attention, _KEY)
+    library.impl("dropout", _dropout, _KEY)
+
+
+def _dropout(tensor: torch.Tensor, probability: float, train: bool) -> torch.Tensor:  # noqa: FBT001 - as above
+    """Keep a mask of bytes, where the CPU keeps one of the tensor's dtype."""
+    if not train or probability == 0 or not tensor.numel():
+        return tensor
+    if probability == 1:
+        return tensor * torch.zeros((), dtype=tensor.dtype)
+    result: torch.Tensor = _aten.native_dropout(tensor, probability, train)[0]
+    return result

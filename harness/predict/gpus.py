@@ -1,0 +1,116 @@
+"""What a prediction has to know of a GPU: its memory as torch sees it, and the workspace that cuBLAS takes. Pure.
+
+Memory in MiB. `torch` is `total_memory` of torch.cuda.get_device_properties or the "total capacity" of torch's
+out-of-memory message, as people have published them; it differs by up to 0.7% between drivers, and the lower one is taken.
+Where none was found it is derived from NVML's total and marked so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from harness.errors import HarnessError
+
+MIB = 1 << 20
+# Of NVML's total, what torch sees at least: 98.3% on a T4, 99.6% on an H200.
+_DERIVED_SHARE = 0.983
+# How far a published total may be from the one that a matrix gives, as for GPUs that are there.
+_TOLERANCE = 0.03
+# Compute capabilities with the large cuBLAS workspace (aten/src/ATen/cuda/CUDABlas.cpp, getChosenWorkspaceSize).
+_LARGE_WORKSPACE = (9, 10, 12)
+_LARGE_WORKSPACE_BYTES = 32 * MIB
+_WORKSPACE_BYTES = 8_519_680
+
+
+@dataclass(frozen=True)
+class GpuFacts:
+    """One product."""
+
+    label: str
+    """What people call it, as `--gpu` takes it."""
+    name: str
+    """NVML's product name."""
+    nvml_mib: int
+    torch_mib: int | None
+    """None where nobody has published it."""
+    capability: tuple[int, int]
+    source: str
+
+    @property
+    def derived(self) -> bool:
+        """Whether the memory that torch sees is a guess from NVML's."""
+        return self.torch_mib is None
+
+    @property
+    def total_bytes(self) -> int:
+        """The memory that torch sees."""
+        if self.torch_mib is None:
+            return int(self.nvml_mib * MIB * _DERIVED_SHARE)
+        return self.torch_mib * MIB
+
+    @property
+    def workspace_bytes(self) -> int:
+        """What cuBLAS takes of the caching allocator per thread that multiplies matrices."""
+        return _LARGE_WORKSPACE_BYTES if self.capability[0] in _LARGE_WORKSPACE else _WORKSPACE_BYTES
+
+
+_PUBLISHED = "torch.cuda listings and out-of-memory messages in public issues"
+GPUS = (
+    GpuFacts("T4", "Tesla T4", 15360, 15102, (7, 5), "hpcaitech/Open-Sora#697"),
+    GpuFacts("V100-16GB", "Tesla V100-SXM2-16GB", 16384, 16130, (7, 0), _PUBLISHED),
+    GpuFacts("V100-32GB", "Tesla V100-SXM2-32GB", 32768, 32494, (7, 0), _PUBLISHED),
+    GpuFacts("RTX-2080-Ti", "NVIDIA GeForce RTX 2080 Ti", 11264, 11009, (7, 5), _PUBLISHED),
+    GpuFacts("RTX-3090", "NVIDIA GeForce RTX 3090", 24576, 24124, (8, 6), _PUBLISHED),
+    GpuFacts("RTX-4090", "NVIDIA GeForce RTX 4090", 24564, 24209, (8, 9), "ali-vilab/VGen#104"),
+    GpuFacts("RTX-5090", "NVIDIA GeForce RTX 5090", 32607, 32102, (12, 0), "TrajectoryCrafter#20"),
+    GpuFacts("A10", "NVIDIA A10", 23028, 22599, (8, 6), _PUBLISHED),
+    GpuFacts("A10G", "NVIDIA A10G", 23028, 22589, (8, 6), _PUBLISHED),
+    GpuFacts("L4", "NVIDIA L4", 23034, 22558, (8, 9), _PUBLISHED),
+    GpuFacts("L40S", "NVIDIA L40S", 46068, 45589, (8, 9), "Qwen3-VL#2097"),
+    GpuFacts("A40", "NVIDIA A40", 46068, 45363, (8, 6), _PUBLISHED),
+    GpuFacts("RTX-A6000", "NVIDIA RTX A6000", 49140, 48676, (8, 6), _PUBLISHED),
+    GpuFacts("RTX-6000-Ada", "NVIDIA RTX 6000 Ada Generation", 49140, 48520, (8, 9), "MTVCrafter#21"),
+    GpuFacts("RTX-PRO-6000", "NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 97887, 97250, (12, 0), "antirez/ds4#431"),
+    GpuFacts("A100-40GB", "NVIDIA A100-SXM4-40GB", 40960, 40441, (8, 0), _PUBLISHED),
+    GpuFacts("A100-PCIE-40GB", "NVIDIA A100-PCIE-40GB", 40960, 40326, (8, 0), _PUBLISHED),
+    GpuFacts("A100-80GB", "NVIDIA A100-SXM4-80GB", 81920, 81038, (8, 0), _PUBLISHED),
+    GpuFacts("A100-PCIE-80GB", "NVIDIA A100 80GB PCIe", 81920, 81154, (8, 0), _PUBLISHED),
+    GpuFacts("H100", "NVIDIA H100 80GB HBM3", 81559, 81008, (9, 0), "huggingface/text-embeddings-inference#350, vllm#27508"),
+    GpuFacts("H100-PCIE", "NVIDIA H100 PCIe", 81559, 81008, (9, 0), _PUBLISHED),
+    GpuFacts("H100-NVL", "NVIDIA H100 NVL", 95830, 95232, (9, 0), "ali-vilab/VACE#56"),
+    GpuFacts("H200", "NVIDIA H200", 143771, 143156, (9, 0), _PUBLISHED),
+    GpuFacts("GH200", "NVIDIA GH200 480GB", 97871, None, (9, 0), "NVML's total; no print of torch's found"),
+    GpuFacts("B200", "NVIDIA B200", 183359, 182631, (10, 0), _PUBLISHED),
+    GpuFacts("GB200", "NVIDIA GB200", 189471, None, (10, 0), "NVML's total; no print of torch's found"),
+)  # fmt: skip
+
+
+def by_label(label: str) -> GpuFacts:
+    """Return the GPU that people call `label`, or whose product name it is; raises HarnessError naming all labels."""
+    wanted = label.lower()
+    for gpu in GPUS:
+        if wanted in (gpu.label.lower(), gpu.name.lower()):
+            return gpu
+    raise HarnessError(
+        f"nothing is known of a GPU called {label}: known are {', '.join(gpu.label for gpu in GPUS)}"
+    )
+
+
+def by_name(pattern: str, memory_bytes: int | None = None) -> GpuFacts:
+    """Return the GPU that a matrix means by a glob over product names, and a total memory where there is one.
+
+    Of several the one with the least memory, which a batch has to fit. Raises HarnessError when none is known.
+    """
+    fitting = [
+        gpu
+        for gpu in GPUS
+        if fnmatchcase(gpu.name, pattern)
+        and (memory_bytes is None or abs(gpu.nvml_mib * MIB - memory_bytes) <= _TOLERANCE * memory_bytes)
+    ]
+    if not fitting:
+        raise HarnessError(
+            f"no prediction for {pattern}: nothing is known of its memory. Known are "
+            + ", ".join(gpu.name for gpu in GPUS)
+        )
+    return min(fitting, key=lambda gpu: gpu.total_bytes)

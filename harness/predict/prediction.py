@@ -1,0 +1,97 @@
+"""The parent side of a prediction: two traces of a case, and the largest batch on any number of GPUs. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.predict.solving import Holder, Limits, holders_at_peak, largest_batch, simulate
+from harness.predict.trace import AffineTrace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.matrix import Case
+    from harness.measurement import BoundedBy
+    from harness.predict.gpus import GpuFacts
+    from harness.probe import Description, ProbeRunner
+
+# Batch 1 has a structure of its own: dimensions of size one broadcast and squeeze.
+_TRACED = (2, 4)
+# What a prediction may be wrong by: a batch of this share of it is safe to train with.
+SAFE_SHARE = 0.95
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The largest batch of one case on one GPU."""
+
+    gpu: GpuFacts
+    max_batch_size: int
+    """0 when not even one sample fits."""
+    bounded_by: BoundedBy
+    memory_limit_bytes: int
+    peak_memory_bytes: int
+    """Reserved at `max_batch_size`, or at batch 1 when that does not fit."""
+    peak_phase: str
+    holders: tuple[Holder, ...]
+    """What is live where most is, the largest first."""
+    notes: tuple[str, ...]
+
+    @property
+    def safe_batch_size(self) -> int:
+        """What may be trained with unseen."""
+        return int(SAFE_SHARE * self.max_batch_size)
+
+
+def trace_case(
+    case: Case, runner: ProbeRunner, description: Description, capability: tuple[int, int]
+) -> AffineTrace:
+    """Trace two steps, and validation where a probe has it, at two batch sizes, for GPUs of one compute capability.
+
+    Raises WorkloadError when the workload cannot be traced, TraceMismatchError when its steps depend on the batch.
+    """
+    steps = int(case.search.validation is True and description.validation)
+    small, large = (runner.trace(size, validation_steps=steps, capability=capability) for size in _TRACED)
+    return AffineTrace(small, large)
+
+
+def predict(case: Case, description: Description, trace: AffineTrace, gpu: GpuFacts) -> Prediction:
+    """Solve for the largest batch on a GPU, under the case's own fraction, budget and bounds."""
+    settings = case.search
+    # The memory that a case on the CPU may have says nothing of a GPU.
+    budget = case.device.budget if case.device.accelerator == "cuda" else None
+    total = min(budget or gpu.total_bytes, gpu.total_bytes)
+    limits = Limits(int(settings.target_memory_fraction * total), gpu.workspace_bytes)
+    cap = settings.max_batch_size
+    maximum = min(cap, description.num_samples or cap)
+    largest = largest_batch(trace, limits, maximum=maximum)
+    at = max(largest, 1)
+    phase, holders = holders_at_peak(trace, at, limits)
+    notes = trace.small.notes
+    if gpu.derived:
+        notes += (f"the memory that torch sees on {gpu.name} is not known: 98.3% of NVML's is taken",)
+    return Prediction(
+        gpu=gpu,
+        max_batch_size=largest,
+        bounded_by=_bound(largest, maximum, cap),
+        memory_limit_bytes=limits.memory_limit_bytes,
+        peak_memory_bytes=simulate(trace, at, limits).peak_memory_bytes,
+        peak_phase=phase,
+        holders=tuple(holders),
+        notes=notes,
+    )
+
+
+def _bound(largest: int, maximum: int, cap: int) -> BoundedBy:
+    if largest == maximum:
+        return "dataset" if maximum < cap else "cap"
+    return "memory" if largest else "nothing fits"
+
+
+def by_kind(holders: tuple[Holder, ...]) -> Mapping[str, int]:
+    """Sum the bytes of each kind, in the order of a training."""
+    sums = dict.fromkeys(("parameter", "gradient", "optimizer", "activation", "input", "workspace"), 0)
+    for holder in holders:
+        sums[holder.kind] = sums.get(holder.kind, 0) + holder.num_bytes
+    return sums

@@ -1,0 +1,168 @@
+"""Records what fake tensors allocate and free: a dispatch mode over torch's FakeTensorMode.
+
+Sizes are those of storages. A storage is allocated when an operator first returns a tensor on it, and freed when Python and
+autograd have let go of it. Temporaries inside of a kernel are not seen.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._subclasses import FakeTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from harness.predict.trace import Block, Mark, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_aten = torch.ops.aten
+# What keeps numbers that are logged.
+_LOGGING = ("lightning.", "lightning_utilities.", "lightning_fabric.", "pytorch_lightning.", "torchmetrics.")
+# What reads a number out of a tensor, which a fake one does not have.
+_READS = (_aten._local_scalar_dense.default,)  # noqa: SLF001 - an operator's name
+# Each thread's first of these takes a workspace for cuBLAS, for good: the main thread, and autograd's.
+_MATMULS = {_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm, _aten.addmv, _aten.mv, _aten.dot, _aten.addbmm}
+# Tensors made of Python's numbers: on the CPU, in the program that runs on a GPU, too.
+_LITERALS = (_aten.lift_fresh.default, _aten.lift_fresh_copy.default)
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves its hook untyped
+    """Collects a trace; enter it inside of a FakeTensorMode."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # likewise
+        self.blocks: list[Block] = []
+        self.events: list[int] = []
+        self.marks: list[Mark] = []
+        self.notes: dict[str, None] = {}
+        self.kind = "activation"
+        self.module = ""
+        self.thread = "main"
+        """Whose operators these are in the program on the GPU: `main`, or `autograd` in a backward pass."""
+        self.stopped = False
+        self._with_workspace: set[str] = set()
+        # Storages that are live, by address: the block, and what tells of their end.
+        self._live: dict[int, tuple[int, int, weakref.finalize[Any, Any]]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operator on fake tensors, and record the storages of its results that are new."""
+        del types
+        if func in _READS and isinstance(args[0], FakeTensor):
+            return self._number(args[0])
+        if func.overloadpacket in _MATMULS and self.thread not in self._with_workspace:
+            self._with_workspace.add(self.thread)
+            self._add(Block(0, "workspace", "cuBLAS"))
+        result = func(*args, **(kwargs or {}))
+        if func not in _LITERALS:
+            for leaf in tree_leaves(result):
+                if isinstance(leaf, torch.Tensor):
+                    self.register(leaf)
+        return result
+
+    def register(self, tensor: torch.Tensor, kind: str | None = None) -> None:
+        """Record the storage of a tensor, if it is new or has another size than before."""
+        if tensor.layout is not torch.strided:
+            return
+        storage = tensor.untyped_storage()
+        key, num_bytes = storage._cdata, storage.nbytes()  # noqa: SLF001 - storages have no public identity
+        known = self._live.get(key)
+        if known is not None:
+            if known[1] == num_bytes:
+                return
+            known[2].detach()
+            self._free(key)
+        block = self._add(Block(num_bytes, kind or self.kind, self.module))
+        self._live[key] = (block, num_bytes, weakref.finalize(storage, self._free, key))
+
+    def relabel(self, tensor: torch.Tensor, kind: str) -> None:
+        """Say what a tensor that was recorded turned out to be."""
+        known = self._live.get(tensor.untyped_storage()._cdata)  # noqa: SLF001 - as above
+        if known is not None:
+            self.blocks[known[0]] = self.blocks[known[0]]._replace(kind=kind)
+
+    def mark(self, phase: str) -> None:
+        """Begin a phase."""
+        self.marks.append(Mark(len(self.events), phase))
+
+    def trace(self, batch_size: int) -> Trace:
+        """Return what was recorded."""
+        return Trace(batch_size, tuple(self.blocks), tuple(self.events), tuple(self.marks), tuple(self.notes))
+
+    def close(self) -> None:
+        """Record no more: what is freed from now on is freed by the end of the trace."""
+        self.stopped = True
+        for _, _, end in self._live.values():
+            end.detach()
+        self._live.clear()
+
+    def _add(self, block: Block) -> int:
+        self.blocks.append(block)
+        self.events.append(len(self.blocks) - 1)
+        return self.events[-1]
+
+    def _free(self, key: int) -> None:
+        known = self._live.pop(key, None)
+        if known is not None and not self.stopped:
+            self.events.append(~known[0])
+
+    def _number(self, tensor: torch.Tensor) -> Any:
+        """Answer what a fake tensor cannot: losses and norms are 1, flags are not set.
+
+        Integers are refused: sizes and indices are made of them.
+        """
+        constant = getattr(tensor, "constant", None)
+        if constant is not None:
+            return constant.item()
+        if tensor.dtype is torch.bool:
+            return False
+        where = _reader()
+        if tensor.dtype.is_floating_point:
+            if where is not None:
+                self.notes.setdefault(f"{where} reads a number from a tensor: 1.0 was taken for it")
+            return 1.0
+        raise UnpredictableError(
+            f"{where or 'training'} reads a whole number from a tensor (`.item()`, `int()`, `nonzero`, a mask as an "
+            "index): what follows depends on the data, and cannot be predicted"
+        )
+
+
+class UnpredictableError(Exception):
+    """What training allocates depends on the values of tensors."""
+
+
+def _reader() -> str | None:
+    """Return file and line of whoever reads a number; None where that is Lightning, for a log, or an optimizer of torch's."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.startswith(("torch.optim", *_LOGGING)):
+            return None
+        if name != __name__ and not name.startswith("torch."):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None
+
+
+def label_modules(root: torch.nn.Module, recorder: Recorder) -> list[Callable[[], None]]:
+    """Have the recorder know in the forward of which module it is; returns what undoes that."""
+    undo: list[Callable[[], None]] = []
+    stack: list[str] = []
+    for name, module in root.named_modules():
+
+        def enter(_module: Any, _inputs: Any, name: str = name) -> None:
+            stack.append(recorder.module)
+            recorder.module = name
+
+        def leave(_module: Any, _inputs: Any, _outputs: Any) -> None:
+            recorder.module = stack.pop() if stack else ""
+
+        undo.append(module.register_forward_pre_hook(enter).remove)
+        undo.append(module.register_forward_hook(leave, always_call=True).remove)
+    return undo

@@ -1,0 +1,92 @@
+"""From a trace and a GPU to the largest batch, and what holds the memory there. Pure: no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.predict.allocator import AllocatorSettings, OutOfMemoryError, replay
+from harness.search import search
+
+if TYPE_CHECKING:
+    from harness.measurement import Outcome
+    from harness.predict.trace import AffineTrace
+
+WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a GPU grants."""
+
+    memory_limit_bytes: int
+    """Of reserved memory: the target fraction of what torch sees."""
+    workspace_bytes: int
+    """What cuBLAS takes once per thread."""
+    settings: AllocatorSettings = field(default_factory=AllocatorSettings)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """One batch size, replayed."""
+
+    outcome: Outcome
+    peak_memory_bytes: int
+    """Reserved."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """What holds memory at the peak."""
+
+    kind: str
+    module: str
+    num_bytes: int
+
+
+def largest_batch(trace: AffineTrace, limits: Limits, *, maximum: int) -> int:
+    """Return the largest batch size, up to `maximum`, whose training stays below the limit; 0 when none does."""
+    result = search(
+        lambda batch_size: simulate(trace, batch_size, limits),
+        memory_limit_bytes=limits.memory_limit_bytes,
+        max_batch_size=maximum,
+        max_trials=10_000,
+    )
+    return result.max_batch_size
+
+
+def simulate(trace: AffineTrace, batch_size: int, limits: Limits) -> Simulated:
+    """Replay the training at a batch size below the limit."""
+    sizes = _sizes(trace, batch_size, limits)
+    try:
+        done = replay(sizes, trace.small.events, limits.memory_limit_bytes, limits.settings)
+    except OutOfMemoryError:
+        return Simulated("oom", limits.memory_limit_bytes)
+    return Simulated("fits", done.peak_reserved_bytes)
+
+
+def holders_at_peak(trace: AffineTrace, batch_size: int, limits: Limits) -> tuple[str, list[Holder]]:
+    """Return the phase in which most bytes are live at a batch size, and what holds them, the largest first."""
+    sizes = _sizes(trace, batch_size, limits)
+    live = peak = at = 0
+    for index, event in enumerate(trace.small.events):
+        live += sizes[event] if event >= 0 else -sizes[~event]
+        if live > peak:
+            peak, at = live, index
+    held: Counter[tuple[str, str]] = Counter()
+    for event in trace.small.events[: at + 1]:
+        block = trace.small.blocks[event if event >= 0 else ~event]
+        held[block.kind, block.module] += sizes[event] if event >= 0 else -sizes[~event]
+    phase = next((mark.phase for mark in reversed(trace.small.marks) if mark.event <= at), "")
+    return phase, [
+        Holder(kind, module, num_bytes) for (kind, module), num_bytes in held.most_common() if num_bytes > 0
+    ]
+
+
+def _sizes(trace: AffineTrace, batch_size: int, limits: Limits) -> list[int]:
+    """Return the bytes of each block, those of cuBLAS by the GPU."""
+    return [
+        limits.workspace_bytes if block.kind == WORKSPACE else size
+        for size, block in zip(trace.sizes(batch_size), trace.small.blocks, strict=True)
+    ]

@@ -1,0 +1,118 @@
+"""Traces as data: what two of them say of any batch size, and the largest that a GPU takes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.predict.gpus import GPUS, by_label, by_name
+from harness.predict.solving import Holder, Limits, holders_at_peak, largest_batch, simulate
+from harness.predict.trace import AffineTrace, Block, Mark, Trace, TraceMismatchError
+
+MIB = 1 << 20
+
+
+def trace(batch_size: int) -> Trace:
+    """Return a training that holds 30 MiB of parameters and 16 MiB per sample, and cuBLAS's workspace."""
+    return Trace(
+        batch_size,
+        (
+            Block(30 * MIB, "parameter", "net"),
+            Block(16 * MIB * batch_size, "activation", "net.0"),
+            Block(0, "workspace", "cuBLAS"),
+            Block(30 * MIB, "gradient", "net"),
+        ),
+        (0, 1, 2, 3, ~1, ~3),
+        (Mark(0, "model"), Mark(1, "step 1 forward"), Mark(3, "step 1 backward")),
+        ("a note",),
+    )
+
+
+@pytest.fixture
+def affine() -> AffineTrace:
+    """Return what traces at 2 and 4 samples say."""
+    return AffineTrace(trace(2), trace(4))
+
+
+def test_json_gives_the_same_trace() -> None:
+    """What a process wrote is what another reads."""
+    assert trace(2) == Trace.from_json(json.loads(json.dumps(trace(2).to_json())))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 1000])
+def test_sizes_are_on_the_line_through_both(affine: AffineTrace, batch_size: int) -> None:
+    """Every block is as large as a trace at that batch size would have it."""
+    assert [block.num_bytes for block in trace(batch_size).blocks] == affine.sizes(batch_size)
+
+
+def test_sizes_between_two_numbers_are_rounded_up() -> None:
+    """A size that grows by one byte in two samples is never taken for smaller than it may be."""
+    small, large = (
+        Trace(batch_size, (Block(num_bytes, "activation", ""),), (0,))
+        for batch_size, num_bytes in ((2, 1), (4, 2))
+    )
+    assert [[1], [2], [2], [3]] == [AffineTrace(small, large).sizes(size) for size in (2, 3, 4, 5)]
+
+
+def test_traces_with_other_events_say_nothing() -> None:
+    """A training whose steps depend on the batch size is refused, with both counts."""
+    other = replace(trace(4), events=(0, 1, 2, 3))
+    with pytest.raises(TraceMismatchError, match=r"at batch 2 \(6 allocations and frees\) than at 4 \(4\)"):
+        AffineTrace(trace(2), other)
+
+
+@pytest.mark.parametrize(("workspace", "expected"), [(8 * MIB, 64), (32 * MIB, 63)])
+def test_largest_batch_fills_the_limit(affine: AffineTrace, workspace: int, expected: int) -> None:
+    """30 + 30 MiB, cuBLAS's 20 or 32 MiB and 16 MiB a sample: the largest that a limit of 1104 MiB holds."""
+    limits = Limits(1104 * MIB, workspace)
+    assert expected == largest_batch(affine, limits, maximum=65536)
+    assert ["fits", "oom"] == [simulate(affine, size, limits).outcome for size in (expected, expected + 1)]
+
+
+def test_cap_and_nothing(affine: AffineTrace) -> None:
+    """The largest batch is no larger than what is asked for, and 0 when one sample is too much."""
+    assert 5 == largest_batch(affine, Limits(1104 * MIB, 0), maximum=5)
+    assert 0 == largest_batch(affine, Limits(40 * MIB, 0), maximum=65536)
+
+
+def test_holders_are_those_of_the_fullest_moment(affine: AffineTrace) -> None:
+    """What is live when most is, the largest first, with the phase."""
+    phase, holders = holders_at_peak(affine, 1, Limits(1104 * MIB, 32 * MIB))
+    assert "step 1 backward" == phase
+    assert {
+        Holder("parameter", "net", 30 * MIB),
+        Holder("gradient", "net", 30 * MIB),
+        Holder("workspace", "cuBLAS", 32 * MIB),
+        Holder("activation", "net.0", 16 * MIB),
+    } == set(holders)
+    assert holders == sorted(holders, key=lambda holder: -holder.num_bytes)
+
+
+def test_gpu_of_a_matrix_is_found() -> None:
+    """By a glob over NVML's names, and the memory where several match; without, the one with the least."""
+    assert ["H200", "A100-80GB", "A100-PCIE-40GB"] == [
+        gpu.label
+        for gpu in (
+            by_name("NVIDIA H200"),
+            by_name("NVIDIA A100-SXM4*", 81920 * MIB),
+            by_name("NVIDIA A100*"),
+        )
+    ]
+
+
+def test_unknown_gpu_names_those_that_are_known() -> None:
+    """Neither a label nor a name that is not in the table is guessed."""
+    for find in (by_label, by_name):
+        with pytest.raises(HarnessError, match="GTX 970") as caught:
+            find("GTX 970")
+        assert "H200" in str(caught.value)
+
+
+def test_torch_sees_less_than_nvml() -> None:
+    """Every entry, derived ones included, has less memory for torch than NVML says, and not much less."""
+    shares = [gpu.total_bytes / (gpu.nvml_mib * MIB) for gpu in GPUS]
+    assert len(GPUS) == len({gpu.label for gpu in GPUS})
+    assert 0.97 < min(shares) <= max(shares) < 1.0

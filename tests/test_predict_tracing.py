@@ -1,0 +1,134 @@
+"""Tracing a training: with fake tensors as with real ones, and on a GPU as CUDA would."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from harness import workload as workloads
+from harness.endings import WorkloadError
+from harness.predict.attention import Inputs, choose
+from harness.predict.tracing import Tracer
+
+from support import workload
+
+if TYPE_CHECKING:
+    from harness.predict.trace import Trace
+
+    from support import StartRunner
+
+TURING, AMPERE = (7, 5), (8, 0)
+DIGITS = "profiles.workloads.Digits"
+
+
+def traced(spec: dict[str, Any], *, fake: bool) -> Trace:
+    """Trace a workload at batch 8, as the CPU computes it."""
+    tracer = Tracer(workloads.build(spec), 8, fake=fake)
+    try:
+        return tracer.run({}, validation_steps=1)
+    finally:
+        tracer.recorder.close()
+
+
+def peak(trace: Trace) -> int:
+    """Return the bytes that are live when most are."""
+    live = most = 0
+    for event in trace.events:
+        live += trace.blocks[event].num_bytes if event >= 0 else -trace.blocks[~event].num_bytes
+        most = max(most, live)
+    return most
+
+
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::UserWarning"
+)  # Lightning's, and of fake data pointers
+@pytest.mark.parametrize("arch", ["alexnet", "resnet", "vit"])
+def test_fake_tensors_take_what_real_ones_take(arch: str) -> None:
+    """The peak of two steps and validation is that of the same training on the CPU, to the byte."""
+    spec = workload(
+        "profiles.workloads.ImageClassifier", DIGITS, module_args={"arch": arch, "resolution": 16}
+    )
+    spec["data"]["init_args"] = {"resolution": 16}
+    assert peak(traced(spec, fake=False)) == peak(traced(spec, fake=True))
+
+
+def test_trace_names_what_holds_memory(start: StartRunner) -> None:
+    """Parameters, gradients, the optimizer's state and activations are told apart, with their modules and phases."""
+    trace = start(workload("zoo.Net")).trace(4, validation_steps=1, capability=AMPERE)
+    sums = dict.fromkeys(("parameter", "gradient", "optimizer"), 0)
+    for block in trace.blocks:
+        if block.kind in sums:
+            sums[block.kind] += block.num_bytes
+    assert sums["parameter"] > 0
+    assert {"model", "step 1 forward", "step 2 optimizer", "validation"} <= {
+        mark.phase for mark in trace.marks
+    }
+    assert any(block.module for block in trace.blocks if block.kind == "activation")
+
+
+def test_workload_that_cannot_be_traced_says_where(start: StartRunner) -> None:
+    """The error of a step comes with its phase and message."""
+    with pytest.raises(WorkloadError, match=r"cannot be traced in .*: ValueError: labels must be sorted"):
+        start(workload("zoo.Raises")).trace(4, validation_steps=0, capability=AMPERE)
+
+
+def inputs(dtype: torch.dtype, features: int = 64, *, masked: bool = False) -> Inputs:
+    """Return tensors without memory."""
+    tensor = torch.empty(2, 4, 16, features, dtype=dtype, device="meta")
+    return Inputs(tensor, tensor, tensor, torch.empty(16, 16, device="meta") if masked else None)
+
+
+@pytest.mark.parametrize(
+    ("given", "capability", "kernel"),
+    [
+        (inputs(torch.bfloat16), AMPERE, "flash"),
+        (inputs(torch.float16), TURING, "efficient"),
+        (inputs(torch.bfloat16), TURING, "math"),
+        (inputs(torch.float32), AMPERE, "efficient"),
+        (inputs(torch.float32, 6), AMPERE, "math"),
+        (inputs(torch.float32, 6), TURING, "efficient"),
+        (inputs(torch.bfloat16, masked=True), AMPERE, "efficient"),
+        (inputs(torch.bfloat16, 20), AMPERE, "flash"),
+        (inputs(torch.bfloat16, 512), AMPERE, "efficient"),
+        (inputs(torch.float64), AMPERE, "math"),
+    ],
+)
+def test_kernel_of_attention(given: Inputs, capability: tuple[int, int], kernel: str) -> None:
+    """Flash takes half precision without a mask from Ampere on, the efficient kernel what is aligned, math the rest."""
+    assert kernel == choose(given, capability)
+
+
+AS_CUDA = """
+import torch
+from torch._subclasses import FakeTensorMode
+from harness.predict import as_cuda, autocast
+
+as_cuda.install((8, 0))
+F = torch.nn.functional
+with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16):
+    x, w = torch.empty(4, 8), torch.nn.Parameter(torch.empty(8, 8))
+    y = F.linear(x, w)
+    F.linear(x, w)
+    print(y.dtype, F.layer_norm(y, (8,)).dtype, F.softmax(y, 1).dtype, F.relu(y).dtype, (y + x).dtype)
+    print(F.mse_loss(y, y).dtype, y.sum().dtype, torch.cat([y, x]).dtype, F.gelu(y).dtype, len(autocast._casts))
+    print(type(F.dropout(w, 0.5).grad_fn).__name__)
+    q = torch.nn.Parameter(torch.empty(2, 4, 16, 8))
+    print(type(F.scaled_dot_product_attention(q, q, q).grad_fn).__name__)
+print(len(autocast._casts))
+"""
+
+
+def test_operators_are_those_of_cuda() -> None:
+    """Autocast's dtypes, parameters cast once, dropout's mask and the attention kernel are CUDA's; then they are let go."""
+    done = subprocess.run([sys.executable, "-c", AS_CUDA], capture_output=True, text=True, check=True)
+    assert [
+        "torch.bfloat16 torch.float32 torch.float32 torch.bfloat16 torch.float32",
+        "torch.float32 torch.float32 torch.float32 torch.bfloat16 1",
+        "NativeDropoutBackward0",
+        "ScaledDotProductFlashAttentionBackward0",
+        "0",
+    ] == done.stdout.splitlines()
