@@ -4,7 +4,7 @@
 
 --quick: so many runs of the tests that start no probe (`-m "not probes"`), two at a time. --whole: so many of the default
 suite, as the README has it, one at a time with `-n 2`. Each run is a pytest of its own; the fuzzers' examples are the
-same each time. Exit code 1 when a run failed. The JSON holds the last line of each run.
+same each time, those of other properties new ones. Exit code 1 when a run failed. The JSON holds the last line of each run.
 """
 
 from __future__ import annotations

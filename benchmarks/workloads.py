@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 
 class Mlp(nn.Sequential):
@@ -33,4 +34,41 @@ class RowLstm(nn.Module):
         """Classify by the state after the last row."""
         states, _ = self.lstm(images.squeeze(1))
         logits: torch.Tensor = self.head(states[:, -1])
+        return logits
+
+
+class RowGru(RowLstm):
+    """The same with a GRU in two directions."""
+
+    def __init__(self, side: int, width: int = 64) -> None:
+        super().__init__(side, width)
+        self.lstm = nn.GRU(side, width, bidirectional=True, batch_first=True)  # type: ignore[assignment] # gives the same pair
+        self.head = nn.Linear(2 * width, 10)
+
+
+class DropoutMlp(nn.Sequential):
+    """Hidden layers with dropout on flattened images; float32 [batch, 3, resolution, resolution] to logits [batch, 10]."""
+
+    def __init__(self, resolution: int, width: int = 1024) -> None:
+        hidden = [part for _ in range(4) for part in (nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.3))]
+        super().__init__(nn.Flatten(), nn.Linear(3 * resolution * resolution, width), *hidden, nn.Linear(width, 10))
+
+
+class CheckpointedMlp(nn.Module):
+    """Blocks whose activations are computed again in the backward pass; input and output as those of `DropoutMlp`."""
+
+    def __init__(self, resolution: int, width: int = 1024) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Flatten(), nn.Linear(3 * resolution * resolution, width))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in range(4)
+        )
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Classify."""
+        hidden = self.stem(images)
+        for block in self.blocks:
+            hidden = checkpoint(block, hidden, use_reentrant=False)
+        logits: torch.Tensor = self.head(hidden)
         return logits

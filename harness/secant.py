@@ -48,6 +48,8 @@ _MANY_FITS, _SHORT_REACH = 4, 0.5
 _STRIDE = 0.5
 # Aims inside a bracket, after which it is bisected: a stepped curve misleads the secant for ever.
 _MAX_AIMS = 4
+# After so many of them a line with a bend below is no longer followed sample by sample.
+_BENT_AIMS = 2
 # A closed bracket this far below the prediction, with no other failure on the way, asks for a second look.
 _SURPRISE = 1.1
 
@@ -125,8 +127,10 @@ class Secant:
             self._num_aims += 1
             self._strides.clear()
             return size
-        # Far from the limit, a second failure says that the line is wrong, and not by noise.
-        misled = margin > 1 and (self._strides or not prediction.straight)
+        # Far from the limit a second failure, and beyond a bend the first or a third aim, say that the line is wrong, and
+        # not by noise.
+        bent = not prediction.straight and (margin > 1 or self._num_aims >= _BENT_AIMS)
+        misled = bent or (margin > 1 and self._strides)
         if size < high or misled or bracket.outcome(high) != "oom":
             return bracket.middle
         return max(high - self._next_stride(margin, prediction.noise), bracket.middle)

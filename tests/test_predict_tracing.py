@@ -132,3 +132,35 @@ def test_operators_are_those_of_cuda() -> None:
         "ScaledDotProductFlashAttentionBackward0",
         "0",
     ] == done.stdout.splitlines()
+
+
+RECURRENT = """
+import torch
+from torch._subclasses import FakeTensorMode
+from harness.predict import as_cuda
+from harness.predict.recording import Recorder
+
+as_cuda.install((8, 0))
+with FakeTensorMode(), Recorder() as recorder:
+    for layer, share in ((torch.nn.LSTM, 6), (torch.nn.GRU, 7)):
+        net = layer(123, 320, num_layers=4)
+        x = torch.empty(50, 10, 123)
+        before = len(recorder.blocks)
+        out, _ = net(x)
+        reserve = max(block.num_bytes for block in recorder.blocks[before:])
+        print(type(out.grad_fn).__name__, reserve == (share * 4 - 1) * 50 * 10 * 320 * 4)
+        out.sum().backward()
+        print(all(p.grad is not None and p.grad.shape == p.shape for p in net.parameters()))
+    both = torch.nn.LSTM(8, 16, bidirectional=True, batch_first=True)
+    packed = torch.nn.utils.rnn.PackedSequence(torch.empty(7, 8), torch.tensor([4, 3]))
+    print(tuple(both(torch.empty(5, 3, 8))[0].shape), tuple(both(packed)[0].data.shape))
+"""
+
+
+def test_recurrent_layers_are_those_of_cudnn() -> None:
+    """One operator for all layers, with the reserve that was published for such a network, and all gradients."""
+    done = subprocess.run([sys.executable, "-c", RECURRENT], capture_output=True, text=True, check=True)
+    assert [
+        *["_RecurrentBackward True", "True"] * 2,
+        "(5, 3, 32) (7, 32)",
+    ] == done.stdout.splitlines()

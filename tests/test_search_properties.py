@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from harness.search import search
@@ -138,6 +138,7 @@ def test_stepped_memory(largest: int, share: float, segment_mib: int, locked: in
 
 
 @unhurried
+@example(largest=6012, share=0.3125, kink=0.74609375, locked=None)
 @given(largest_sizes, shares, st.floats(0, 1), starts)
 def test_kinked_memory(largest: int, share: float, kink: float, locked: int | None) -> None:
     """Memory that is flat up to a kink and rises after it is searched to the exact maximum."""

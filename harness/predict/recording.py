@@ -44,6 +44,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
         self.module = ""
         self.thread = "main"
         """Whose operators these are in the program on the GPU: `main`, or `autograd` in a backward pass."""
+        self.skipped: tuple[Any, ...] = _LITERALS
         self.stopped = False
         self._with_workspace: set[str] = set()
         # Storages that are live, by address: the block, and what tells of their end.
@@ -60,7 +61,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
             self._with_workspace.add(self.thread)
             self._add(Block(0, "workspace", "cuBLAS"))
         result = func(*args, **(kwargs or {}))
-        if func not in _LITERALS:
+        if func not in self.skipped:
             for leaf in tree_leaves(result):
                 if isinstance(leaf, torch.Tensor):
                     self.register(leaf)

@@ -1,0 +1,185 @@
+"""Predicts batches of timm's models on an RTX 3090, and compares them with the published ones.
+
+    python benchmarks/predict_brackets.py --data timm_train_brackets.csv [--every 6] [--only NAME…] [--json PATH]
+
+The table is that of huggingface/pytorch-image-models (results/benchmark-train-amp-*-pt112-cu113-rtx3090.csv): each row holds
+the batch that trained after the ladder 512, 384, 256, … and the one before it, which failed; the maximum lies between.
+Trained were AMP in float16, SGD with Nesterov momentum and cross-entropy, on what torch 1.12 left usable of 24 GiB.
+timm needs torchvision, which imports only with some builds of torch; a virtual environment of its own has both:
+
+    pip install torch==2.12.1 torchvision==0.27.1 timm && pip install .
+
+Every `--every`-th model by name is predicted, and all recurrent ones. A prediction at or above the failed batch is
+"over", and one below the batch that trained is "under"; `safe` is the prediction less 5%. Exit code 1 when a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from harness.devices.cpu import CpuDevice
+from harness.errors import HarnessError
+from harness.predict.gpus import by_label
+from harness.predict.prediction import SAFE_SHARE
+from harness.predict.solving import Limits, largest_batch
+from harness.predict.trace import AffineTrace
+from harness.probe import ProbeRunner
+
+GPU = by_label("RTX-3090")
+# Usable: what remained of 24 GiB beside the context and the libraries of torch 1.12 and CUDA 11.3.
+USABLE_BYTES = int(21.9 * 2**30)
+LADDER_TOP = 512
+RECURRENT = "sequencer"
+INSIDE_BAR, OVER_BAR = 0.94, 0.02
+MEDIAN_SECONDS_BAR, P90_SECONDS_BAR = 4.0, 12.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model."""
+
+    model: str
+    resolution: int
+    fits: int
+    failed: int | None
+    predicted: int | None
+    seconds: float
+    """Of both traces and the solution, without building the model."""
+    error: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Where the prediction lies."""
+        if self.predicted is None:
+            return "no prediction"
+        if self.predicted < self.fits:
+            return "under"
+        return "over" if self.failed is not None and self.predicted >= self.failed else "inside"
+
+    @property
+    def safe_is_over(self) -> bool:
+        """Whether even the prediction less 5% would have failed."""
+        return None not in (self.predicted, self.failed) and int(SAFE_SHARE * self.predicted) >= self.failed  # type: ignore[operator]
+
+
+def workload(model: str, resolution: int) -> dict[str, Any]:
+    """Return what timm's benchmark trains."""
+    return {
+        "module": {"class_path": "timm.create_model", "init_args": {"model_name": model}},
+        "data": {
+            "class_path": "harness.workload.SyntheticImages",
+            "init_args": {"resolution": resolution, "num_classes": 1000, "num_samples": 8},
+        },
+        "loss": {"class_path": "torch.nn.CrossEntropyLoss"},
+        "optimizer": {
+            "class_path": "torch.optim.SGD",
+            "init_args": {"lr": 0.001, "momentum": 0.9, "nesterov": True},
+        },
+    }
+
+
+def predict(line: dict[str, str]) -> Row:
+    """Trace one model and solve it."""
+    known = (line["model"], int(line["img_size"]), int(line["fits_batch"]))
+    failed = int(line["failed_batch"]) if line["failed_batch"] else None
+    with tempfile.TemporaryDirectory() as folder:
+        runner = ProbeRunner(
+            workload(*known[:2]), CpuDevice(1 << 40), {"precision": "16-mixed"}, Path(folder)
+        )
+        try:
+            with runner:
+                started = time.perf_counter()
+                traces = [
+                    runner.trace(size, validation_steps=0, capability=GPU.capability) for size in (2, 4)
+                ]
+                limits = Limits(USABLE_BYTES, GPU.workspace_bytes)
+                predicted = largest_batch(AffineTrace(*traces), limits, maximum=LADDER_TOP)
+                return Row(*known, failed, predicted, time.perf_counter() - started)
+        except HarnessError as error:
+            return Row(*known, failed, None, 0.0, str(error).splitlines()[0][:300])
+
+
+def judge(rows: list[Row]) -> list[dict[str, Any]]:
+    """Compare with the bars."""
+    count = len(rows)
+    seconds = sorted(row.seconds for row in rows if row.predicted is not None)
+    bars = (
+        ("inside", sum(row.verdict == "inside" for row in rows) / count, INSIDE_BAR, 1),
+        ("safe prediction over", sum(row.safe_is_over for row in rows) / count, OVER_BAR, -1),
+        ("seconds, median", statistics.median(seconds), MEDIAN_SECONDS_BAR, -1),
+        ("seconds, p90", seconds[int(0.9 * len(seconds))], P90_SECONDS_BAR, -1),
+    )
+    return [
+        {"what": name, "value": round(value, 3), "bar": bar, "ok": sign * value >= sign * bar}
+        for name, value, bar, sign in bars
+    ]
+
+
+def main() -> None:
+    """Predict, print, and write JSON where asked to."""
+    os.environ["TIMM_FUSED_ATTN"] = "0"  # the published runs are older than torch's fused attention
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the table of published batches")
+    parser.add_argument("--every", type=int, default=6, metavar="N")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="these models instead")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with options.data.open(encoding="utf-8") as file:
+        lines = [line for line in csv.DictReader(file) if "-nchw-" in line["source file"]]
+    lines.sort(key=lambda line: (line["model"], int(line["img_size"])))
+    chosen = [
+        line
+        for index, line in enumerate(lines)
+        if (
+            line["model"] in options.only
+            if options.only
+            else index % options.every == 0 or line["model"].startswith(RECURRENT)
+        )
+    ]
+    if not chosen:
+        parser.error(f"{options.data} has no such model")
+    rows = []
+    for line in chosen:
+        rows.append(predict(line))
+        row = rows[-1]
+        print(
+            row.model,
+            row.fits,
+            row.failed,
+            row.predicted,
+            row.verdict,
+            row.error,
+            f"{row.seconds:.1f} s",
+            flush=True,
+        )
+        if options.json is not None:
+            report = {
+                "command": " ".join(["python", *sys.argv]),
+                "torch": version("torch"),
+                "timm": version("timm"),
+                "bars": judge(rows) if any(each.predicted for each in rows) else [],
+                "rows": [asdict(each) | {"verdict": each.verdict} for each in rows],
+            }
+            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    bars = judge(rows)
+    print(tabulate(bars, headers="keys"))
+    sys.exit(int(not all(bar["ok"] for bar in bars)))
+
+
+if __name__ == "__main__":
+    main()
