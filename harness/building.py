@@ -25,7 +25,6 @@ def build(spec: Mapping[str, Any]) -> tuple[Workload, dict[str, Any], str | None
 
     from harness import sweep, trainer, workload  # noqa: PLC0415
 
-    torch.set_num_threads(1)
     trainer.seed_everything(0)
     assert sweep is not None  # imported for the probes
     settings, threads = _torch_settings(), _num_threads()

@@ -85,6 +85,10 @@ class CudaDevice:
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             # is_available() then asks NVML, and does not initialise CUDA in the zygote.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+            # Threads of the zygote would be missing in its forks. Not by torch.set_num_threads: autograd's threads, one for
+            # each device that torch is built for, then repeat the call at once, and torch ends the process now and then.
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
         }
 
     @contextmanager
