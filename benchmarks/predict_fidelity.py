@@ -19,17 +19,18 @@ import warnings
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from exactness import CASES, digits, spec
 from tabulate import tabulate
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from harness import workload as workloads
 from harness.predict.tracing import Tracer
 
-
-from exactness import CASES, digits, spec
+if TYPE_CHECKING:
+    from harness.predict.trace import Trace
 
 Spec = dict[str, Any]
 BATCH_SIZE = 16
@@ -109,19 +110,10 @@ class Row:
         return abs(self.fake / self.real - 1)
 
 
-def peak(trace: Any) -> int:
-    """Return the bytes that are live when most are."""
-    live = most = 0
-    for event in trace.events:
-        live += trace.blocks[event].num_bytes if event >= 0 else -trace.blocks[~event].num_bytes
-        most = max(most, live)
-    return most
-
-
 def measure(name: str, repeats: int) -> Row:
     """Do everything for one workload."""
 
-    def run(tracer: Tracer) -> Any:
+    def run(tracer: Tracer) -> Trace:
         try:
             return tracer.run({}, validation_steps=1)
         finally:
@@ -140,9 +132,9 @@ def measure(name: str, repeats: int) -> Row:
     recorded = run(watched)
     return Row(
         name,
-        peak(real),
-        peak(traces[0]),
-        peak(recorded),
+        real.peak_bytes,
+        traces[0].peak_bytes,
+        recorded.peak_bytes,
         watched.peak_bytes,
         all((trace.blocks, trace.events) == (traces[0].blocks, traces[0].events) for trace in traces),
         round(sorted(seconds)[len(seconds) // 2], 2),

@@ -51,7 +51,9 @@ class DropoutMlp(nn.Sequential):
 
     def __init__(self, resolution: int, width: int = 1024) -> None:
         hidden = [part for _ in range(4) for part in (nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.3))]
-        super().__init__(nn.Flatten(), nn.Linear(3 * resolution * resolution, width), *hidden, nn.Linear(width, 10))
+        super().__init__(
+            nn.Flatten(), nn.Linear(3 * resolution * resolution, width), *hidden, nn.Linear(width, 10)
+        )
 
 
 class CheckpointedMlp(nn.Module):
@@ -61,7 +63,8 @@ class CheckpointedMlp(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Flatten(), nn.Linear(3 * resolution * resolution, width))
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in range(4)
+            nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+            for _ in range(4)
         )
         self.head = nn.Linear(width, 10)
 

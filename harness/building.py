@@ -18,15 +18,13 @@ def build(spec: Mapping[str, Any]) -> tuple[Workload, dict[str, Any], str | None
 
     Also return what its modules changed of torch's global settings, and the threads that they started, in words.
     """
-    import torch  # noqa: PLC0415 - not before the environment and the module path are in place
-
     # Optimizers import it at their first step: here once, instead of in every probe.
-    import torch._dynamo  # noqa: PLC0415
+    from torch import _dynamo  # noqa: PLC0415 - not before the environment and the module path are in place
 
     from harness import sweep, trainer, workload  # noqa: PLC0415
 
     trainer.seed_everything(0)
-    assert sweep is not None  # imported for the probes
+    assert None not in (_dynamo, sweep)  # imported for the probes
     settings, threads = _torch_settings(), _num_threads()
     built = workload.build(spec)
     changed = {name: value for name, value in _torch_settings().items() if value != settings[name]}

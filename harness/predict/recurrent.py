@@ -32,7 +32,7 @@ class Layers:
 def run(
     layers: Layers, data: torch.Tensor, states: list[torch.Tensor], weights: list[torch.Tensor]
 ) -> tuple[torch.Tensor, ...]:
-    """Return the output [..., directions * features] for data [time, batch, features] or packed [steps, features], and the states."""
+    """Return the output [..., directions * features] for data [time, batch, features], and the states."""
     results: tuple[torch.Tensor, ...] = _Recurrent.apply(  # type: ignore[no-untyped-call] # torch leaves it untyped
         layers, len(states), data.contiguous(), *states, *weights
     )
@@ -81,12 +81,8 @@ def _workspace(weights: Any) -> None:
 
 
 def operators() -> dict[str, Any]:
-    """Return replacements by the names of torch's operators, with and without packed sequences."""
-    found: dict[str, Any] = {}
-    for kind in _GATES:
-        found[f"{kind}.input"] = _of_batches(kind)
-        found[f"{kind}.data"] = _of_packed(kind)
-    return found
+    """Return replacements by the names of torch's operators; packed sequences have lengths, which no fake tensor tells."""
+    return {f"{kind}.input": _of_batches(kind) for kind in _GATES}
 
 
 def _of_batches(kind: str) -> Any:
@@ -105,24 +101,6 @@ def _of_batches(kind: str) -> Any:
         data = data.transpose(0, 1) if batch_first else data
         output, *last = run(layers, data, _listed(states), weights)
         return (output.transpose(0, 1) if batch_first else output, *last)
-
-    return operator
-
-
-def _of_packed(kind: str) -> Any:
-    def operator(  # noqa: PLR0917 - the operator's own signature
-        data: torch.Tensor,
-        batch_sizes: torch.Tensor,  # noqa: ARG001 - likewise
-        states: Any,
-        weights: list[torch.Tensor],
-        has_biases: bool,  # noqa: ARG001, FBT001
-        num_layers: int,
-        dropout: float,  # noqa: ARG001
-        train: bool,  # noqa: FBT001
-        bidirectional: bool,  # noqa: FBT001
-    ) -> tuple[torch.Tensor, ...]:
-        layers = Layers(kind, num_layers, 1 + bidirectional, train)
-        return run(layers, data, _listed(states), weights)
 
     return operator
 

@@ -44,6 +44,15 @@ class Trace:
     notes: tuple[str, ...] = field(default=())
     """What the trace does not tell as it would be on the GPU."""
 
+    @property
+    def peak_bytes(self) -> int:
+        """The bytes that are live when most are, without what an allocator adds."""
+        live = peak = 0
+        for event in self.events:
+            live += self.blocks[event].num_bytes if event >= 0 else -self.blocks[~event].num_bytes
+            peak = max(peak, live)
+        return peak
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for JSON; names are kept once each."""
         names = sorted({name for block in self.blocks for name in (block.kind, block.module)})
