@@ -24,12 +24,15 @@ def predict(project: Project, monkeypatch: pytest.MonkeyPatch, *arguments: str) 
 def test_table_over_gpus(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One row per GPU, what holds the memory below, and no doubt that nothing ran on a GPU."""
+    """One row per GPU, what holds the memory below, and no doubt that nothing ran on a GPU.
+
+    A batch that the cap bounds, far from the limit, is safe as it is.
+    """
     assert 0 == predict(project, monkeypatch, "--gpu", "H200", "--gpu", "t4")
     shown = capsys.readouterr().out
     assert re.match(rf"{CASE}, predicted with torch \S+; nothing was run on a GPU\n", shown)
-    rows = [line.split()[:2] for line in shown.splitlines() if line.startswith(("H200 ", "T4 "))]
-    assert [["H200", "16"], ["T4", "16"]] == rows
+    rows = [line.split()[:4] for line in shown.splitlines() if line.startswith(("H200 ", "T4 "))]
+    assert [[label, "16", "16", "cap"] for label in ("H200", "T4")] == rows
     assert re.search(r"^H200: most is live in step 2 \w+, at batch 16$", shown, re.MULTILINE)
     assert "  parameter" in shown
 

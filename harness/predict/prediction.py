@@ -29,6 +29,8 @@ class Prediction:
     gpu: GpuFacts
     max_batch_size: int
     """0 when not even one sample fits."""
+    safe_batch_size: int
+    """What may be trained with unseen: less by what the prediction may be off, where memory is the bound or near it."""
     bounded_by: BoundedBy
     memory_limit_bytes: int
     peak_memory_bytes: int
@@ -37,11 +39,6 @@ class Prediction:
     holders: tuple[Holder, ...]
     """What is live where most is, the largest first."""
     notes: tuple[str, ...]
-
-    @property
-    def safe_batch_size(self) -> int:
-        """What may be trained with unseen."""
-        return int(SAFE_SHARE * self.max_batch_size)
 
 
 def trace_case(
@@ -66,6 +63,7 @@ def predict(case: Case, description: Description, trace: AffineTrace, gpu: GpuFa
     cap = settings.max_batch_size
     maximum = min(cap, description.num_samples or cap)
     largest = largest_batch(trace, limits, maximum=maximum)
+    beyond = largest_batch(trace, limits, maximum=int(largest / SAFE_SHARE) + 1)
     at = max(largest, 1)
     phase, holders = holders_at_peak(trace, at, limits)
     notes = trace.small.notes
@@ -74,6 +72,7 @@ def predict(case: Case, description: Description, trace: AffineTrace, gpu: GpuFa
     return Prediction(
         gpu=gpu,
         max_batch_size=largest,
+        safe_batch_size=min(largest, int(SAFE_SHARE * beyond)),
         bounded_by=_bound(largest, maximum, cap),
         memory_limit_bytes=limits.memory_limit_bytes,
         peak_memory_bytes=simulate(trace, at, limits).peak_memory_bytes,
