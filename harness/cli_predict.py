@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from harness.cli_verbs import find_case
-from harness.devices.cpu import CpuDevice
+from harness.cli_verbs import find_case, open_unbounded
 from harness.endings import WorkloadError
 from harness.errors import HarnessError
 from harness.predict.gpus import by_label, by_name
 from harness.predict.prediction import by_kind, trace_case
 from harness.predict.prediction import predict as predict_on
-from harness.profile import open_runner
 from harness.session import Session
 from harness.units import format_bytes
 
@@ -45,20 +40,17 @@ def predict(options: argparse.Namespace, paths: Paths) -> int:
     session = Session(paths)
     case = find_case(session, options.case, paths)
     gpus = [by_label(label) for label in options.gpu] if options.gpu else [_gpu_of(case)]
-    with tempfile.TemporaryDirectory() as folder:
-        surroundings = replace(session.surroundings, directory=Path(folder))
-        try:
-            # No budget is enforced: nothing that is traced has memory.
-            with open_runner(case, CpuDevice(1 << 40), surroundings) as runner:
-                description = runner.describe()
-                traces = {
-                    capability: trace_case(case, runner, description, capability)
-                    for capability in dict.fromkeys(gpu.capability for gpu in gpus)
-                }
-                torch = runner.versions["torch"]
-        except WorkloadError as error:
-            sys.stderr.write(error.detail)
-            raise
+    try:
+        with open_unbounded(session, case) as runner:
+            description = runner.describe()
+            traces = {
+                capability: trace_case(case, runner, description, capability)
+                for capability in dict.fromkeys(gpu.capability for gpu in gpus)
+            }
+            torch = runner.versions["torch"]
+    except WorkloadError as error:
+        sys.stderr.write(error.detail)
+        raise
     predictions = [predict_on(case, description, traces[gpu.capability], gpu) for gpu in gpus]
     sys.stdout.write("\n".join(_lines(case, torch, predictions)) + "\n")
     return int(any(not prediction.max_batch_size for prediction in predictions))

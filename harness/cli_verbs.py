@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -30,12 +31,12 @@ from harness.session import Session
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from harness.lock_diff import Change, Difference
     from harness.lockfile import LockedProfile
     from harness.matrix import Case
-    from harness.probe import Description
+    from harness.probe import Description, ProbeRunner
     from harness.session import Paths
 
 _ENVIRONMENT = "environment."
@@ -168,6 +169,15 @@ def find_case(session: Session, name: str, paths: Paths) -> Case:
     return cases[name]
 
 
+@contextmanager
+def open_unbounded(session: Session, case: Case) -> Iterator[ProbeRunner]:
+    """Open a case's zygote on the CPU where nothing is trained that takes memory: without a limit, and without logs."""
+    with tempfile.TemporaryDirectory() as folder:
+        surroundings = replace(session.surroundings, directory=Path(folder))
+        with open_runner(case, CpuDevice(1 << 40), surroundings) as runner:
+            yield runner
+
+
 class _Checker:
     """Compares cases with their profiles; builds each workload once, on the CPU, and trains nothing."""
 
@@ -190,14 +200,11 @@ class _Checker:
     def _build(self, case: Case) -> Description | WorkloadError:
         key = json.dumps([case.workload, case.trainer], sort_keys=True)
         if key not in self._built:
-            with tempfile.TemporaryDirectory() as folder:
-                surroundings = replace(self.session.surroundings, directory=Path(folder))
-                try:
-                    # No budget is enforced: the description ends before anything is bounded.
-                    with open_runner(case, CpuDevice(1 << 40), surroundings) as runner:
-                        self._built[key] = runner.describe()
-                except WorkloadError as error:
-                    self._built[key] = error
+            try:
+                with open_unbounded(self.session, case) as runner:
+                    self._built[key] = runner.describe()
+            except WorkloadError as error:
+                self._built[key] = error
         return self._built[key]
 
 

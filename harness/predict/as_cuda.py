@@ -22,7 +22,7 @@ def install(capability: tuple[int, int]) -> None:
         return
     library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call] # torch leaves it untyped
     _libraries.append(library)
-    autocast.install()
+    autocast.install(library)
 
     def scaled_dot_product_attention(  # noqa: PLR0917 - the operator's own signature
         query: torch.Tensor,

@@ -46,15 +46,10 @@ PROMOTE = _names("addcdiv addcmul atan2 bilinear cross dot vdot grid_sampler ind
 
 # Casts of parameters live until the outermost autocast ends: by id, with the parameter, so that the id stays its own.
 _casts: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-_libraries: list[Any] = []
 
 
-def install() -> None:
-    """Have `torch.autocast("cpu")` do what `torch.autocast("cuda")` does, from now on."""
-    if _libraries:
-        return
-    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call] # torch leaves it untyped
-    _libraries.append(library)
+def install(library: Any) -> None:
+    """Have `torch.autocast("cpu")` do what `torch.autocast("cuda")` does, while this `torch.library.Library` of aten lives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that kernels of the CPU's own lists are replaced
         for name in torch._C._dispatch_get_all_op_names():  # noqa: SLF001 - there is no public list of operators
@@ -118,9 +113,9 @@ def _float32(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
 
 
 def _float32_result(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    takes_dtype = any(argument.name == "dtype" for argument in operator._schema.arguments)  # noqa: SLF001
-    if takes_dtype and kwargs.get("dtype") is None and _is_low(args[0]):
-        position = [argument.name for argument in operator._schema.arguments].index("dtype")  # noqa: SLF001
+    names = [argument.name for argument in operator._schema.arguments]  # noqa: SLF001
+    if "dtype" in names and kwargs.get("dtype") is None and _is_low(args[0]):
+        position = names.index("dtype")
         if position >= len(args):
             kwargs = kwargs | {"dtype": torch.float32}
         elif args[position] is None:

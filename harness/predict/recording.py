@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch._subclasses import FakeTensor
@@ -16,9 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from harness.predict.trace import Block, Mark, Trace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _aten = torch.ops.aten
 # What keeps numbers that are logged.
@@ -45,7 +42,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
         self.thread = "main"
         """Whose operators these are in the program on the GPU: `main`, or `autograd` in a backward pass."""
         self.skipped: tuple[Any, ...] = _LITERALS
-        self.stopped = False
         self._with_workspace: set[str] = set()
         # Storages that are live, by address: the block, and what tells of their end.
         self._live: dict[int, tuple[int, int, weakref.finalize[Any, Any]]] = {}
@@ -98,7 +94,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
 
     def close(self) -> None:
         """Record no more: what is freed from now on is freed by the end of the trace."""
-        self.stopped = True
         for _, _, end in self._live.values():
             end.detach()
         self._live.clear()
@@ -110,7 +105,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
 
     def _free(self, key: int) -> None:
         known = self._live.pop(key, None)
-        if known is not None and not self.stopped:
+        if known is not None:
             self.events.append(~known[0])
 
     def _number(self, tensor: torch.Tensor) -> Any:
@@ -151,9 +146,8 @@ def _reader() -> str | None:
     return None
 
 
-def label_modules(root: torch.nn.Module, recorder: Recorder) -> list[Callable[[], None]]:
-    """Have the recorder know in the forward of which module it is; returns what undoes that."""
-    undo: list[Callable[[], None]] = []
+def label_modules(root: torch.nn.Module, recorder: Recorder) -> None:
+    """Have the recorder know in the forward of which module it is."""
     stack: list[str] = []
     for name, module in root.named_modules():
 
@@ -164,6 +158,5 @@ def label_modules(root: torch.nn.Module, recorder: Recorder) -> list[Callable[[]
         def leave(_module: Any, _inputs: Any, _outputs: Any) -> None:
             recorder.module = stack.pop() if stack else ""
 
-        undo.append(module.register_forward_pre_hook(enter).remove)
-        undo.append(module.register_forward_hook(leave, always_call=True).remove)
-    return undo
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave, always_call=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.predict.allocator import AllocatorSettings, OutOfMemoryError, replay
+from harness.predict.trace import live_bytes
 from harness.search import search
 
 if TYPE_CHECKING:
@@ -69,11 +70,8 @@ def simulate(trace: AffineTrace, batch_size: int, limits: Limits) -> Simulated:
 def holders_at_peak(trace: AffineTrace, batch_size: int, limits: Limits) -> tuple[str, list[Holder]]:
     """Return the phase in which most bytes are live at a batch size, and what holds them, the largest first."""
     sizes = _sizes(trace, batch_size, limits)
-    live = peak = at = 0
-    for index, event in enumerate(trace.small.events):
-        live += sizes[event] if event >= 0 else -sizes[~event]
-        if live > peak:
-            peak, at = live, index
+    live = list(live_bytes(sizes, trace.small.events))
+    at = live.index(max(live))
     held: Counter[tuple[str, str]] = Counter()
     for event in trace.small.events[: at + 1]:
         block = trace.small.blocks[event if event >= 0 else ~event]

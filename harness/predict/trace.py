@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 class TraceMismatchError(HarnessError):
     """Two traces of one workload do not have the same events: no third one follows from them."""
+
+
+def live_bytes(sizes: Sequence[int], events: Iterable[int]) -> Iterator[int]:
+    """Yield the bytes that are live after each event of a trace whose blocks have these sizes."""
+    return accumulate(sizes[event] if event >= 0 else -sizes[~event] for event in events)
 
 
 class Mark(NamedTuple):
@@ -47,11 +56,7 @@ class Trace:
     @property
     def peak_bytes(self) -> int:
         """The bytes that are live when most are, without what an allocator adds."""
-        live = peak = 0
-        for event in self.events:
-            live += self.blocks[event].num_bytes if event >= 0 else -self.blocks[~event].num_bytes
-            peak = max(peak, live)
-        return peak
+        return max(live_bytes([block.num_bytes for block in self.blocks], self.events), default=0)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for JSON; names are kept once each."""

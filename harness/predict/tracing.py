@@ -138,10 +138,7 @@ class Tracer:
         self._modes.enter_context(self.recorder)
         self.recorder.mark("model")
         self.recorder.kind = "parameter"
-        fakes: dict[int, torch.Tensor] = {}
-        _replace(self.workload.module, fakes)
-        for fake in fakes.values():
-            self.recorder.register(fake)
+        _replace(self.workload.module, {})
         label_modules(self.workload.module, self.recorder)
         self.recorder.kind = "activation"
 
