@@ -116,19 +116,23 @@ def replace_train_loader(owner: Any, batch_size: int, worst_case_batch: Callable
             if _NO_SAMPLES not in str(error):
                 raise
             raise NoFullBatchError("the training data are empty") from error
-        if hasattr(loaders, "flattened"):  # Lightning's CombinedLoader
-            loaders.flattened = [
-                _endless(loader, getattr(loader, "batch_size", None) or batch_size)
-                for loader in loaders.flattened
-            ]
-            return loaders
-        if not isinstance(loaders, (Mapping, list, tuple)):
+        if not hasattr(loaders, "flattened") and not isinstance(loaders, (Mapping, list, tuple)):
             return _endless(loaders, batch_size)
-        return torch.utils._pytree.tree_map(  # noqa: SLF001 - torch has no public tree_map; Lightning uses this too
-            lambda loader: _endless(loader, getattr(loader, "batch_size", None) or batch_size), loaders
+        return wrap_loaders(
+            loaders, lambda loader: _endless(loader, getattr(loader, "batch_size", None) or batch_size)
         )
 
     owner.train_dataloader = train_dataloader
+
+
+def wrap_loaders(loaders: Any, wrap: Callable[[Any], Any]) -> Any:
+    """Wrap each loader of what a hook may return: one, a list or mapping of them, or Lightning's CombinedLoader."""
+    if hasattr(loaders, "flattened"):
+        loaders.flattened = [wrap(loader) for loader in loaders.flattened]
+        return loaders
+    if not isinstance(loaders, (Mapping, list, tuple)):
+        return wrap(loaders)
+    return torch.utils._pytree.tree_map(wrap, loaders)  # noqa: SLF001 - torch has no public tree_map; Lightning uses this too
 
 
 def _endless(loader: Any, batch_size: int) -> FullBatches:

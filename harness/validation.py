@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from harness import attributes
-from harness.loaders import NoFullBatchError, WrongBatchSizeError, num_samples
+from harness.loaders import NoFullBatchError, WrongBatchSizeError, num_samples, wrap_loaders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,15 +85,7 @@ def replace_validation_loader(workload: Workload, batch_size: int) -> None:
 
 
 def _insisting(loaders: Any, batch_size: int) -> Any:
-    """Wrap each loader of what a `val_dataloader` may return."""
-    if hasattr(loaders, "flattened"):  # Lightning's CombinedLoader
-        loaders.flattened = [FullFirstBatch(loader, batch_size) for loader in loaders.flattened]
-        return loaders
-    if not isinstance(loaders, (Mapping, list, tuple)):
-        return FullFirstBatch(loaders, batch_size)
-    return torch.utils._pytree.tree_map(  # noqa: SLF001 - torch has no public tree_map; Lightning uses this too
-        lambda loader: FullFirstBatch(loader, batch_size), loaders
-    )
+    return wrap_loaders(loaders, lambda loader: FullFirstBatch(loader, batch_size))
 
 
 def _owner(workload: Workload) -> Any:

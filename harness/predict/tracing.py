@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from harness.devices import make_bound
 from harness.explaining import explain
+from harness.loaders import wrap_loaders
 from harness.predict import as_cuda
 from harness.predict.recording import Recorder, label_modules
 from harness.trainer import Watch, make_callback, make_trainer, seed_everything
@@ -208,11 +209,7 @@ def _keep_real(owner: Any, name: str) -> None:
     def real() -> Any:
         with _disable_current_modes():
             loaders = original()
-        if hasattr(loaders, "flattened"):  # Lightning's CombinedLoader
-            loaders.flattened = [_RealBatches(loader) for loader in loaders.flattened]
-            return loaders
-        is_loader = lambda item: hasattr(item, "__iter__") and not isinstance(item, (dict, list, tuple))  # noqa: E731
-        return torch.utils._pytree.tree_map(_RealBatches, loaders, is_leaf=is_loader)  # noqa: SLF001 - as in loaders.py
+        return wrap_loaders(loaders, _RealBatches)
 
     setattr(owner, name, real)
 
