@@ -35,7 +35,11 @@ def apply(
     """
     _refuse_other_workload(profile, module, datamodule)
     if learning_rate and profile.learning_rate is None:
-        reason = profile.lr_refusal or "the LR range test was not run"
+        reason = profile.lr_refusal or (
+            "it was predicted, and never trained"
+            if profile.source == "predicted"
+            else "the LR range test was not run"
+        )
         raise HarnessError(
             f"{profile.case_id} is locked without a learning rate: {reason}. Set the batch size alone with "
             "learning_rate=False"

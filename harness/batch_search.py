@@ -34,9 +34,13 @@ def train(case: Case, runner: ProbeRunner, description: Description, batch_size:
 
 
 def search_training(
-    case: Case, runner: ProbeRunner, description: Description, locked: LockedProfile | None
+    case: Case,
+    runner: ProbeRunner,
+    description: Description,
+    locked: LockedProfile | None,
+    aim: int | None = None,
 ) -> tuple[SearchResult[Probe], str]:
-    """Search for the largest batch that trains; return it, and what bounds it."""
+    """Search for the largest batch that trains, from the locked one or else a predicted one on; return what bounds it."""
 
     def scout(batch_size: int) -> Probe:
         return train(case, runner, description, batch_size, steps=SCOUTING_STEPS, settle=False)
@@ -50,6 +54,7 @@ def search_training(
         maximum=case.search.max_batch_size,
         num_samples=description.num_samples,
         locked=locked.max_batch_size if locked else None,
+        aim=aim,
     )
 
 
@@ -112,6 +117,7 @@ def _search(
     maximum: int,
     num_samples: int | None,
     locked: int | None,
+    aim: int | None = None,
     share: float = 1.0,
 ) -> tuple[SearchResult[Probe], str]:
     """Search, never beyond the data set: a batch of more samples than there are is no batch.
@@ -143,6 +149,7 @@ def _search(
         init_val=settings.init_val,
         max_trials=settings.max_trials,
         locked=locked,
+        aim=aim,
     )
     bounded_by = "dataset" if result.bounded_by == "cap" and cap < maximum else result.bounded_by
     return result, bounded_by

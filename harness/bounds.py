@@ -56,7 +56,7 @@ class Violation:
     """One bound that a measurement breaks."""
 
     bound: str
-    """`missing`, `batch_size`, `learning_rate`, `fingerprint` or `recipe`."""
+    """`missing`, `batch_size`, `predicted_batch_size`, `learning_rate`, `fingerprint` or `recipe`."""
     locked: Scalar | None
     measured: Scalar | None
     allowed: Scalar | None
@@ -78,13 +78,14 @@ def judge(measurement: Measurement, locked: LockedProfile | None, bounds: Bounds
     """Compare a measurement with its locked profile."""
     if measurement.max_batch_size == 0:
         return Verdict((_nothing_fits(measurement, locked, bounds),))
-    if locked is None:
-        return Verdict(
-            (Violation("missing", None, measurement.max_batch_size, None, "the case was never locked"),)
+    if locked is None or locked.source == "predicted":
+        message = (
+            "the case was never locked" if locked is None else "the case was predicted, but never measured"
         )
+        return Verdict((Violation("missing", None, measurement.max_batch_size, None, message),))
     parts = (
-        _judge_workload(measurement, locked),
-        _judge_recipe(measurement, locked),
+        judge_workload(measurement, locked),
+        judge_recipe(measurement, locked),
         _judge_batch_size(measurement, locked, bounds.batch_size.max_drop),
         _judge_learning_rate(measurement, locked, bounds),
     )
@@ -119,7 +120,10 @@ def likely_causes(measurement: Measurement, locked: LockedProfile) -> tuple[str,
         causes.append(
             f"bounded by {measurement.bounded_by}, no longer by {locked.bounded_by}{_detail(measurement)}"
         )
-    if versions := list(_changes(locked.made_with, measurement.made_with)):
+    then, now = locked.made_with, measurement.made_with
+    if measurement.source == "predicted":
+        then, now = locked.predicted_with, measurement.predicted_with
+    if versions := list(_changes(then, now)):
         causes.append(f"made with other versions: {', '.join(versions)}")
     return tuple(causes)
 
@@ -165,7 +169,8 @@ def _nothing_fits(measurement: Measurement, locked: LockedProfile | None, bounds
     return Violation("batch_size", size, 0, allowed, message)
 
 
-def _judge_workload(measurement: Measurement, locked: LockedProfile) -> Verdict:
+def judge_workload(measurement: Measurement, locked: LockedProfile) -> Verdict:
+    """Refuse a profile of another workload."""
     if measurement.fingerprint == locked.fingerprint:
         return Verdict()
     changes = _workload_changes(measurement, locked)
@@ -175,7 +180,8 @@ def _judge_workload(measurement: Measurement, locked: LockedProfile) -> Verdict:
     )
 
 
-def _judge_recipe(measurement: Measurement, locked: LockedProfile) -> Verdict:
+def judge_recipe(measurement: Measurement, locked: LockedProfile) -> Verdict:
+    """Refuse a profile that was made with other settings."""
     if measurement.recipe == locked.recipe:
         return Verdict()
     message = f"the lock is stale, it was made with another recipe: {_recipe_changes(measurement, locked)}"

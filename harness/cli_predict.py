@@ -75,7 +75,7 @@ def _lines(case: Case, torch: str, predictions: list[Prediction]) -> Iterable[st
                 "safe": prediction.safe_batch_size,
                 "bounded by": prediction.bounded_by,
                 "peak": format_bytes(prediction.peak_memory_bytes),
-                "limit": format_bytes(prediction.memory_limit_bytes),
+                "limit": format_bytes(prediction.limits.memory_limit_bytes),
             }
             | {shown: format_bytes(kinds[kind]) for kind, shown in _SHOWN_KINDS.items()}
         )

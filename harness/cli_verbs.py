@@ -195,7 +195,10 @@ class _Checker:
             what = str(built).partition("; its output")[0]
             return [("broken", f"{what}; see: gpu-profile probe {case.id} --batch-size 1")]
         reasons = [reason for profile in profiles for reason in _why_stale(profile, case, built)]
-        return [("stale", reason) for reason in reasons] or [("ok", "")]
+        predicted = all(profile.source == "predicted" for profile in profiles)
+        return [("stale", reason) for reason in reasons] or [
+            ("ok", "predicted, never measured" if predicted else "")
+        ]
 
     def _build(self, case: Case) -> Description | WorkloadError:
         key = json.dumps([case.workload, case.trainer], sort_keys=True)
@@ -285,7 +288,9 @@ def _difference_lines(difference: Difference, new: Lock) -> list[str]:
     if difference.kind == "added":
         profile = next(one for one in new.of_case(difference.case_id) if one.device == difference.device)
         values = lock_writing.block(profile)
-        shown = [f"{name} {values[name]}" for name in ("batch_size", "learning_rate") if name in values]
+        shown = [
+            f"{name} {values[name]}" for name in ("source", "batch_size", "learning_rate") if name in values
+        ]
         return [f"{title}: added, {', '.join(shown)}"]
     if difference.kind == "removed":
         return [f"{title}: removed"]

@@ -25,6 +25,10 @@ class WorkloadError(HarnessError):
         self.log = log
 
 
+class UntraceableError(WorkloadError):
+    """What the user's training allocates does not follow from shapes: it can be measured, and not predicted."""
+
+
 def died(answer: Mapping[str, Any], log: str) -> dict[str, Any]:
     """Put the end of a probe that gave no result into a probe's words: outcome and detail."""
     said = _tail(log)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import report
+from harness.endings import UntraceableError
 from harness.result import CaseResult
 
 if TYPE_CHECKING:
@@ -35,17 +36,23 @@ class GpuProfile:
 
     @property
     def measurement(self) -> Measurement:
-        """What this run found, taken on first use.
+        """What this run found, by measurement or, where it was asked for that, by prediction; taken on first use.
 
-        Raises WorkloadError when the workload cannot be built or set up, MachineError when the machine is
+        A workload that cannot be predicted skips the test, unless a prediction is locked. Raises WorkloadError when the workload cannot be built or set up, MachineError when the machine is
         in the way.
         """
-        return self._session.measure(self.case)
+        try:
+            return self._session.measure(self.case)
+        except UntraceableError as error:
+            if self.locked is None or self.locked.predicted_batch_size is None:
+                pytest.skip(f"{error}; it can only be measured")
+            raise
 
     @property
     def update_command(self) -> str:
         """The command that accepts what this run found."""
-        return f'pytest --gpu-profile --gpu-profile-update "{self._node_id}"'
+        predict = " --gpu-profile-predict" if self._session.predict else ""
+        return f'pytest --gpu-profile{predict} --gpu-profile-update "{self._node_id}"'
 
     def assert_within_bounds(self) -> None:
         """Fail the test when the measurement falls behind the locked profile by more than the bounds.
@@ -53,8 +60,9 @@ class GpuProfile:
         Under `--gpu-profile-update` whatever trains is accepted; that nothing trains never is.
         """
         __tracebackhide__ = True
+        measurement = self.measurement
         self._verdict = self._session.judge(self.case)
-        self._accepted = self.measurement.max_batch_size > 0 and (
+        self._accepted = measurement.max_batch_size > 0 and (
             self._session.update or not self._verdict.violations
         )
         if not self._accepted:
@@ -70,6 +78,7 @@ class GpuProfile:
             axes=dict(self.case.axes),
             status=status,  # type: ignore[arg-type] # pytest's outcomes and `error`, all of them statuses
             reason=reason,
+            source="predicted" if self._session.predict else "measured",
             measurement=measurement,
             locked=self.locked if measurement is not None else None,
             violations=self._verdict.violations if self._verdict else (),

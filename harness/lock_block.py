@@ -113,6 +113,10 @@ class Block:
                 self._refuse(key, value, "a text, a number, true or false, or a list of them")
         return values
 
+    def counts(self) -> dict[str, int]:
+        """Read the whole table as whole numbers."""
+        return {key: self.count(key, 0) for key in self.rest()}
+
     def subtable(self, key: str, *, required: bool = False) -> Block:
         """Read a sub-table; an empty one where there is none and none is required."""
         value = self._take(key) if required else self._table.pop(key, {})

@@ -33,9 +33,12 @@ def block(profile: LockedProfile) -> dict[str, Any]:
     values: dict[str, Any] = {axis: profile.axes[axis] for axis in MAIN_AXES if axis in profile.axes}
     if profile.emulated:
         values["emulated"] = True
+    if profile.source != "measured":
+        values["source"] = profile.source
     values |= {
         "batch_size": profile.batch_size,
         "max_batch_size": profile.max_batch_size,
+        "predicted_batch_size": profile.predicted_batch_size,
         "validation_batch_size": profile.validation_batch_size,
         "bounded_by": profile.bounded_by,
         "learning_rate": rounded(profile.learning_rate),
@@ -53,6 +56,9 @@ def block(profile: LockedProfile) -> dict[str, Any]:
         "workload": _ordered(profile.workload, _WORKLOAD_ORDER),
         "settings": _ordered(profile.settings),
         "made_with": _ordered(profile.made_with, _VERSION_ORDER),
+        "predicted_with": _ordered(profile.predicted_with, _VERSION_ORDER),
+        # The largest first, as a reader wants them.
+        "predicted_peak": dict(sorted(profile.predicted_peak.items(), key=lambda item: (-item[1], item[0]))),
     }
     for key, value in profile.extra.items():
         tables[key] = {**tables[key], **value} if key == "device" else value

@@ -9,6 +9,7 @@ import stat
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,13 +98,31 @@ def refuse_read_only(path: str | Path) -> None:
 
 
 def with_profiles(lock: Lock, profiles: Iterable[LockedProfile]) -> Lock:
-    """Return the lock with profiles in place of those of the same case and device; of equals the last stays."""
+    """Return the lock with profiles in place of those of the same case and device; of equals the last stays.
+
+    What was measured stays beside a newer prediction of the same workload and recipe.
+    """
     by_case: dict[str, list[LockedProfile]] = {}
     for profile in (*lock, *profiles):
-        others = [old for old in by_case.get(profile.case_id, []) if not same_profile(old, profile)]
-        by_case[profile.case_id] = [*others, profile]
+        known = by_case.get(profile.case_id, [])
+        same = next((old for old in known if same_profile(old, profile)), None)
+        others = [old for old in known if old is not same]
+        by_case[profile.case_id] = [*others, profile if same is None else _in_place_of(same, profile)]
     merged = (profile for group in by_case.values() for profile in group)
     return Lock(lock.path, sort(merged), exists=True, extra=lock.extra)
+
+
+def _in_place_of(old: LockedProfile, new: LockedProfile) -> LockedProfile:
+    if new.source == "measured" or old.source == "predicted":
+        return new
+    if (old.fingerprint, old.recipe) != (new.fingerprint, new.recipe):
+        return new  # what was measured is of another workload
+    return replace(
+        old,
+        predicted_batch_size=new.predicted_batch_size,
+        predicted_with=new.predicted_with,
+        predicted_peak=new.predicted_peak,
+    )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from harness.lock_block import Block
 from harness.lock_text import LockError, LockText, read_text, shown_path
-from harness.measurement import BoundedBy, DeviceIdentity, Scalar
+from harness.measurement import BoundedBy, DeviceIdentity, Scalar, Source
 from harness.substitution import case_id
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class LockedProfile:
     recipe: str
     emulated: bool = False
     """A CPU or a GPU with an artificial budget: never picked automatically at train time."""
+    source: Source = "measured"
+    """`predicted`: nothing was trained, `max_batch_size` is a prediction, and `batch_size` keeps 5% away from it."""
     validation_batch_size: int | None = None
     learning_rate: float | None = None
     learning_rates: tuple[float, ...] = ()
@@ -65,6 +67,12 @@ class LockedProfile:
     peak_memory_bytes: int | None = None
     """At `max_batch_size`."""
     samples_per_second: float | None = None
+    predicted_batch_size: int | None = None
+    """The largest batch by prediction, also beside a measured one."""
+    predicted_with: dict[str, str] = field(default_factory=dict)
+    """Versions of the prediction."""
+    predicted_peak: dict[str, int] = field(default_factory=dict)
+    """What holds most at the predicted batch's peak, in bytes."""
     workload: dict[str, Scalar] = field(default_factory=dict)
     """What the fingerprint is made of, readable."""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -93,12 +101,16 @@ class LockedProfile:
             fingerprint=measurement.fingerprint,
             recipe=measurement.recipe,
             emulated=measurement.emulated,
+            source=measurement.source,
             validation_batch_size=measurement.validation_batch_size,
             learning_rate=measurement.learning_rate,
             learning_rates=measurement.learning_rates,
             lr_refusal=measurement.lr_refusal,
             peak_memory_bytes=measurement.peak_memory_bytes,
             samples_per_second=measurement.samples_per_second,
+            predicted_batch_size=measurement.predicted_batch_size,
+            predicted_with=dict(measurement.predicted_with),
+            predicted_peak=dict(measurement.predicted_peak),
             workload=dict(measurement.workload),
             settings=dict(measurement.settings),
             made_with=dict(measurement.made_with),
@@ -230,6 +242,7 @@ def _read_block(block: Block) -> LockedProfile:
         axes=axes,
         device=DeviceIdentity(device_table.string("name"), device_table.count("memory_bytes")),
         emulated=block.flag("emulated"),
+        source=block.word("source", get_args(Source)) if "source" in block else "measured",  # type: ignore[arg-type] # likewise
         batch_size=block.count("batch_size"),
         max_batch_size=block.count("max_batch_size"),
         validation_batch_size=block.optional_count("validation_batch_size"),
@@ -240,6 +253,9 @@ def _read_block(block: Block) -> LockedProfile:
         peak_memory_bytes=block.optional_count("peak_memory_bytes", 0),
         memory_limit_bytes=block.count("memory_limit_bytes", 0),
         samples_per_second=block.optional_number("samples_per_second"),
+        predicted_batch_size=block.optional_count("predicted_batch_size"),
+        predicted_with=block.subtable("predicted_with").strings(),
+        predicted_peak=block.subtable("predicted_peak").counts(),
         fingerprint=block.string("fingerprint"),
         recipe=block.string("recipe"),
         workload=block.subtable("workload").scalars(),
@@ -250,6 +266,11 @@ def _read_block(block: Block) -> LockedProfile:
     if profile.batch_size > profile.max_batch_size:
         block.fail(
             "batch_size", f"{profile.batch_size}, is more than max_batch_size, {profile.max_batch_size}"
+        )
+    if profile.source == "predicted" and profile.predicted_batch_size != profile.max_batch_size:
+        block.fail(
+            "predicted_batch_size",
+            f"has to be max_batch_size, {profile.max_batch_size}, where source is predicted",
         )
     return profile
 

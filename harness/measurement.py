@@ -11,6 +11,9 @@ Outcome = Literal["fits", "oom", "error", "dataset"]
 BoundedBy = Literal["memory", "cap", "dataset", "trials", "error", "nothing fits"]
 """What kept the largest batch from being larger."""
 
+Source = Literal["measured", "predicted"]
+"""Whether values come from training on the device, or from a trace and a simulation."""
+
 Scalar = str | int | float | bool
 """A value on an axis of the matrix."""
 
@@ -68,7 +71,7 @@ class LrCurve:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Everything that one run found for one case."""
+    """Everything that one run found for one case: by training, or, where `source` says so, by prediction alone."""
 
     case_id: str
     axes: dict[str, Scalar]
@@ -83,8 +86,18 @@ class Measurement:
     fingerprint: str
     recipe: str
     memory_limit_bytes: int
+    source: Source = "measured"
+    """`predicted`: nothing was trained, `max_batch_size` is a prediction, and `batch_size` keeps 5% away from it."""
     peak_memory_bytes: int | None = None
     """At `max_batch_size`."""
+    predicted_batch_size: int | None = None
+    """The largest batch by prediction, also beside a measured one; None where none was made."""
+    predicted_with: dict[str, str] = field(default_factory=dict)
+    """Versions of the prediction: one is compared exactly with another of the same torch."""
+    predicted_peak: dict[str, int] = field(default_factory=dict)
+    """What holds most at the predicted batch's peak, in bytes: `activation of layers.0` and the like."""
+    predicted_at_locked: dict[str, int] = field(default_factory=dict)
+    """The same of the batch that the lock predicts, whole: what has grown since."""
     validation_batch_size: int | None = None
     learning_rate: float | None = None
     learning_rates: tuple[float, ...] = ()

@@ -20,6 +20,11 @@ _RUN: pytest.StashKey[Run] = pytest.StashKey()
 _OPTIONS: dict[str, tuple[str, str | bool, str]] = {
     "gpu_profile": ("run the profile tests, and only those", False, ""),
     "gpu_profile_update": ("write what was measured into the lockfile: measured cases only", False, ""),
+    "gpu_profile_predict": (
+        "predict the cases of GPUs, on any machine, in place of measuring them",
+        False,
+        "",
+    ),
     "gpu_profile_matrix": ("path of the matrix", "profiles/matrix.yaml", "PATH"),
     "gpu_profile_lock": ("path of the lockfile (default: gpu-profile.lock beside the matrix)", "", "PATH"),
     "gpu_profile_dir": ("where a run leaves its results", ".gpu-profile", "PATH"),
@@ -43,8 +48,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Start a run when one was asked for."""
     if not _option(config, "gpu_profile"):
-        if _option(config, "gpu_profile_update"):
-            raise pytest.UsageError("--gpu-profile-update has no effect without --gpu-profile: add it")
+        # An ini file may choose between measuring and predicting for good; nothing is locked by itself.
+        for flag, given in (
+            ("update", _option(config, "gpu_profile_update")),
+            ("predict", config.getoption("gpu_profile_predict")),
+        ):
+            if given:
+                raise pytest.UsageError(f"--gpu-profile-{flag} has no effect without --gpu-profile: add it")
         return
     from harness.running import Run  # noqa: PLC0415 - an idle plugin must cost nothing
 

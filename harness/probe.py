@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from harness import oom_killer
-from harness.endings import WorkloadError, died, killed_for_memory
+from harness.endings import UntraceableError, WorkloadError, died, killed_for_memory
 from harness.errors import MachineError
 from harness.measurement import LrCurve, Probe
 from harness.predict.trace import Trace
@@ -184,7 +184,7 @@ class ProbeRunner:
 
         `capability` is the GPU's compute capability, on which the choice of kernels depends.
 
-        Raises WorkloadError when the workload cannot be traced.
+        Raises UntraceableError when training depends on more than shapes, WorkloadError when it fails.
         """
         file = self.directory.absolute() / f"trace-b{batch_size}.json"
         request = {
@@ -199,11 +199,9 @@ class ProbeRunner:
         result = _result(f"the trace of batch {batch_size}", answer, log, kills)
         if result["outcome"] != "fits":
             where = f" in {answer['phase']}" if answer["phase"] else ""
-            raise WorkloadError(
-                f"the training cannot be traced{where}: {result['detail']}",
-                result.get("traceback") or "",
-                log=log,
-            )
+            kind = UntraceableError if result["outcome"] == "untraceable" else WorkloadError
+            detail, traceback = result["detail"], result.get("traceback") or ""
+            raise kind(f"the training cannot be traced{where}: {detail}", traceback, log=log)
         trace = Trace.from_json(json.loads(file.read_text(encoding="ascii")))
         file.unlink()
         return trace

@@ -6,12 +6,15 @@ import logging
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import host, lr_sweeps
 from harness.aftermath import soak, with_snapshot
 from harness.batch_search import search_training, with_validation
+from harness.errors import HarnessError, MachineError
 from harness.measurement import Measurement, Probe
+from harness.predict.gpus import by_name
+from harness.predict.prediction import locked_values, predict, trace_case
 from harness.probe import Description, ProbeRunner
 from harness.recipe import recipe
 
@@ -82,8 +85,12 @@ def profile_case(
         runner = stack.enter_context(open_runner(case, device, surroundings))
         _log.info("%s: building the workload", case.id)
         description = runner.describe()
-        result, bounded_by = search_training(case, runner, description, locked)
-        measurement = _measurement(case, runner, description, result, bounded_by)
+        predicted = _predicted(case, runner, description, locked)
+        aim = predicted.get("predicted_batch_size")
+        if locked is not None and locked.source == "predicted":
+            locked = None  # of what was measured there is nothing yet
+        result, bounded_by = search_training(case, runner, description, locked, aim)
+        measurement = replace(_measurement(case, runner, description, result, bounded_by), **predicted)
         if measurement.max_batch_size:
             soak(case, runner, description, measurement)
             measurement = with_snapshot(case, runner, description, measurement)
@@ -94,6 +101,26 @@ def profile_case(
     shared = host.shared_memory_note(description.num_workers)
     notes = device.notes() + (() if shared is None else (shared,))
     return replace(measurement, warnings=measurement.warnings + notes, seconds=time.monotonic() - started)
+
+
+def _predicted(
+    case: Case, runner: ProbeRunner, description: Description, locked: LockedProfile | None
+) -> dict[str, Any]:
+    """Predict what is about to be measured, on a GPU that is known; return the fields of a measurement that this fills.
+
+    That it cannot be predicted is no trouble: the search finds its way without.
+    """
+    try:
+        gpu = by_name(runner.device.identity.name)
+        trace = trace_case(case, runner, description, gpu.capability)
+        prediction = predict(case, description, trace, gpu)
+    except MachineError:
+        raise
+    except HarnessError as error:
+        _log.debug("%s: not predicted: %s", case.id, error)
+        return {}
+    _log.info("%s: batch %d is predicted", case.id, prediction.max_batch_size)
+    return locked_values(prediction, trace, runner.versions, locked)
 
 
 def _measurement(

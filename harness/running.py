@@ -46,7 +46,12 @@ class Run:
         paths = self._paths(options)
         try:
             wait = _seconds(str(options["gpu_profile_wait"]))
-            self.session = Session(paths, update=bool(options["gpu_profile_update"]), wait_seconds=wait)
+            self.session = Session(
+                paths,
+                update=bool(options["gpu_profile_update"]),
+                predict=bool(options["gpu_profile_predict"]),
+                wait_seconds=wait,
+            )
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from None
         self.results: dict[str, CaseResult] = {}
@@ -58,9 +63,9 @@ class Run:
         self._previous_handler: Any = None
 
     def open(self, case: Case, node_id: str) -> GpuProfile:
-        """Give a test its case; skips it when no device of this machine fits."""
+        """Give a test its case; skips it when no device of this machine fits, or nothing can be predicted."""
         try:
-            self.session.device(case)
+            self.session.identity(case)
         except NoSuchDeviceError as error:
             pytest.skip(str(error))
         return GpuProfile(self.session, case, node_id)
@@ -84,7 +89,7 @@ class Run:
         """Estimate the cost of the whole matrix where xdist's workers collect, and nobody here does."""
         if self.is_worker or not getattr(self.config.option, "numprocesses", None):
             return None
-        return report.estimate_line([self._cost(case) for case in self.session.cases if self._is_here(case)])
+        return self._estimate([case for case in self.session.cases if self._is_here(case)])
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> str | None:
         """Estimate from the lock what the selected cases will cost."""
@@ -92,7 +97,7 @@ class Run:
             return None
         chosen = (item.callspec.params["gpu_profile"] for item in items if hasattr(item, "callspec"))
         cases = {case.id: case for case in chosen if self._is_here(case)}
-        return report.estimate_line([self._cost(case) for case in cases.values()])
+        return self._estimate(list(cases.values()))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -194,7 +199,9 @@ class Run:
             terminalreporter.write_line(error, red=True)
         if self.nothing_measured:
             terminalreporter.write_line(
-                "nothing was measured: " + report.why_nothing(results, len(self.session.cases)), red=True
+                f"nothing was {'predicted' if self.session.predict else 'measured'}: "
+                + report.why_nothing(results, len(self.session.cases)),
+                red=True,
             )
 
     def _on_sigterm(self, _signal: int, _frame: FrameType | None) -> None:
@@ -204,12 +211,17 @@ class Run:
 
     def _is_here(self, case: Case) -> bool:
         try:
-            self.session.device(case)
+            self.session.identity(case)
         except (
             HarnessError
         ):  # no such device, or one in trouble: which of them, the case's own test will tell
             return False
         return True
+
+    def _estimate(self, cases: list[Case]) -> str:
+        if self.session.predict:
+            return report.prediction_line(len(cases))
+        return report.estimate_line([self._cost(case) for case in cases])
 
     def _cost(self, case: Case) -> report.CostItem:
         locked = self.session.locked(case)

@@ -16,19 +16,22 @@ from filelock import FileLock, Timeout
 
 from harness import report
 from harness.bounds import judge
+from harness.bounds_predicted import judge_prediction
 from harness.devices import Device, NoSuchDeviceError, find_device
 from harness.errors import HarnessError, MachineError
 from harness.lock_writing import refuse_read_only, update_lock, write_candidate, write_whole
 from harness.lockfile import LockedProfile, read_lock
 from harness.matrix import load_matrix
+from harness.predict.case import find_gpu, identity_of, predict_case
+from harness.predict.gpus import GpuFacts
 from harness.profile import Surroundings, profile_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from harness.bounds import Verdict
     from harness.matrix import Case
-    from harness.measurement import Measurement
+    from harness.measurement import DeviceIdentity, Measurement
     from harness.result import CaseResult
 
 _log = logging.getLogger("harness")
@@ -56,9 +59,13 @@ class Session:
     Raises MatrixError or LockError, before anything runs, when one of the two files cannot be used.
     """
 
-    def __init__(self, paths: Paths, *, update: bool = False, wait_seconds: float = 0.0) -> None:
+    def __init__(
+        self, paths: Paths, *, update: bool = False, predict: bool = False, wait_seconds: float = 0.0
+    ) -> None:
         self.paths = paths
         self.update = update
+        self.predict = predict
+        """Cases are predicted, on any machine, in place of being measured on their GPU."""
         self.wait_seconds = wait_seconds
         self.cases = load_matrix(paths.matrix, search_path=paths.module_path).cases
         self.lock = read_lock(paths.lock)
@@ -67,7 +74,7 @@ class Session:
         self.locked_ids: tuple[str, ...] = ()
         """The cases that this run wrote to the lock."""
         self._measured: dict[str, Measurement | HarnessError] = {}
-        self._devices: dict[str, Device | NoSuchDeviceError] = {}
+        self._devices: dict[str, Device | GpuFacts | NoSuchDeviceError] = {}
 
     @property
     def surroundings(self) -> Surroundings:
@@ -77,10 +84,31 @@ class Session:
 
     def device(self, case: Case) -> Device:
         """Find the case's device. Raises NoSuchDeviceError when this machine has none that fits."""
+        device = self._find(
+            case, lambda: find_device(case.device, case.search.target_memory_fraction, self.wait_seconds)
+        )
+        assert not isinstance(device, GpuFacts), "a run that predicts needs no device"
+        return device
+
+    def identity(self, case: Case) -> DeviceIdentity:
+        """Return what the case's profile is matched on.
+
+        Raises NoSuchDeviceError when the case can neither be measured on this machine, nor predicted where that was
+        asked for.
+        """
+        return identity_of(case, self._gpu(case)) if self.predict else self.device(case).identity
+
+    def _gpu(self, case: Case) -> GpuFacts:
+        gpu = self._find(case, lambda: find_gpu(case, self.lock))
+        assert isinstance(gpu, GpuFacts), "a run either predicts or measures"
+        return gpu
+
+    def _find(self, case: Case, find: Callable[[], Device | GpuFacts]) -> Device | GpuFacts:
+        """Look once: the same answer, or error, for every test of a case."""
         known = self._devices.get(case.id)
         if known is None:
             try:
-                known = find_device(case.device, case.search.target_memory_fraction, self.wait_seconds)
+                known = find()
             except NoSuchDeviceError as error:
                 known = error
             self._devices[case.id] = known
@@ -89,17 +117,17 @@ class Session:
         return known
 
     def locked(self, case: Case) -> LockedProfile | None:
-        """Return the case's locked profile for the device at hand."""
-        return self.lock.find(case.axes, self.device(case).identity)
+        """Return the case's locked profile for the device at hand, or the one that is predicted."""
+        return self.lock.find(case.axes, self.identity(case))
 
     def measure(self, case: Case) -> Measurement:
-        """Measure the case, or return what was measured, or raise again what was raised, before."""
+        """Measure the case, or predict it; or return what was found, or raise again what was raised, before."""
         known = self._measured.get(case.id)
         if known is None:
             try:
                 self.prepare_results()
                 with self._folder_of(case):
-                    known = profile_case(case, self.device(case), self.locked(case), self.surroundings)
+                    known = self._run(case)
             except HarnessError as error:
                 known = error
             except OSError as error:  # a full disk, no more processes, a file in the place of a folder
@@ -109,6 +137,12 @@ class Session:
         if isinstance(known, HarnessError):
             raise known
         return known
+
+    def _run(self, case: Case) -> Measurement:
+        locked = self.locked(case)
+        if self.predict:
+            return predict_case(case, self._gpu(case), locked, self.surroundings)
+        return profile_case(case, self.device(case), locked, self.surroundings)
 
     @contextmanager
     def _folder_of(self, case: Case) -> Iterator[None]:
@@ -136,8 +170,9 @@ class Session:
         return None if isinstance(known, HarnessError) else known
 
     def judge(self, case: Case) -> Verdict:
-        """Measure the case and compare it with its locked profile."""
-        return judge(self.measure(case), self.locked(case), case.bounds)
+        """Measure the case, or predict it, and compare it with its locked profile."""
+        found, locked = self.measure(case), self.locked(case)
+        return judge_prediction(found, locked) if self.predict else judge(found, locked, case.bounds)
 
     def prepare_results(self) -> None:
         """Make the folder of the results, which git ignores by a file of its own.
@@ -176,7 +211,7 @@ class Session:
                 ) from error
 
     def write_lock(self, results: Sequence[CaseResult]) -> None:
-        """Lock what was measured and accepted. Raises LockError when the lock cannot be written."""
+        """Lock what was found and accepted. Raises LockError when the lock cannot be written."""
         profiles = lockable(result for result in results if result.accepted)
         if profiles:
             update_lock(self.paths.lock, profiles)
@@ -184,7 +219,7 @@ class Session:
 
 
 def lockable(results: Iterable[CaseResult]) -> list[LockedProfile]:
-    """Return the profiles of all measurements that found a batch that trains."""
+    """Return the profiles of all measurements, and predictions, that found a batch that trains."""
     return [
         LockedProfile.from_measurement(result.measurement)
         for result in results

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.nvml import Gpu
 
 LOCK_VARIABLE = "GPU_PROFILE_LOCK"
+_warned: set[str] = set()
 _LOCK_NAMES = ("profiles/gpu-profile.lock", "gpu-profile.lock")
 
 
@@ -38,6 +39,8 @@ def load_profile(
     label of the matrix in place of what NVML says, and the only way to an emulated or CPU profile. `lock` is
     the lockfile; by default the one that GPU_PROFILE_LOCK names, else the nearest profiles/gpu-profile.lock or
     gpu-profile.lock in the working directory or above it.
+
+    A profile that was only predicted is returned with a warning: its batch size keeps away from the predicted maximum.
 
     Raises HarnessError, with what is locked instead, when no profile or more than one fits, and LockError when
     the lockfile cannot be used.
@@ -59,6 +62,7 @@ def load_profile(
         )
     fitting = [profile for profile in on_gpu if _has(profile, wanted)]
     if len(fitting) == 1:
+        _warn_of_prediction(fitting[0])
         return fitting[0]
     asked = ", ".join(f"{axis} {label(value)}" for axis, value in wanted.items())
     if not fitting:
@@ -124,6 +128,23 @@ def _this_device(found: Sequence[LockedProfile], path: Path) -> DeviceIdentity:
         )
     _warn_of_unclear_order(gpus)
     return gpus[0].identity
+
+
+def _warn_of_prediction(profile: LockedProfile) -> None:
+    """Warn, once per process, that nobody has trained with a batch size yet."""
+    if profile.source == "measured" or profile.case_id in _warned:
+        return
+    _warned.add(profile.case_id)
+    import logging  # noqa: PLC0415 - several ms that only this case costs
+
+    logging.getLogger("harness").warning(
+        "%s was predicted and never measured: batch %d keeps %.0f%% away from the predicted maximum, and there is no learning "
+        "rate; measure it with `pytest --gpu-profile --gpu-profile-update` on %s",
+        profile.case_id,
+        profile.batch_size,
+        100 * (1 - profile.batch_size / profile.max_batch_size),
+        profile.device.name,
+    )
 
 
 def _warn_of_unclear_order(gpus: Sequence[Gpu]) -> None:

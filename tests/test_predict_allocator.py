@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.predict.allocator import AllocatorSettings, CachingAllocator, OutOfMemoryError, replay
+from harness.errors import HarnessError
+from harness.predict.allocator import CachingAllocator, OutOfMemoryError
+from harness.predict.allocator_settings import AllocatorSettings, cublas_workspace
+from harness.predict.expandable import ExpandableAllocator
+from harness.predict.replay import replay
 
 MIB = 1 << 20
 
@@ -86,7 +92,7 @@ def test_segment_with_a_live_block_stays() -> None:
 )
 def test_roundup_power2_divisions(num_bytes: int, expected: int) -> None:
     """With four divisions, sizes go up to the next quarter of a power of two; small ones to 512 B."""
-    allocator = CachingAllocator(settings=AllocatorSettings(roundup_power2_divisions=4))
+    allocator = CachingAllocator(settings=AllocatorSettings(roundup_power2_divisions=(4,)))
     assert expected == allocator.round(num_bytes)
 
 
@@ -114,3 +120,106 @@ def test_books_balance(requests: list[tuple[int, bool]]) -> None:
         allocator.free(chunk)
     allocator._release_free_segments()
     assert (0, 0) == (allocator.allocated_bytes, allocator.reserved_bytes)
+
+
+EXPANDABLE = AllocatorSettings(expandable_segments=True)
+
+
+def test_expandable_segments_grow_by_pages() -> None:
+    """Two blocks of 30 MiB lie in one range: 60 MiB are three pages of 20, where segments would be two of 30."""
+    assert 60 * MIB == replay([30 * MIB, 30 * MIB], [0, 1], settings=EXPANDABLE).reserved_bytes
+    assert 40 * MIB == replay([30 * MIB], [0], settings=EXPANDABLE).reserved_bytes
+    assert 2 * MIB == replay([512], [0], settings=EXPANDABLE).reserved_bytes
+
+
+def test_expandable_segments_grow_with_what_is_asked_for() -> None:
+    """A free block at the end of the range is extended, where a segment of 30 MiB is of no use to a block of 40."""
+    sizes, events = [30 * MIB, 40 * MIB], [0, ~0, 1]
+    assert 40 * MIB == replay(sizes, events, settings=EXPANDABLE).reserved_bytes
+    assert 70 * MIB == replay(sizes, events).reserved_bytes
+
+
+def test_expandable_segments_give_whole_pages_back() -> None:
+    """At the limit, free pages between live blocks go back too, and their addresses are used again."""
+    sizes = [10 * MIB, 50 * MIB, 10 * MIB, 45 * MIB]
+    done = replay(sizes, [0, 1, 2, ~1, 3], 100 * MIB, EXPANDABLE)
+    assert (80 * MIB, 0) == (done.reserved_bytes, done.num_retries)
+    # A small block asks for a page of its pool, where the large pool has all that the limit allows.
+    done = replay([60 * MIB, 20 * MIB, 512], [0, 1, ~0, 2], 80 * MIB, EXPANDABLE)
+    assert (20 * MIB + 2 * MIB, 1) == (done.reserved_bytes, done.num_retries)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 64 * MIB), st.booleans()), max_size=60),
+    st.sampled_from([None, 200 * MIB]),
+)
+def test_books_of_expandable_segments_balance(requests: list[tuple[int, bool]], limit: int | None) -> None:
+    """Whatever is asked for: no two live blocks overlap, each lies in mapped pages, and all goes back."""
+    allocator = ExpandableAllocator(limit, EXPANDABLE)
+    live = []
+    for num_bytes, free in requests:
+        with suppress(OutOfMemoryError):
+            live.append(allocator.malloc(num_bytes))
+        if free and live:
+            allocator.free(live.pop(len(live) // 2))
+    spans = sorted((chunk.address, chunk.address + chunk.size) for chunk in live)
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    assert sum(chunk.size for chunk in live) == allocator.allocated_bytes
+    assert allocator.allocated_bytes <= allocator.reserved_bytes
+    for chunk in live:
+        allocator.free(chunk)
+    allocator._release_free_segments()
+    assert (0, 0) == (allocator.allocated_bytes, allocator.reserved_bytes)
+    assert [1, 1] == [len(holes) for holes in allocator._unmapped.values()]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", AllocatorSettings()),
+        ("expandable_segments:True", EXPANDABLE),
+        ("max_split_size_mb:128, expandable_segments:False", AllocatorSettings(max_split_size=128 * MIB)),
+        ("roundup_power2_divisions:8,max_non_split_rounding_mb:4", AllocatorSettings((8,), None, 4 * MIB)),
+        (
+            "roundup_power2_divisions:[2:1,4:2,>:8]",
+            AllocatorSettings((1, 1, 2, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8)),
+        ),
+        ("backend:native,garbage_collection_threshold:0.8", AllocatorSettings()),
+    ],
+)
+def test_settings_of_the_environment(text: str, expected: AllocatorSettings) -> None:
+    """PYTORCH_CUDA_ALLOC_CONF is read as torch reads it; what does not change sizes is passed over."""
+    assert (expected, ()) == AllocatorSettings.of_environment({"PYTORCH_CUDA_ALLOC_CONF": text})
+
+
+def test_unknown_setting_of_the_environment_is_noted() -> None:
+    """A key of a newer torch makes the prediction no error, but less sure."""
+    _, notes = AllocatorSettings.of_environment({"PYTORCH_ALLOC_CONF": "fancy_new_mode:3"})
+    assert ("PYTORCH_ALLOC_CONF sets fancy_new_mode, which the prediction does not know",) == notes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("backend:cudaMallocAsync", "only torch's native allocator can be simulated"),
+        ("expandable_segments:1", "has to be True or False, not 1"),
+        ("max_split_size_mb:many", "max_split_size_mb has to be a whole number, not many"),
+        ("roundup_power2_divisions:3", "has to be a power of two, not 3"),
+        ("expandable_segments", "is not of the form key:value,key:value from column 1 on"),
+        ("max_split_size_mb:1,,", "from column 21 on"),
+    ],
+)
+def test_wrong_settings_of_the_environment(text: str, message: str) -> None:
+    """What torch would refuse is refused, and what cannot be simulated too."""
+    with pytest.raises(
+        HarnessError, match=f"^PYTORCH_CUDA_ALLOC_CONF={re.escape(text)}.*{re.escape(message)}"
+    ):
+        AllocatorSettings.of_environment({"PYTORCH_CUDA_ALLOC_CONF": text})
+
+
+def test_size_of_cublas_workspaces() -> None:
+    """CUBLAS_WORKSPACE_CONFIG has pairs of KiB and counts, which add up."""
+    assert (2 * 4096 + 8 * 16) << 10 == cublas_workspace(":4096:2:16:8")
+    assert 0 == cublas_workspace(":0:0")
+    with pytest.raises(HarnessError, match="CUBLAS_WORKSPACE_CONFIG=4096 is not of the form"):
+        cublas_workspace("4096")

@@ -33,6 +33,8 @@ _log = logging.getLogger("harness")
 _MEMORY_TOLERANCE = 0.03
 # What configures torch's caching allocator.
 _ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+# What else changes how much of the GPU a training takes.
+_MEMORY_VARIABLES = ("CUBLAS_WORKSPACE_CONFIG",)
 _NO_CACHING = "PYTORCH_NO_CUDA_MEMORY_CACHING"
 # How often a lock or memory is looked for, and how long the driver may take to give back what a probe held.
 _PAUSE, _LONG_PAUSE = 0.05, 1.0
@@ -206,7 +208,7 @@ def _who(uuid: str) -> str:
 
 
 def allocator_settings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of torch's caching allocator that the environment makes.
+    """Return the settings of torch's caching allocator, and of cuBLAS' workspaces, that the environment makes.
 
     Raises HarnessError for those under which no limit can be kept, or that contradict each other.
     """
@@ -220,7 +222,7 @@ def allocator_settings(environment: Mapping[str, str]) -> dict[str, Any]:
         raise HarnessError(
             f"{both} are both set and differ, and torch's versions disagree on which counts: unset one"
         )
-    return chosen
+    return chosen | {name: environment[name] for name in _MEMORY_VARIABLES if environment.get(name)}
 
 
 def find_cuda_device(

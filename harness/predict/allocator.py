@@ -9,31 +9,15 @@ and split; freed blocks merge with their free neighbours; when the limit is met,
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from harness.predict.allocator_settings import MIB, AllocatorSettings
 
-MIB = 1 << 20
-_GRAIN = 512
+GRAIN = 512
 _SMALL = 1 * MIB
-_SMALL_SEGMENT = 2 * MIB
+SMALL_SEGMENT = 2 * MIB
 _LARGE_FROM = 10 * MIB
-_LARGE_SEGMENT = 20 * MIB
+LARGE_SEGMENT = 20 * MIB
 _ROUND_LARGE = 2 * MIB
-
-
-@dataclass(frozen=True)
-class AllocatorSettings:
-    """What PYTORCH_CUDA_ALLOC_CONF changes of the sizes."""
-
-    roundup_power2_divisions: int = 0
-    """Sizes are rounded up to this many steps between two powers of two; 0 and 1: they are not."""
-    max_split_size: int | None = None
-    """Bytes from which on a block is never split."""
-    max_non_split_rounding: int = 20 * MIB
-    """How much larger than asked for a block may be that is never split."""
 
 
 class OutOfMemoryError(Exception):
@@ -43,13 +27,15 @@ class OutOfMemoryError(Exception):
 class Chunk:
     """A part of a segment, free or not, between its neighbours."""
 
-    __slots__ = ("address", "before", "behind", "free", "size", "small")
+    __slots__ = ("address", "before", "behind", "free", "mapped", "size", "small")
 
     def __init__(self, address: int, size: int, *, small: bool) -> None:
         self.address = address
         self.size = size
         self.small = small
         self.free = False
+        self.mapped = True
+        """Whether memory is behind its addresses: not always, where segments expand."""
         self.before: Chunk | None = None
         self.behind: Chunk | None = None
 
@@ -57,6 +43,13 @@ class Chunk:
     def whole(self) -> bool:
         """Whether it is a segment of its own."""
         return self.before is None and self.behind is None
+
+    def insert_behind(self, chunk: Chunk) -> None:
+        """Become the neighbour behind a chunk."""
+        self.before, self.behind = chunk, chunk.behind
+        if self.behind is not None:
+            self.behind.before = self
+        chunk.behind = self
 
 
 class CachingAllocator:
@@ -106,15 +99,15 @@ class CachingAllocator:
 
     def round(self, num_bytes: int) -> int:
         """Return the size of the block that a request takes."""
-        divisions = self.settings.roundup_power2_divisions
-        if divisions > 1 and num_bytes > _GRAIN * divisions:
+        divisions = self.settings.divisions_of(num_bytes)
+        if divisions > 1 and num_bytes > GRAIN * divisions:
             step = (1 << (num_bytes.bit_length() - 1)) // divisions
             return -(-num_bytes // step) * step if num_bytes & (num_bytes - 1) else num_bytes
-        return max(_GRAIN, -(-num_bytes // _GRAIN) * _GRAIN)
+        return max(GRAIN, -(-num_bytes // GRAIN) * GRAIN)
 
     def _find(self, size: int) -> Chunk | None:
         """Take the smallest free chunk that suffices, at the lowest address."""
-        small, most = size <= _SMALL, self.settings.max_split_size
+        small, most = is_small(size), self.settings.max_split_size
         free = self._free[small]
         index = bisect_left(free, (size, -1))
         if index == len(free):
@@ -129,26 +122,32 @@ class CachingAllocator:
         self._take(chunk)
         return chunk
 
+    def segment_of(self, size: int) -> int:
+        """Return the size of the segment that is reserved for a block."""
+        if is_small(size):
+            return SMALL_SEGMENT
+        return LARGE_SEGMENT if size < _LARGE_FROM else -(-size // _ROUND_LARGE) * _ROUND_LARGE
+
     def _reserve(self, size: int) -> Chunk:
         """Reserve a segment, after giving wholly free ones back where the limit asks for it."""
-        small = size <= _SMALL
-        if small:
-            segment = _SMALL_SEGMENT
-        elif size < _LARGE_FROM:
-            segment = _LARGE_SEGMENT
-        else:
-            segment = -(-size // _ROUND_LARGE) * _ROUND_LARGE
+        segment = self.segment_of(size)
+        self._make_room(segment)
+        self._count(segment)
+        chunk = Chunk(self._next_address, segment, small=is_small(size))
+        self._next_address += segment
+        self._at[chunk.address] = chunk
+        return chunk
+
+    def _make_room(self, segment: int) -> None:
         if self._exceeds(segment):
             self.num_retries += 1
             self._release_free_segments()
             if self._exceeds(segment):
                 raise OutOfMemoryError
-        self.reserved_bytes += segment
+
+    def _count(self, num_bytes: int) -> None:
+        self.reserved_bytes += num_bytes
         self.peak_reserved_bytes = max(self.peak_reserved_bytes, self.reserved_bytes)
-        chunk = Chunk(self._next_address, segment, small=small)
-        self._next_address += segment
-        self._at[chunk.address] = chunk
-        return chunk
 
     def _exceeds(self, segment: int) -> bool:
         return self.limit_bytes is not None and self.reserved_bytes + segment > self.limit_bytes
@@ -165,17 +164,16 @@ class CachingAllocator:
     def _split(self, chunk: Chunk, size: int) -> None:
         """Leave in the pool what a chunk has beyond `size`, if that is enough to be of use."""
         rest = chunk.size - size
-        most = self.settings.max_split_size
-        splits = rest >= _GRAIN if chunk.small else rest > _SMALL and (most is None or size < most)
-        if not splits:
+        if not self._splits(chunk, size, rest):
             return
         tail = Chunk(chunk.address + size, rest, small=chunk.small)
-        tail.before, tail.behind = chunk, chunk.behind
-        if tail.behind is not None:
-            tail.behind.before = tail
-        chunk.behind, chunk.size = tail, size
-        self._at[tail.address] = tail
+        tail.insert_behind(chunk)
+        chunk.size = size
         self._put(tail)
+
+    def _splits(self, chunk: Chunk, size: int, rest: int) -> bool:
+        most = self.settings.max_split_size
+        return rest >= GRAIN if chunk.small else rest > _SMALL and (most is None or size < most)
 
     def _put(self, chunk: Chunk) -> None:
         chunk.free = True
@@ -188,23 +186,6 @@ class CachingAllocator:
         del free[bisect_left(free, (chunk.size, chunk.address))]
 
 
-def replay(
-    sizes: Sequence[int],
-    events: Iterable[int],
-    limit_bytes: int | None = None,
-    settings: AllocatorSettings | None = None,
-) -> CachingAllocator:
-    """Run the allocations (i) and frees (~i) of blocks with these sizes in bytes, and return the allocator after them.
-
-    Raises OutOfMemoryError where one does not fit. Blocks of no bytes take none.
-    """
-    allocator = CachingAllocator(limit_bytes, settings)
-    live: dict[int, Chunk] = {}
-    for event in events:
-        if event < 0:
-            chunk = live.pop(~event, None)
-            if chunk is not None:
-                allocator.free(chunk)
-        elif sizes[event]:
-            live[event] = allocator.malloc(sizes[event])
-    return allocator
+def is_small(size: int) -> bool:
+    """Say whether a block is of the small pool."""
+    return size <= _SMALL

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from harness.bounds_predicted import LOCKED_HOLDERS
+from harness.predict.allocator_settings import AllocatorSettings, cublas_workspace
 from harness.predict.solving import Holder, Limits, holders_at_peak, largest_batch, simulate
 from harness.predict.trace import AffineTrace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.lockfile import LockedProfile
     from harness.matrix import Case
     from harness.measurement import BoundedBy
     from harness.predict.gpus import GpuFacts
@@ -32,7 +36,7 @@ class Prediction:
     safe_batch_size: int
     """What may be trained with unseen: less by what the prediction may be off, where memory is the bound or near it."""
     bounded_by: BoundedBy
-    memory_limit_bytes: int
+    limits: Limits
     peak_memory_bytes: int
     """Reserved at `max_batch_size`, or at batch 1 when that does not fit."""
     peak_phase: str
@@ -59,14 +63,15 @@ def predict(case: Case, description: Description, trace: AffineTrace, gpu: GpuFa
     # The memory that a case on the CPU may have says nothing of a GPU.
     budget = case.device.budget if case.device.accelerator == "cuda" else None
     total = min(budget or gpu.total_bytes, gpu.total_bytes)
-    limits = Limits(int(settings.target_memory_fraction * total), gpu.workspace_bytes)
+    allocator, notes = AllocatorSettings.of_environment(os.environ)
+    limits = Limits(int(settings.target_memory_fraction * total), _workspace_bytes(case, gpu), allocator)
     cap = settings.max_batch_size
     maximum = min(cap, description.num_samples or cap)
     largest = largest_batch(trace, limits, maximum=maximum)
     beyond = largest_batch(trace, limits, maximum=int(largest / SAFE_SHARE) + 1)
     at = max(largest, 1)
     phase, holders = holders_at_peak(trace, at, limits)
-    notes = trace.small.notes
+    notes = trace.small.notes + notes
     if gpu.derived:
         notes += (f"the memory that torch sees on {gpu.name} is not known: 98.3% of NVML's is taken",)
     return Prediction(
@@ -74,12 +79,37 @@ def predict(case: Case, description: Description, trace: AffineTrace, gpu: GpuFa
         max_batch_size=largest,
         safe_batch_size=min(largest, int(SAFE_SHARE * beyond)),
         bounded_by=_bound(largest, maximum, cap),
-        memory_limit_bytes=limits.memory_limit_bytes,
+        limits=limits,
         peak_memory_bytes=simulate(trace, at, limits).peak_memory_bytes,
         peak_phase=phase,
         holders=tuple(holders),
         notes=notes,
     )
+
+
+def locked_values(
+    prediction: Prediction, trace: AffineTrace, versions: Mapping[str, str], locked: LockedProfile | None
+) -> dict[str, Any]:
+    """Return the fields of a measurement that a prediction fills: what is locked of it, and compared with the lock."""
+    if not prediction.max_batch_size:
+        return {}
+    at_locked: tuple[Holder, ...] = ()
+    if locked is not None and locked.predicted_batch_size is not None:
+        at_locked = tuple(holders_at_peak(trace, locked.predicted_batch_size, prediction.limits)[1])
+    return {
+        "predicted_batch_size": prediction.max_batch_size,
+        "predicted_with": dict(versions),
+        "predicted_peak": {str(holder): holder.num_bytes for holder in prediction.holders[:LOCKED_HOLDERS]},
+        "predicted_at_locked": {str(holder): holder.num_bytes for holder in at_locked},
+    }
+
+
+def _workspace_bytes(case: Case, gpu: GpuFacts) -> int:
+    """Return what cuBLAS takes per thread. Lightning chooses a size where determinism is asked for and none is chosen."""
+    chosen = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    if chosen is None and case.trainer.get("deterministic"):
+        chosen = ":4096:8"
+    return gpu.workspace_bytes if chosen is None else cublas_workspace(chosen)
 
 
 def _bound(largest: int, maximum: int, cap: int) -> BoundedBy:

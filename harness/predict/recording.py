@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from harness.predict.trace import Block, Mark, Trace
+from harness.predict.untraceable import UntraceableTrainingError
 
 _aten = torch.ops.aten
 # What keeps numbers that are logged.
@@ -123,14 +124,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
             if where is not None:
                 self.notes.setdefault(f"{where} reads a number from a tensor: 1.0 was taken for it")
             return 1.0
-        raise UnpredictableError(
+        raise UntraceableTrainingError(
             f"{where or 'training'} reads a whole number from a tensor (`.item()`, `int()`, `nonzero`, a mask as an "
-            "index): what follows depends on the data, and cannot be predicted"
+            "index): what follows depends on the data"
         )
-
-
-class UnpredictableError(Exception):
-    """What training allocates depends on the values of tensors."""
 
 
 def _reader() -> str | None:

@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.predict.allocator import AllocatorSettings, OutOfMemoryError, replay
+from harness.predict.allocator import OutOfMemoryError
+from harness.predict.allocator_settings import AllocatorSettings
+from harness.predict.replay import replay
 from harness.predict.trace import live_bytes
 from harness.search import search
 
@@ -44,6 +46,9 @@ class Holder:
     kind: str
     module: str
     num_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.module}" if self.module else self.kind
 
 
 def largest_batch(trace: AffineTrace, limits: Limits, *, maximum: int) -> int:

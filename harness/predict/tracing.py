@@ -22,6 +22,7 @@ from harness.explaining import explain
 from harness.loaders import wrap_loaders
 from harness.predict import as_cuda
 from harness.predict.recording import Recorder, label_modules
+from harness.predict.untraceable import refuse_compiled_code, why_untraceable
 from harness.trainer import Watch, make_callback, make_trainer, seed_everything
 from harness.trial import prepare
 
@@ -166,12 +167,14 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
     """
     report("setup")
     seed_everything(_SEED)
+    refuse_compiled_code()
     as_cuda.install(tuple(request["capability"]))
     tracer = Tracer(workload, int(request["batch_size"]))
     try:
         trace = tracer.run(request["trainer"], int(request["validation_steps"]))
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
-        return explain(error)
+        why = why_untraceable(error)
+        return explain(error) | ({} if why is None else {"outcome": "untraceable", "detail": why})
     finally:
         tracer.recorder.close()
     Path(request["file"]).write_text(json.dumps(trace.to_json()), encoding="ascii")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.report.estimate import CostItem, estimate_line
+from harness.report.estimate import CostItem, estimate_line, prediction_line
 from harness.report.failure import error_text, failure_text, headline
 from harness.report.json_report import render_json
 from harness.report.markdown import append_step_summary, render_markdown
@@ -18,6 +18,7 @@ __all__ = [
     "headline",
     "improvement_lines",
     "note_lines",
+    "prediction_line",
     "render_json",
     "render_markdown",
     "render_table",

@@ -54,6 +54,11 @@ def estimate_line(cases: Sequence[CostItem]) -> str:
     return f"gpu-profile: {', '.join(parts)}{_note(cases)}"
 
 
+def prediction_line(num_cases: int) -> str:
+    """Return the header line of a run that predicts."""
+    return f"gpu-profile: {words.count(num_cases, 'case') if num_cases else 'no case'} to predict; nothing runs on a GPU"
+
+
 def _note(cases: Sequence[CostItem]) -> str:
     unlocked = sum(case.locked is None for case in cases)
     without_speed = sum(case.locked is not None and _seconds(case) is None for case in cases)

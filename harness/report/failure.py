@@ -10,11 +10,12 @@ from harness.bounds import likely_causes
 from harness.endings import WorkloadError
 from harness.progress import describe_ending
 from harness.report import words
+from harness.report.growth import growth_block
 from harness.report.table import align
 from harness.report.tracebacks import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from harness.bounds import Violation
     from harness.errors import HarnessError
@@ -42,13 +43,14 @@ def failure_text(result: CaseResult, update_command: str) -> str:
     if measurement.max_batch_size == 0:
         parts += [_facts(_no_batch_facts(result, measurement)), *_own_error(measurement)]
         parts.append(_remedy_for_nothing(measurement))
-    elif result.locked is None:
+    elif result.locked is None or words.baseline_of(result) is None:
         parts += [_facts(_found(measurement)), *_own_error(measurement)]
         parts.append(f"lock these values with:\n  {update_command}")
     else:
         parts += [_comparison(measurement, result.locked, result.violations)]
         parts += [_facts(_circumstances(result, measurement, result.locked)), *_own_error(measurement)]
-        parts.append(f"accept what was measured with:\n  {update_command}")
+        parts += filter(None, [growth_block(measurement, result.locked)])
+        parts.append(f"accept what was {measurement.source} with:\n  {update_command}")
     return "\n\n".join(parts)
 
 
@@ -77,16 +79,21 @@ def headline(result: CaseResult) -> str:
     if measurement.max_batch_size == 0:
         smallest = _smallest_failure(measurement)
         return "no batch size trains" + (f": {describe_ending(smallest)}" if smallest else "")
-    return "; ".join(_headline(violation, measurement) for violation in result.violations)
+    return "; ".join(_headline(violation, measurement, result.locked) for violation in result.violations)
 
 
-def _headline(violation: Violation, measurement: Measurement) -> str:
+def _headline(violation: Violation, measurement: Measurement, locked: LockedProfile | None) -> str:
+    here = words.place(measurement.device, {})
     text = {
-        "missing": f"never locked on {words.place(measurement.device, {})}",
+        "missing": f"{violation.message} on {here}" if locked else f"never locked on {here}",
         "fingerprint": "the lock is stale: the workload changed",
         "recipe": "the lock is stale: the recipe changed",
     }.get(violation.bound, violation.message)
-    if violation.bound == "batch_size":
+    if violation.bound == "predicted_batch_size":
+        assert isinstance(violation.locked, int), "a prediction fell from a locked one"
+        change = words.relative_change(measurement.max_batch_size, violation.locked)
+        text = f"predicted max batch {violation.measured} ({change}) where {violation.locked} is locked"
+    elif violation.bound == "batch_size":
         assert isinstance(violation.locked, int), "a batch size fell from a locked one"
         change = words.relative_change(measurement.max_batch_size, violation.locked)
         text = f"max batch {violation.measured} ({change}) where at least {violation.allowed} is allowed"
@@ -100,33 +107,44 @@ def _headline(violation: Violation, measurement: Measurement) -> str:
 def _comparison(measurement: Measurement, locked: LockedProfile, violations: Iterable[Violation]) -> str:
     """Return locked, measured and allowed values as a table; allowed only where it was broken."""
     allowed = {violation.bound: str(violation.allowed) for violation in violations}
-    rows = [
-        (
-            "max batch",
-            str(locked.max_batch_size),
-            str(measurement.max_batch_size),
-            f"at least {allowed['batch_size']}" if "batch_size" in allowed else "",
-        ),
-        (
-            "learning rate",
-            _rate(locked.learning_rate, locked.lr_refusal),
-            _rate(measurement.learning_rate, measurement.lr_refusal),
-            allowed.get("learning_rate", ""),
-        ),
-    ]
+    if measurement.source == "predicted":
+        rows = [_batch_row("predicted_batch_size", locked.predicted_batch_size, measurement, allowed)]
+    else:
+        rate = _rate(locked.learning_rate, locked.lr_refusal)
+        now = _rate(measurement.learning_rate, measurement.lr_refusal)
+        rows = [
+            _batch_row("batch_size", locked.max_batch_size, measurement, allowed),
+            ("learning rate", rate, now, allowed.get("learning_rate", "")),
+        ]
     has_limits = any(row[3] for row in rows)
     width = 4 if has_limits else 3
-    table = align([row[:width] for row in (("", "locked", "measured", "allowed"), *rows)], ["left"] * width)
+    table = align(
+        [row[:width] for row in (("", "locked", measurement.source, "allowed"), *rows)], ["left"] * width
+    )
     return textwrap.indent(table, "  ")
 
 
+def _batch_row(
+    bound: str, locked: int | None, measurement: Measurement, allowed: Mapping[str, str]
+) -> tuple[str, str, str, str]:
+    limit = f"at least {allowed[bound]}" if bound in allowed else ""
+    return ("max batch", str(locked), str(measurement.max_batch_size), limit)
+
+
 def _circumstances(result: CaseResult, measurement: Measurement, locked: LockedProfile) -> list[Fact]:
-    then = words.place(locked.device, locked.made_with)
+    predicted = measurement.source == "predicted"
+    then = words.place(locked.device, locked.predicted_with if predicted else locked.made_with)
     now = words.place(measurement.device, measurement.made_with)
-    facts = [("locked on", then), ("measured on", now)] if then != now else [("on", now)]
+    verb = "predicted for" if predicted else "measured on"
+    facts = [("locked on", then), (verb, now)] if then != now else [(verb.split()[1], now)]
     facts.append(("peak memory", f"{words.peak_of_limit(measurement)} at batch {measurement.max_batch_size}"))
     facts += _boundary(measurement)
-    if measurement.learning_rate is None and locked.learning_rate is not None and measurement.lr_refusal:
+    if (
+        not predicted
+        and measurement.learning_rate is None
+        and locked.learning_rate is not None
+        and measurement.lr_refusal
+    ):
         facts.append(("LR refused", measurement.lr_refusal))
     if any(violation.bound == "learning_rate" for violation in result.violations) and measurement.artifacts:
         facts.append(("LR curve", measurement.artifacts[0]))
@@ -134,10 +152,15 @@ def _circumstances(result: CaseResult, measurement: Measurement, locked: LockedP
 
 
 def _found(measurement: Measurement) -> list[Fact]:
+    predicted = measurement.source == "predicted"
+    rate = ("learning rate", _rate(measurement.learning_rate, measurement.lr_refusal))
     facts = [
         ("max batch", f"{measurement.max_batch_size}, bounded by {measurement.bounded_by}"),
-        ("batch", str(measurement.batch_size)),
-        ("learning rate", _rate(measurement.learning_rate, measurement.lr_refusal)),
+        (
+            "batch",
+            f"{measurement.batch_size}{', which leaves room for what predictions are off' if predicted else ''}",
+        ),
+        *(() if predicted else (rate,)),
         ("peak memory", words.peak_of_limit(measurement)),
         *_boundary(measurement),
     ]

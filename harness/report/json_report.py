@@ -19,6 +19,9 @@ _VERSION = 1
 _SHARED_AXES = ("model", "gpu", "resolution")
 _MEASURED = (
     "max_batch_size",
+    "predicted_batch_size",
+    "predicted_with",
+    "predicted_peak",
     "bounded_by",
     "batch_size",
     "validation_batch_size",
@@ -60,7 +63,6 @@ def _case(result: CaseResult) -> dict[str, Any]:
         "reason": result.reason,
         "source": result.source,
         **{name: getattr(measurement, name, None) for name in _MEASURED},
-        "predicted_batch_size": None,
         "device": asdict(measurement.device) if measurement else None,
         "probes": [_probe(probe) for probe in measurement.probes] if measurement else [],
         "violations": [asdict(violation) for violation in result.violations],

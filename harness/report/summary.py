@@ -52,6 +52,11 @@ def note_lines(results: Sequence[CaseResult]) -> list[str]:
     for reason, ids in skipped.items():
         more = f" and {len(ids) - _MAX_NAMED} more" if len(ids) > _MAX_NAMED else ""
         lines.append(f"skipped {', '.join(ids[:_MAX_NAMED])}{more}: {reason}")
+    if predicted := [one.measurement for one in results if one.measurement and one.source == "predicted"]:
+        torch = predicted[0].predicted_with.get("torch", predicted[0].made_with.get("torch", "?"))
+        lines.append(
+            f"~ marks what was predicted with torch {torch}: nothing was trained, and nothing ran on a GPU"
+        )
     for result in _sorted(results):
         measurement = result.measurement
         if measurement is None:

@@ -50,13 +50,18 @@ def _tuned_batch(measurement: Measurement) -> int | None:
     return measurement.batch_size or None
 
 
-def _num_probes(measurement: Measurement) -> int:
-    return len(measurement.probes)
+def _beside(measurement: Measurement) -> int | None:
+    """Return the prediction beside what was measured."""
+    return measurement.predicted_batch_size if measurement.source == "measured" else None
+
+
+def _num_probes(measurement: Measurement) -> int | None:
+    return len(measurement.probes) or None
 
 
 ESSENTIAL = (
     Column("case", lambda result: result.case_id, "left"),
-    Column("max batch", _measured(lambda measurement: measurement.max_batch_size)),
+    Column("max batch", _measured(words.largest_batch)),
     Column("change", words.change),
     Column("LR", _measured(words.learning_rate_mark)),
     Column("peak", _measured(words.peak_share)),
@@ -67,6 +72,7 @@ ESSENTIAL = (
 FURTHER = (
     Column("batch", _measured(_tuned_batch)),
     Column("val batch", _measured(lambda measurement: measurement.validation_batch_size)),
+    Column("predicted", _measured(_beside), "right"),
     Column("bounded by", _measured(lambda measurement: measurement.bounded_by), "left"),
     Column("samples/s", _measured(lambda measurement: words.speed(measurement.samples_per_second))),
     Column("probes", _measured(_num_probes)),
@@ -79,9 +85,8 @@ def render_table(results: Sequence[CaseResult], width: int) -> str:
     """Return the results as a plain table of at most `width` columns.
 
     At 80 columns and under it has exactly case, max batch, change against the lock, LR, peak share of the
-    limit, and status. Wider, it goes on with tuned batch, validation batch, bounded by, samples/s, probes and
-    seconds, and drops those from the right: seconds first, then probes, samples/s, bounded by, validation
-    batch, tuned batch. A further column without a single value is left out. When not even the six fit, long
+    limit, and status. Wider, it goes on with tuned batch, validation batch, prediction, bounded by, samples/s, probes
+    and seconds, and drops those from the right: seconds first, then probes, and so on. A further column without a single value is left out. When not even the six fit, long
     ids are shortened in the middle, to no less than eleven characters.
     """
     rows = sorted(results, key=lambda result: result.case_id)

@@ -43,9 +43,20 @@ def change(result: CaseResult) -> str:
     """Return how far the largest batch is from the locked one, or `new` when the case was never locked."""
     if result.measurement is None:
         return MISSING
-    if result.locked is None:
-        return "new"
-    return relative_change(result.measurement.max_batch_size, result.locked.max_batch_size)
+    baseline = baseline_of(result)
+    return "new" if baseline is None else relative_change(result.measurement.max_batch_size, baseline)
+
+
+def baseline_of(result: CaseResult) -> int | None:
+    """Return the locked batch that a case's largest one is compared with: a prediction with a prediction alone."""
+    if result.locked is None or result.source == "predicted":
+        return None if result.locked is None else result.locked.predicted_batch_size
+    return None if result.locked.source == "predicted" else result.locked.max_batch_size
+
+
+def largest_batch(measurement: Measurement) -> str:
+    """Return the largest batch; `~3712` where it is predicted."""
+    return f"{'~' if measurement.source == 'predicted' else ''}{measurement.max_batch_size}"
 
 
 def peak_share(measurement: Measurement) -> str:

@@ -1,0 +1,88 @@
+"""Whether a prediction is within its bound, which is exact, and what has grown since it was locked. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.bounds import Verdict, Violation, judge_recipe, judge_workload, likely_causes
+
+if TYPE_CHECKING:
+    from harness.lockfile import LockedProfile
+    from harness.measurement import Measurement
+
+LOCKED_HOLDERS = 16
+"""As many holders of memory at the peak are locked, the largest ones: a lockfile is read by people."""
+
+
+class Growth(NamedTuple):
+    """What holds more memory at the peak than it did, at the batch that was locked."""
+
+    holder: str
+    """`activation of layers.0`."""
+    then_bytes: int
+    now_bytes: int
+    at_most: bool
+    """It was not among the largest, which are locked: `then_bytes` is the most that it can have been."""
+
+    @property
+    def grown_bytes(self) -> int:
+        """By how much, at least."""
+        return self.now_bytes - self.then_bytes
+
+
+def judge_prediction(prediction: Measurement, locked: LockedProfile | None) -> Verdict:
+    """Compare a prediction with the locked one.
+
+    Predictions repeat to the byte under one version of torch: one sample less is a regression. Under another version
+    torch's own operators may allocate otherwise, so that the two are not compared.
+    """
+    batch_size = prediction.max_batch_size
+    if batch_size == 0:
+        known = locked.predicted_batch_size if locked else None
+        message = "by prediction not even one sample fits"
+        return Verdict((Violation("predicted_batch_size", known, 0, known or 1, message),))
+    if locked is None or locked.predicted_batch_size is None:
+        message = (
+            "the case was never locked" if locked is None else "the case was measured, but never predicted"
+        )
+        return Verdict((Violation("missing", None, batch_size, None, message),))
+    parts = (
+        judge_workload(prediction, locked),
+        judge_recipe(prediction, locked),
+        _judge_batch_size(prediction, locked, locked.predicted_batch_size),
+    )
+    return Verdict(
+        tuple(violation for part in parts for violation in part.violations),
+        tuple(improvement for part in parts for improvement in part.improvements),
+        tuple(warning for part in parts for warning in part.warnings),
+    )
+
+
+def growth(prediction: Measurement, locked: LockedProfile) -> list[Growth]:
+    """Return what holds more at the peak of the locked batch than it did, the largest growth first."""
+    then = locked.predicted_peak
+    # What is not in the lock held no more than the least that is, if the lock does not hold all.
+    bound = min(then.values()) if len(then) >= LOCKED_HOLDERS else 0
+    grown = [
+        Growth(holder, then.get(holder, bound), now, holder not in then and bound > 0)
+        for holder, now in prediction.predicted_at_locked.items()
+    ]
+    return sorted((one for one in grown if one.grown_bytes > 0), key=lambda one: -one.grown_bytes)
+
+
+def _judge_batch_size(prediction: Measurement, locked: LockedProfile, known: int) -> Verdict:
+    batch_size = prediction.max_batch_size
+    then, now = (made.get("torch", "?") for made in (locked.predicted_with, prediction.predicted_with))
+    change = f"predicted batch {batch_size} is {abs(batch_size / known - 1):.1%}"
+    if then != now and batch_size != known:
+        warning = (
+            f"{change} {'below' if batch_size < known else 'above'} the locked {known}, which was predicted with torch "
+            f"{then}, this one with {now}: they are not compared; predict with torch {then}, or lock this one"
+        )
+        return Verdict(warnings=(warning,))
+    if batch_size < known:
+        causes = likely_causes(prediction, locked)
+        because = f"; likely cause: {'; '.join(causes)}" if causes else ""
+        message = f"{change} below the locked {known}; predictions are exact, so that no sample less is allowed{because}"
+        return Verdict((Violation("predicted_batch_size", known, batch_size, known, message),))
+    return Verdict(improvements=(f"{change} above the locked {known}",) if batch_size > known else ())

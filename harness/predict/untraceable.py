@@ -1,0 +1,60 @@
+"""What stops a trace, in words: which operator or line makes allocations depend on more than shapes."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+import torch
+from torch._subclasses import fake_tensor
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+# Not the user's: what runs the user's code, and what that calls.
+_LIBRARIES = (
+    "torch.",
+    "lightning.",
+    "lightning_utilities.",
+    "lightning_fabric.",
+    "pytorch_lightning.",
+    "harness.",
+)
+_STANCE = "fail_on_recompile"
+
+
+class UntraceableTrainingError(Exception):
+    """What training allocates depends on more than the shapes of tensors."""
+
+
+def refuse_compiled_code() -> None:
+    """Have torch raise where it would compile: compiled code allocates otherwise than the code that is traced."""
+    torch.compiler.set_stance(_STANCE)
+
+
+def why_untraceable(error: BaseException) -> str | None:
+    """Say which operator or line a trace was stopped by; None where the user's training itself has failed."""
+    if isinstance(error, UntraceableTrainingError):
+        return str(error)
+    where = _line_of(error)
+    if isinstance(error, RuntimeError) and _STANCE in str(error):
+        return f"{where} runs what torch.compile compiles, which allocates otherwise than its operators one by one"
+    if isinstance(error, fake_tensor.DynamicOutputShapeException | fake_tensor.DataDependentOutputException):
+        return f"{where}: what {error.func} returns depends on the values of a tensor, and so does all that follows"
+    if isinstance(error, fake_tensor.UnsupportedOperatorException):
+        return f"{where}: {error.func} has no rule for tensors without memory (torch.library.register_fake gives it one)"
+    return None
+
+
+def _line_of(error: BaseException) -> str:
+    """Return file and line of the user's innermost frame in a traceback."""
+    found = "training"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if not is_library(frame):
+            found = f"{frame.f_code.co_filename}:{line}"
+    return found
+
+
+def is_library(frame: FrameType) -> bool:
+    """Say whether a frame is of torch, Lightning or this package."""
+    return f"{frame.f_globals.get('__name__', '')}.".startswith(_LIBRARIES)

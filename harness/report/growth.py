@@ -1,0 +1,38 @@
+"""What holds more memory at the peak than when a prediction was locked, as a table."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from harness.bounds_predicted import growth
+from harness.report import words
+from harness.report.table import align
+from harness.units import format_bytes
+
+if TYPE_CHECKING:
+    from harness.lockfile import LockedProfile
+    from harness.measurement import Measurement
+
+_SHOWN = 6
+
+
+def growth_block(prediction: Measurement, locked: LockedProfile) -> str:
+    """Return a heading and a row per module whose live memory grew, the largest growth first; empty where none did."""
+    grown = growth(prediction, locked)
+    if not grown:
+        return ""
+    rows = [
+        (
+            one.holder,
+            f"{'at most ' if one.at_most else ''}{format_bytes(one.then_bytes)}",
+            "->",
+            format_bytes(one.now_bytes),
+            f"+{format_bytes(one.grown_bytes)}",
+        )
+        for one in grown[:_SHOWN]
+    ]
+    table = align(rows, ["left", "right", "left", "right", "right"])
+    more = f"\nand {words.count(len(grown) - _SHOWN, 'other')}" if len(grown) > _SHOWN else ""
+    heading = f"  more is live at the peak of batch {locked.predicted_batch_size} than was locked:\n"
+    return heading + textwrap.indent(table + more, "    ")
