@@ -114,7 +114,7 @@ class Run:
             # The machine's trouble is no regression: pytest and JUnit count failures outside the call as errors.
             made.when = "setup"
         if isinstance(error, HarnessError):
-            made.longrepr = report.error_text(item.name, error)
+            made.longrepr = report.error_text(item.name, error, predicting=self.session.predict)
         case = item.callspec.params.get("gpu_profile") if hasattr(item, "callspec") else None
         if case is not None:
             status = "error" if made.failed and made.when != "call" else made.outcome

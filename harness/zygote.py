@@ -33,6 +33,8 @@ _ADDR_NO_RANDOMIZE = 0x0040000
 _QUERY_PERSONALITY = 0xFFFFFFFF
 _COMMAND = [sys.executable, "-P", "-m", "harness.zygote"]
 _PROBE = "--probe"
+# New objects between two looks for garbage, while everything is imported; Python's own number is 700.
+_PATIENT_COLLECTOR = 100_000
 _IDLE = b'{"event": "idle"}\n'
 
 
@@ -91,6 +93,10 @@ class Zygote:
         sys.path[:] = case["sys_path"]
         if case["directory"] is not None:
             os.chdir(case["directory"])
+        # Torch and Lightning make objects by the hundred thousand that stay: to look for garbage among them takes a sixth
+        # of the time of their imports.
+        thresholds = gc.get_threshold()
+        gc.set_threshold(_PATIENT_COLLECTOR, *thresholds[1:])
         try:
             workload, environment, self._threads = build(case["workload"])
         except BaseException as error:  # noqa: BLE001 - the user's constructors may raise anything
@@ -103,6 +109,7 @@ class Zygote:
         # nor copy the pages, which takes longer than the rest of a small probe.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*thresholds)
         self.channel.send({"event": "ready", "versions": versions(workload), "environment": environment})
         return workload
 

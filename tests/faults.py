@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from filelock import FileLock
 
 from support import TESTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import pytest
 
 GPU = "cpu-48MiB"
 _MARK = "GPU_PROFILE_TESTS_RUN"
@@ -136,6 +139,24 @@ def run(
     )
     output = done.stdout.decode(errors="replace")
     return FaultyRun(path, done.returncode, output, (*_alive(mark), *_files(scratch)))
+
+
+def run_once(
+    factory: pytest.TempPathFactory, name: str, models: Mapping[str, Mapping[str, Any]], **more: Any
+) -> FaultyRun:
+    """Do as `run` with two workers, for all of xdist's workers together: the others read what the first one saw."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / f"faults-{name}"
+    with FileLock(folder / f"faults-{name}.lock"):
+        kept = path / "run.json"
+        if not path.exists():
+            path.mkdir()
+            done = run(path, models, "-n2", **more)
+            kept.write_text(json.dumps([done.code, done.output, done.leftovers]), encoding="utf-8")
+        code, output, leftovers = json.loads(kept.read_text(encoding="utf-8"))
+    return FaultyRun(path, code, output, tuple(leftovers))
 
 
 def namespaces_allowed() -> bool:

@@ -18,7 +18,8 @@ class Middle(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Widen and narrow."""
         hidden = self.up(inputs).relu()
-        return self.down(hidden)
+        narrowed: torch.Tensor = self.down(hidden)
+        return narrowed
 
 
 class Net(pl.LightningModule):

@@ -46,6 +46,10 @@ lr_range: {{num_training: 60, seeds: [0], when: {lr}}}
 """
 
 
+# Texts of lockfiles, by matrix: what an update wrote in another test of this process.
+_LOCKED: dict[bytes, bytes] = {}
+
+
 class Project:
     """A user's project: a matrix of workloads from the zoo, and a module with the imported test."""
 
@@ -91,6 +95,14 @@ class Project:
         """Run pytest here."""
         run = self.pytester.runpytest_subprocess if subprocess else self.pytester.runpytest_inprocess
         return run("-p", "no:cacheprovider", *arguments)
+
+    def lock_cases(self) -> None:
+        """Lock the matrix's cases, as a run with an update does; equal ones are measured once for all tests."""
+        matrix = (self.path / "profiles" / "matrix.yaml").read_bytes()
+        if matrix not in _LOCKED:
+            self.run("--gpu-profile", "--gpu-profile-update")
+            _LOCKED[matrix] = self.lock.read_bytes()
+        self.lock.write_bytes(_LOCKED[matrix])
 
     def report(self) -> dict[str, Any]:
         """Return the cases of the last run's report.json, by id."""

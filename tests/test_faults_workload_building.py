@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from faults import LOCK, FaultyRun, of, run
+from faults import LOCK, FaultyRun, of, run_once
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
         "raises-configure": of("bad_zoo.RaisesInConfigure"),
         "hangs": of("zoo.Net", "bad_zoo.HungLoader", search={"probe_timeout": 2}),
     }
-    return run(tmp_path_factory.mktemp("project"), models, "-n2")
+    return run_once(tmp_path_factory, "building", models)
 
 
 def test_constructor_that_raises(ran: FaultyRun) -> None:

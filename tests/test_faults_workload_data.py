@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from faults import FaultyRun, of, run
+from faults import FaultyRun, of, run_once
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
         "two": of("bad_zoo.TwoOptimizersWithoutValidation"),
     }
     settings = {"lr_range": {"num_training": 60, "seeds": [0], "when": "always"}}
-    return run(tmp_path_factory.mktemp("project"), models, "-n2", settings=settings)
+    return run_once(tmp_path_factory, "data", models, settings=settings)
 
 
 def test_loader_of_another_size(ran: FaultyRun) -> None:

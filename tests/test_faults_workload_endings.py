@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from faults import LOCK, FaultyRun, of, run
+from faults import LOCK, FaultyRun, of, run_once
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
         "crashes": of("bad_zoo.CrashesInStep"),
         "hangs": of("bad_zoo.HangsDeaf", search={"probe_timeout": 2}),
     }
-    return run(tmp_path_factory.mktemp("project"), models, "-n2")
+    return run_once(tmp_path_factory, "endings", models)
 
 
 @pytest.mark.parametrize(

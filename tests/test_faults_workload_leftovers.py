@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from faults import GPU, FaultyRun, of, run
+from faults import GPU, FaultyRun, of, run_once
 
 KIB = 1 << 10
 
@@ -18,7 +18,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
         "leaves": of("bad_zoo.LeavesEverything", "bad_zoo.PersistentWorkers"),
         "talks": of("bad_zoo.Talks"),
     }
-    return run(tmp_path_factory.mktemp("project"), models, "-n2")
+    return run_once(tmp_path_factory, "leftovers", models)
 
 
 def test_processes_threads_and_files_go_with_their_probe(ran: FaultyRun) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from faults import FaultyRun, of, run
+from faults import FaultyRun, of, run_once
 
 MIB = 1 << 20
 
@@ -21,7 +21,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
             "bad_zoo.HoardsUntilStep", search={"max_batch_size": 64}, trainer={"accumulate_grad_batches": 4}
         ),
     }
-    return run(tmp_path_factory.mktemp("project"), models, "-n2")
+    return run_once(tmp_path_factory, "memory", models)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ resolution = 224
 emulated = true
 batch_size = 3328
 max_batch_size = 3712
+predicted_batch_size = 3600
 validation_batch_size = 8192
 bounded_by = "memory"
 learning_rate = 0.00316
@@ -59,6 +60,15 @@ torch = "2.11.0"
 cuda = "13.0"
 driver = "580.159.03"
 lightning = "2.6.6"
+
+[profile.predicted_with]
+torch = "2.13.0"
+lightning = "2.6.6"
+
+[profile.predicted_peak]
+"activation of layer1" = 4096
+parameter = 4096
+"workspace of cuBLAS" = 512
 """
 
 
@@ -76,6 +86,9 @@ def everything() -> LockedProfile:
         # In another order than the file's: equal profiles must give equal bytes.
         settings={"trainer.precision": "bf16-mixed", "trainer.callbacks": ["a", "b"]},
         made_with={"lightning": "2.6.6", "driver": "580.159.03", "torch": "2.11.0", "cuda": "13.0"},
+        predicted_batch_size=3600,
+        predicted_with={"lightning": "2.6.6", "torch": "2.13.0"},
+        predicted_peak={"workspace of cuBLAS": 512, "parameter": 4096, "activation of layer1": 4096},
     )
     return replace(profile, axes={**profile.axes, "precision": "16-mixed"})
 
@@ -197,6 +210,8 @@ scalars = (
             "settings": st.dictionaries(texts, scalars | st.lists(scalars, max_size=4), max_size=3),
             "made_with": st.dictionaries(texts, texts, max_size=3),
             "lr_refusal": texts,
+            "predicted_with": st.dictionaries(texts, texts, max_size=3),
+            "predicted_peak": st.dictionaries(texts, st.integers(0, 2**62), max_size=3),
         }
     )
 )

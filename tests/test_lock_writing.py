@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from making import A100, H200, locked
 
-from harness.lock_writing import prune, update_lock, write_candidate
-from harness.lockfile import LockError, read_lock
+from harness.lock_writing import prune, render, update_lock, write_candidate
+from harness.lockfile import Lock, LockedProfile, LockError, read_lock
 from harness.measurement import DeviceIdentity
 
 if TYPE_CHECKING:
@@ -44,6 +44,55 @@ def test_of_two_measurements_of_one_case_the_last_stays(path: Path) -> None:
     """A case that was measured twice in a run is locked once."""
     update_lock(path, [locked(), locked(batch_size=3000)])
     assert [profile.batch_size for profile in read_lock(path)] == [3000]
+
+
+PREDICTED: dict[str, Any] = {
+    "predicted_batch_size": 3600,
+    "predicted_with": {"torch": "2.13.0"},
+    "predicted_peak": {"parameter": 4096},
+}
+
+
+def prediction(**changes: Any) -> LockedProfile:
+    """Make a profile that was only predicted."""
+    values: dict[str, Any] = {"source": "predicted", "max_batch_size": 3600, "learning_rate": None}
+    return locked(**values | PREDICTED | changes)
+
+
+def test_prediction_goes_beside_what_was_measured(path: Path) -> None:
+    """Of the same workload and recipe the measured values stay, and the prediction joins them."""
+    update_lock(path, [locked()])
+    update_lock(path, [prediction()])
+    assert [locked(**PREDICTED)] == list(read_lock(path))
+
+
+@pytest.mark.parametrize("changed", ["fingerprint", "recipe"])
+def test_prediction_of_another_workload_takes_the_place(path: Path, changed: str) -> None:
+    """What was measured of another workload, or with another recipe, is worth nothing any more."""
+    update_lock(path, [locked()])
+    fresh = prediction(**{changed: "sha256:new"})
+    update_lock(path, [fresh])
+    assert [fresh] == list(read_lock(path))
+
+
+def test_measurement_takes_the_place_of_a_prediction(path: Path) -> None:
+    """The first measurement locks the case, with the prediction that it made itself."""
+    update_lock(path, [prediction()])
+    update_lock(path, [locked(**PREDICTED)])
+    assert [locked(**PREDICTED)] == list(read_lock(path))
+
+
+def test_predicted_profile_with_another_maximum_is_damaged(path: Path) -> None:
+    """Where only a prediction is locked, the maximum is the prediction."""
+    path.write_text(render(Lock(path, (prediction(),))), encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace(
+        "predicted_batch_size = 3600", "predicted_batch_size = 3700"
+    )
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(
+        LockError, match="predicted_batch_size has to be max_batch_size, 3600, where source is predicted"
+    ):
+        read_lock(path)
 
 
 @pytest.mark.parametrize("damage", ["version = 2\n", "<<<<<<< HEAD\n", "version = 1\n[[profile]]\n", "\xff"])

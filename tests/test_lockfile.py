@@ -75,12 +75,12 @@ def test_only_a_profile_that_has_them_reads_optional_values(path: Path) -> None:
 
 def test_unknown_keys_are_kept(path: Path) -> None:
     """A key of a newer harness is no error, and is there to be written back."""
-    text = EXAMPLE.replace('recipe = "sha256:r1"', 'recipe = "sha256:r1"\npredicted_batch_size = 3500')
+    text = EXAMPLE.replace('recipe = "sha256:r1"', 'recipe = "sha256:r1"\nhyper_batch_size = 3500')
     text = text.replace('name = "NVIDIA H200"', 'name = "NVIDIA H200"\ncompute_capability = "9.0"')
     path.write_text("generator = 'x'\n" + text, encoding="utf-8")
     lock = read_lock(path)
     assert lock.extra == {"generator": "x"}
-    assert lock.profiles[0].extra == {"predicted_batch_size": 3500, "device": {"compute_capability": "9.0"}}
+    assert lock.profiles[0].extra == {"hyper_batch_size": 3500, "device": {"compute_capability": "9.0"}}
 
 
 def test_further_axes_follow_the_main_ones() -> None:

@@ -45,7 +45,7 @@ def test_first_run_fails_and_update_locks_and_the_next_run_passes(
 
 def test_regression_fails_and_says_what_was_locked_measured_and_allowed(project: Project) -> None:
     """A batch below the bound fails in the call phase, with the values and the command that accepts it."""
-    project.run("--gpu-profile", "--gpu-profile-update")
+    project.lock_cases()
     text = project.lock.read_text(encoding="utf-8")
     project.lock.write_text(text.replace("batch_size = 16", "batch_size = 32"), encoding="utf-8")
     result = project.run("--gpu-profile")
@@ -65,7 +65,7 @@ def test_regression_fails_and_says_what_was_locked_measured_and_allowed(project:
 
 def test_improvement_passes_and_names_the_command_that_locks_it(project: Project) -> None:
     """A gain beyond the bound is told, not failed."""
-    project.run("--gpu-profile", "--gpu-profile-update")
+    project.lock_cases()
     text = project.lock.read_text(encoding="utf-8")
     project.lock.write_text(text.replace("batch_size = 16", "batch_size = 8"), encoding="utf-8")
     result = project.run("--gpu-profile")
@@ -75,7 +75,7 @@ def test_improvement_passes_and_names_the_command_that_locks_it(project: Project
 
 def test_changed_workload_is_stale(project: Project) -> None:
     """Another model under the same name fails and says what changed."""
-    project.run("--gpu-profile", "--gpu-profile-update")
+    project.lock_cases()
     matrix = project.path / "profiles" / "matrix.yaml"
     wider = matrix.read_text(encoding="utf-8").replace("zoo.Net}", "zoo.Net, init_args: {width: 512}}")
     matrix.write_text(wider, encoding="utf-8")
@@ -113,7 +113,7 @@ def test_results_are_left_for_people_and_machines(project: Project, monkeypatch:
 
 def test_candidate_is_what_an_update_would_write(project: Project) -> None:
     """Committing the candidate is the same as updating on that machine."""
-    project.run("--gpu-profile", "--gpu-profile-update")
+    project.lock_cases()
     project.run("--gpu-profile")
     candidate = (project.results / "candidate.lock").read_text(encoding="utf-8")
     stable = [line for line in candidate.splitlines() if not line.startswith(("samples_per", "peak_memory"))]
@@ -142,25 +142,18 @@ def test_speed(gpu_profile):
     assert len(logs) == len(project.report()[CASE]["probes"])
 
 
-def test_failures_are_counted_as_such_in_junit(project: Project) -> None:
-    """JUnit's XML has the regression as a failure at the user's module."""
+def test_verbose_run_shows_probes_and_reports_point_at_the_users_module(project: Project) -> None:
+    """Under -v each probe is a line; terminal and JUnit have the failure at the module that imported the test."""
     xml = project.path / "junit.xml"
-    project.run("--gpu-profile", f"--junitxml={xml}")
+    result = project.run("--gpu-profile", "-v", f"--junitxml={xml}")
+    result.stdout.fnmatch_lines(
+        [
+            f"test_profiles.py::test_gpu_profile[[]{CASE}[]]*",
+            f"{CASE}: building the workload",
+            f"{CASE}: batch 16 fits, peak * MiB of 48.0 MiB, * s",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*<- *")
     text = xml.read_text(encoding="utf-8")
     assert 'errors="0" failures="1"' in text
     assert 'classname="test_profiles"' in text
-
-
-def test_imported_test_is_located_in_the_users_module(project: Project) -> None:
-    """Reports point at the module that imported the test."""
-    result = project.run("--gpu-profile", "-v")
-    result.stdout.fnmatch_lines([f"test_profiles.py::test_gpu_profile[[]{CASE}[]]*"])
-    result.stdout.no_fnmatch_line("*<- *")
-
-
-def test_verbose_run_shows_each_probe_as_it_ends(project: Project) -> None:
-    """Under -v each probe is a line with its outcome, peak and time."""
-    result = project.run("--gpu-profile", "-v")
-    result.stdout.fnmatch_lines(
-        [f"{CASE}: building the workload", f"{CASE}: batch 16 fits, peak * MiB of 48.0 MiB, * s"]
-    )

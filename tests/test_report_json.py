@@ -42,6 +42,8 @@ FURTHER_KEYS = [
     "fingerprint",
     "recipe",
     "made_with",
+    "predicted_with",
+    "predicted_peak",
     "emulated",
     "learning_rates",
     "lr_kept",

@@ -79,6 +79,7 @@ class TraceWatch(Watch):
         trainer.should_stop = self.step > _STEPS
 
     def on_validation_start(self, *_: Any) -> None:
+        self.tracer.report("validation")
         self.recorder.mark("validation")
         self.recorder.kind = "activation"
 
@@ -89,6 +90,7 @@ class TraceWatch(Watch):
         self._stepped = True
 
     def _enter(self, phase: str, kind: str) -> None:
+        self.tracer.report(phase)
         self.recorder.thread = "autograd" if phase == "backward" else "main"
         self.recorder.mark(f"step {self.step} {phase}")
         self.recorder.kind = kind
@@ -97,8 +99,11 @@ class TraceWatch(Watch):
 class Tracer:
     """Runs a fit with fake tensors from the moment on at which its module would move to the GPU."""
 
-    def __init__(self, workload: Workload, batch_size: int, *, fake: bool = True) -> None:
+    def __init__(
+        self, workload: Workload, batch_size: int, report: Report | None = None, *, fake: bool = True
+    ) -> None:
         self.workload = workload
+        self.report: Report = report or (lambda _: None)
         self.batch_size = batch_size
         self.recorder = Recorder()
         # Without: what the CPU really allocates, to judge the fake tensors by.
@@ -169,7 +174,7 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
     seed_everything(_SEED)
     refuse_compiled_code()
     as_cuda.install(tuple(request["capability"]))
-    tracer = Tracer(workload, int(request["batch_size"]))
+    tracer = Tracer(workload, int(request["batch_size"]), report)
     try:
         trace = tracer.run(request["trainer"], int(request["validation_steps"]))
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer

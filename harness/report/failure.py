@@ -54,8 +54,8 @@ def failure_text(result: CaseResult, update_command: str) -> str:
     return "\n\n".join(parts)
 
 
-def error_text(name: str, error: HarnessError) -> str:
-    """Return why a case could not be measured: the machine was in the way, or the workload cannot be built.
+def error_text(name: str, error: HarnessError, *, predicting: bool = False) -> str:
+    """Return why a case could not be measured, or predicted: the machine was in the way, or the workload cannot be built.
 
     `name` is the test's, with the case in brackets. The user's traceback follows where there is one, then where the
     log is, if the message does not say it, and how to try the workload alone.
@@ -67,7 +67,7 @@ def error_text(name: str, error: HarnessError) -> str:
         if error.log and error.log not in str(error):
             parts.append(f"log: {error.log}")
         if case_id := name.partition("[")[2].removesuffix("]"):
-            parts.append(_try_alone(case_id, 1))
+            parts.append(_predict_alone(case_id) if predicting else _try_alone(case_id, 1))
     return "\n\n".join(parts)
 
 
@@ -199,6 +199,10 @@ def _remedy_for_nothing(measurement: Measurement) -> str:
 
 def _try_alone(case_id: str, batch_size: int) -> str:
     return f"try it alone with:\n  gpu-profile probe {case_id} --batch-size {batch_size}"
+
+
+def _predict_alone(case_id: str) -> str:
+    return f"try it alone with:\n  gpu-profile predict {case_id}"
 
 
 def _boundary(measurement: Measurement) -> list[Fact]:

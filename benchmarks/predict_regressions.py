@@ -1,0 +1,191 @@
+"""Plants regressions in a workload, and has a machine without a GPU catch them by prediction.
+
+    python benchmarks/predict_regressions.py [--json PATH]
+
+A small transformer with activation checkpointing is predicted for an H200 and locked, as a user would
+(`pytest --gpu-profile --gpu-profile-predict --gpu-profile-update`). Then one line of its text is changed at a time: an
+activation is kept alive, an intermediate result is computed in float32, checkpointing is removed. Each has to fail its test, and
+the message has to name the module. Afterwards the text is restored, and has to pass. Exit code 1 when one does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from tabulate import tabulate
+
+CASE = "lm-h200-as-8GiB-256"
+MATRIX = """\
+version: 1
+matrix: {model: [lm], gpu: [h200-as-8GiB], resolution: [256]}
+models:
+  lm:
+    module: {class_path: lm.LanguageModel}
+    data: {class_path: harness.workload.SyntheticTokens, init_args: {length: "${resolution}", vocab_size: 100}}
+gpus:
+  h200-as-8GiB: {name: NVIDIA H200, budget: 8GiB}
+trainer: {precision: bf16-mixed}
+"""
+TEXT = """\
+import lightning.pytorch as pl
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+class FeedForward(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(256, 1024), nn.Linear(1024, 256)
+
+    def forward(self, inputs):
+        hidden = self.up(inputs)
+        return self.down(nn.functional.gelu(hidden))
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(256), nn.LayerNorm(256)
+        self.attention = nn.MultiheadAttention(256, 4, batch_first=True)
+        self.feed_forward = FeedForward()
+
+    def forward(self, inputs):
+        normed = self.norm1(inputs)
+        inputs = inputs + self.attention(normed, normed, normed, need_weights=False)[0]
+        return inputs + self.feed_forward(self.norm2(inputs))
+
+
+class LanguageModel(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(100, 256)
+        self.blocks = nn.ModuleList(Block() for _ in range(6))
+        self.head = nn.Linear(256, 100)
+
+    def forward(self, tokens):
+        hidden = self.embed(tokens)
+        for block in self.blocks:
+            hidden = checkpoint(block, hidden, use_reentrant=False)
+        return self.head(hidden)
+
+    def training_step(self, batch, _batch_idx):
+        logits = self(batch["input_ids"])
+        return nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten())
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters())
+"""
+
+
+@dataclass(frozen=True)
+class Plant:
+    """One regression."""
+
+    what: str
+    old: str
+    new: str
+    module: str
+    """What the message has to name."""
+
+
+PLANTS = (
+    Plant(
+        "an activation is kept alive",
+        "        return self.down(nn.functional.gelu(hidden))",
+        "        self.last_hidden = hidden\n        return self.down(nn.functional.gelu(hidden))",
+        "blocks.0.feed_forward",
+    ),
+    Plant(
+        "a float32 upcast",
+        "        return self.down(nn.functional.gelu(hidden))",
+        "        return self.down(nn.functional.gelu(hidden.float()))",
+        "feed_forward",
+    ),
+    Plant(
+        "checkpointing is removed",
+        "hidden = checkpoint(block, hidden, use_reentrant=False)",
+        "hidden = block(hidden)",
+        "blocks.0.feed_forward",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one of them ended."""
+
+    planted: str
+    exit_code: int
+    batch: int
+    locked: int
+    names_module: bool
+    grown: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was caught and named."""
+        return self.exit_code == 1 and self.batch < self.locked and self.names_module
+
+
+def run(folder: Path, *flags: str) -> tuple[int, str, int]:
+    """Run the prediction; return the exit code, what was shown, and the batch."""
+    command = [sys.executable, "-m", "pytest", "--gpu-profile", "--gpu-profile-predict", *flags]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    report = json.loads((folder / ".gpu-profile/report.json").read_text(encoding="utf-8"))
+    return done.returncode, done.stdout, report["cases"][0]["max_batch_size"]
+
+
+def main() -> None:
+    """Plant, run, print, and write JSON where asked to."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "profiles").mkdir()
+        (folder / "profiles/matrix.yaml").write_text(MATRIX, encoding="utf-8")
+        (folder / "test_profiles.py").write_text(
+            "from harness.testing import test_gpu_profile\n", encoding="utf-8"
+        )
+        source = folder / "profiles/lm.py"
+        source.write_text(TEXT, encoding="utf-8")
+        code, shown, locked = run(folder, "--gpu-profile-update")
+        if code:
+            sys.exit(shown)
+        for plant in PLANTS:
+            assert TEXT.count(plant.old) == 1, plant
+            source.write_text(TEXT.replace(plant.old, plant.new), encoding="utf-8")
+            code, shown, batch = run(folder)
+            grown = [line.strip() for line in shown.splitlines() if "->" in line and line.startswith("    ")]
+            named = any(plant.module in line for line in grown)
+            rows.append(Row(plant.what, code, batch, locked, named, grown))
+            print("\n".join([plant.what, *(f"  {line}" for line in grown)]), flush=True)
+        source.write_text(TEXT, encoding="utf-8")
+        restored, _, _ = run(folder)
+    table = [{k: v for k, v in asdict(row).items() if k != "grown"} | {"ok": row.ok} for row in rows]
+    print(tabulate(table, headers="keys"))
+    print(f"restored: exit code {restored}")
+    if options.json is not None:
+        result = {
+            "command": " ".join(["python", *sys.argv]),
+            "torch": version("torch"),
+            "restored_exit_code": restored,
+            "rows": [asdict(row) | {"ok": row.ok} for row in rows],
+        }
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    sys.exit(int(restored != 0 or not all(row.ok for row in rows)))
+
+
+if __name__ == "__main__":
+    main()
