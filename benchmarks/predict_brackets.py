@@ -102,9 +102,7 @@ def predict(line: dict[str, str]) -> Row:
         try:
             with runner:
                 started = time.perf_counter()
-                traces = [
-                    runner.trace(size, validation_steps=0, capability=GPU.capability) for size in (2, 4)
-                ]
+                traces = runner.trace((2, 4), validation_steps=0, capability=GPU.capability)
                 limits = Limits(USABLE_BYTES, GPU.workspace_bytes)
                 predicted = largest_batch(AffineTrace(*traces), limits, maximum=LADDER_TOP)
                 return Row(*known, failed, predicted, time.perf_counter() - started)

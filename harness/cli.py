@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import cli_predict, cli_verbs
+from harness import cli_calibrate, cli_predict, cli_verbs
 from harness.errors import HarnessError
 from harness.session import Paths
 
@@ -110,19 +110,43 @@ def _parser() -> argparse.ArgumentParser:
     )
     probe.add_argument("case", metavar="CASE", help=_CASE)
     probe.add_argument("--batch-size", metavar="N", type=int, required=True)
-    predict = add(
-        "predict",
-        _with_paths(cli_predict.predict),
-        "compute the largest batch of one case on GPUs that are not here",
+    _add_predict(
+        add(
+            "predict",
+            _with_paths(cli_predict.predict),
+            "compute the largest batch of one case, or of any workload, on GPUs that are not here",
+        )
     )
-    predict.add_argument("case", metavar="CASE", help=_CASE)
+    add(
+        "calibrate",
+        _with_paths(cli_calibrate.calibrate),
+        "measure what predictions take for known of this machine's GPU, and compare them with what is locked",
+    )
+    return parser
+
+
+def _add_predict(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument("case", metavar="CASE", nargs="?", help=_CASE)
     predict.add_argument(
         "--gpu",
         metavar="LABEL",
         action="append",
         help="a GPU such as H200 or A100-40GB, also several times; default: the case's own",
     )
-    return parser
+    predict.add_argument(
+        "--resolution",
+        metavar="VALUE",
+        action="append",
+        help="another resolution than the case's, also several times",
+    )
+    predict.add_argument(
+        "--module",
+        metavar="CLASS_PATH",
+        help="in place of CASE: a class path, or {class_path: ..., init_args: {...}}, as the matrix has it",
+    )
+    predict.add_argument("--data", metavar="CLASS_PATH", help="of --module, in the same form")
+    predict.add_argument("--trainer", metavar="SETTINGS", help="of --module: {precision: bf16-mixed}")
+    predict.add_argument("--plot", metavar="PATH", help="draw the memory of a training step over time (PNG)")
 
 
 def _with_paths(verb: Callable[[argparse.Namespace, Paths], int]) -> Callable[[argparse.Namespace], int]:

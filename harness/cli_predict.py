@@ -1,19 +1,21 @@
-"""The verb `gpu-profile predict`: a table over GPUs, and what holds the memory at the peak."""
+"""The verb `gpu-profile predict`: a table over GPUs and resolutions, and what holds the memory at the peak."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabulate import tabulate
 
-from harness.cli_verbs import find_case, open_unbounded
+from harness.cli_cases import asked_cases
+from harness.cli_verbs import open_unbounded
 from harness.endings import WorkloadError
 from harness.errors import HarnessError
+from harness.predict import timeline
 from harness.predict.gpus import by_label, by_name
 from harness.predict.prediction import by_kind, trace_case
 from harness.predict.prediction import predict as predict_on
-from harness.session import Session
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
     from harness.matrix import Case
     from harness.predict.gpus import GpuFacts
     from harness.predict.prediction import Prediction
+    from harness.predict.trace import AffineTrace
     from harness.session import Paths
 
-# Of the modules that hold memory at the peak, so many are shown.
+# Of the modules that hold memory at the peak, so many are shown; of more predictions than these, the table alone.
 _SHOWN_HOLDERS = 8
+_SHOWN_PREDICTIONS = 4
 _SHOWN_KINDS = {
     "parameter": "parameters",
     "gradient": "gradients",
@@ -35,13 +39,32 @@ _SHOWN_KINDS = {
 }
 
 
+class _Answer(NamedTuple):
+    case: Case
+    prediction: Prediction
+    trace: AffineTrace
+    torch: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.prediction.gpu.label} at {self.case.resolution}"
+
+
 def predict(options: argparse.Namespace, paths: Paths) -> int:
-    """Trace a case once and solve it for each GPU."""
-    session = Session(paths)
-    case = find_case(session, options.case, paths)
-    gpus = [by_label(label) for label in options.gpu] if options.gpu else [_gpu_of(case)]
+    """Trace each case once per kind of GPU, and solve it for each GPU."""
+    cases = asked_cases(options, paths)
+    answers = [answer for case in cases for answer in _answers(case, options.gpu or [], paths)]
+    sys.stdout.write("\n".join(_lines(answers, several=len(cases) > 1)) + "\n")
+    if options.plot is not None:
+        for answer in answers:
+            sys.stdout.write(f"timeline: {_plot(answer, Path(options.plot), several=len(answers) > 1)}\n")
+    return int(any(not answer.prediction.max_batch_size for answer in answers))
+
+
+def _answers(case: Case, labels: list[str], paths: Paths) -> Iterable[_Answer]:
+    gpus = [by_label(label) for label in labels] or [_gpu_of(case)]
     try:
-        with open_unbounded(session, case) as runner:
+        with open_unbounded(paths, case) as runner:
             description = runner.describe()
             traces = {
                 capability: trace_case(case, runner, description, capability)
@@ -51,9 +74,9 @@ def predict(options: argparse.Namespace, paths: Paths) -> int:
     except WorkloadError as error:
         sys.stderr.write(error.detail)
         raise
-    predictions = [predict_on(case, description, traces[gpu.capability], gpu) for gpu in gpus]
-    sys.stdout.write("\n".join(_lines(case, torch, predictions)) + "\n")
-    return int(any(not prediction.max_batch_size for prediction in predictions))
+    for gpu in gpus:
+        trace = traces[gpu.capability]
+        yield _Answer(case, predict_on(case, description, trace, gpu), trace, torch)
 
 
 def _gpu_of(case: Case) -> GpuFacts:
@@ -62,30 +85,49 @@ def _gpu_of(case: Case) -> GpuFacts:
     return by_name(case.device.name, case.device.memory)
 
 
-def _lines(case: Case, torch: str, predictions: list[Prediction]) -> Iterable[str]:
-    yield f"{case.id}, predicted with torch {torch}; nothing was run on a GPU"
+def _plot(answer: _Answer, path: Path, *, several: bool) -> Path:
+    """Draw the timeline of one prediction; of several each has its GPU and resolution in the file's name."""
+    prediction = answer.prediction
+    if several:
+        path = path.with_name(f"{path.stem}-{prediction.gpu.label}-{answer.case.resolution}{path.suffix}")
+    title = f"{answer.case.model} on {answer.where}, batch {prediction.max_batch_size or 1} (predicted)"
+    timeline.plot(path, title=title, trace=answer.trace, prediction=prediction)
+    return path
+
+
+def _lines(answers: list[_Answer], *, several: bool) -> Iterable[str]:
+    case = answers[0].case
+    name = case.model if several else case.id
+    yield f"{name}, predicted with torch {answers[0].torch}; nothing was run on a GPU"
     yield ""
-    rows = []
-    for prediction in predictions:
-        kinds = by_kind(prediction.holders)
-        rows.append(
-            {
-                "GPU": prediction.gpu.label,
-                "max batch": prediction.max_batch_size,
-                "safe": prediction.safe_batch_size,
-                "bounded by": prediction.bounded_by,
-                "peak": format_bytes(prediction.peak_memory_bytes),
-                "limit": format_bytes(prediction.limits.memory_limit_bytes),
-            }
-            | {shown: format_bytes(kinds[kind]) for kind, shown in _SHOWN_KINDS.items()}
-        )
-    yield tabulate(rows, headers="keys", disable_numparse=True)
-    for prediction in predictions:
+    yield tabulate(
+        [_row(answer, several=several) for answer in answers], headers="keys", disable_numparse=True
+    )
+    for answer in answers if len(answers) <= _SHOWN_PREDICTIONS else []:
+        prediction = answer.prediction
+        label = answer.where if several else prediction.gpu.label
         yield ""
-        yield f"{prediction.gpu.label}: most is live in {prediction.peak_phase}, at batch {prediction.max_batch_size or 1}"
+        yield f"{label}: most is live in {prediction.peak_phase}, at batch {prediction.max_batch_size or 1}"
         for holder in prediction.holders[:_SHOWN_HOLDERS]:
             outside = " outside of all modules" if holder.kind == "activation" else ""
             where = f" of {holder.module}" if holder.module else outside
             yield f"  {format_bytes(holder.num_bytes):>10}  {holder.kind}{where}"
-    for note in dict.fromkeys(note for prediction in predictions for note in prediction.notes):
+    for note in dict.fromkeys(note for answer in answers for note in answer.prediction.notes):
         yield f"note: {note}"
+
+
+def _row(answer: _Answer, *, several: bool) -> dict[str, Any]:
+    prediction = answer.prediction
+    kinds = by_kind(prediction.holders)
+    return (
+        {"GPU": prediction.gpu.label}
+        | ({"resolution": answer.case.resolution} if several else {})
+        | {
+            "max batch": prediction.max_batch_size,
+            "safe": prediction.safe_batch_size,
+            "bounded by": prediction.bounded_by,
+            "peak": format_bytes(prediction.peak_memory_bytes),
+            "limit": format_bytes(prediction.limits.memory_limit_bytes),
+        }
+        | {shown: format_bytes(kinds[kind]) for kind, shown in _SHOWN_KINDS.items()}
+    )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from harness import lock_merging, lock_writing
-from harness.devices.cpu import CpuDevice
 from harness.endings import WorkloadError
 from harness.errors import HarnessError
 from harness.fingerprint import workload_changes
@@ -23,6 +22,7 @@ from harness.lockfile import Lock, read_lock, same_device
 from harness.matrix import load_matrix
 from harness.measurement import DeviceIdentity
 from harness.mistakes import nearest
+from harness.predict.case import UNBOUNDED
 from harness.profile import open_runner
 from harness.progress import describe_probe
 from harness.recipe import recipe
@@ -170,11 +170,11 @@ def find_case(session: Session, name: str, paths: Paths) -> Case:
 
 
 @contextmanager
-def open_unbounded(session: Session, case: Case) -> Iterator[ProbeRunner]:
+def open_unbounded(paths: Paths, case: Case) -> Iterator[ProbeRunner]:
     """Open a case's zygote on the CPU where nothing is trained that takes memory: without a limit, and without logs."""
     with tempfile.TemporaryDirectory() as folder:
-        surroundings = replace(session.surroundings, directory=Path(folder))
-        with open_runner(case, CpuDevice(1 << 40), surroundings) as runner:
+        surroundings = replace(paths.surroundings, directory=Path(folder))
+        with open_runner(case, UNBOUNDED, surroundings) as runner:
             yield runner
 
 
@@ -204,7 +204,7 @@ class _Checker:
         key = json.dumps([case.workload, case.trainer], sort_keys=True)
         if key not in self._built:
             try:
-                with open_unbounded(self.session, case) as runner:
+                with open_unbounded(self.session.paths, case) as runner:
                     self._built[key] = runner.describe()
             except WorkloadError as error:
                 self._built[key] = error

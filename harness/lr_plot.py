@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 import textwrap
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.figures import replacing, save
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from harness.lr_range import Suggestion
 
 _INCHES = (8.0, 4.8)
-_DOTS_PER_INCH = 150
 # Okabe and Ito's palette: told apart with any colour vision. Vermilion is kept for the result.
 _SEED_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
 _RESULT_COLOUR = "#D55E00"
@@ -84,9 +82,7 @@ def plot(
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower left", fontsize=8, frameon=True, framealpha=0.9, edgecolor="0.85")
-    with _replacing(path) as temporary:
-        # A Figure of its own and the backend by name: pyplot's state and the user's backend stay untouched.
-        figure.savefig(temporary, format="png", backend="agg", dpi=_DOTS_PER_INCH)
+    save(figure, path)
 
 
 def save_curve(
@@ -115,7 +111,7 @@ def save_curve(
         ],
         "smoothed_per_seed": suggestion.smoothed,
     }
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(curve, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -170,21 +166,3 @@ def _draw_result(axes: Any, learning_rates: Sequence[float], suggestion: Suggest
         color=_RESULT_COLOUR,
         bbox={"facecolor": "white", "edgecolor": _RESULT_COLOUR, "boxstyle": "round,pad=0.5", "alpha": 0.92},
     )
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a file beside `path` that takes its place if the block succeeds, and vanishes if it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes files that only their owner reads; results are for everyone the umask allows.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

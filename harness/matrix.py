@@ -80,7 +80,12 @@ def load_matrix(path: Path, search_path: Sequence[str] = ()) -> Matrix:
     `search_path` is looked through for class paths before `sys.path`. Raises MatrixError with every mistake.
     """
     file = _shown_path(path)
-    document = read_yaml(_read_text(path, file))
+    return Matrix(path, parse_matrix(_read_text(path, file), file, search_path))
+
+
+def parse_matrix(text: str, file: str, search_path: Sequence[str] = ()) -> tuple[Case, ...]:
+    """Make the cases of a matrix' text; `file` is what messages call it. Raises as `load_matrix`."""
+    document = read_yaml(text)
     mistakes = Mistakes(file, document)
     root = _root(document, mistakes)
     checker = ClassPaths(search_path)
@@ -96,7 +101,7 @@ def load_matrix(path: Path, search_path: Sequence[str] = ()) -> Matrix:
     cases = _cases(root, combinations, context, lambda model: _where(file, document, model))
     mistakes.raise_any()
     assert cases, "a matrix without cases has a mistake"
-    return Matrix(path, tuple(cases))
+    return tuple(cases)
 
 
 def _read_text(path: Path, file: str) -> str:

@@ -179,32 +179,35 @@ class ProbeRunner:
             return Sweep(None, result["refusal"], None)
         return Sweep(LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"])), None, None)
 
-    def trace(self, batch_size: int, *, validation_steps: int, capability: tuple[int, int]) -> Trace:
-        """Run two training steps on tensors without memory, and return what they allocate and free on a GPU.
+    def trace(
+        self, batch_sizes: Sequence[int], *, validation_steps: int, capability: tuple[int, int]
+    ) -> list[Trace]:
+        """Run two training steps on tensors without memory; return what they allocate and free on a GPU, per batch size.
 
-        `capability` is the GPU's compute capability, on which the choice of kernels depends.
+        Each in a process of its own, side by side where the workload survives forks. `capability` is the GPU's compute
+        capability, on which the choice of kernels depends.
 
         Raises UntraceableError when training depends on more than shapes, WorkloadError when it fails.
         """
-        file = self.directory.absolute() / f"trace-b{batch_size}.json"
-        request = {
-            "task": "trace",
-            "batch_size": batch_size,
-            "validation_steps": validation_steps,
-            "file": str(file),
-            "capability": list(capability),
-        }
-        kills = oom_killer.count()
-        answer, log, _ = self._ask(request, f"trace-b{batch_size}")
-        result = _result(f"the trace of batch {batch_size}", answer, log, kills)
-        if result["outcome"] != "fits":
-            where = f" in {answer['phase']}" if answer["phase"] else ""
-            kind = UntraceableError if result["outcome"] == "untraceable" else WorkloadError
-            detail, traceback = result["detail"], result.get("traceback") or ""
-            raise kind(f"the training cannot be traced{where}: {detail}", traceback, log=log)
-        trace = Trace.from_json(json.loads(file.read_text(encoding="ascii")))
-        file.unlink()
-        return trace
+        together = [batch_sizes] if self.afresh is None else [[size] for size in batch_sizes]
+        traces: list[Trace] = []
+        for sizes in together:
+            files = [self.directory.absolute() / f"trace-b{size}.json" for size in sizes]
+            request = {
+                "task": "trace",
+                "batch_sizes": list(sizes),
+                "validation_steps": validation_steps,
+                "files": [str(file) for file in files],
+                "capability": list(capability),
+            }
+            name = f"trace-b{'-b'.join(map(str, sizes))}"
+            kills = oom_killer.count()
+            answer, log, _ = self._ask(request, name)
+            _refuse_untraced(_result(f"the {name}", answer, log, kills), answer["phase"], log)
+            traces += [Trace.from_json(json.loads(file.read_text(encoding="ascii"))) for file in files]
+            for file in files:
+                file.unlink()
+        return traces
 
     def _timeout_of(self, steps: int) -> float:
         """Return seconds: a sweep is as many steps as a hundred probes, and a soak may be more."""
@@ -228,6 +231,15 @@ class ProbeRunner:
         self.device.settle()
         self.afresh = answer["afresh"]
         return answer, log, seconds
+
+
+def _refuse_untraced(result: Mapping[str, Any], phase: str | None, log: str) -> None:
+    if result["outcome"] == "fits":
+        return
+    where = f" in {phase}" if phase else ""
+    kind = UntraceableError if result["outcome"] == "untraceable" else WorkloadError
+    detail, traceback = result["detail"], result.get("traceback") or ""
+    raise kind(f"the training cannot be traced{where}: {detail}", traceback, log=log)
 
 
 def _result(what: str, answer: Mapping[str, Any], log: str, kills: int | None) -> dict[str, Any]:

@@ -52,6 +52,12 @@ class Paths:
         """Where the workloads' modules are looked for beyond `sys.path`: rootdir, and beside the matrix."""
         return (str(self.root), str(self.matrix.parent.absolute()))
 
+    @property
+    def surroundings(self) -> Surroundings:
+        """Where probes live, with the module path as it is now."""
+        sys_path = dict.fromkeys([*sys.path, *self.module_path])
+        return Surroundings(self.results, Path.cwd(), tuple(sys_path))
+
 
 class Session:
     """One run: loads matrix and lock, measures each case at most once, writes what it leaves.
@@ -79,8 +85,7 @@ class Session:
     @property
     def surroundings(self) -> Surroundings:
         """Where probes live; asked for late, as pytest extends `sys.path` while it collects."""
-        sys_path = dict.fromkeys([*sys.path, *self.paths.module_path])
-        return Surroundings(self.paths.results, Path.cwd(), tuple(sys_path))
+        return self.paths.surroundings
 
     def device(self, case: Case) -> Device:
         """Find the case's device. Raises NoSuchDeviceError when this machine has none that fits."""

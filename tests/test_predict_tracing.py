@@ -13,6 +13,7 @@ from harness import workload as workloads
 from harness.endings import WorkloadError
 from harness.predict.attention import Inputs, choose
 from harness.predict.tracing import Tracer
+from harness.predict.untraceable import refuse_compiled_code, why_untraceable
 
 from support import workload
 
@@ -49,7 +50,7 @@ def test_fake_tensors_take_what_real_ones_take(arch: str) -> None:
 
 def test_trace_names_what_holds_memory(start: StartRunner) -> None:
     """Parameters, gradients, the optimizer's state and activations are told apart, with their modules and phases."""
-    trace = start(workload("zoo.Net")).trace(4, validation_steps=1, capability=AMPERE)
+    (trace,) = start(workload("zoo.Net")).trace([4], validation_steps=1, capability=AMPERE)
     sums = dict.fromkeys(("parameter", "gradient", "optimizer"), 0)
     for block in trace.blocks:
         if block.kind in sums:
@@ -64,7 +65,35 @@ def test_trace_names_what_holds_memory(start: StartRunner) -> None:
 def test_workload_that_cannot_be_traced_says_where(start: StartRunner) -> None:
     """The error of a step comes with its phase and message."""
     with pytest.raises(WorkloadError, match=r"cannot be traced in .*: ValueError: labels must be sorted"):
-        start(workload("zoo.Raises")).trace(4, validation_steps=0, capability=AMPERE)
+        start(workload("zoo.Raises")).trace([4], validation_steps=0, capability=AMPERE)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("model", "line", "message"),
+    [
+        ("Masked", 16, ": what aten.nonzero.default returns depends on the values of a tensor"),
+        ("Counted", 24, " reads a whole number from a tensor"),
+        ("Compiled", 33, " runs what torch.compile compiles, which allocates otherwise"),
+        ("Renamed", None, None),
+    ],
+)
+def test_what_stops_a_trace_is_named(model: str, line: int | None, message: str | None) -> None:
+    """The user's file and line, and the operator; an error of the workload itself is none of these."""
+    tracer = Tracer(workloads.build(workload(f"untraceable_zoo.{model}")), 8)
+    refuse_compiled_code()
+    try:
+        with pytest.raises(Exception, match=r".") as caught:
+            tracer.run({}, validation_steps=0)
+    finally:
+        torch.compiler.set_stance("default")
+        tracer.recorder.close()
+    why = why_untraceable(caught.value)
+    if message is None:
+        assert why is None
+    else:
+        assert why is not None
+        assert f"untraceable_zoo.py:{line}{message}" in why
 
 
 def inputs(dtype: torch.dtype, features: int = 64, *, masked: bool = False) -> Inputs:

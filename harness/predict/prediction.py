@@ -53,7 +53,7 @@ def trace_case(
     Raises WorkloadError when the workload cannot be traced, TraceMismatchError when its steps depend on the batch.
     """
     steps = int(case.search.validation is True and description.validation)
-    small, large = (runner.trace(size, validation_steps=steps, capability=capability) for size in _TRACED)
+    small, large = runner.trace(_TRACED, validation_steps=steps, capability=capability)
     return AffineTrace(small, large)
 
 

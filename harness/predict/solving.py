@@ -64,7 +64,7 @@ def largest_batch(trace: AffineTrace, limits: Limits, *, maximum: int) -> int:
 
 def simulate(trace: AffineTrace, batch_size: int, limits: Limits) -> Simulated:
     """Replay the training at a batch size below the limit."""
-    sizes = _sizes(trace, batch_size, limits)
+    sizes = block_sizes(trace, batch_size, limits)
     try:
         done = replay(sizes, trace.small.events, limits.memory_limit_bytes, limits.settings)
     except OutOfMemoryError:
@@ -74,7 +74,7 @@ def simulate(trace: AffineTrace, batch_size: int, limits: Limits) -> Simulated:
 
 def holders_at_peak(trace: AffineTrace, batch_size: int, limits: Limits) -> tuple[str, list[Holder]]:
     """Return the phase in which most bytes are live at a batch size, and what holds them, the largest first."""
-    sizes = _sizes(trace, batch_size, limits)
+    sizes = block_sizes(trace, batch_size, limits)
     live = list(live_bytes(sizes, trace.small.events))
     at = live.index(max(live))
     held: Counter[tuple[str, str]] = Counter()
@@ -87,7 +87,7 @@ def holders_at_peak(trace: AffineTrace, batch_size: int, limits: Limits) -> tupl
     ]
 
 
-def _sizes(trace: AffineTrace, batch_size: int, limits: Limits) -> list[int]:
+def block_sizes(trace: AffineTrace, batch_size: int, limits: Limits) -> list[int]:
     """Return the bytes of each block, those of cuBLAS by the GPU."""
     return [
         limits.workspace_bytes if block.kind == WORKSPACE else size

@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import sys
 from contextlib import ExitStack, nullcontext
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._subclasses import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import _disable_current_modes
 
 from harness.devices import make_bound
+from harness.endings import ending
 from harness.explaining import explain
-from harness.loaders import wrap_loaders
 from harness.predict import as_cuda
+from harness.predict.faking import copied, keep_real, replace, use_foreach, with_plugin
 from harness.predict.recording import Recorder, label_modules
 from harness.predict.untraceable import refuse_compiled_code, why_untraceable
 from harness.trainer import Watch, make_callback, make_trainer, seed_everything
 from harness.trial import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.predict.trace import Trace
     from harness.trial import Report
@@ -54,7 +56,7 @@ class TraceWatch(Watch):
 
     def on_train_start(self, trainer: Any, _module: Any) -> None:
         for optimizer in trainer.optimizers:
-            _use_foreach(optimizer)
+            use_foreach(optimizer)
             optimizer.register_step_post_hook(self._after_step)
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -116,12 +118,12 @@ class Tracer:
         prepare(workload, self.batch_size)
         owner = workload.datamodule if workload.datamodule is not None else workload.module
         for name in ("train_dataloader", "val_dataloader"):
-            _keep_real(owner, name)
+            keep_real(owner, name)
         watch = make_callback(workload.lightning, TraceWatch, self)
         trainer = make_trainer(
             workload,
             make_bound({"accelerator": "cpu", "budget_bytes": 0}),
-            _with_plugin(workload, settings),
+            with_plugin(workload, settings),
             limit_val_batches=validation_steps,
             callbacks=[watch],
         )
@@ -140,12 +142,12 @@ class Tracer:
     def _move_module(self) -> None:
         """Replace parameters and buffers by fake ones, in the order in which `Module.to` moves them."""
         # Metrics and averages of weights are deep copies. This process ends with the trace.
-        FakeTensor.__deepcopy__ = _copied  # type: ignore[method-assign] # it copies storages, which fake ones have not
+        FakeTensor.__deepcopy__ = copied  # type: ignore[method-assign] # it copies storages, which fake ones have not
         self._modes.enter_context(self.mode)
         self._modes.enter_context(self.recorder)
         self.recorder.mark("model")
         self.recorder.kind = "parameter"
-        _replace(self.workload.module, {})
+        replace(self.workload.module, {})
         label_modules(self.workload.module, self.recorder)
         self.recorder.kind = "activation"
 
@@ -165,16 +167,28 @@ class Tracer:
 
 
 def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """Trace one batch size on a GPU.
+    """Trace batch sizes on a GPU, the first in this process and each further one in a fork, at the same time.
 
-    `request` holds `trainer`, `batch_size`, `validation_steps`, `file`, where the trace goes, and `capability`, the GPU's.
-    Returns how it ended, as a probe does.
+    `request` holds `trainer`, `batch_sizes`, `validation_steps`, `files`, where the traces go, and `capability`, the GPU's.
+    Returns how they ended, as a probe does: the first that did not come to its end, in the order of the sizes.
     """
     report("setup")
-    seed_everything(_SEED)
     refuse_compiled_code()
     as_cuda.install(tuple(request["capability"]))
-    tracer = Tracer(workload, int(request["batch_size"]), report)
+    jobs = list(zip(request["batch_sizes"], map(Path, request["files"]), strict=True))
+    children = [
+        _fork(partial(_trace, workload, size, file, request, lambda _: None)) for size, file in jobs[1:]
+    ]
+    results = [_trace(workload, *jobs[0], request, report)]
+    results += [_join(child) for child in children]
+    return next((result for result in results if result["outcome"] != "fits"), results[0])
+
+
+def _trace(
+    workload: Workload, batch_size: int, file: Path, request: Mapping[str, Any], report: Report
+) -> dict[str, Any]:
+    seed_everything(_SEED)
+    tracer = Tracer(workload, batch_size, report)
     try:
         trace = tracer.run(request["trainer"], int(request["validation_steps"]))
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
@@ -182,89 +196,33 @@ def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[
         return explain(error) | ({} if why is None else {"outcome": "untraceable", "detail": why})
     finally:
         tracer.recorder.close()
-    Path(request["file"]).write_text(json.dumps(trace.to_json()), encoding="ascii")
+    file.write_text(json.dumps(trace.to_json()), encoding="ascii")
     return {"outcome": "fits", "detail": None, "traceback": None}
 
 
-class _RealBatches:
-    """A loader whose work is done with real tensors, though fake ones are being traced."""
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        with _disable_current_modes():
-            batches = iter(self._loader)
-        while True:
-            with _disable_current_modes():
-                batch = next(batches, self)
-            if batch is self:
-                return
-            yield batch
+def _fork(work: Callable[[], dict[str, Any]]) -> tuple[int, int]:
+    """Have a child do it; return its process id, and where its answer can be read."""
+    inbox, outbox = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(outbox)
+        return pid, inbox
+    try:
+        with os.fdopen(outbox, "w", encoding="ascii") as answer:
+            json.dump(work(), answer)
+    finally:
+        sys.stdout.flush()
+        os._exit(0)
 
 
-def _keep_real(owner: Any, name: str) -> None:
-    """Have the user's loaders be made, and run, without fake tensors."""
-    original = getattr(owner, name)
-
-    @wraps(original)
-    def real() -> Any:
-        with _disable_current_modes():
-            loaders = original()
-        return wrap_loaders(loaders, _RealBatches)
-
-    setattr(owner, name, real)
-
-
-def _replace(module: torch.nn.Module, fakes: dict[int, torch.Tensor]) -> None:
-    """Replace what a module holds, children first; what is tied stays tied."""
-    for child in module.children():
-        _replace(child, fakes)
-    for name, parameter in module._parameters.items():  # noqa: SLF001 - setattr would ask about types
-        if parameter is not None:
-            if id(parameter) not in fakes:
-                fake = torch.nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
-                fakes[id(parameter)] = fake
-                fakes[id(fake)] = fake
-            module._parameters[name] = fakes[id(parameter)]  # type: ignore[assignment]  # noqa: SLF001
-    for name, buffer in module._buffers.items():  # noqa: SLF001
-        if buffer is not None:
-            if id(buffer) not in fakes:
-                copy = buffer.clone()
-                fakes[id(buffer)] = copy
-                fakes[id(copy)] = copy
-            module._buffers[name] = fakes[id(buffer)]  # noqa: SLF001
-
-
-def _copied(tensor: Any, memo: dict[int, Any]) -> Any:
-    """Deepcopy a fake tensor, and what makes it a parameter."""
-    if id(tensor) not in memo:
-        copy = tensor.detach().clone()
-        if isinstance(tensor, torch.nn.Parameter):
-            copy = torch.nn.Parameter(copy, tensor.requires_grad)
-        memo[id(tensor)] = copy
-    return memo[id(tensor)]
-
-
-def _use_foreach(optimizer: Any) -> None:
-    """Choose what torch chooses on CUDA where nothing is chosen: one kernel over all parameters at once."""
-    for group in optimizer.param_groups:
-        if group.get("foreach", True) is None and not group.get("fused") and not group.get("differentiable"):
-            group["foreach"] = True
-
-
-def _with_plugin(workload: Workload, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace a precision that Lightning would not take on the CPU by the plugin that CUDA gets."""
-    chosen = dict(settings)
-    if chosen.get("precision") in ("16-mixed", "bf16-mixed"):
-        plugins = importlib.import_module(f"{workload.lightning.__name__}.plugins")
-        plugin = plugins.MixedPrecision(chosen.pop("precision"), "cpu")
-        plugin.scaler = None  # a few numbers, and the decision to skip a step
-        chosen["plugins"] = [plugin]
-    return chosen
+def _join(child: tuple[int, int]) -> dict[str, Any]:
+    """Wait for a child's answer."""
+    pid, inbox = child
+    with os.fdopen(inbox, encoding="ascii") as answer:
+        text = answer.read()
+    _, status = os.waitpid(pid, 0)
+    if text:
+        result: dict[str, Any] = json.loads(text)
+        return result
+    how = ending({"exit_code": os.waitstatus_to_exitcode(status)})
+    return {"outcome": "error", "detail": f"a process that traced {how}", "traceback": None}

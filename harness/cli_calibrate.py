@@ -1,0 +1,144 @@
+"""The verb `gpu-profile calibrate`: what predictions take for known of a GPU, measured on the GPU itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+from harness import nvml
+from harness.errors import HarnessError, MachineError
+from harness.lockfile import read_lock, same_device
+from harness.predict.allocator_settings import MIB
+from harness.predict.gpus import by_name
+from harness.predict.prediction import SAFE_SHARE
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from harness.lockfile import LockedProfile
+    from harness.nvml import Gpu
+    from harness.session import Paths
+
+_TIMEOUT_SECONDS = 120
+# torch's total differs between drivers by up to this share.
+_TOLERANCE = 0.007
+
+
+def calibrate(_options: argparse.Namespace, paths: Paths) -> int:
+    """Measure the first visible GPU; 1 when the table is wrong about it, or a locked prediction by more than 5%."""
+    gpus = nvml.visible_gpus()
+    if not gpus:
+        raise HarnessError(
+            "this machine shows no GPU (CUDA_VISIBLE_DEVICES, nvidia-smi -L): there is nothing to measure"
+        )
+    gpu = gpus[0]
+    facts = measure(gpu)
+    profiles = [profile for profile in read_lock(paths.lock) if same_device(profile.device, gpu.identity)]
+    lines, wrong = report(gpu.name, gpu.memory_bytes, facts, profiles)
+    sys.stdout.write("\n".join(lines) + "\n")
+    return int(wrong)
+
+
+def measure(gpu: Gpu) -> dict[str, Any]:
+    """Have a process of its own measure a GPU: total memory as torch sees it, cuBLAS' workspaces, context.
+
+    Raises MachineError when it fails there.
+    """
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": gpu.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    command = [sys.executable, "-P", "-m", "harness.predict.calibrating"]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
+        )
+        if done.returncode == 0:
+            facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+            return facts
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    except subprocess.TimeoutExpired:
+        reason = f"it took more than {_TIMEOUT_SECONDS} s"
+    raise MachineError(f"{gpu.name} ({gpu.uuid}) could not be measured: {reason}")
+
+
+def report(
+    name: str, nvml_bytes: int, facts: dict[str, Any], profiles: Iterable[LockedProfile]
+) -> tuple[list[str], bool]:
+    """Compare what was measured with the table of GPUs, and locked measurements with their predictions.
+
+    Returns the lines to show, and whether something is off.
+    """
+    here = {
+        "NVML's total": nvml_bytes // MIB,
+        "torch's total": facts["total_bytes"] // MIB,
+        "compute capability": ".".join(map(str, facts["capability"])),
+        "workspace per thread": facts["workspace_bytes"] / MIB,
+    }
+    try:
+        known = by_name(name)
+    except HarnessError:
+        known = None
+    table: dict[str, Any] = dict.fromkeys(here)
+    if known is not None:
+        table = {
+            "NVML's total": known.nvml_mib,
+            "torch's total": known.total_bytes // MIB,
+            "compute capability": ".".join(map(str, known.capability)),
+            "workspace per thread": known.workspace_bytes / MIB,
+        }
+    rows = [
+        {
+            "MiB": what,
+            "table": "-" if table[what] is None else table[what],
+            "here": value,
+            "": _verdict(table[what], value),
+        }
+        for what, value in here.items()
+    ]
+    lines = [f"{name}, torch {facts['torch']}, CUDA {facts['cuda']}", "", *_table(rows)]
+    lines += [
+        "",
+        f"outside torch's allocator: {facts['context_bytes'] / MIB:.0f} MiB (context and libraries)",
+    ]
+    predictions = [
+        _comparison(profile)
+        for profile in profiles
+        if profile.source == "measured" and profile.predicted_batch_size
+    ]
+    if predictions:
+        lines += ["", *_table(predictions)]
+    off = any(row[""] == "differs" for row in (*rows, *predictions))
+    if known is None:
+        lines += [
+            "",
+            "this GPU is not in the table (harness/predict/gpus.py): the values above are what it needs",
+        ]
+    return lines, off
+
+
+def _verdict(known: Any, measured: Any) -> str:
+    if known is None:
+        return "unknown"
+    if isinstance(known, str):
+        return "same" if known == measured else "differs"
+    return "same" if abs(measured - known) <= _TOLERANCE * known else "differs"
+
+
+def _comparison(profile: LockedProfile) -> dict[str, Any]:
+    assert profile.predicted_batch_size is not None, "only profiles with a prediction are compared"
+    off = profile.predicted_batch_size / profile.max_batch_size - 1
+    return {
+        "case": profile.case_id,
+        "predicted": profile.predicted_batch_size,
+        "measured": profile.max_batch_size,
+        "off by": f"{off:+.1%}",
+        "": "same" if abs(off) <= 1 - SAFE_SHARE else "differs",
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    return tabulate(rows, headers="keys").splitlines()

@@ -1,0 +1,101 @@
+"""What makes a user's training run on fake tensors, and as it would on CUDA: its module, loaders, optimizers, precision."""
+
+from __future__ import annotations
+
+import importlib
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from harness.loaders import wrap_loaders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.workload import Workload
+
+
+class _RealBatches:
+    """A loader whose work is done with real tensors, though fake ones are being traced."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        with _disable_current_modes():
+            batches = iter(self._loader)
+        while True:
+            with _disable_current_modes():
+                batch = next(batches, self)
+            if batch is self:
+                return
+            yield batch
+
+
+def keep_real(owner: Any, name: str) -> None:
+    """Have the user's loaders be made, and run, without fake tensors."""
+    original = getattr(owner, name)
+
+    @wraps(original)
+    def real() -> Any:
+        with _disable_current_modes():
+            loaders = original()
+        return wrap_loaders(loaders, _RealBatches)
+
+    setattr(owner, name, real)
+
+
+def replace(module: torch.nn.Module, fakes: dict[int, torch.Tensor]) -> None:
+    """Replace what a module holds, children first; what is tied stays tied."""
+    for child in module.children():
+        replace(child, fakes)
+    for name, parameter in module._parameters.items():  # noqa: SLF001 - setattr would ask about types
+        if parameter is not None:
+            if id(parameter) not in fakes:
+                fake = torch.nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+                fakes[id(parameter)] = fake
+                fakes[id(fake)] = fake
+            module._parameters[name] = fakes[id(parameter)]  # type: ignore[assignment]  # noqa: SLF001
+    for name, buffer in module._buffers.items():  # noqa: SLF001
+        if buffer is not None:
+            if id(buffer) not in fakes:
+                copy = buffer.clone()
+                fakes[id(buffer)] = copy
+                fakes[id(copy)] = copy
+            module._buffers[name] = fakes[id(buffer)]  # noqa: SLF001
+
+
+def copied(tensor: Any, memo: dict[int, Any]) -> Any:
+    """Deepcopy a fake tensor, and what makes it a parameter."""
+    if id(tensor) not in memo:
+        copy = tensor.detach().clone()
+        if isinstance(tensor, torch.nn.Parameter):
+            copy = torch.nn.Parameter(copy, tensor.requires_grad)
+        memo[id(tensor)] = copy
+    return memo[id(tensor)]
+
+
+def use_foreach(optimizer: Any) -> None:
+    """Choose what torch chooses on CUDA where nothing is chosen: one kernel over all parameters at once."""
+    for group in optimizer.param_groups:
+        if group.get("foreach", True) is None and not group.get("fused") and not group.get("differentiable"):
+            group["foreach"] = True
+
+
+def with_plugin(workload: Workload, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace a precision that Lightning would not take on the CPU by the plugin that CUDA gets."""
+    chosen = dict(settings)
+    if chosen.get("precision") in ("16-mixed", "bf16-mixed"):
+        plugins = importlib.import_module(f"{workload.lightning.__name__}.plugins")
+        plugin = plugins.MixedPrecision(chosen.pop("precision"), "cpu")
+        plugin.scaler = None  # a few numbers, and the decision to skip a step
+        chosen["plugins"] = [plugin]
+    return chosen
