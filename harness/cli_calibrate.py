@@ -73,10 +73,10 @@ def report(
     Returns the lines to show, and whether something is off.
     """
     here = {
-        "NVML's total": nvml_bytes // MIB,
-        "torch's total": facts["total_bytes"] // MIB,
+        "NVML's total, MiB": nvml_bytes // MIB,
+        "torch's total, MiB": facts["total_bytes"] // MIB,
         "compute capability": ".".join(map(str, facts["capability"])),
-        "workspace per thread": facts["workspace_bytes"] / MIB,
+        "workspace per thread, MiB": facts["workspace_bytes"] / MIB,
     }
     try:
         known = by_name(name)
@@ -85,14 +85,14 @@ def report(
     table: dict[str, Any] = dict.fromkeys(here)
     if known is not None:
         table = {
-            "NVML's total": known.nvml_mib,
-            "torch's total": known.total_bytes // MIB,
+            "NVML's total, MiB": known.nvml_mib,
+            "torch's total, MiB": known.total_bytes // MIB,
             "compute capability": ".".join(map(str, known.capability)),
-            "workspace per thread": known.workspace_bytes / MIB,
+            "workspace per thread, MiB": known.workspace_bytes / MIB,
         }
     rows = [
         {
-            "MiB": what,
+            "what": what,
             "table": "-" if table[what] is None else table[what],
             "here": value,
             "": _verdict(table[what], value),
@@ -141,4 +141,4 @@ def _comparison(profile: LockedProfile) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    return tabulate(rows, headers="keys").splitlines()
+    return tabulate(rows, headers="keys", disable_numparse=True).splitlines()

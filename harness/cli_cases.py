@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.cli_verbs import find_case
 from harness.errors import HarnessError
+from harness.lock_text import shown_path
 from harness.matrix import parse_matrix
 from harness.session import Session
 from harness.yaml12 import read_yaml
@@ -65,7 +66,7 @@ def _at(resolutions: list[Any], case: Case, paths: Paths) -> tuple[Case, ...]:
     """Return a case of the matrix at other resolutions, which need not be in it."""
     root = read_yaml(Path(paths.matrix).read_text(encoding="utf-8-sig")).root
     axes = {axis: [value] for axis, value in case.axes.items()} | {"resolution": resolutions}
-    return parse_matrix(json.dumps({**root, "matrix": axes}), str(paths.matrix), paths.module_path)
+    return parse_matrix(json.dumps({**root, "matrix": axes}), shown_path(paths.matrix), paths.module_path)
 
 
 def _spec(flag: str, text: str) -> dict[str, Any]:

@@ -109,9 +109,7 @@ def _lines(answers: list[_Answer], *, several: bool) -> Iterable[str]:
         yield ""
         yield f"{label}: most is live in {prediction.peak_phase}, at batch {prediction.max_batch_size or 1}"
         for holder in prediction.holders[:_SHOWN_HOLDERS]:
-            outside = " outside of all modules" if holder.kind == "activation" else ""
-            where = f" of {holder.module}" if holder.module else outside
-            yield f"  {format_bytes(holder.num_bytes):>10}  {holder.kind}{where}"
+            yield f"  {format_bytes(holder.num_bytes):>10}  {holder}"
     for note in dict.fromkeys(note for answer in answers for note in answer.prediction.notes):
         yield f"note: {note}"
 

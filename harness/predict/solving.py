@@ -48,7 +48,8 @@ class Holder:
     num_bytes: int
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.module}" if self.module else self.kind
+        outside = " outside of all modules" if self.kind == "activation" else ""
+        return f"{self.kind} of {self.module}" if self.module else f"{self.kind}{outside}"
 
 
 def largest_batch(trace: AffineTrace, limits: Limits, *, maximum: int) -> int:

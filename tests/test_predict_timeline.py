@@ -1,0 +1,82 @@
+"""The memory of a training step over time, from a trace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.predict import timeline
+from harness.predict.gpus import by_label
+from harness.predict.prediction import Prediction
+from harness.predict.solving import Limits
+from harness.predict.trace import AffineTrace, Block, Mark, Trace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB = 1 << 20
+PREDICTION = Prediction(
+    gpu=by_label("T4"),
+    max_batch_size=10,
+    safe_batch_size=9,
+    bounded_by="memory",
+    limits=Limits(100 * MIB, 8 * MIB),
+    peak_memory_bytes=90 * MIB,
+    peak_phase="step 2 forward",
+    holders=(),
+    notes=(),
+)
+
+
+def trace(batch_size: int) -> AffineTrace:
+    """Return two steps: parameters and workspace stay, an activation and then a gradient come and go."""
+
+    def one(size: int) -> Trace:
+        blocks = (
+            Block(4 * MIB, "parameter", "net"),
+            Block(0, "workspace", "cuBLAS"),
+            Block(size * MIB, "activation", "net"),
+            Block(3 * MIB, "gradient", "net"),
+        )
+        events = (0, 1, 2, ~2, 2, 3, ~2, ~3, 2)
+        marks = (
+            Mark(0, "model"),
+            Mark(1, "step 1 forward"),
+            Mark(4, "step 2 forward"),
+            Mark(5, "step 2 backward"),
+            Mark(8, "validation"),
+        )
+        return Trace(size, blocks, events, marks)
+
+    return AffineTrace(one(batch_size), one(2 * batch_size))
+
+
+def test_series_are_of_the_second_step_at_the_predicted_batch() -> None:
+    """One value per kind and event between the step's first phase and validation, in bytes; phases count from there."""
+    live, phases = timeline.series(trace(2), PREDICTION)
+    assert {
+        "parameter": [4, 4, 4, 4],
+        "gradient": [0, 3, 3, 0],
+        "optimizer": [0] * 4,
+        "workspace": [8] * 4,
+        "input": [0] * 4,
+        "activation": [10, 10, 0, 0],
+    } == {kind: [size // MIB for size in sizes] for kind, sizes in live.items()}
+    assert [(0, "forward"), (1, "backward")] == phases
+
+
+def test_picture_is_written_also_where_nothing_fits(tmp_path: Path) -> None:
+    """PNG, in a folder that is made; without a batch that fits, of one sample."""
+    path = tmp_path / "new" / "step.png"
+    timeline.plot(path, title="$x", trace=trace(2), prediction=replace(PREDICTION, max_batch_size=0))
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_long_steps_are_thinned_to_their_peaks() -> None:
+    """Of each stretch the event where most is live is drawn: no peak is lost."""
+    live = {kind: [0] * 10_001 for kind in ("parameter", "gradient", "optimizer", "workspace", "input")}
+    live["activation"] = [1] * 10_001
+    live["activation"][7_777] = 5
+    drawn = timeline._thinned(live, 10_001)
+    assert 7_777 in drawn
+    assert len(drawn) <= 4_000
