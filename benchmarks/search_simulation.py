@@ -1,4 +1,4 @@
-"""Count the probes and samples of a search on simulated memory curves: cold, warm, and doubling with bisection.
+"""Count the probes and samples of a search on simulated memory curves: cold, aimed, warm, and doubling with bisection.
 
 400 curves: maxima log-uniform from 3 to 8000, 1% to 60% of the limit in use at batch size 0, limits of 1 to
 141 GiB, and these shapes:
@@ -15,6 +15,8 @@ jagged      likewise the curve of the MLP of `exactness.py`: flat up to 128 samp
 
 A probe that runs out of memory counts as a third of its samples: of three steps it completes one, as a rule. One that
 scouts counts as two thirds.
+Aimed is a search without a lock that begins with a prediction of the maximum, as on a GPU that is known: one that is off by
+up to 1% or 5%, uniformly.
 Doubling with bisection is what Lightning's `binsearch` does, without its faults and its cut of 5%. The bars are
 for affine and for measured curves; exit code 1 when one is missed there. The other shapes show what trouble costs: noise near the
 limit that hides the maximum among n sizes takes about log2(n) more probes, for any search that ends on the exact
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 NUM_CURVES = 400
 SHAPES = ("affine", "noisy", "rough", "kinked", "stepped", "measured", "jagged")
 GIB = 2**30
+# How far predictions may be off.
+AIM_ERRORS = (0.01, 0.05)
 SEGMENT_BYTES = 20 * 2**20
 NOISE = 0.003
 MAX_TRIALS = 60
@@ -156,7 +160,7 @@ def draw_measured(curves: list[list[tuple[int, int]]], seed: int) -> Curve:
     return Curve(limit, memory, memory)
 
 
-def cost(curve: Curve, mode: Mode, locked: int | None = None) -> Cost | None:
+def cost(curve: Curve, mode: Mode, locked: int | None = None, aim: int | None = None) -> Cost | None:
     """Search one curve; None when nothing fits."""
     samples = 0.0
 
@@ -172,6 +176,7 @@ def cost(curve: Curve, mode: Mode, locked: int | None = None) -> Cost | None:
         mode=mode,
         memory_limit_bytes=curve.limit,
         locked=locked,
+        aim=aim,
         max_trials=MAX_TRIALS,
     )
     if not result.max_batch_size:
@@ -203,8 +208,9 @@ def summarize(shape: str, name: str, costs: list[Cost]) -> Summary:
 
 
 def simulate(shape: str) -> list[Summary]:
-    """Search all curves of one shape in three ways."""
-    costs: dict[str, list[Cost]] = {"cold": [], "warm": [], "double, bisect": []}
+    """Search all curves of one shape in every way."""
+    aims = {f"aimed, {error:.0%} off": error for error in AIM_ERRORS}
+    costs: dict[str, list[Cost]] = {name: [] for name in ("cold", *aims, "warm", "double, bisect")}
     by_name = json.loads(DATA.read_text(encoding="utf-8"))
     jagged = [by_name.pop(JAGGED)]
     curves = {"measured": list(by_name.values()), "jagged": jagged}
@@ -213,10 +219,19 @@ def simulate(shape: str) -> list[Summary]:
         cold = cost(curve, "exact")
         if cold is None:
             continue
-        warm, doubled = cost(curve, "exact", locked=cold.max_batch_size), cost(curve, "binsearch")
-        assert warm is not None
-        assert doubled is not None
-        for name, one in zip(costs, (cold, warm, doubled), strict=True):
+        largest = cold.max_batch_size
+        off = random.Random(seed).uniform(-1, 1)  # noqa: S311 - a simulation
+        found = [
+            cold,
+            *(
+                cost(curve, "exact", aim=max(round(largest * (1 + error * off)), 1))
+                for error in aims.values()
+            ),
+            cost(curve, "exact", locked=largest),
+            cost(curve, "binsearch"),
+        ]
+        for name, one in zip(costs, found, strict=True):
+            assert one is not None
             costs[name].append(one)
     return [summarize(shape, name, of_name) for name, of_name in costs.items()]
 

@@ -126,6 +126,7 @@ AS_CUDA = """
 import torch
 from torch._subclasses import FakeTensorMode
 from harness.predict import as_cuda, autocast
+from harness.predict.recording import Recorder
 
 as_cuda.install((8, 0))
 F = torch.nn.functional
@@ -139,6 +140,13 @@ with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16):
     q = torch.nn.Parameter(torch.empty(2, 4, 16, 8))
     print(type(F.scaled_dot_product_attention(q, q, q).grad_fn).__name__)
 print(len(autocast._casts))
+weight, half = torch.ones(8, dtype=torch.bfloat16), torch.empty(4, 8, dtype=torch.bfloat16, requires_grad=True)
+with Recorder() as recorder:
+    normed = F.rms_norm(half, (8,), half[0])
+print(sorted(block.num_bytes for block in recorder.blocks))
+normed.sum().backward()
+print(half.grad.shape, F.rms_norm(half, (8,), torch.ones(8)).dtype)
+print(len(autocast._casts))
 """
 
 
@@ -151,6 +159,9 @@ def test_operators_are_those_of_cuda() -> None:
         "NativeDropoutBackward0",
         "ScaledDotProductFlashAttentionBackward0",
         "0",
+        # Of the norm: one float32 for each of the four rows, the input, and the result.
+        "[16, 64, 64]",
+        "(4, 8) torch.float32",
     ] == done.stdout.splitlines()
 
 

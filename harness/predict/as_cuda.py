@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness.predict import attention, autocast, recurrent
+from harness.predict import attention, autocast, norms, recurrent
 
 _aten = torch.ops.aten
 _KEY = "AutogradCPU"
@@ -42,6 +42,8 @@ def install(capability: tuple[int, int]) -> None:
 
     library.impl("scaled_dot_product_attention", scaled_dot_product_attention, _KEY)
     library.impl("dropout", _dropout, _KEY)
+    if hasattr(_aten, "_fused_rms_norm"):  # the torch that is traced has the kernel
+        library.impl("rms_norm", norms.rms_norm, _KEY)
     for name, operator in recurrent.operators().items():
         library.impl(name, operator, _KEY)
 
