@@ -6,7 +6,6 @@
 Each experiment's facts are on disk as soon as they are found. A session may be split over several calls: what an
 existing JSON holds of other experiments is kept. `--dry-run` takes the bounded CPU in the GPU's place, to try the
 script. `--fixtures` puts the exceptions of experiment 3 that a GPU has shown in the place of the recorded ones.
-`--predictions` names a JSON of workload to batch size, made beforehand, that experiment 7 compares with.
 See benchmarks/CUDA.md.
 """
 
@@ -133,7 +132,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--directory", type=Path, help="for logs and recorded histories; beside the JSON by default"
     )
-    parser.add_argument("--predictions", type=Path, help="JSON of workload to predicted batch size")
     parser.add_argument(
         "--fixtures", type=Path, help="replace recorded exceptions by those that a GPU showed"
     )
@@ -153,9 +151,6 @@ def main(arguments: list[str] | None = None) -> int:
         dry_run=options.dry_run,
         budget_bytes=parse_size(options.budget or ("32MiB" if options.dry_run else "4GiB")),
         directory=options.directory or options.json.absolute().parent / f"{options.json.stem}-files",
-        predictions=json.loads(options.predictions.read_text(encoding="utf-8"))
-        if options.predictions
-        else {},
     )
     session = run_session(options.json, setting, options.chosen)
     if options.fixtures:

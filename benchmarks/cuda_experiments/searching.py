@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from cuda_experiments.models import main_workload, workloads
 from cuda_experiments.setting import told, variables
+from harness.errors import HarnessError
+from harness.predict.gpus import by_label, by_name
+from harness.predict.solving import Limits, largest_batch
+from harness.predict.trace import AffineTrace
 from harness.search import search
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 
 _STEPS = 3
 _NUM_COLD = 5
+_MAXIMUM = 65536
 _EXPANDABLE = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
 CONFIGURATIONS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "plain": ({}, {}),
@@ -29,11 +34,9 @@ CONFIGURATIONS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
 
 def find_largest(runner: ProbeRunner, locked: int | None = None) -> SearchResult[Probe]:
     """Search as the harness does, with a validation batch in every probe."""
-    budget = runner.device.bound["budget_bytes"]
-    share = runner.device.bound.get("fraction", 1.0)
     return search(
         lambda size: runner.train(size, steps=_STEPS, validation_steps=1),
-        memory_limit_bytes=int(budget * share),
+        memory_limit_bytes=_limit_of(runner),
         locked=locked,
     )
 
@@ -73,12 +76,13 @@ def eight_workloads(setting: Setting) -> Facts:
         try:
             with setting.runner(name, spec) as runner:
                 runner.describe()
+                predicted = _predicted(runner)
                 fact = _searched(runner)
         except Exception as error:  # noqa: BLE001 - the other workloads go on
             fact = {"error": told(error)}
-        predicted = setting.predictions.get(name)
-        if predicted is not None and fact.get("B"):
-            fact |= {"predicted": predicted, "predicted / B": round(predicted / fact["B"], 4)}
+        else:
+            if fact["B"]:
+                fact |= {"predicted": predicted, "predicted / B": round(predicted / fact["B"], 4)}
         yield name, fact
         for batch_size in (2, 8) if setting.cuda else ():
             yield (
@@ -93,6 +97,20 @@ def eight_workloads(setting: Setting) -> Facts:
                     entry=f"{name}-b{batch_size}",
                 ),
             )
+
+
+def _predicted(runner: ProbeRunner) -> int:
+    """Predict what `_searched` finds; where no GPU is known by the name, as on an H200."""
+    try:
+        gpu = by_name(runner.device.identity.name)
+    except HarnessError:
+        gpu = by_label("H200")
+    trace = AffineTrace(*runner.trace((2, 4), validation_steps=1, capability=gpu.capability))
+    return largest_batch(trace, Limits(_limit_of(runner), gpu.workspace_bytes), maximum=_MAXIMUM)
+
+
+def _limit_of(runner: ProbeRunner) -> int:
+    return int(runner.device.bound["budget_bytes"] * runner.device.bound.get("fraction", 1.0))
 
 
 def _searched(runner: ProbeRunner) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,6 @@ class Setting:
     budget_bytes: int
     directory: Path
     """For logs and recorded histories."""
-    predictions: Mapping[str, int] = field(default_factory=dict)
-    """Workload to the batch size that was predicted beforehand."""
 
     @property
     def cuda(self) -> bool:
