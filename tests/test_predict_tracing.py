@@ -75,6 +75,7 @@ def test_workload_that_cannot_be_traced_says_where(start: StartRunner) -> None:
         ("Masked", 16, ": what aten.nonzero.default returns depends on the values of a tensor"),
         ("Counted", 24, " reads a whole number from a tensor"),
         ("Compiled", 33, " runs what torch.compile compiles, which allocates otherwise"),
+        ("Placed", 41, " puts a tensor on a GPU by name"),
         ("Renamed", None, None),
     ],
 )

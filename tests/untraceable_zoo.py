@@ -33,6 +33,14 @@ class Compiled(Net):
         return torch.nn.functional.cross_entropy(torch.compile(self.layers)(inputs), labels)
 
 
+class Placed(Net):
+    """Names a device."""
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Weigh classes with a tensor on the GPU."""
+        return super().loss(batch) * torch.ones(1, device="cuda")
+
+
 class Renamed(Net):
     """Is wrong, and not untraceable."""
 

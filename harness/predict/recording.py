@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from harness.predict.trace import Block, Mark, Trace
-from harness.predict.untraceable import UntraceableTrainingError
+from harness.predict.untraceable import UntraceableTrainingError, named_device
 
 _aten = torch.ops.aten
 # What keeps numbers that are logged.
@@ -61,6 +61,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
         if func not in self.skipped:
             for leaf in tree_leaves(result):
                 if isinstance(leaf, torch.Tensor):
+                    if leaf.is_cuda:  # a fake one: its backward pass would end the process
+                        raise UntraceableTrainingError(named_device(_reader() or "training"))
                     self.register(leaf)
         return result
 

@@ -21,6 +21,8 @@ _LIBRARIES = (
     "harness.",
 )
 _STANCE = "fail_on_recompile"
+# What torch says where a tensor is put on a GPU by name: that there is none.
+_NO_GPU = ("not compiled with CUDA", "no NVIDIA driver", "No CUDA GPUs are available")
 
 
 class UntraceableTrainingError(Exception):
@@ -43,7 +45,14 @@ def why_untraceable(error: BaseException) -> str | None:
         return f"{where}: what {error.func} returns depends on the values of a tensor, and so does all that follows"
     if isinstance(error, fake_tensor.UnsupportedOperatorException):
         return f"{where}: {error.func} has no rule for tensors without memory (torch.library.register_fake gives it one)"
+    if any(words in str(error) for words in _NO_GPU):
+        return named_device(where)
     return None
+
+
+def named_device(where: str) -> str:
+    """Say that somebody puts tensors on a GPU, which a trace has not: its tensors are on the CPU, and made to behave."""
+    return f"{where} puts a tensor on a GPU by name, and the trace has none: `self.device`, or another tensor's, follows it"
 
 
 def _line_of(error: BaseException) -> str:
