@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.matrix import Case
     from harness.predict.gpus import GpuFacts
     from harness.predict.prediction import Prediction
-    from harness.predict.trace import AffineTrace
+    from harness.predict.trace import Trace
     from harness.session import Paths
 
 # Of the modules that hold memory at the peak, so many are shown; of more predictions than these, the table alone.
@@ -42,7 +42,7 @@ _SHOWN_KINDS = {
 class _Answer(NamedTuple):
     case: Case
     prediction: Prediction
-    trace: AffineTrace
+    trace: Trace
     torch: str
 
     @property
@@ -70,13 +70,19 @@ def _answers(case: Case, labels: list[str], paths: Paths) -> Iterable[_Answer]:
                 capability: trace_case(case, runner, description, capability)
                 for capability in dict.fromkeys(gpu.capability for gpu in gpus)
             }
-            torch = runner.versions["torch"]
+            for gpu in gpus:
+                training = traces[gpu.capability]
+                prediction = predict_on(case, description, training, gpu)
+                trace = training.at(_shown_batch(prediction))
+                yield _Answer(case, prediction, trace, runner.versions["torch"])
     except WorkloadError as error:
         sys.stderr.write(error.detail)
         raise
-    for gpu in gpus:
-        trace = traces[gpu.capability]
-        yield _Answer(case, predict_on(case, description, trace, gpu), trace, torch)
+
+
+def _shown_batch(prediction: Prediction) -> int:
+    """Return the batch that the peak is shown of: the largest, or the smallest where none fits."""
+    return prediction.max_batch_size or 1
 
 
 def _gpu_of(case: Case) -> GpuFacts:
@@ -90,7 +96,7 @@ def _plot(answer: _Answer, path: Path, *, several: bool) -> Path:
     prediction = answer.prediction
     if several:
         path = path.with_name(f"{path.stem}-{prediction.gpu.label}-{answer.case.resolution}{path.suffix}")
-    title = f"{answer.case.model} on {answer.where}, batch {prediction.max_batch_size or 1} (predicted)"
+    title = f"{answer.case.model} on {answer.where}, batch {_shown_batch(prediction)} (predicted)"
     timeline.plot(path, title=title, trace=answer.trace, prediction=prediction)
     return path
 
@@ -107,7 +113,7 @@ def _lines(answers: list[_Answer], *, several: bool) -> Iterable[str]:
         prediction = answer.prediction
         label = answer.where if several else prediction.gpu.label
         yield ""
-        yield f"{label}: most is live in {prediction.peak_phase}, at batch {prediction.max_batch_size or 1}"
+        yield f"{label}: most is live in {prediction.peak_phase}, at batch {_shown_batch(prediction)}"
         for holder in prediction.holders[:_SHOWN_HOLDERS]:
             yield f"  {format_bytes(holder.num_bytes):>10}  {holder}"
     for note in dict.fromkeys(note for answer in answers for note in answer.prediction.notes):

@@ -112,15 +112,16 @@ def _predicted(
     """
     try:
         gpu = by_name(runner.device.identity.name)
-        trace = trace_case(case, runner, description, gpu.capability)
-        prediction = predict(case, description, trace, gpu)
+        training = trace_case(case, runner, description, gpu.capability)
+        prediction = predict(case, description, training, gpu)
+        values = locked_values(prediction, training, runner.versions, locked)
     except MachineError:
         raise
     except HarnessError as error:
         _log.debug("%s: not predicted: %s", case.id, error)
         return {}
     _log.info("%s: batch %d is predicted", case.id, prediction.max_batch_size)
-    return locked_values(prediction, trace, runner.versions, locked)
+    return values
 
 
 def _measurement(

@@ -9,7 +9,7 @@ from harness.predict import timeline
 from harness.predict.gpus import by_label
 from harness.predict.prediction import Prediction
 from harness.predict.solving import Limits
-from harness.predict.trace import AffineTrace, Block, Mark, Trace
+from harness.predict.trace import Block, Mark, Trace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,32 +28,28 @@ PREDICTION = Prediction(
 )
 
 
-def trace(batch_size: int) -> AffineTrace:
+def trace(size: int) -> Trace:
     """Return two steps: parameters and workspace stay, an activation and then a gradient come and go."""
-
-    def one(size: int) -> Trace:
-        blocks = (
-            Block(4 * MIB, "parameter", "net"),
-            Block(0, "workspace", "cuBLAS"),
-            Block(size * MIB, "activation", "net"),
-            Block(3 * MIB, "gradient", "net"),
-        )
-        events = (0, 1, 2, ~2, 2, 3, ~2, ~3, 2)
-        marks = (
-            Mark(0, "model"),
-            Mark(1, "step 1 forward"),
-            Mark(4, "step 2 forward"),
-            Mark(5, "step 2 backward"),
-            Mark(8, "validation"),
-        )
-        return Trace(size, blocks, events, marks)
-
-    return AffineTrace(one(batch_size), one(2 * batch_size))
+    blocks = (
+        Block(4 * MIB, "parameter", "net"),
+        Block(0, "workspace", "cuBLAS"),
+        Block(size * MIB, "activation", "net"),
+        Block(3 * MIB, "gradient", "net"),
+    )
+    events = (0, 1, 2, ~2, 2, 3, ~2, ~3, 2)
+    marks = (
+        Mark(0, "model"),
+        Mark(1, "step 1 forward"),
+        Mark(4, "step 2 forward"),
+        Mark(5, "step 2 backward"),
+        Mark(8, "validation"),
+    )
+    return Trace(size, blocks, events, marks)
 
 
 def test_series_are_of_the_second_step_at_the_predicted_batch() -> None:
     """One value per kind and event between the step's first phase and validation, in bytes; phases count from there."""
-    live, phases = timeline.series(trace(2), PREDICTION)
+    live, phases = timeline.series(trace(10), PREDICTION)
     assert {
         "parameter": [4, 4, 4, 4],
         "gradient": [0, 3, 3, 0],

@@ -10,7 +10,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.predict.gpus import GPUS, by_label, by_name
 from harness.predict.solving import Holder, Limits, holders_at_peak, largest_batch, simulate
-from harness.predict.trace import AffineTrace, Block, Mark, Trace, TraceMismatchError
+from harness.predict.trace import AffineTrace, Block, DirectTraces, Mark, Trace, TraceMismatchError
 
 MIB = 1 << 20
 
@@ -45,7 +45,7 @@ def test_json_gives_the_same_trace() -> None:
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 1000])
 def test_sizes_are_on_the_line_through_both(affine: AffineTrace, batch_size: int) -> None:
     """Every block is as large as a trace at that batch size would have it."""
-    assert [block.num_bytes for block in trace(batch_size).blocks] == affine.sizes(batch_size)
+    assert trace(batch_size) == affine.at(batch_size)
 
 
 def test_sizes_between_two_numbers_are_rounded_up() -> None:
@@ -64,12 +64,25 @@ def test_traces_with_other_events_say_nothing() -> None:
         AffineTrace(trace(2), other)
 
 
+def test_direct_traces_are_taken_once_each() -> None:
+    """Where no line goes through two traces, each batch size has its own; the largest is found all the same."""
+    taken: list[int] = []
+
+    def take(batch_size: int) -> Trace:
+        taken.append(batch_size)
+        return trace(batch_size)
+
+    assert 64 == largest_batch(DirectTraces(take), Limits(1104 * MIB, 8 * MIB), maximum=65536)
+    assert {64, 65} < {*taken}
+    assert len(taken) == len({*taken})
+
+
 @pytest.mark.parametrize(("workspace", "expected"), [(8 * MIB, 64), (32 * MIB, 63)])
 def test_largest_batch_fills_the_limit(affine: AffineTrace, workspace: int, expected: int) -> None:
     """30 + 30 MiB, cuBLAS's 20 or 32 MiB and 16 MiB a sample: the largest that a limit of 1104 MiB holds."""
     limits = Limits(1104 * MIB, workspace)
     assert expected == largest_batch(affine, limits, maximum=65536)
-    assert ["fits", "oom"] == [simulate(affine, size, limits).outcome for size in (expected, expected + 1)]
+    assert ["fits", "oom"] == [simulate(affine.at(size), limits).outcome for size in (expected, expected + 1)]
 
 
 def test_cap_and_nothing(affine: AffineTrace) -> None:
@@ -80,7 +93,7 @@ def test_cap_and_nothing(affine: AffineTrace) -> None:
 
 def test_holders_are_those_of_the_fullest_moment(affine: AffineTrace) -> None:
     """What is live when most is, the largest first, with the phase."""
-    phase, holders = holders_at_peak(affine, 1, Limits(1104 * MIB, 32 * MIB))
+    phase, holders = holders_at_peak(affine.at(1), Limits(1104 * MIB, 32 * MIB))
     assert "step 1 backward" == phase
     assert {
         Holder("parameter", "net", 30 * MIB),

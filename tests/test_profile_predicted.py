@@ -110,6 +110,28 @@ def test_untraceable_workload_is_measured_without(measure: Callable[..., Measure
     assert found.max_batch_size > 0
 
 
+@dataclass
+class Chunked(OnT4):
+    """Takes its memory in as many pieces as there are samples."""
+
+    def trace(self, batch_sizes: Sequence[int], **_: object) -> list[Trace]:
+        """Make one block per sample."""
+        base = Block(BASE, "parameter", "net")
+        return [
+            Trace(size, (base, *[Block(MIB, "activation", "net.0")] * size), tuple(range(size + 1)))
+            for size in batch_sizes
+        ]
+
+
+def test_steps_that_depend_on_the_batch_are_traced_at_each(measure: Callable[..., Measurement]) -> None:
+    """No line goes through two traces of other events: the batch sizes in question are traced themselves."""
+    runner = Chunked(budget=LIMIT, base=BASE, description=ENDLESS)
+    found = measure(runner)
+    assert found.predicted_batch_size is not None
+    assert found.predicted_batch_size == runner.trained[0]["batch_size"]
+    assert 0.97 * found.max_batch_size < found.predicted_batch_size <= found.max_batch_size
+
+
 def test_predicted_profile_is_an_aim_and_no_lock(measure: Callable[..., Measurement]) -> None:
     """From a profile that was only predicted, no learning rate is kept, and nothing is taken for measured."""
     first = measure(on_t4())

@@ -63,10 +63,11 @@ def predict_case(
     started = time.monotonic()
     with open_runner(case, UNBOUNDED, surroundings) as runner:
         description = runner.describe()
-        trace = trace_case(case, runner, description, gpu.capability)
+        training = trace_case(case, runner, description, gpu.capability)
+        prediction = predict(case, description, training, gpu)
+        values = locked_values(prediction, training, runner.versions, locked)
         made = recipe(case, allocator_settings(os.environ) | runner.torch_settings)
         versions = runner.versions
-    prediction = predict(case, description, trace, gpu)
     largest = prediction.max_batch_size
     return Measurement(
         case_id=case.id,
@@ -86,5 +87,5 @@ def predict_case(
         made_with=dict(versions),
         warnings=prediction.notes,
         seconds=time.monotonic() - started,
-        **locked_values(prediction, trace, versions, locked),
+        **values,
     )

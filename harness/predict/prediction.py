@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.bounds_predicted import LOCKED_HOLDERS
 from harness.predict.allocator_settings import AllocatorSettings, cublas_workspace
 from harness.predict.solving import Holder, Limits, holders_at_peak, largest_batch, simulate
-from harness.predict.trace import AffineTrace
+from harness.predict.trace import AffineTrace, DirectTraces, TraceMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from harness.matrix import Case
     from harness.measurement import BoundedBy
     from harness.predict.gpus import GpuFacts
+    from harness.predict.trace import AnyBatch, Trace
     from harness.probe import Description, ProbeRunner
+
+_log = logging.getLogger("harness")
 
 # Batch 1 has a structure of its own: dimensions of size one broadcast and squeeze.
 _TRACED = (2, 4)
@@ -32,13 +36,13 @@ class Prediction:
 
     gpu: GpuFacts
     max_batch_size: int
-    """0 when not even one sample fits."""
+    """0 when not even the smallest batch that is allowed fits."""
     safe_batch_size: int
     """What may be trained with unseen: less by what the prediction may be off, where memory is the bound or near it."""
     bounded_by: BoundedBy
     limits: Limits
     peak_memory_bytes: int
-    """Reserved at `max_batch_size`, or at batch 1 when that does not fit."""
+    """Reserved at `max_batch_size`, or at the smallest batch that is allowed when that does not fit."""
     peak_phase: str
     holders: tuple[Holder, ...]
     """What is live where most is, the largest first."""
@@ -47,17 +51,27 @@ class Prediction:
 
 def trace_case(
     case: Case, runner: ProbeRunner, description: Description, capability: tuple[int, int]
-) -> AffineTrace:
-    """Trace two steps, and validation where a probe has it, at two batch sizes, for GPUs of one compute capability.
+) -> AnyBatch:
+    """Trace two steps, and validation where a probe has it, for GPUs of one compute capability.
 
-    Raises WorkloadError when the workload cannot be traced, TraceMismatchError when its steps depend on the batch.
+    At two batch sizes, from which all others follow; where the steps depend on the batch size, at each that is asked for,
+    as long as the runner is open. Raises UntraceableError when training depends on more than shapes, WorkloadError when it
+    fails.
     """
     steps = int(case.search.validation is True and description.validation)
-    small, large = runner.trace(_TRACED, validation_steps=steps, capability=capability)
-    return AffineTrace(small, large)
+
+    def take(*batch_sizes: int) -> list[Trace]:
+        return runner.trace(batch_sizes, validation_steps=steps, capability=capability)
+
+    small, large = take(*_TRACED)
+    try:
+        return AffineTrace(small, large)
+    except TraceMismatchError as error:
+        _log.info("%s: %s: each batch size is traced by itself", case.id, error)
+        return DirectTraces(lambda batch_size: take(batch_size)[0])
 
 
-def predict(case: Case, description: Description, trace: AffineTrace, gpu: GpuFacts) -> Prediction:
+def predict(case: Case, description: Description, training: AnyBatch, gpu: GpuFacts) -> Prediction:
     """Solve for the largest batch on a GPU, under the case's own fraction, budget and bounds."""
     settings = case.search
     # The memory that a case on the CPU may have says nothing of a GPU.
@@ -67,11 +81,13 @@ def predict(case: Case, description: Description, trace: AffineTrace, gpu: GpuFa
     limits = Limits(int(settings.target_memory_fraction * total), _workspace_bytes(case, gpu), allocator)
     cap = settings.max_batch_size
     maximum = min(cap, description.num_samples or cap)
-    largest = largest_batch(trace, limits, maximum=maximum)
-    beyond = largest_batch(trace, limits, maximum=int(largest / SAFE_SHARE) + 1)
-    at = max(largest, 1)
-    phase, holders = holders_at_peak(trace, at, limits)
-    notes = trace.small.notes + notes
+    largest = largest_batch(training, limits, maximum=maximum)
+    if largest < settings.min_batch_size:
+        largest = 0
+    beyond = largest_batch(training, limits, maximum=int(largest / SAFE_SHARE) + 1)
+    trace = training.at(largest or settings.min_batch_size)
+    phase, holders = holders_at_peak(trace, limits)
+    notes = trace.notes + notes
     if gpu.derived:
         notes += (f"the memory that torch sees on {gpu.name} is not known: 98.3% of NVML's is taken",)
     return Prediction(
@@ -80,7 +96,7 @@ def predict(case: Case, description: Description, trace: AffineTrace, gpu: GpuFa
         safe_batch_size=min(largest, int(SAFE_SHARE * beyond)),
         bounded_by=_bound(largest, maximum, cap),
         limits=limits,
-        peak_memory_bytes=simulate(trace, at, limits).peak_memory_bytes,
+        peak_memory_bytes=simulate(trace, limits).peak_memory_bytes,
         peak_phase=phase,
         holders=tuple(holders),
         notes=notes,
@@ -88,14 +104,14 @@ def predict(case: Case, description: Description, trace: AffineTrace, gpu: GpuFa
 
 
 def locked_values(
-    prediction: Prediction, trace: AffineTrace, versions: Mapping[str, str], locked: LockedProfile | None
+    prediction: Prediction, training: AnyBatch, versions: Mapping[str, str], locked: LockedProfile | None
 ) -> dict[str, Any]:
     """Return the fields of a measurement that a prediction fills: what is locked of it, and compared with the lock."""
     if not prediction.max_batch_size:
         return {}
     at_locked: tuple[Holder, ...] = ()
     if locked is not None and locked.predicted_batch_size is not None:
-        at_locked = tuple(holders_at_peak(trace, locked.predicted_batch_size, prediction.limits)[1])
+        at_locked = tuple(holders_at_peak(training.at(locked.predicted_batch_size), prediction.limits)[1])
     return {
         "predicted_batch_size": prediction.max_batch_size,
         "predicted_with": dict(versions),

@@ -14,7 +14,7 @@ from harness.search import search
 
 if TYPE_CHECKING:
     from harness.measurement import Outcome
-    from harness.predict.trace import AffineTrace
+    from harness.predict.trace import AnyBatch, Trace
 
 WORKSPACE = "workspace"
 
@@ -52,10 +52,10 @@ class Holder:
         return f"{self.kind} of {self.module}" if self.module else f"{self.kind}{outside}"
 
 
-def largest_batch(trace: AffineTrace, limits: Limits, *, maximum: int) -> int:
+def largest_batch(training: AnyBatch, limits: Limits, *, maximum: int) -> int:
     """Return the largest batch size, up to `maximum`, whose training stays below the limit; 0 when none does."""
     result = search(
-        lambda batch_size: simulate(trace, batch_size, limits),
+        lambda batch_size: simulate(training.at(batch_size), limits),
         memory_limit_bytes=limits.memory_limit_bytes,
         max_batch_size=maximum,
         max_trials=10_000,
@@ -63,34 +63,30 @@ def largest_batch(trace: AffineTrace, limits: Limits, *, maximum: int) -> int:
     return result.max_batch_size
 
 
-def simulate(trace: AffineTrace, batch_size: int, limits: Limits) -> Simulated:
-    """Replay the training at a batch size below the limit."""
-    sizes = block_sizes(trace, batch_size, limits)
+def simulate(trace: Trace, limits: Limits) -> Simulated:
+    """Replay a training below the limit."""
     try:
-        done = replay(sizes, trace.small.events, limits.memory_limit_bytes, limits.settings)
+        done = replay(block_sizes(trace, limits), trace.events, limits.memory_limit_bytes, limits.settings)
     except OutOfMemoryError:
         return Simulated("oom", limits.memory_limit_bytes)
     return Simulated("fits", done.peak_reserved_bytes)
 
 
-def holders_at_peak(trace: AffineTrace, batch_size: int, limits: Limits) -> tuple[str, list[Holder]]:
-    """Return the phase in which most bytes are live at a batch size, and what holds them, the largest first."""
-    sizes = block_sizes(trace, batch_size, limits)
-    live = list(live_bytes(sizes, trace.small.events))
+def holders_at_peak(trace: Trace, limits: Limits) -> tuple[str, list[Holder]]:
+    """Return the phase in which most bytes are live, and what holds them, the largest first."""
+    sizes = block_sizes(trace, limits)
+    live = list(live_bytes(sizes, trace.events))
     at = live.index(max(live))
     held: Counter[tuple[str, str]] = Counter()
-    for event in trace.small.events[: at + 1]:
-        block = trace.small.blocks[event if event >= 0 else ~event]
+    for event in trace.events[: at + 1]:
+        block = trace.blocks[event if event >= 0 else ~event]
         held[block.kind, block.module] += sizes[event] if event >= 0 else -sizes[~event]
-    phase = next((mark.phase for mark in reversed(trace.small.marks) if mark.event <= at), "")
+    phase = next((mark.phase for mark in reversed(trace.marks) if mark.event <= at), "")
     return phase, [
         Holder(kind, module, num_bytes) for (kind, module), num_bytes in held.most_common() if num_bytes > 0
     ]
 
 
-def block_sizes(trace: AffineTrace, batch_size: int, limits: Limits) -> list[int]:
+def block_sizes(trace: Trace, limits: Limits) -> list[int]:
     """Return the bytes of each block, those of cuBLAS by the GPU."""
-    return [
-        limits.workspace_bytes if block.kind == WORKSPACE else size
-        for size, block in zip(trace.sizes(batch_size), trace.small.blocks, strict=True)
-    ]
+    return [limits.workspace_bytes if block.kind == WORKSPACE else block.num_bytes for block in trace.blocks]

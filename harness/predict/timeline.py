@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.predict.prediction import Prediction
-    from harness.predict.trace import AffineTrace
+    from harness.predict.trace import Trace
 
 _MIB, _GIB = 1 << 20, 1 << 30
 _KINDS = ("parameter", "gradient", "optimizer", "workspace", "input", "activation")
@@ -27,36 +27,31 @@ _MAX_POINTS = 4000
 _MIN_NAMED = 0.06
 
 
-def series(trace: AffineTrace, prediction: Prediction) -> tuple[dict[str, list[int]], list[tuple[int, str]]]:
-    """Return the live bytes of each kind after each event of the second step, and where its phases begin.
-
-    The batch is the largest one that is predicted, 1 where none fits.
-    """
-    batch_size = max(prediction.max_batch_size, 1)
-    sizes = block_sizes(trace, batch_size, prediction.limits)
-    marks = [mark for mark in trace.small.marks if mark.phase.startswith(_STEP)]
+def series(trace: Trace, prediction: Prediction) -> tuple[dict[str, list[int]], list[tuple[int, str]]]:
+    """Return the live bytes of each kind after each event of the second step, and where its phases begin."""
+    sizes = block_sizes(trace, prediction.limits)
+    marks = [mark for mark in trace.marks if mark.phase.startswith(_STEP)]
     start = marks[0].event
     end = next(
-        (
-            mark.event
-            for mark in trace.small.marks
-            if mark.event > marks[-1].event and mark.phase == "validation"
-        ),
-        len(trace.small.events),
+        (mark.event for mark in trace.marks if mark.event > marks[-1].event and mark.phase == "validation"),
+        len(trace.events),
     )
     live = dict.fromkeys(_KINDS, 0)
     found: dict[str, list[int]] = {kind: [] for kind in _KINDS}
-    for number, event in enumerate(trace.small.events[:end]):
+    for number, event in enumerate(trace.events[:end]):
         block = event if event >= 0 else ~event
-        live[trace.small.blocks[block].kind] += sizes[block] if event >= 0 else -sizes[block]
+        live[trace.blocks[block].kind] += sizes[block] if event >= 0 else -sizes[block]
         if number >= start:
             for kind in _KINDS:
                 found[kind].append(live[kind])
     return found, [(mark.event - start, mark.phase.removeprefix(_STEP)) for mark in marks]
 
 
-def plot(path: Path, *, title: str, trace: AffineTrace, prediction: Prediction) -> None:
-    """Draw the second step to `path` (PNG): bytes that are live by kind, its phases, and the limit. Folders included."""
+def plot(path: Path, *, title: str, trace: Trace, prediction: Prediction) -> None:
+    """Draw the second step to `path` (PNG): bytes that are live by kind, its phases, and the limit. Folders included.
+
+    `trace` is of the batch size that is drawn.
+    """
     from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second: only who plots pays for it
 
     live, phases = series(trace, prediction)

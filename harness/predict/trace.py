@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 class TraceMismatchError(HarnessError):
@@ -84,6 +84,13 @@ class Trace:
         )
 
 
+class AnyBatch(Protocol):
+    """What a training allocates and frees at whatever batch size is asked for."""
+
+    def at(self, batch_size: int) -> Trace:
+        """Return its trace at a batch size."""
+
+
 @dataclass(frozen=True)
 class AffineTrace:
     """A trace in which every size is affine in the batch size: of two that were recorded, and of any between or beyond.
@@ -103,6 +110,15 @@ class AffineTrace:
                 f"frees) than at {self.large.batch_size} ({len(self.large.events)})"
             )
 
+    def at(self, batch_size: int) -> Trace:
+        """Return the trace at a batch size."""
+        blocks = zip(self.sizes(batch_size), self.small.blocks, strict=True)
+        return replace(
+            self.small,
+            batch_size=batch_size,
+            blocks=tuple(Block(size, block.kind, block.module) for size, block in blocks),
+        )
+
     def sizes(self, batch_size: int) -> list[int]:
         """Return the bytes of each block at a batch size, rounded up where the line is between two numbers."""
         first, second = self.small.batch_size, self.large.batch_size
@@ -111,3 +127,17 @@ class AffineTrace:
             max(0, small.num_bytes - (small.num_bytes - large.num_bytes) * ahead // run)
             for small, large in zip(self.small.blocks, self.large.blocks, strict=True)
         ]
+
+
+class DirectTraces:
+    """Traces that are each taken when they are asked for: of a training whose steps depend on the batch size."""
+
+    def __init__(self, take: Callable[[int], Trace]) -> None:
+        self._take = take
+        self._known: dict[int, Trace] = {}
+
+    def at(self, batch_size: int) -> Trace:
+        """Return the trace at a batch size; each is taken once."""
+        if batch_size not in self._known:
+            self._known[batch_size] = self._take(batch_size)
+        return self._known[batch_size]
