@@ -138,11 +138,11 @@ def _warn_of_prediction(profile: LockedProfile) -> None:
     import logging  # noqa: PLC0415 - several ms that only this case costs
 
     logging.getLogger("harness").warning(
-        "%s was predicted and never measured: batch %d keeps %.0f%% away from the predicted maximum, and there is no learning "
-        "rate; measure it with `pytest --gpu-profile --gpu-profile-update` on %s",
+        "%s was predicted and never measured: batch %d is taken, where %d is predicted to be the largest, and there is no "
+        "learning rate; measure it with `pytest --gpu-profile --gpu-profile-update` on %s",
         profile.case_id,
         profile.batch_size,
-        100 * (1 - profile.batch_size / profile.max_batch_size),
+        profile.max_batch_size,
         profile.device.name,
     )
 

@@ -116,6 +116,18 @@ def test_gpu_of_a_matrix_is_found() -> None:
     ]
 
 
+def test_gpu_that_is_not_in_the_table_is_taken_by_its_memory() -> None:
+    """Where the matrix says how much it has; the prediction says what was assumed."""
+    gpu = by_name("NVIDIA RTX A5000", 24564 * MIB)
+    assert (24564, int(24564 * MIB * 0.983), (8, 0)) == (gpu.nvml_mib, gpu.total_bytes, gpu.capability)
+    assert (
+        "of NVIDIA RTX A5000 only the memory is known: it is taken for an Ampere, and torch to see 98.3% of it"
+        == gpu.note
+    )
+    with pytest.raises(HarnessError, match="NVIDIA H200"):
+        by_name("NVIDIA H200", 24 * 1024 * MIB)
+
+
 def test_unknown_gpu_names_those_that_are_known() -> None:
     """Neither a label nor a name that is not in the table is guessed."""
     for find in (by_label, by_name):

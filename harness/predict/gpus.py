@@ -21,6 +21,9 @@ _TOLERANCE = 0.03
 _LARGE_WORKSPACE = (9, 10, 12)
 _LARGE_WORKSPACE_BYTES = 32 * MIB
 _WORKSPACE_BYTES = 8_519_680
+# Of a GPU that is not in the table: kernels for half precision, and the smaller workspace.
+_ASSUMED_CAPABILITY = (8, 0)
+_FROM_THE_MATRIX = "the matrix"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,17 @@ class GpuFacts:
     """None where nobody has published it."""
     capability: tuple[int, int]
     source: str
+
+    @property
+    def note(self) -> str | None:
+        """What a reader of a prediction should know of what is taken for known; None where it was published."""
+        if self.source == _FROM_THE_MATRIX:
+            return f"of {self.name} only the memory is known: it is taken for an Ampere, and torch to see 98.3% of it"
+        return (
+            f"the memory that torch sees on {self.name} is not known: 98.3% of NVML's is taken"
+            if self.derived
+            else None
+        )
 
     @property
     def derived(self) -> bool:
@@ -100,7 +114,8 @@ def by_label(label: str) -> GpuFacts:
 def by_name(pattern: str, memory_bytes: int | None = None) -> GpuFacts:
     """Return the GPU that a matrix means by a glob over product names, and a total memory where there is one.
 
-    Of several the one with the least memory, which a batch has to fit. Raises HarnessError when none is known.
+    Of several the one with the least memory, which a batch has to fit. One that is not in the table is taken by the memory
+    that the matrix gives, and for an Ampere. Raises HarnessError when neither helps.
     """
     fitting = [
         gpu
@@ -108,9 +123,12 @@ def by_name(pattern: str, memory_bytes: int | None = None) -> GpuFacts:
         if fnmatchcase(gpu.name, pattern)
         and (memory_bytes is None or abs(gpu.nvml_mib * MIB - memory_bytes) <= _TOLERANCE * memory_bytes)
     ]
+    if not fitting and memory_bytes is not None and not any(fnmatchcase(gpu.name, pattern) for gpu in GPUS):
+        return GpuFacts(pattern, pattern, memory_bytes // MIB, None, _ASSUMED_CAPABILITY, _FROM_THE_MATRIX)
     if not fitting:
         raise HarnessError(
             f"no prediction for {pattern}: nothing is known of its memory. Known are "
             + ", ".join(gpu.name for gpu in GPUS)
+            + "; give any other its `memory` in the matrix"
         )
     return min(fitting, key=lambda gpu: gpu.total_bytes)

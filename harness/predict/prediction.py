@@ -88,8 +88,8 @@ def predict(case: Case, description: Description, training: AnyBatch, gpu: GpuFa
     trace = training.at(largest or settings.min_batch_size)
     phase, holders = holders_at_peak(trace, limits)
     notes = trace.notes + notes
-    if gpu.derived:
-        notes += (f"the memory that torch sees on {gpu.name} is not known: 98.3% of NVML's is taken",)
+    if gpu.note is not None:
+        notes += (gpu.note,)
     return Prediction(
         gpu=gpu,
         max_batch_size=largest,
