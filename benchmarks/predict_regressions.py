@@ -1,11 +1,12 @@
 """Plants regressions in a workload, and has a machine without a GPU catch them by prediction.
 
-    python benchmarks/predict_regressions.py [--json PATH]
+    python benchmarks/predict_regressions.py [--json PATH] [--plot PATH]
 
 A small transformer with activation checkpointing is predicted for an H200 and locked, as a user would
 (`pytest --gpu-profile --gpu-profile-predict --gpu-profile-update`). Then one line of its text is changed at a time: an
 activation is kept alive, an intermediate result is computed in float32, checkpointing is removed. Each has to fail its test, and
-the message has to name the module. Afterwards the text is restored, and has to pass. Exit code 1 when one does not.
+the message has to name the module. Afterwards the text is restored, and has to pass. Exit code 1 when one does not. --plot
+draws the unchanged training step (`gpu-profile predict CASE --plot PATH`).
 """
 
 from __future__ import annotations
@@ -149,6 +150,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -173,6 +175,10 @@ def main() -> None:
             print("\n".join([plant.what, *(f"  {line}" for line in grown)]), flush=True)
         source.write_text(TEXT, encoding="utf-8")
         restored, _, _ = run(folder)
+        if options.plot is not None:
+            predict = "import sys; from harness.cli import main; sys.exit(main())"
+            arguments = ["predict", CASE, "--plot", str(options.plot.absolute())]
+            subprocess.run([sys.executable, "-c", predict, *arguments], cwd=folder, check=True)
     table = [{k: v for k, v in asdict(row).items() if k != "grown"} | {"ok": row.ok} for row in rows]
     print(tabulate(table, headers="keys"))
     print(f"restored: exit code {restored}")

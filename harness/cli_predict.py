@@ -12,6 +12,7 @@ from harness.cli_cases import asked_cases
 from harness.cli_verbs import open_unbounded
 from harness.endings import WorkloadError
 from harness.errors import HarnessError
+from harness.lock_text import shown_path
 from harness.predict import timeline
 from harness.predict.gpus import by_label, by_name
 from harness.predict.prediction import by_kind, trace_case
@@ -57,7 +58,8 @@ def predict(options: argparse.Namespace, paths: Paths) -> int:
     sys.stdout.write("\n".join(_lines(answers, several=len(cases) > 1)) + "\n")
     if options.plot is not None:
         for answer in answers:
-            sys.stdout.write(f"timeline: {_plot(answer, Path(options.plot), several=len(answers) > 1)}\n")
+            path = _plot(answer, Path(options.plot), several=len(answers) > 1)
+            sys.stdout.write(f"timeline: {shown_path(path)}\n")
     return int(any(not answer.prediction.max_batch_size for answer in answers))
 
 

@@ -42,7 +42,7 @@ def find_gpu(case: Case, lock: Lock) -> GpuFacts:
         if fnmatchcase(profile.device.name, gpu.name)
     )
     try:
-        return by_name(locked[0][1]) if locked else by_name(gpu.name, gpu.memory)
+        return by_name(locked[0][1] if locked else gpu.name, gpu.memory)
     except HarnessError as error:
         raise NoSuchDeviceError(str(error)) from error
 
