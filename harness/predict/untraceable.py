@@ -31,7 +31,8 @@ class UntraceableTrainingError(Exception):
 
 def refuse_compiled_code() -> None:
     """Have torch raise where it would compile: compiled code allocates otherwise than the code that is traced."""
-    torch.compiler.set_stance(_STANCE)
+    if hasattr(torch.compiler, "set_stance"):  # from torch 2.6 on
+        torch.compiler.set_stance(_STANCE)
 
 
 def why_untraceable(error: BaseException) -> str | None:
@@ -59,11 +60,10 @@ def _line_of(error: BaseException) -> str:
     """Return file and line of the user's innermost frame in a traceback."""
     found = "training"
     for frame, line in traceback.walk_tb(error.__traceback__):
-        if not is_library(frame):
+        if not _is_library(frame):
             found = f"{frame.f_code.co_filename}:{line}"
     return found
 
 
-def is_library(frame: FrameType) -> bool:
-    """Say whether a frame is of torch, Lightning or this package."""
+def _is_library(frame: FrameType) -> bool:
     return f"{frame.f_globals.get('__name__', '')}.".startswith(_LIBRARIES)
