@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,10 @@ assert harness.running is not None
 assert matplotlib.figure is not None
 assert matplotlib.backends.backend_agg is not None
 
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Fixtures whose tests start zygotes or pytest runs, as a rule.
 _PROBING = {"start", "net", "ran", "project", "pytester"}
