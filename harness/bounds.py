@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness.fingerprint import workload_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from harness.lockfile import LockedProfile
     from harness.measurement import Measurement, Scalar
@@ -89,6 +89,11 @@ def judge(measurement: Measurement, locked: LockedProfile | None, bounds: Bounds
         _judge_batch_size(measurement, locked, bounds.batch_size.max_drop),
         _judge_learning_rate(measurement, locked, bounds),
     )
+    return combine(parts)
+
+
+def combine(parts: Collection[Verdict]) -> Verdict:
+    """Put the verdicts on single values into one."""
     return Verdict(
         tuple(violation for part in parts for violation in part.violations),
         tuple(improvement for part in parts for improvement in part.improvements),
@@ -165,7 +170,7 @@ def _nothing_fits(measurement: Measurement, locked: LockedProfile | None, bounds
         allowed = smallest_allowed(size, bounds.batch_size.max_drop, measured_noise(locked))
     message = f"no batch size trains{_detail(measurement)}"
     if locked:
-        message += f"; {size} is locked and at least {allowed} is allowed{_because(measurement, locked)}"
+        message += f"; {size} is locked and at least {allowed} is allowed{because(measurement, locked)}"
     return Violation("batch_size", size, 0, allowed, message)
 
 
@@ -195,7 +200,7 @@ def _judge_batch_size(measurement: Measurement, locked: LockedProfile, max_drop:
     if measured < allowed:
         message = (
             f"{change} below the locked {size}; at least {allowed} is allowed (max_drop {100 * max_drop:g}%)"
-            f"{_because(measurement, locked)}"
+            f"{because(measurement, locked)}"
         )
         return Verdict((Violation("batch_size", size, measured, allowed, message),))
     if measured > max(largest_expected(size, max_drop), size + measured_noise(locked)):
@@ -218,7 +223,7 @@ def _judge_learning_rate(measurement: Measurement, locked: LockedProfile, bounds
     allowed = f"{rate / max_factor:.3g} to {rate * max_factor:.3g}"
     if measured is None:
         refusal = measurement.lr_refusal or "the LR range test was not run"
-        message = f"no learning rate, where {rate:.3g} is locked: {refusal}{_because(measurement, locked)}"
+        message = f"no learning rate, where {rate:.3g} is locked: {refusal}{because(measurement, locked)}"
         return Verdict((Violation("learning_rate", rate, None, allowed, message),))
     if reason := _why_not_comparable(measurement, locked, bounds):
         return Verdict(warnings=(f"learning_rate {measured:.3g} is not judged against {rate:.3g}: {reason}",))
@@ -226,7 +231,7 @@ def _judge_learning_rate(measurement: Measurement, locked: LockedProfile, bounds
     direction = "above" if measured > rate else "below"
     message = f"learning_rate {measured:.3g} is x{factor:.2f} {direction} the locked {rate:.3g}; {allowed} is allowed"
     if not _within_factor(factor, max_factor):
-        message += f" (max_factor {max_factor:g}){_because(measurement, locked)}"
+        message += f" (max_factor {max_factor:g}){because(measurement, locked)}"
         return Verdict((Violation("learning_rate", rate, measured, allowed, message),))
     return Verdict(warnings=() if _within_factor(factor, WARN_FACTOR) else (message,))
 
@@ -252,7 +257,8 @@ def _within_factor(factor: float, limit: float) -> bool:
     return factor <= limit * (1 + _TOLERANCE)
 
 
-def _because(measurement: Measurement, locked: LockedProfile) -> str:
+def because(measurement: Measurement, locked: LockedProfile) -> str:
+    """Return the likely causes as the end of a message, empty where nothing is known to differ."""
     causes = likely_causes(measurement, locked)
     return f"; likely cause: {'; '.join(causes)}" if causes else ""
 

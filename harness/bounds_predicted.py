@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.bounds import Verdict, Violation, judge_recipe, judge_workload, likely_causes
+from harness.bounds import Verdict, Violation, because, combine, judge_recipe, judge_workload
 
 if TYPE_CHECKING:
     from harness.lockfile import LockedProfile
@@ -51,11 +51,7 @@ def judge_prediction(prediction: Measurement, locked: LockedProfile | None) -> V
         judge_recipe(prediction, locked),
         _judge_batch_size(prediction, locked, locked.predicted_batch_size),
     )
-    return Verdict(
-        tuple(violation for part in parts for violation in part.violations),
-        tuple(improvement for part in parts for improvement in part.improvements),
-        tuple(warning for part in parts for warning in part.warnings),
-    )
+    return combine(parts)
 
 
 def growth(prediction: Measurement, locked: LockedProfile) -> list[Growth]:
@@ -81,8 +77,9 @@ def _judge_batch_size(prediction: Measurement, locked: LockedProfile, known: int
         )
         return Verdict(warnings=(warning,))
     if batch_size < known:
-        causes = likely_causes(prediction, locked)
-        because = f"; likely cause: {'; '.join(causes)}" if causes else ""
-        message = f"{change} below the locked {known}; predictions are exact, so that no sample less is allowed{because}"
+        message = (
+            f"{change} below the locked {known}; predictions are exact, so that no sample less is allowed"
+            f"{because(prediction, locked)}"
+        )
         return Verdict((Violation("predicted_batch_size", known, batch_size, known, message),))
     return Verdict(improvements=(f"{change} above the locked {known}",) if batch_size > known else ())

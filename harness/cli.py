@@ -89,21 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("new", metavar="NEW", type=Path)
     prune = add("prune", _with_paths(cli_verbs.prune), "remove profiles whose case is not in the matrix")
     prune.add_argument("--dry-run", action="store_true", help="only say which")
-    merge = add(
-        "merge", _with_paths(cli_verbs.merge), "merge what other machines have measured into the lockfile"
-    )
-    merge.add_argument(
-        "candidates",
-        metavar="CANDIDATE",
-        nargs="+",
-        type=Path,
-        help="candidate.lock of a run, with report.json beside it, or another lockfile",
-    )
-    merge.add_argument(
-        "--base",
-        metavar="PATH",
-        type=Path,
-        help="the lockfile that they were made from; default: the lockfile as it is",
+    _add_merge(
+        add(
+            "merge", _with_paths(cli_verbs.merge), "merge what other machines have measured into the lockfile"
+        )
     )
     probe = add(
         "probe", _with_paths(cli_verbs.probe), "try one batch size of one case and print how it ended"
@@ -123,6 +112,22 @@ def _parser() -> argparse.ArgumentParser:
         "measure what predictions take for known of this machine's GPU, and compare them with what is locked",
     )
     return parser
+
+
+def _add_merge(merge: argparse.ArgumentParser) -> None:
+    merge.add_argument(
+        "candidates",
+        metavar="CANDIDATE",
+        nargs="+",
+        type=Path,
+        help="candidate.lock of a run, with report.json beside it, or another lockfile",
+    )
+    merge.add_argument(
+        "--base",
+        metavar="PATH",
+        type=Path,
+        help="the lockfile that they were made from; default: the lockfile as it is",
+    )
 
 
 def _add_predict(predict: argparse.ArgumentParser) -> None:

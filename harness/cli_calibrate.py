@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from harness.lockfile import LockedProfile
     from harness.nvml import Gpu
+    from harness.predict.gpus import GpuFacts
     from harness.session import Paths
 
 _TIMEOUT_SECONDS = 120
@@ -72,24 +73,11 @@ def report(
 
     Returns the lines to show, and whether something is off.
     """
-    here = {
-        "NVML's total, MiB": nvml_bytes // MIB,
-        "torch's total, MiB": facts["total_bytes"] // MIB,
-        "compute capability": ".".join(map(str, facts["capability"])),
-        "workspace per thread, MiB": facts["workspace_bytes"] / MIB,
-    }
-    try:
-        known = by_name(name)
-    except HarnessError:
-        known = None
+    here = _values(nvml_bytes, facts["total_bytes"], facts["capability"], facts["workspace_bytes"])
+    known = _find(name)
     table: dict[str, Any] = dict.fromkeys(here)
     if known is not None:
-        table = {
-            "NVML's total, MiB": known.nvml_mib,
-            "torch's total, MiB": known.total_bytes // MIB,
-            "compute capability": ".".join(map(str, known.capability)),
-            "workspace per thread, MiB": known.workspace_bytes / MIB,
-        }
+        table = _values(known.nvml_bytes, known.total_bytes, known.capability, known.workspace_bytes)
     rows = [
         {
             "what": what,
@@ -118,6 +106,24 @@ def report(
             "this GPU is not in the table (harness/predict/gpus.py): the values above are what it needs",
         ]
     return lines, off
+
+
+def _find(name: str) -> GpuFacts | None:
+    try:
+        return by_name(name)
+    except HarnessError:
+        return None
+
+
+def _values(
+    nvml_bytes: int, total_bytes: int, capability: Iterable[int], workspace_bytes: int
+) -> dict[str, Any]:
+    return {
+        "NVML's total, MiB": nvml_bytes // MIB,
+        "torch's total, MiB": total_bytes // MIB,
+        "compute capability": ".".join(map(str, capability)),
+        "workspace per thread, MiB": workspace_bytes / MIB,
+    }
 
 
 def _verdict(known: Any, measured: Any) -> str:

@@ -141,7 +141,7 @@ def probe(options: argparse.Namespace, paths: Paths) -> int:
     device = session.device(case)
     session.prepare_results()
     # A folder of its own: the logs of the case's last run stay as they are.
-    surroundings = replace(session.surroundings, directory=paths.results / "probe")
+    surroundings = replace(paths.surroundings, directory=paths.results / "probe")
     try:
         with device.hold(), open_runner(case, device, surroundings) as runner:
             validates = case.search.validation is True and runner.describe().validation

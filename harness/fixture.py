@@ -38,8 +38,8 @@ class GpuProfile:
     def measurement(self) -> Measurement:
         """What this run found, by measurement or, where it was asked for that, by prediction; taken on first use.
 
-        A workload that cannot be predicted skips the test, unless a prediction is locked. Raises WorkloadError when the workload cannot be built or set up, MachineError when the machine is
-        in the way.
+        A workload that cannot be predicted skips the test, unless a prediction is locked. Raises WorkloadError when the
+        workload cannot be built or set up, MachineError when the machine is in the way.
         """
         try:
             return self._session.measure(self.case)

@@ -138,7 +138,7 @@ def wrap_loaders(loaders: Any, wrap: Callable[[Any], Any]) -> Any:
 def _endless(loader: Any, batch_size: int) -> FullBatches:
     try:
         len(loader)
-    except (TypeError, NotImplementedError):
+    except (TypeError, NotImplementedError):  # a stream has no length; some say so by raising the latter
         return FullBatches(loader, batch_size)
     return SizedFullBatches(loader, batch_size)
 

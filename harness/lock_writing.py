@@ -105,8 +105,8 @@ def with_profiles(lock: Lock, profiles: Iterable[LockedProfile]) -> Lock:
     by_case: dict[str, list[LockedProfile]] = {}
     for profile in (*lock, *profiles):
         known = by_case.get(profile.case_id, [])
-        same = next((old for old in known if same_profile(old, profile)), None)
-        others = [old for old in known if old is not same]
+        others = [old for old in known if not same_profile(old, profile)]
+        same = next((old for old in known if old not in others), None)
         by_case[profile.case_id] = [*others, profile if same is None else _in_place_of(same, profile)]
     merged = (profile for group in by_case.values() for profile in group)
     return Lock(lock.path, sort(merged), exists=True, extra=lock.extra)

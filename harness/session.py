@@ -54,7 +54,7 @@ class Paths:
 
     @property
     def surroundings(self) -> Surroundings:
-        """Where probes live, with the module path as it is now."""
+        """Where probes live; asked for late, as pytest extends `sys.path` while it collects."""
         sys_path = dict.fromkeys([*sys.path, *self.module_path])
         return Surroundings(self.results, Path.cwd(), tuple(sys_path))
 
@@ -81,11 +81,6 @@ class Session:
         """The cases that this run wrote to the lock."""
         self._measured: dict[str, Measurement | HarnessError] = {}
         self._devices: dict[str, Device | GpuFacts | NoSuchDeviceError] = {}
-
-    @property
-    def surroundings(self) -> Surroundings:
-        """Where probes live; asked for late, as pytest extends `sys.path` while it collects."""
-        return self.paths.surroundings
 
     def device(self, case: Case) -> Device:
         """Find the case's device. Raises NoSuchDeviceError when this machine has none that fits."""
@@ -146,8 +141,8 @@ class Session:
     def _run(self, case: Case) -> Measurement:
         locked = self.locked(case)
         if self.predict:
-            return predict_case(case, self._gpu(case), locked, self.surroundings)
-        return profile_case(case, self.device(case), locked, self.surroundings)
+            return predict_case(case, self._gpu(case), locked, self.paths.surroundings)
+        return profile_case(case, self.device(case), locked, self.paths.surroundings)
 
     @contextmanager
     def _folder_of(self, case: Case) -> Iterator[None]:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from harness.nvml import Gpu
 
 LOCK_VARIABLE = "GPU_PROFILE_LOCK"
-_warned: set[str] = set()
 _LOCK_NAMES = ("profiles/gpu-profile.lock", "gpu-profile.lock")
+# Cases whose reader was told that they were only predicted.
+_warned: set[str] = set()
 
 
 def load_profile(

@@ -55,7 +55,7 @@ def num_validation_samples(workload: Workload) -> int | None:
         return None
     try:
         return len(_owner(workload).val_dataloader().dataset)
-    except (AttributeError, TypeError, NotImplementedError):
+    except (AttributeError, TypeError, NotImplementedError):  # no loader, several of them, or a stream
         return None
 
 

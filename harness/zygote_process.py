@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _BUILD_TIMEOUT = 600.0
 # How long a zygote that was told to go may take to kill its probe and remove its files.
 _GOODBYE = 10.0
-# Loader workers name sockets below the temporary folder, pymp-XXXXXXXX/listener-XXXXXXXX, and hang where that is longer
+# Loader workers name sockets below the temporary folder, `pymp-*/listener-*`, and hang where that is longer
 # than the 107 bytes that Linux takes.
 _MAX_SCRATCH_LENGTH = 74
 

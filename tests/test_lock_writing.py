@@ -32,6 +32,15 @@ def test_update_replaces_only_the_same_case_and_device(path: Path) -> None:
     assert kept == set(map(repr, [fresh, *others]))
 
 
+def test_update_replaces_all_profiles_of_the_same_device(path: Path) -> None:
+    """Two totals that are just too far apart to be one device may both be within 1% of a third: the lock stays readable."""
+    totals = [H200.memory_bytes, int(H200.memory_bytes * 1.015)]
+    update_lock(path, [locked(device=DeviceIdentity(H200.name, total)) for total in totals])
+    fresh = locked(device=DeviceIdentity(H200.name, int(H200.memory_bytes * 1.0075)))
+    update_lock(path, [fresh])
+    assert [fresh] == list(read_lock(path))
+
+
 def test_an_unchanged_lock_is_not_written_again(path: Path) -> None:
     """Build tools that look at times of modification see no change."""
     update_lock(path, [locked()])

@@ -20,6 +20,7 @@ from harness import nvml
 from harness.devices.base import NoSuchDeviceError
 from harness.errors import HarnessError, MachineError
 from harness.measurement import DeviceIdentity
+from harness.predict.allocator_settings import VARIABLES
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ _log = logging.getLogger("harness")
 
 # NVML's totals of one product differ with driver and ECC by up to this share.
 _MEMORY_TOLERANCE = 0.03
-# What configures torch's caching allocator.
-_ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
-# What else changes how much of the GPU a training takes.
+# What, besides the allocator's settings, changes how much of the GPU a training takes.
 _MEMORY_VARIABLES = ("CUBLAS_WORKSPACE_CONFIG",)
 _NO_CACHING = "PYTORCH_NO_CUDA_MEMORY_CACHING"
 # How often a lock or memory is looked for, and how long the driver may take to give back what a probe held.
@@ -216,7 +215,7 @@ def allocator_settings(environment: Mapping[str, str]) -> dict[str, Any]:
         raise HarnessError(
             f"{_NO_CACHING} is set: without torch's caching allocator nothing bounds a probe's memory; unset it"
         )
-    chosen = {name: environment[name] for name in _ALLOCATOR_VARIABLES if environment.get(name)}
+    chosen = {name: environment[name] for name in VARIABLES if environment.get(name)}
     if len(set(chosen.values())) > 1:
         both = " and ".join(f"{name}={value}" for name, value in chosen.items())
         raise HarnessError(

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 # As many powers of two have divisions of their own, from 1 MiB on.
 _INTERVALS = 16
-_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+"""What configures torch's caching allocator, the one that counts first."""
 # `key:value`, where a value may be a list in brackets.
 _PAIR = re.compile(r"\s*([\w-]+)\s*:\s*(\[[^\]]*\]|[^,\[\]]+)\s*(?:,|$)")
 # They decide when segments go back, or how they are made, not how many bytes a training needs.
@@ -50,7 +51,7 @@ class AllocatorSettings:
 
         Raises HarnessError for text that torch refuses, and for an allocator other than torch's own.
         """
-        name = next((name for name in _VARIABLES if environment.get(name)), None)
+        name = next((name for name in VARIABLES if environment.get(name)), None)
         if name is None:
             return cls(), ()
         text = environment[name]

@@ -12,7 +12,6 @@ from harness.devices.cpu import CpuDevice
 from harness.devices.cuda import allocator_settings
 from harness.errors import HarnessError
 from harness.measurement import DeviceIdentity, Measurement
-from harness.predict.allocator_settings import MIB
 from harness.predict.gpus import by_name
 from harness.predict.prediction import locked_values, predict, trace_case
 from harness.profile import open_runner, tuned_batch_size
@@ -49,7 +48,7 @@ def find_gpu(case: Case, lock: Lock) -> GpuFacts:
 
 def identity_of(case: Case, gpu: GpuFacts) -> DeviceIdentity:
     """Return what the profile of a case on a GPU is matched on, as the GPU itself would give it."""
-    return DeviceIdentity(gpu.name, case.device.budget or gpu.nvml_mib * MIB)
+    return DeviceIdentity(gpu.name, case.device.budget or gpu.nvml_bytes)
 
 
 def predict_case(

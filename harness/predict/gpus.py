@@ -45,22 +45,20 @@ class GpuFacts:
         """What a reader of a prediction should know of what is taken for known; None where it was published."""
         if self.source == _FROM_THE_MATRIX:
             return f"of {self.name} only the memory is known: it is taken for an Ampere, and torch to see 98.3% of it"
-        return (
-            f"the memory that torch sees on {self.name} is not known: 98.3% of NVML's is taken"
-            if self.derived
-            else None
-        )
+        if self.torch_mib is None:
+            return f"the memory that torch sees on {self.name} is not known: 98.3% of NVML's is taken"
+        return None
 
     @property
-    def derived(self) -> bool:
-        """Whether the memory that torch sees is a guess from NVML's."""
-        return self.torch_mib is None
+    def nvml_bytes(self) -> int:
+        """NVML's total, which profiles are matched on."""
+        return self.nvml_mib * MIB
 
     @property
     def total_bytes(self) -> int:
         """The memory that torch sees."""
         if self.torch_mib is None:
-            return int(self.nvml_mib * MIB * _DERIVED_SHARE)
+            return int(self.nvml_bytes * _DERIVED_SHARE)
         return self.torch_mib * MIB
 
     @property
@@ -121,7 +119,7 @@ def by_name(pattern: str, memory_bytes: int | None = None) -> GpuFacts:
         gpu
         for gpu in GPUS
         if fnmatchcase(gpu.name, pattern)
-        and (memory_bytes is None or abs(gpu.nvml_mib * MIB - memory_bytes) <= _TOLERANCE * memory_bytes)
+        and (memory_bytes is None or abs(gpu.nvml_bytes - memory_bytes) <= _TOLERANCE * memory_bytes)
     ]
     if not fitting and memory_bytes is not None and not any(fnmatchcase(gpu.name, pattern) for gpu in GPUS):
         return GpuFacts(pattern, pattern, memory_bytes // MIB, None, _ASSUMED_CAPABILITY, _FROM_THE_MATRIX)
