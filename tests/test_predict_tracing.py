@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from harness import workload as workloads
 from harness.endings import WorkloadError
 from harness.predict.attention import Inputs, choose
+from harness.predict.recording import Recorder
+from harness.predict.scratch import scratch_bytes
 from harness.predict.tracing import Tracer
 from harness.predict.untraceable import refuse_compiled_code, why_untraceable
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from support import StartRunner
 
-TURING, AMPERE = (7, 5), (8, 0)
+TURING, AMPERE, ADA, BLACKWELL_RTX = (7, 5), (8, 0), (8, 9), (12, 0)
 DIGITS = "profiles.workloads.Digits"
 
 
@@ -97,10 +100,10 @@ def test_what_stops_a_trace_is_named(model: str, line: int | None, message: str 
         assert f"untraceable_zoo.py:{line}{message}" in why
 
 
-def inputs(dtype: torch.dtype, features: int = 64, *, masked: bool = False) -> Inputs:
-    """Return tensors without memory."""
-    tensor = torch.empty(2, 4, 16, features, dtype=dtype, device="meta")
-    return Inputs(tensor, tensor, tensor, torch.empty(16, 16, device="meta") if masked else None)
+def inputs(dtype: torch.dtype, features: int = 64, *, masked: bool = False, **more: Any) -> Inputs:
+    """Return tensors without memory, that take part in training."""
+    tensor = torch.empty(2, 4, 16, features, dtype=dtype, device="meta", requires_grad=True)
+    return Inputs(tensor, tensor, tensor, torch.empty(16, 16, device="meta") if masked else None, **more)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +118,55 @@ def inputs(dtype: torch.dtype, features: int = 64, *, masked: bool = False) -> I
         (inputs(torch.bfloat16, masked=True), AMPERE, "efficient"),
         (inputs(torch.bfloat16, 20), AMPERE, "flash"),
         (inputs(torch.bfloat16, 512), AMPERE, "efficient"),
+        (inputs(torch.bfloat16, 208), AMPERE, "flash"),
+        (inputs(torch.bfloat16, 208), ADA, "efficient"),
+        (inputs(torch.bfloat16, 256), BLACKWELL_RTX, "flash"),
+        (inputs(torch.bfloat16, 256, dropout=0.1), BLACKWELL_RTX, "efficient"),
+        (
+            inputs(torch.bfloat16, causal=True)._replace(query=torch.empty(2, 4, 8, 64).bfloat16()),
+            AMPERE,
+            "efficient",
+        ),
         (inputs(torch.float64), AMPERE, "math"),
     ],
 )
 def test_kernel_of_attention(given: Inputs, capability: tuple[int, int], kernel: str) -> None:
     """Flash takes half precision without a mask from Ampere on, the efficient kernel what is aligned, math the rest."""
     assert kernel == choose(given, capability)
+
+
+KERNELS = {
+    "flash": torch.ops.aten._scaled_dot_product_flash_attention_backward.default,
+    "efficient": torch.ops.aten._scaled_dot_product_efficient_attention_backward.default,
+}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "shape", "expected"),
+    [
+        ("flash", (2, 4, 100, 40), 2 * 4 * 128 * 4 * (1 + 64)),
+        ("flash", (2, 4, 128, 160), 2 * 4 * 128 * 4 * (1 + 192)),
+        ("efficient", (2, 4, 100, 40), 2 * 4 * (100 * 4 + 2 * (64 * 64 * 4 + 16))),
+        ("efficient", (2, 4, 64, 96), 2 * 4 * (64 * 4 + 2 * (64 * 64 * 4 + 16))),
+    ],
+)
+def test_scratch_of_attention(kernel: str, shape: tuple[int, ...], expected: int) -> None:
+    """The backward pass of a fused kernel sums in float32, in whole blocks of queries and features."""
+    gradient = query = torch.empty(shape, device="meta", dtype=torch.float16)
+    assert expected == scratch_bytes(KERNELS[kernel], (gradient, query))
+
+
+def test_scratch_is_live_only_within_its_operator() -> None:
+    """It is there beside what the operator reads, and not any more when its results are."""
+    size = (2, 4, 128, 32)
+    with FakeTensorMode(), Recorder() as recorder:
+        tensor, sums = torch.empty(size), torch.empty(size[:-1])
+        seeds = torch.empty(2, dtype=torch.int64)
+        recorder.events.clear()
+        KERNELS["flash"](*[tensor] * 5, sums, None, None, 128, 128, 0.0, False, seeds, seeds)
+    scratch = recorder.events[0]
+    assert 2 * 4 * 128 * 4 * (1 + 32) == recorder.blocks[scratch].num_bytes
+    assert recorder.events[:2] == [scratch, ~scratch]
 
 
 AS_CUDA = """

@@ -35,10 +35,8 @@ def install(capability: tuple[int, int]) -> None:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> torch.Tensor:
-        inputs = attention.Inputs(query, key, value, mask)
-        return attention.attend(
-            inputs, capability, dropout=dropout, scale=scale, causal=causal, grouped=enable_gqa
-        )
+        inputs = attention.Inputs(query, key, value, mask, dropout, causal)
+        return attention.attend(inputs, capability, scale=scale, grouped=enable_gqa)
 
     library.impl("scaled_dot_product_attention", scaled_dot_product_attention, _KEY)
     library.impl("dropout", _dropout, _KEY)

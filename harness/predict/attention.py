@@ -15,7 +15,9 @@ _aten = torch.ops.aten
 _LOW = (torch.float16, torch.bfloat16)
 _MOST_FLASH_DIM = 256
 _FLASH_GRAIN = 8
+_WIDE, _WIDER = 192, 224
 _VOLTA, _AMPERE = (7, 0), (8, 0)
+_BLACKWELL_RTX = 12
 
 Kernel = Literal["flash", "efficient", "math"]
 
@@ -27,6 +29,8 @@ class Inputs(NamedTuple):
     key: torch.Tensor
     value: torch.Tensor
     mask: torch.Tensor | None
+    dropout: float = 0.0
+    causal: bool = False
 
     @property
     def grain(self) -> int:
@@ -36,28 +40,38 @@ class Inputs(NamedTuple):
 
 def choose(inputs: Inputs, capability: tuple[int, int]) -> Kernel:
     """Return the kernel on a GPU of this compute capability."""
-    query, key, value, mask = inputs
+    query, key, value = inputs[:3]
     fused = (
         query.dim() == key.dim() == value.dim() == 4  # noqa: PLR2004 - as in Inputs
         and query.shape[0] == key.shape[0] == value.shape[0]
         and min(query.shape[2], key.shape[2]) > 0
         and all(tensor.stride(-1) == 1 for tensor in (query, key, value))
     )
-    dim = query.shape[-1]
-    if not fused or dim != key.shape[-1]:
+    if not fused or query.shape[-1] != key.shape[-1]:
         return "math"
-    if (
-        torch._C._get_flash_sdp_enabled()  # noqa: SLF001 - what `sdpa_kernel` sets
-        and capability >= _AMPERE
-        and query.dtype in _LOW
-        and mask is None
-        and dim == value.shape[-1]
-        and dim <= _MOST_FLASH_DIM
-    ):
+    if torch._C._get_flash_sdp_enabled() and _fits_flash(inputs, capability):  # noqa: SLF001 - what `sdpa_kernel` sets
         return "flash"
     if torch._C._get_mem_efficient_sdp_enabled() and _fits_efficient(inputs, capability):  # noqa: SLF001
         return "efficient"
     return "math"
+
+
+def _fits_flash(inputs: Inputs, capability: tuple[int, int]) -> bool:
+    query, key, value, mask = inputs[:4]
+    dim = query.shape[-1]
+    # With less shared memory than an A100 or H100 has, the backward pass of wide heads does not fit.
+    small = (8, 6) <= capability <= (8, 9) or capability[0] == _BLACKWELL_RTX
+    trains = any(tensor.requires_grad for tensor in (query, key, value))
+    too_wide = small and trains and (dim > _WIDE if inputs.dropout else _WIDE < dim <= _WIDER)
+    return (
+        capability >= _AMPERE
+        and query.dtype in _LOW
+        and mask is None
+        and dim == value.shape[-1]
+        and dim <= _MOST_FLASH_DIM
+        and not too_wide
+        and (not inputs.causal or query.shape[2] == key.shape[2])
+    )
 
 
 def _fits_efficient(inputs: Inputs, capability: tuple[int, int]) -> bool:
@@ -74,20 +88,14 @@ def _fits_efficient(inputs: Inputs, capability: tuple[int, int]) -> bool:
 
 
 def attend(
-    inputs: Inputs,
-    capability: tuple[int, int],
-    *,
-    dropout: float,
-    scale: float | None,
-    causal: bool,
-    grouped: bool,
+    inputs: Inputs, capability: tuple[int, int], *, scale: float | None, grouped: bool
 ) -> torch.Tensor:
     """Compute attention by the operators that CUDA would call."""
     kernel = choose(inputs, capability)
     result: torch.Tensor
     if kernel == "flash":
-        return _flash(inputs, dropout, scale, causal=causal)
-    query, key, value, mask = inputs
+        return _flash(inputs, scale)
+    query, key, value, mask, dropout, causal = inputs
     if kernel == "efficient":
         grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
         result = _aten._scaled_dot_product_efficient_attention(  # noqa: SLF001 - an operator's name
@@ -100,23 +108,22 @@ def attend(
     return result
 
 
-def _flash(inputs: Inputs, dropout: float, scale: float | None, *, causal: bool) -> torch.Tensor:
+def _flash(inputs: Inputs, scale: float | None) -> torch.Tensor:
     dim = inputs.query.shape[-1]
     rest = -dim % _FLASH_GRAIN
     tensors = [
         torch.nn.functional.pad(tensor, (0, rest)) if rest else tensor
-        for tensor in inputs[:3]
-        if tensor is not None
+        for tensor in (inputs.query, inputs.key, inputs.value)
     ]
     out: torch.Tensor = _aten._scaled_dot_product_flash_attention(  # noqa: SLF001
-        *tensors, dropout, causal, False, scale=dim**-0.5 if scale is None else scale
+        *tensors, inputs.dropout, inputs.causal, False, scale=dim**-0.5 if scale is None else scale
     )[0]
     return out[..., :dim] if rest else out
 
 
 def _bias(inputs: Inputs) -> torch.Tensor | None:
     """Return the mask as the kernel takes it: to be added, for all heads."""
-    query, key, _, mask = inputs
+    query, key, _, mask = inputs[:4]
     if mask is None:
         return None
     if mask.dtype is torch.bool:

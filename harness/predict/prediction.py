@@ -82,9 +82,11 @@ def predict(case: Case, description: Description, training: AnyBatch, gpu: GpuFa
     cap = settings.max_batch_size
     maximum = min(cap, description.num_samples or cap)
     largest = largest_batch(training, limits, maximum=maximum)
+    beyond = largest
+    if largest == maximum:  # not memory's bound, which may be far off or near
+        beyond = largest_batch(training, limits, maximum=int(largest / SAFE_SHARE) + 1)
     if largest < settings.min_batch_size:
         largest = 0
-    beyond = largest_batch(training, limits, maximum=int(largest / SAFE_SHARE) + 1)
     trace = training.at(largest or settings.min_batch_size)
     phase, holders = holders_at_peak(trace, limits)
     notes = trace.notes + notes

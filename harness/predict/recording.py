@@ -1,7 +1,7 @@
 """Records what fake tensors allocate and free: a dispatch mode over torch's FakeTensorMode.
 
 Sizes are those of storages. A storage is allocated when an operator first returns a tensor on it, and freed when Python and
-autograd have let go of it. Temporaries inside of a kernel are not seen.
+autograd have let go of it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from harness.predict.scratch import scratch_bytes
 from harness.predict.trace import Block, Mark, Trace
 from harness.predict.untraceable import UntraceableTrainingError, named_device
 
@@ -57,7 +58,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
         if func.overloadpacket in _MATMULS and self.thread not in self._with_workspace:
             self._with_workspace.add(self.thread)
             self._add(Block(0, "workspace", "cuBLAS"))
+        scratch = scratch_bytes(func, args)
+        block = self._add(Block(scratch, self.kind, self.module)) if scratch else None
         result = func(*args, **(kwargs or {}))
+        if block is not None:
+            self.events.append(~block)
         if func not in self.skipped:
             for leaf in tree_leaves(result):
                 if isinstance(leaf, torch.Tensor):

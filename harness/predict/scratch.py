@@ -1,0 +1,50 @@
+"""What CUDA's kernels take of the allocator inside of one operator, and give back before it returns: no tensor shows it.
+
+After FlashAttention's mha_bwd and the memory-efficient kernel's workspace_size, as PyTorch 2.13 calls them. Not known are
+cuDNN's workspaces, and what a split over the keys takes where there are few samples and heads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_aten = torch.ops.aten
+_FLOAT32_BYTES = 4
+# Queries are handled in blocks of as many, and features in groups.
+_FLASH_QUERIES, _FLASH_FEATURES, _FLASH_WIDE_FEATURES, _FLASH_WIDE = 128, 32, 64, 128
+_EFFICIENT_BLOCK = 64
+# A block of the efficient kernel has a lock and a counter, padded to 16 bytes.
+_EFFICIENT_LOCK_BYTES = 16
+
+
+def scratch_bytes(operator: Any, arguments: Sequence[Any]) -> int:
+    """Return the bytes that an operator takes for itself while it runs on CUDA."""
+    if operator is _aten._scaled_dot_product_flash_attention_backward.default:  # noqa: SLF001 - an operator's name
+        return _of_flash(arguments[1])
+    if operator is _aten._scaled_dot_product_efficient_attention_backward.default:  # noqa: SLF001
+        return _of_efficient(arguments[1])
+    return 0
+
+
+def _of_flash(query: torch.Tensor) -> int:
+    """Count a sum over each query's row, and its gradient, in float32."""
+    batch, heads, length, features = query.shape
+    group = _FLASH_FEATURES if features <= _FLASH_WIDE else _FLASH_WIDE_FEATURES
+    return _FLOAT32_BYTES * batch * heads * _up(length, _FLASH_QUERIES) * (1 + _up(features, group))
+
+
+def _of_efficient(query: torch.Tensor) -> int:
+    """Count the same, the gradient in blocks."""
+    batch, heads, length, features = query.shape
+    blocks = -(-length // _EFFICIENT_BLOCK) * -(-features // _EFFICIENT_BLOCK)
+    block_bytes = _FLOAT32_BYTES * _EFFICIENT_BLOCK**2 + _EFFICIENT_LOCK_BYTES
+    return batch * heads * (_FLOAT32_BYTES * length + blocks * block_bytes)
+
+
+def _up(number: int, step: int) -> int:
+    return -(-number // step) * step
