@@ -26,6 +26,8 @@ from exactness import CASES, digits, spec
 from tabulate import tabulate
 from torch.distributed._tools.mem_tracker import MemTracker
 
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent))  # the reference workloads are there
+
 from harness import workload as workloads
 from harness.predict.tracing import Tracer
 
@@ -62,6 +64,16 @@ WORKLOADS: dict[str, Spec] = {
         {"config": {"class_path": "transformers.BertConfig", "init_args": BERT}},
         *TOKENS,
     ),
+    "channels-last": spec("workloads.ChannelsLastCnn", {}, *IMAGES),
+    "accumulation": digits("resnet", 16),
+    "clipped-norm": digits("vit", 16),
+    "clipped-values": CASES["mlp-16"][0],
+}
+# Of the Trainer.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "accumulation": {"accumulate_grad_batches": 2},
+    "clipped-norm": {"gradient_clip_val": 1.0},
+    "clipped-values": {"gradient_clip_val": 0.5, "gradient_clip_algorithm": "value"},
 }
 
 
@@ -115,7 +127,7 @@ def measure(name: str, repeats: int) -> Row:
 
     def run(tracer: Tracer) -> Trace:
         try:
-            return tracer.run({}, validation_steps=1)
+            return tracer.run(SETTINGS.get(name, {}), validation_steps=1)
         finally:
             tracer.recorder.close()
 

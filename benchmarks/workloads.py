@@ -22,6 +22,26 @@ class Mlp(nn.Sequential):
         super().__init__(nn.Flatten(), *hidden, nn.Linear(width, 10))
 
 
+class ChannelsLastCnn(nn.Sequential):
+    """Convolutions in the memory format channels_last; float32 [batch, 3, height, width] to logits [batch, 10]."""
+
+    def __init__(self, width: int = 32) -> None:
+        hidden = [
+            part for _ in range(3) for part in (nn.Conv2d(width, width, 3), nn.BatchNorm2d(width), nn.ReLU())
+        ]
+        super().__init__(
+            nn.Conv2d(3, width, 3), *hidden, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10)
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch leaves this signature out
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Classify."""
+        hidden = images.to(memory_format=torch.channels_last)
+        for layer in self:
+            hidden = layer(hidden)
+        return hidden
+
+
 class RowLstm(nn.Module):
     """An LSTM that reads an image row by row; float32 [batch, 1, side, side] to logits [batch, 10]."""
 

@@ -33,12 +33,13 @@ class Compiled(Net):
         return torch.nn.functional.cross_entropy(torch.compile(self.layers)(inputs), labels)
 
 
-class Placed(Net):
-    """Names a device."""
+class Synchronized(Net):
+    """Needs a GPU to be there."""
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Weigh classes with a tensor on the GPU."""
-        return super().loss(batch) * torch.ones(1, device="cuda")
+        """Wait for it."""
+        torch.cuda.synchronize()
+        return super().loss(batch)
 
 
 class Renamed(Net):

@@ -7,6 +7,8 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch._subclasses import FakeTensor
+from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import _disable_current_modes
 
 from harness.loaders import wrap_loaders
@@ -14,6 +16,7 @@ from harness.loaders import wrap_loaders
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from harness.predict.recording import Recorder
     from harness.workload import Workload
 
 
@@ -53,14 +56,15 @@ def keep_real(owner: Any, name: str) -> None:
     setattr(owner, name, real)
 
 
+@torch.no_grad()
 def replace(module: torch.nn.Module, fakes: dict[int, torch.Tensor]) -> None:
-    """Replace what a module holds, children first; what is tied stays tied."""
+    """Replace what a module holds, children first; what is tied stays tied. One allocation each, as moving them takes."""
     for child in module.children():
         replace(child, fakes)
     for name, parameter in module._parameters.items():  # noqa: SLF001 - setattr would ask about types
         if parameter is not None:
             if id(parameter) not in fakes:
-                fake = torch.nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+                fake = torch.nn.Parameter(parameter.clone(), parameter.requires_grad)
                 fakes[id(parameter)] = fake
                 fakes[id(fake)] = fake
             module._parameters[name] = fakes[id(parameter)]  # type: ignore[assignment]  # noqa: SLF001
@@ -81,6 +85,43 @@ def copied(tensor: Any, memo: dict[int, Any]) -> Any:
             copy = torch.nn.Parameter(copy, tensor.requires_grad)
         memo[id(tensor)] = copy
     return memo[id(tensor)]
+
+
+def follow_names(recorder: Recorder) -> None:
+    """Have what is put on a GPU by its name, a copy of the weights that is averaged, say, be recorded without one.
+
+    Changes this process for good: it ends with its trace.
+    """
+
+    def following(function: Any) -> Any:
+        @wraps(function)
+        def place(*arguments: Any, **more: Any) -> Any:
+            if not any(map(_names_gpu, (*arguments, *more.values()))):
+                return function(*arguments, **more)
+            placed = function(*map(_here, arguments), **{name: _here(value) for name, value in more.items()})
+            if isinstance(placed, FakeTensor):  # training runs: it is recorded
+                return placed
+            placed = placed.clone() if any(placed is value for value in arguments) else placed
+            recorder.register(placed, "parameter")
+            return placed
+
+        return place
+
+    for function in _device_constructors():  # all that `torch.set_default_device` is for
+        name = getattr(function, "__name__", "")
+        if getattr(torch, name, None) is function:
+            setattr(torch, name, following(function))
+    move = following(torch.Tensor.to)
+    torch.Tensor.to = move  # type: ignore[method-assign] # torch gives it many signatures
+    torch.Tensor.cuda = lambda tensor, *_, **__: move(tensor, "cuda")  # type: ignore[method-assign] # likewise
+
+
+def _names_gpu(value: Any) -> bool:
+    return isinstance(value, str | torch.device) and str(value).startswith("cuda")
+
+
+def _here(value: Any) -> Any:
+    return "cpu" if _names_gpu(value) else value
 
 
 def use_foreach(optimizer: Any) -> None:

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from harness.predict.scratch import scratch_bytes
 from harness.predict.trace import Block, Mark, Trace
-from harness.predict.untraceable import UntraceableTrainingError, named_device
+from harness.predict.untraceable import UntraceableTrainingError, without_gpu
 
 _aten = torch.ops.aten
 # What keeps numbers that are logged.
@@ -67,7 +67,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
             for leaf in tree_leaves(result):
                 if isinstance(leaf, torch.Tensor):
                     if leaf.is_cuda:  # a fake one: its backward pass would end the process
-                        raise UntraceableTrainingError(named_device(_reader() or "training"))
+                        raise UntraceableTrainingError(without_gpu(_reader() or "training"))
                     self.register(leaf)
         return result
 

@@ -22,7 +22,7 @@ from harness.devices import make_bound
 from harness.endings import ending
 from harness.explaining import explain
 from harness.predict import as_cuda
-from harness.predict.faking import copied, keep_real, replace, use_foreach, with_plugin
+from harness.predict.faking import copied, follow_names, keep_real, replace, use_foreach, with_plugin
 from harness.predict.recording import Recorder, label_modules
 from harness.predict.untraceable import refuse_compiled_code, why_untraceable
 from harness.trainer import Watch, make_callback, make_trainer, seed_everything
@@ -189,6 +189,7 @@ def _trace(
 ) -> dict[str, Any]:
     seed_everything(_SEED)
     tracer = Tracer(workload, batch_size, report)
+    follow_names(tracer.recorder)
     try:
         trace = tracer.run(request["trainer"], int(request["validation_steps"]))
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer

@@ -21,7 +21,7 @@ _LIBRARIES = (
     "harness.",
 )
 _STANCE = "fail_on_recompile"
-# What torch says where a tensor is put on a GPU by name: that there is none.
+# What torch says where it is asked for a GPU.
 _NO_GPU = ("not compiled with CUDA", "no NVIDIA driver", "No CUDA GPUs are available")
 
 
@@ -47,13 +47,16 @@ def why_untraceable(error: BaseException) -> str | None:
     if isinstance(error, fake_tensor.UnsupportedOperatorException):
         return f"{where}: {error.func} has no rule for tensors without memory (torch.library.register_fake gives it one)"
     if any(words in str(error) for words in _NO_GPU):
-        return named_device(where)
+        return without_gpu(where)
     return None
 
 
-def named_device(where: str) -> str:
-    """Say that somebody puts tensors on a GPU, which a trace has not: its tensors are on the CPU, and made to behave."""
-    return f"{where} puts a tensor on a GPU by name, and the trace has none: `self.device`, or another tensor's, follows it"
+def without_gpu(where: str) -> str:
+    """Say that somebody needs a GPU: a trace's tensors are on the CPU, and made to behave."""
+    return (
+        f"{where} needs a GPU to be there, and a trace has none: `self.device`, or another tensor's, and "
+        "`torch.cuda.is_available()` tell which it is"
+    )
 
 
 def _line_of(error: BaseException) -> str:
