@@ -1,6 +1,7 @@
 """Predicts batches of timm's models on an RTX 3090, and compares them with the published ones.
 
-    python benchmarks/predict_brackets.py --data timm_train_brackets.csv [--every 6] [--only NAME…] [--json PATH]
+    python benchmarks/predict_brackets.py --data timm_train_brackets.csv [--layout nhwc] [--every 6] [--only NAME…]
+        [--json PATH]
 
 The table is that of huggingface/pytorch-image-models (results/benchmark-train-amp-*-pt112-cu113-rtx3090.csv): each row holds
 the batch that trained after the ladder 512, 384, 256, … and the one before it, which failed; the maximum lies between.
@@ -76,10 +77,11 @@ class Row:
         return None not in (self.predicted, self.failed) and int(SAFE_SHARE * self.predicted) >= self.failed  # type: ignore[operator]
 
 
-def workload(model: str, resolution: int) -> dict[str, Any]:
+def workload(model: str, resolution: int, layout: str) -> dict[str, Any]:
     """Return what timm's benchmark trains."""
+    make = {"nchw": "timm.create_model", "nhwc": "workloads.ChannelsLastTimm"}[layout]
     return {
-        "module": {"class_path": "timm.create_model", "init_args": {"model_name": model}},
+        "module": {"class_path": make, "init_args": {"model_name": model}},
         "data": {
             "class_path": "harness.workload.SyntheticImages",
             "init_args": {"resolution": resolution, "num_classes": 1000, "num_samples": 8},
@@ -92,13 +94,16 @@ def workload(model: str, resolution: int) -> dict[str, Any]:
     }
 
 
-def predict(line: dict[str, str]) -> Row:
+def predict(line: dict[str, str], layout: str) -> Row:
     """Trace one model and solve it."""
     known = (line["model"], int(line["img_size"]), int(line["fits_batch"]))
     failed = int(line["failed_batch"]) if line["failed_batch"] else None
     with tempfile.TemporaryDirectory() as folder:
         runner = ProbeRunner(
-            workload(*known[:2]), CpuDevice(1 << 40), {"precision": "16-mixed"}, Path(folder)
+            workload(*known[:2], layout),
+            CpuDevice(1 << 40),
+            {"precision": "16-mixed"},
+            Path(folder),
         )
         try:
             with runner:
@@ -111,10 +116,10 @@ def predict(line: dict[str, str]) -> Row:
             return Row(*known, failed, None, 0.0, str(error).splitlines()[0][:300])
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the lines of a table, by the names of the models."""
+def read(path: Path, layout: str) -> list[dict[str, str]]:
+    """Return the lines of a table that are of a layout, by the names of the models."""
     with path.open(encoding="utf-8") as file:
-        lines = [line for line in csv.DictReader(file) if "-nchw-" in line["source file"]]
+        lines = [line for line in csv.DictReader(file) if f"-{layout}-" in line["source file"]]
     return sorted(lines, key=lambda line: (line["model"], int(line["img_size"])))
 
 
@@ -141,11 +146,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="the table of published batches")
+    parser.add_argument("--layout", choices=("nchw", "nhwc"), default="nchw", help="nhwc: channels_last")
     parser.add_argument("--every", type=int, default=6, metavar="N")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these models instead")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    lines, recurrent = read(options.data), read(RECURRENT)
+    lines, recurrent = (read(path, options.layout) for path in (options.data, RECURRENT))
     if options.only:
         chosen = [line for line in (*lines, *recurrent) if line["model"] in options.only]
     else:
@@ -154,7 +160,7 @@ def main() -> None:
         parser.error(f"{options.data} has no such model")
     rows = []
     for line in chosen:
-        rows.append(predict(line))
+        rows.append(predict(line, options.layout))
         row = rows[-1]
         print(
             row.model,

@@ -42,6 +42,21 @@ class ChannelsLastCnn(nn.Sequential):
         return hidden
 
 
+class ChannelsLastTimm(nn.Module):
+    """A model of timm in the memory format channels_last; float32 [batch, 3, height, width] to logits [batch, 1000]."""
+
+    def __init__(self, model_name: str) -> None:
+        super().__init__()
+        import timm  # type: ignore[import-not-found]  # noqa: PLC0415 - one benchmark has it, in an environment of its own
+
+        self.model = timm.create_model(model_name).to(memory_format=torch.channels_last)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Classify."""
+        logits: torch.Tensor = self.model(images.to(memory_format=torch.channels_last))
+        return logits
+
+
 class RowLstm(nn.Module):
     """An LSTM that reads an image row by row; float32 [batch, 1, side, side] to logits [batch, 10]."""
 

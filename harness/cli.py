@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import cli_calibrate, cli_predict, cli_verbs
+from harness import cli_calibrate, cli_check, cli_lock, cli_predict, cli_probe
 from harness.errors import HarnessError
 from harness.session import Paths
 
@@ -78,24 +78,22 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    add("check", _with_paths(cli_verbs.check), "list missing, stale and orphaned profiles; needs no GPU")
-    show = add("show", _with_paths(cli_verbs.show), "print a locked profile, or one field of it")
+    add("check", _with_paths(cli_check.check), "list missing, stale and orphaned profiles; needs no GPU")
+    show = add("show", _with_paths(cli_lock.show), "print a locked profile, or one field of it")
     show.add_argument("case", metavar="CASE", help=_CASE)
     show.add_argument(
         "--field", metavar="NAME", help="print this value alone, for scripts: batch_size, device.name"
     )
-    diff = add("diff", cli_verbs.diff, "say what differs between two lockfiles", parents=())
+    diff = add("diff", cli_lock.diff, "say what differs between two lockfiles", parents=())
     diff.add_argument("old", metavar="OLD", type=Path)
     diff.add_argument("new", metavar="NEW", type=Path)
-    prune = add("prune", _with_paths(cli_verbs.prune), "remove profiles whose case is not in the matrix")
+    prune = add("prune", _with_paths(cli_lock.prune), "remove profiles whose case is not in the matrix")
     prune.add_argument("--dry-run", action="store_true", help="only say which")
     _add_merge(
-        add(
-            "merge", _with_paths(cli_verbs.merge), "merge what other machines have measured into the lockfile"
-        )
+        add("merge", _with_paths(cli_lock.merge), "merge what other machines have measured into the lockfile")
     )
     probe = add(
-        "probe", _with_paths(cli_verbs.probe), "try one batch size of one case and print how it ended"
+        "probe", _with_paths(cli_probe.probe), "try one batch size of one case and print how it ended"
     )
     probe.add_argument("case", metavar="CASE", help=_CASE)
     probe.add_argument("--batch-size", metavar="N", type=int, required=True)

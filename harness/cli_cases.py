@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli_verbs import find_case
+from harness.cli_probe import find_case
 from harness.errors import HarnessError
 from harness.lock_text import shown_path
 from harness.matrix import parse_matrix

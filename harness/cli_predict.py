@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tabulate import tabulate
 
 from harness.cli_cases import asked_cases
-from harness.cli_verbs import open_unbounded
+from harness.cli_probe import open_unbounded
 from harness.endings import WorkloadError
 from harness.errors import HarnessError
 from harness.lock_text import shown_path

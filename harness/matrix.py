@@ -17,7 +17,8 @@ from harness.mistakes import Mistakes, nearest, shown
 from harness.resolving import Context, Resolver, mapping_at
 from harness.settings import CLASS_PATH, LAYER, CallableSpec
 from harness.substitution import Unresolved, references, substitute
-from harness.yaml12 import Document, Problem, read_yaml
+from harness.yaml12 import Document, read_yaml
+from harness.yaml12_nodes import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

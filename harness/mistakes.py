@@ -14,7 +14,7 @@ from harness.errors import HarnessError, one_line
 from harness.settings import CROSS_FIELD, Allowed
 from harness.substitution import Unresolved
 from harness.trainer_settings import REFUSED, TrainerSettings
-from harness.yaml12 import Problem
+from harness.yaml12_nodes import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -12,7 +12,7 @@ import pytest
 from commanding import CASE, SHOW, Output, configure, of_case
 from making import CPU as CPU_512
 
-import harness.cli_verbs
+import harness.cli_lock
 from harness.cli import main
 from harness.lock_writing import update_lock
 
@@ -160,7 +160,7 @@ def test_interrupted_command_says_so(lock: Path, monkeypatch: pytest.MonkeyPatch
     def interrupted(_path: Path) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(harness.cli_verbs, "read_lock", interrupted)
+    monkeypatch.setattr(harness.cli_lock, "read_lock", interrupted)
     assert 130 == main(SHOW)
     assert "gpu-profile: interrupted\n" == capsys.readouterr().err
 

@@ -22,7 +22,7 @@ from matrices import RIGHT, load
 
 import harness
 from harness.bounds import judge
-from harness.cli_verbs import _why_stale
+from harness.cli_check import _why_stale
 from harness.errors import HarnessError
 from harness.lock_writing import diff, render, update_lock
 from harness.lockfile import Lock, LockedProfile, LockError, read_lock

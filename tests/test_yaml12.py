@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.yaml12 import MAX_DEPTH, Position, Problem, read_yaml
+from harness.yaml12 import read_yaml
+from harness.yaml12_builder import MAX_DEPTH
+from harness.yaml12_nodes import Position, Problem
 
 
 def only_problem(text: str) -> Problem:
