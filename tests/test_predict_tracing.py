@@ -165,6 +165,33 @@ def test_scratch_of_attention(kernel: str, shape: tuple[int, ...], expected: int
     assert expected == scratch_bytes(KERNELS[kernel], (gradient, query))
 
 
+def images(memory_format: torch.memory_format, channels: int = 3) -> torch.Tensor:
+    """Return float32 of 2 * channels * 5 * 5 numbers without memory."""
+    return torch.empty(2, channels, 5, 5, device="meta").to(memory_format=memory_format)
+
+
+@pytest.mark.parametrize(
+    ("data", "weight", "copied"),
+    [
+        (torch.contiguous_format, torch.contiguous_format, ()),
+        (torch.channels_last, torch.channels_last, ()),
+        (torch.channels_last, torch.contiguous_format, ("weight",)),
+        (torch.contiguous_format, torch.channels_last, ("data",)),
+    ],
+)
+def test_scratch_of_convolution(
+    data: torch.memory_format, weight: torch.memory_format, copied: tuple[str, ...]
+) -> None:
+    """What is not in the one memory format that cuDNN is called with is copied."""
+    tensors = {"data": images(data), "weight": images(weight)}
+    expected = sum(tensors[name].numel() * 4 for name in copied)
+    assert expected == scratch_bytes(torch.ops.aten.convolution.default, tuple(tensors.values()))
+    gradient = images(torch.channels_last if torch.channels_last in (data, weight) else data, 4)
+    assert expected == scratch_bytes(
+        torch.ops.aten.convolution_backward.default, (gradient, *tensors.values())
+    )
+
+
 def test_scratch_is_live_only_within_its_operator() -> None:
     """It is there beside what the operator reads, and not any more when its results are."""
     size = (2, 4, 128, 32)
@@ -202,6 +229,8 @@ with Recorder() as recorder:
 print(sorted(block.num_bytes for block in recorder.blocks))
 normed.sum().backward()
 print(tuple(half.grad.shape), F.rms_norm(half, (8,), torch.ones(8)).dtype)
+last = torch.empty(2, 4, 3, 3).to(memory_format=torch.channels_last)
+print(F.group_norm(last, 2).is_contiguous(), F.batch_norm(last, None, None, training=True).is_contiguous())
 """
 
 
@@ -217,6 +246,7 @@ def test_operators_are_those_of_cuda() -> None:
         # Of the norm: one float32 for each of the four rows, and the result.
         "[16, 64]",
         "(4, 8) torch.float32",
+        "True False",
     ] == done.stdout.splitlines()
 
 

@@ -40,6 +40,7 @@ def install(capability: tuple[int, int]) -> None:
 
     library.impl("scaled_dot_product_attention", scaled_dot_product_attention, _KEY)
     library.impl("dropout", _dropout, _KEY)
+    library.impl("group_norm", norms.group_norm, _KEY)
     if hasattr(_aten, "_fused_rms_norm"):  # the torch that is traced has the kernel
         library.impl("rms_norm", norms.rms_norm, _KEY)
     for name, operator in recurrent.operators().items():

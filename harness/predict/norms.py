@@ -1,4 +1,4 @@
-"""What CUDA's fused root mean square norm keeps for the backward pass: the CPU computes it in many operators instead."""
+"""What CUDA's norms keep for the backward pass, where the CPU's keep something else."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ import torch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+def group_norm(  # noqa: PLR0917 - the operator's own signature
+    tensor: torch.Tensor,
+    num_groups: int,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,  # noqa: ARG001, FBT001, FBT002 - likewise
+) -> torch.Tensor:
+    """Normalize a contiguous copy of what is in another memory format, channels_last too: CUDA's kernel reads no other."""
+    samples, channels = tensor.shape[:2]
+    result: torch.Tensor = torch.ops.aten.native_group_norm(
+        tensor.contiguous(), weight, bias, samples, channels, tensor.shape[2:].numel(), num_groups, eps
+    )[0]
+    return result
 
 
 def rms_norm(

@@ -1,7 +1,7 @@
 """What CUDA's kernels take of the allocator inside of one operator, and give back before it returns: no tensor shows it.
 
-After FlashAttention's mha_bwd and the memory-efficient kernel's workspace_size, as PyTorch 2.13 calls them. Not known are
-cuDNN's workspaces, and what a split over the keys takes where there are few samples and heads.
+After FlashAttention's mha_bwd, the memory-efficient kernel's workspace_size, and aten/src/ATen/native/ConvUtils.h, as
+PyTorch 2.13 calls them. Not known are cuDNN's workspaces, and what a split over the keys takes where there are few samples and heads.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch._prims_common import suggest_memory_format
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _aten = torch.ops.aten
+_CHANNELS_LAST = (torch.channels_last, torch.channels_last_3d)
 _FLOAT32_BYTES = 4
 # Queries are handled in blocks of as many, and features in groups.
 _FLASH_QUERIES, _FLASH_FEATURES, _FLASH_WIDE_FEATURES, _FLASH_WIDE = 128, 32, 64, 128
@@ -28,7 +30,22 @@ def scratch_bytes(operator: Any, arguments: Sequence[Any]) -> int:
         return _of_flash(arguments[1])
     if operator is _aten._scaled_dot_product_efficient_attention_backward.default:  # noqa: SLF001
         return _of_efficient(arguments[1])
+    if operator is _aten.convolution.default:
+        return _of_convolution(arguments[:2])
+    if operator is _aten.convolution_backward.default:
+        return _of_convolution(arguments[:3])
     return 0
+
+
+def _of_convolution(tensors: Sequence[torch.Tensor]) -> int:
+    """Count the copies of what is not in the memory format that cuDNN is called with: channels_last, if input or weight is."""
+    formats = {suggest_memory_format(tensor) for tensor in tensors[-2:]}
+    chosen = next((form for form in _CHANNELS_LAST if form in formats), torch.contiguous_format)
+    return sum(
+        tensor.numel() * tensor.element_size()
+        for tensor in tensors
+        if not tensor.is_contiguous(memory_format=chosen)
+    )
 
 
 def _of_flash(query: torch.Tensor) -> int:
