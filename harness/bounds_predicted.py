@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from harness.bounds import Verdict, Violation, because, combine, judge_recipe, judge_workload
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.lockfile import LockedProfile
     from harness.measurement import Measurement
 
 LOCKED_HOLDERS = 16
 """As many holders of memory at the peak are locked, the largest ones: a lockfile is read by people."""
+
+
+# Versions under which predictions are the same to the byte.
+_DECIDING = ("torch", "rules")
 
 
 class Growth(NamedTuple):
@@ -33,8 +39,8 @@ class Growth(NamedTuple):
 def judge_prediction(prediction: Measurement, locked: LockedProfile | None) -> Verdict:
     """Compare a prediction with the locked one.
 
-    Predictions repeat to the byte under one version of torch: one sample less is a regression. Under another version
-    torch's own operators may allocate otherwise, so that the two are not compared.
+    Predictions repeat to the byte under one version of torch and of the rules: one sample less is a regression. Another
+    torch's own operators may allocate otherwise, and other rules know CUDA otherwise, so that such two are not compared.
     """
     batch_size = prediction.max_batch_size
     if batch_size == 0:
@@ -68,12 +74,12 @@ def growth(prediction: Measurement, locked: LockedProfile) -> list[Growth]:
 
 def _judge_batch_size(prediction: Measurement, locked: LockedProfile, known: int) -> Verdict:
     batch_size = prediction.max_batch_size
-    then, now = (made.get("torch", "?") for made in (locked.predicted_with, prediction.predicted_with))
     change = f"predicted batch {batch_size} is {abs(batch_size / known - 1):.1%}"
-    if then != now and batch_size != known:
+    then, now = _deciding_versions(locked.predicted_with, prediction.predicted_with)
+    if then and batch_size != known:
         warning = (
-            f"{change} {'below' if batch_size < known else 'above'} the locked {known}, which was predicted with torch "
-            f"{then}, this one with {now}: they are not compared; predict with torch {then}, or lock this one"
+            f"{change} {'below' if batch_size < known else 'above'} the locked {known}, which was predicted with {then}, "
+            f"this one with {now}: they are not compared; predict with what that one was, or lock this one"
         )
         return Verdict(warnings=(warning,))
     if batch_size < known:
@@ -83,3 +89,10 @@ def _judge_batch_size(prediction: Measurement, locked: LockedProfile, known: int
         )
         return Verdict((Violation("predicted_batch_size", known, batch_size, known, message),))
     return Verdict(improvements=(f"{change} above the locked {known}",) if batch_size > known else ())
+
+
+def _deciding_versions(locked: Mapping[str, str], predicted: Mapping[str, str]) -> tuple[str, str]:
+    """Say, of both, which torch and which rules of prediction it was; empty where neither differs."""
+    names = [name for name in _DECIDING if name in locked and locked[name] != predicted.get(name)]
+    then, now = (", ".join(f"{name} {made.get(name)}" for name in names) for made in (locked, predicted))
+    return then, now

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _DIGITS = 4
 _WORKLOAD_ORDER = ("module", "num_parameters", "num_tensors", "parameters", "data", "num_samples", "sample")
-_VERSION_ORDER = ("torch", "cuda", "driver", "lightning")
+_VERSION_ORDER = ("torch", "cuda", "driver", "lightning", "rules")
 # An array of numbers as tomli-w writes it, one number a line. Strings hold no raw line breaks there.
 _NUMBERS = re.compile(r"= \[\n((?: {4}[-+.\w]+,\n)+)\]")
 

@@ -63,19 +63,24 @@ def test_more_is_an_improvement() -> None:
     assert () == verdict.violations
 
 
-def test_another_torch_is_not_compared() -> None:
-    """Another version's operators may allocate otherwise: the difference is a warning."""
-    verdict = judge_prediction(predicted(3000, predicted_with={"torch": "2.14.0"}), LOCKED)
+@pytest.mark.parametrize(
+    ("name", "then", "now"), [("torch", "2.13.0", "2.14.0"), ("rules", "1", "2"), ("rules", "1", None)]
+)
+def test_another_torch_and_other_rules_are_not_compared(name: str, then: str, now: str | None) -> None:
+    """Other operators may allocate otherwise, and be taken for others: the difference is a warning."""
+    before = replace(LOCKED, predicted_with=MADE | {name: then})
+    with_now = {key: value for key, value in (MADE | {name: now}).items() if value is not None}
+    verdict = judge_prediction(predicted(3000, predicted_with=with_now), before)
     assert () == verdict.violations
     (warning,) = verdict.warnings
     assert warning == (
-        "predicted batch 3000 is 16.7% below the locked 3600, which was predicted with torch 2.13.0, this one with 2.14.0: "
-        "they are not compared; predict with torch 2.13.0, or lock this one"
+        f"predicted batch 3000 is 16.7% below the locked 3600, which was predicted with {name} {then}, this one with "
+        f"{name} {now}: they are not compared; predict with what that one was, or lock this one"
     )
 
 
 def test_another_version_of_something_else_is_a_likely_cause() -> None:
-    """Only torch's version decides whether it is compared; others may explain the difference."""
+    """Only the versions of torch and of the rules decide whether it is compared; others may explain the difference."""
     (violation,) = judge_prediction(
         predicted(3000, predicted_with=MADE | {"lightning": "2.7.0"}), LOCKED
     ).violations

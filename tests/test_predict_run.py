@@ -72,7 +72,7 @@ def test_prediction_is_locked_and_a_regression_fails_and_names_the_module(
         profile[name] for name in ("source", "max_batch_size", "bounded_by")
     )
     assert 0.94 * largest < profile["batch_size"] < 0.96 * largest
-    assert {"torch", "lightning"} <= {*profile["predicted_with"]}
+    assert {"torch", "lightning", "rules"} <= {*profile["predicted_with"]}
     case = project.report()[CASE]
     assert ("predicted", largest) == (case["source"], case["predicted_batch_size"])
 

@@ -26,6 +26,8 @@ _log = logging.getLogger("harness")
 
 # Batch 1 has a structure of its own: dimensions of size one broadcast and squeeze.
 _TRACED = (2, 4)
+RULES = "1"
+"""What is taken for known of CUDA and its allocator, locked as `rules`: raised by each change that moves predictions."""
 # What a prediction may be wrong by: a batch of this share of it is safe to train with.
 SAFE_SHARE = 0.95
 
@@ -116,7 +118,7 @@ def locked_values(
         at_locked = tuple(holders_at_peak(training.at(locked.predicted_batch_size), prediction.limits)[1])
     return {
         "predicted_batch_size": prediction.max_batch_size,
-        "predicted_with": dict(versions),
+        "predicted_with": dict(versions) | {"rules": RULES},
         "predicted_peak": {str(holder): holder.num_bytes for holder in prediction.holders[:LOCKED_HOLDERS]},
         "predicted_at_locked": {str(holder): holder.num_bytes for holder in at_locked},
     }
