@@ -35,14 +35,15 @@ def trace(size: int) -> Trace:
         Block(0, "workspace", "cuBLAS"),
         Block(size * MIB, "activation", "net"),
         Block(3 * MIB, "gradient", "net"),
+        Block(2 * MIB, "scratch", "attention"),
     )
-    events = (0, 1, 2, ~2, 2, 3, ~2, ~3, 2)
+    events = (0, 1, 2, ~2, 2, 3, 4, ~4, ~2, ~3, 2)
     marks = (
         Mark(0, "model"),
         Mark(1, "step 1 forward"),
         Mark(4, "step 2 forward"),
         Mark(5, "step 2 backward"),
-        Mark(8, "validation"),
+        Mark(10, "validation"),
     )
     return Trace(size, blocks, events, marks)
 
@@ -51,12 +52,13 @@ def test_series_are_of_the_second_step_at_the_predicted_batch() -> None:
     """One value per kind and event between the step's first phase and validation, in bytes; phases count from there."""
     live, phases = timeline.series(trace(10), PREDICTION)
     assert {
-        "parameter": [4, 4, 4, 4],
-        "gradient": [0, 3, 3, 0],
-        "optimizer": [0] * 4,
-        "workspace": [8] * 4,
-        "input": [0] * 4,
-        "activation": [10, 10, 0, 0],
+        "parameter": [4] * 6,
+        "gradient": [0, 3, 3, 3, 3, 0],
+        "optimizer": [0] * 6,
+        "workspace": [8] * 6,
+        "input": [0] * 6,
+        "activation": [10, 10, 10, 10, 0, 0],
+        "scratch": [0, 0, 2, 0, 0, 0],
     } == {kind: [size // MIB for size in sizes] for kind, sizes in live.items()}
     assert [(0, "forward"), (1, "backward")] == phases
 
@@ -70,7 +72,7 @@ def test_picture_is_written_also_where_nothing_fits(tmp_path: Path) -> None:
 
 def test_long_steps_are_thinned_to_their_peaks() -> None:
     """Of each stretch the event where most is live is drawn: no peak is lost."""
-    live = {kind: [0] * 10_001 for kind in ("parameter", "gradient", "optimizer", "workspace", "input")}
+    live = {kind: [0] * 10_001 for kind in timeline._KINDS}
     live["activation"] = [1] * 10_001
     live["activation"][7_777] = 5
     drawn = timeline._thinned(live, 10_001)

@@ -14,7 +14,7 @@ from harness import workload as workloads
 from harness.endings import WorkloadError
 from harness.predict.attention import Inputs, choose
 from harness.predict.recording import Recorder
-from harness.predict.scratch import scratch_bytes
+from harness.predict.scratch import scratch_of
 from harness.predict.tracing import Tracer
 from harness.predict.untraceable import refuse_compiled_code, why_untraceable
 
@@ -162,7 +162,7 @@ KERNELS = {
 def test_scratch_of_attention(kernel: str, shape: tuple[int, ...], expected: int) -> None:
     """The backward pass of a fused kernel sums in float32, in whole blocks of queries and features."""
     gradient = query = torch.empty(shape, device="meta", dtype=torch.float16)
-    assert expected == scratch_bytes(KERNELS[kernel], (gradient, query))
+    assert ("attention", expected) == scratch_of(KERNELS[kernel], (gradient, query))
 
 
 def images(memory_format: torch.memory_format, channels: int = 3) -> torch.Tensor:
@@ -185,11 +185,10 @@ def test_scratch_of_convolution(
     """What is not in the one memory format that cuDNN is called with is copied."""
     tensors = {"data": images(data), "weight": images(weight)}
     expected = sum(tensors[name].numel() * 4 for name in copied)
-    assert expected == scratch_bytes(torch.ops.aten.convolution.default, tuple(tensors.values()))
+    forward = scratch_of(torch.ops.aten.convolution.default, tuple(tensors.values()))
     gradient = images(torch.channels_last if torch.channels_last in (data, weight) else data, 4)
-    assert expected == scratch_bytes(
-        torch.ops.aten.convolution_backward.default, (gradient, *tensors.values())
-    )
+    backward = scratch_of(torch.ops.aten.convolution_backward.default, (gradient, *tensors.values()))
+    assert 2 * [("convolutions", expected)] == [forward, backward]
 
 
 def test_scratch_is_live_only_within_its_operator() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -139,8 +140,8 @@ def _bound(largest: int, maximum: int, cap: int) -> BoundedBy:
 
 
 def by_kind(holders: tuple[Holder, ...]) -> Mapping[str, int]:
-    """Sum the bytes of each kind, in the order of a training."""
-    sums = dict.fromkeys(("parameter", "gradient", "optimizer", "activation", "input", "workspace"), 0)
+    """Sum the bytes of each kind."""
+    sums: Counter[str] = Counter()
     for holder in holders:
-        sums[holder.kind] = sums.get(holder.kind, 0) + holder.num_bytes
+        sums[holder.kind] += holder.num_bytes
     return sums

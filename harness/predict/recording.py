@@ -15,7 +15,7 @@ from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from harness.predict.scratch import scratch_bytes
+from harness.predict.scratch import scratch_of
 from harness.predict.trace import Block, Mark, Trace
 from harness.predict.untraceable import UntraceableTrainingError, without_gpu
 
@@ -58,8 +58,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
         if func.overloadpacket in _MATMULS and self.thread not in self._with_workspace:
             self._with_workspace.add(self.thread)
             self._add(Block(0, "workspace", "cuBLAS"))
-        scratch = scratch_bytes(func, args)
-        block = self._add(Block(scratch, self.kind, self.module)) if scratch else None
+        name, scratch = scratch_of(func, args)
+        block = self._add(Block(scratch, "scratch", name)) if scratch else None
         result = func(*args, **(kwargs or {}))
         if block is not None:
             self.events.append(~block)

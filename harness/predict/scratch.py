@@ -24,17 +24,17 @@ _EFFICIENT_BLOCK = 64
 _EFFICIENT_LOCK_BYTES = 16
 
 
-def scratch_bytes(operator: Any, arguments: Sequence[Any]) -> int:
-    """Return the bytes that an operator takes for itself while it runs on CUDA."""
+def scratch_of(operator: Any, arguments: Sequence[Any]) -> tuple[str, int]:
+    """Return what an operator takes for itself while it runs on CUDA, in bytes, and a name for it."""
     if operator is _aten._scaled_dot_product_flash_attention_backward.default:  # noqa: SLF001 - an operator's name
-        return _of_flash(arguments[1])
+        return "attention", _of_flash(arguments[1])
     if operator is _aten._scaled_dot_product_efficient_attention_backward.default:  # noqa: SLF001
-        return _of_efficient(arguments[1])
+        return "attention", _of_efficient(arguments[1])
     if operator is _aten.convolution.default:
-        return _of_convolution(arguments[:2])
+        return "convolutions", _of_convolution(arguments[:2])
     if operator is _aten.convolution_backward.default:
-        return _of_convolution(arguments[:3])
-    return 0
+        return "convolutions", _of_convolution(arguments[:3])
+    return "", 0
 
 
 def _of_convolution(tensors: Sequence[torch.Tensor]) -> int:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from harness.predict.trace import Trace
 
 _MIB, _GIB = 1 << 20, 1 << 30
-_KINDS = ("parameter", "gradient", "optimizer", "workspace", "input", "activation")
+_KINDS = ("parameter", "gradient", "optimizer", "workspace", "input", "activation", "scratch")
 # Okabe and Ito's palette: told apart with any colour vision. Vermilion is kept for the limit.
-_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#999999", "#F0E442", "#E69F00")
+_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#999999", "#F0E442", "#E69F00", "#CC79A7")
 _LIMIT_COLOUR = "#D55E00"
 _INCHES = (9.0, 4.8)
 _STEP = "step 2 "

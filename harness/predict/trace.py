@@ -35,9 +35,9 @@ class Block(NamedTuple):
 
     num_bytes: int
     kind: str
-    """parameter, gradient, optimizer, activation, input or workspace."""
+    """parameter, gradient, optimizer, activation, input, workspace (of cuBLAS, for good) or scratch (of one operator)."""
     module: str
-    """Dotted name of the module in whose forward it was made, empty outside of all."""
+    """Dotted name of the module in whose forward it was made, empty outside of all; of scratch what takes it."""
 
 
 @dataclass(frozen=True)
