@@ -53,6 +53,8 @@ class _Answer(NamedTuple):
 
 def predict(options: argparse.Namespace, paths: Paths) -> int:
     """Trace each case once per kind of GPU, and solve it for each GPU."""
+    if options.plot is not None and Path(options.plot).suffix.lower() != ".png":
+        raise HarnessError(f"--plot {options.plot}: pictures are PNG; end the name in .png")
     cases = asked_cases(options, paths)
     answers = [answer for case in cases for answer in _answers(case, options.gpu or [], paths)]
     sys.stdout.write("\n".join(_lines(answers, several=len(cases) > 1)) + "\n")

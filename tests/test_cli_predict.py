@@ -70,6 +70,10 @@ def test_any_workload_at_any_resolution_with_a_picture(
             ["--module", "zoo.Net", "--gpu", "T4", "--trainer", "{preccision: 16}"],
             "command line:1: trainer.preccision",
         ),
+        (
+            [CASE, "--gpu", "T4", "--plot", "step.pdf"],
+            "--plot step.pdf: pictures are PNG; end the name in .png",
+        ),
         ([CASE, "--gpu", "T4", "--resolution", "a b"], "profiles/matrix.yaml:1: matrix.resolution"),
     ],
 )
