@@ -47,6 +47,11 @@ def _of_arguments(options: argparse.Namespace, resolutions: list[Any], paths: Pa
     if not options.gpu:
         raise HarnessError("--module needs a GPU to predict for: name one with --gpu, such as --gpu H200")
     module = _spec("--module", options.module)
+    if options.resolution and "${resolution}" not in f"{options.module}{options.data}{options.trainer}":
+        raise HarnessError(
+            "--resolution has no effect: write ${resolution} into --module or --data where it belongs, such as "
+            "{resolution: '${resolution}'}"
+        )
     label = re.sub(r"[^A-Za-z0-9._]", "_", str(module.get("class_path", "module")).rpartition(".")[2])
     model = {"module": module}
     if options.data is not None:

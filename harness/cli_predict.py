@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +11,8 @@ from tabulate import tabulate
 
 from harness.cli_cases import asked_cases
 from harness.cli_probe import open_unbounded
-from harness.endings import WorkloadError
+from harness.devices.cuda import allocator_settings
+from harness.endings import UntraceableError, WorkloadError
 from harness.errors import HarnessError
 from harness.lock_text import shown_path
 from harness.predict import timeline
@@ -55,6 +57,7 @@ def predict(options: argparse.Namespace, paths: Paths) -> int:
     """Trace each case once per kind of GPU, and solve it for each GPU."""
     if options.plot is not None and Path(options.plot).suffix.lower() != ".png":
         raise HarnessError(f"--plot {options.plot}: pictures are PNG; end the name in .png")
+    allocator_settings(os.environ)  # it refuses what torch would
     cases = asked_cases(options, paths)
     answers = [answer for case in cases for answer in _answers(case, options.gpu or [], paths)]
     sys.stdout.write("\n".join(_lines(answers, several=len(cases) > 1)) + "\n")
@@ -77,16 +80,12 @@ def _answers(case: Case, labels: list[str], paths: Paths) -> Iterable[_Answer]:
             for gpu in gpus:
                 training = traces[gpu.capability]
                 prediction = predict_on(case, description, training, gpu)
-                trace = training.at(_shown_batch(prediction))
+                trace = training.at(prediction.shown_batch_size)
                 yield _Answer(case, prediction, trace, runner.versions["torch"])
     except WorkloadError as error:
-        sys.stderr.write(error.detail)
+        if not isinstance(error, UntraceableError):  # that names the line; the rest is ours
+            sys.stderr.write(error.detail)
         raise
-
-
-def _shown_batch(prediction: Prediction) -> int:
-    """Return the batch that the peak is shown of: the largest, or the smallest where none fits."""
-    return prediction.max_batch_size or 1
 
 
 def _gpu_of(case: Case) -> GpuFacts:
@@ -100,7 +99,7 @@ def _plot(answer: _Answer, path: Path, *, several: bool) -> Path:
     prediction = answer.prediction
     if several:
         path = path.with_name(f"{path.stem}-{prediction.gpu.label}-{answer.case.resolution}{path.suffix}")
-    title = f"{answer.case.model} on {answer.where}, batch {_shown_batch(prediction)} (predicted)"
+    title = f"{answer.case.model} on {answer.where}, batch {prediction.shown_batch_size} (predicted)"
     timeline.plot(path, title=title, trace=answer.trace, prediction=prediction)
     return path
 
@@ -117,7 +116,7 @@ def _lines(answers: list[_Answer], *, several: bool) -> Iterable[str]:
         prediction = answer.prediction
         label = answer.where if several else prediction.gpu.label
         yield ""
-        yield f"{label}: most is live in {prediction.peak_phase}, at batch {_shown_batch(prediction)}"
+        yield f"{label}: most is live in {prediction.peak_phase}, at batch {prediction.shown_batch_size}"
         for holder in prediction.holders[:_SHOWN_HOLDERS]:
             yield f"  {format_bytes(holder.num_bytes):>10}  {holder}"
     for note in dict.fromkeys(note for answer in answers for note in answer.prediction.notes):

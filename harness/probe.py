@@ -237,8 +237,10 @@ def _refuse_untraced(result: Mapping[str, Any], phase: str | None, log: str) -> 
     if result["outcome"] == "fits":
         return
     where = f" in {phase}" if phase else ""
-    kind = UntraceableError if result["outcome"] == "untraceable" else WorkloadError
     detail, traceback = result["detail"], result.get("traceback") or ""
+    if result["outcome"] == "dataset":
+        raise UntraceableError(f"a trace takes more samples than there are: {detail}", traceback, log=log)
+    kind = UntraceableError if result["outcome"] == "untraceable" else WorkloadError
     raise kind(f"the training cannot be traced{where}: {detail}", traceback, log=log)
 
 

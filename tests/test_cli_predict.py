@@ -74,6 +74,10 @@ def test_any_workload_at_any_resolution_with_a_picture(
             [CASE, "--gpu", "T4", "--plot", "step.pdf"],
             "--plot step.pdf: pictures are PNG; end the name in .png",
         ),
+        (
+            ["--module", "zoo.Net", "--gpu", "T4", "--resolution", "8"],
+            "--resolution has no effect: write ${resolution} into --module or --data",
+        ),
         ([CASE, "--gpu", "T4", "--resolution", "a b"], "profiles/matrix.yaml:1: matrix.resolution"),
     ],
 )

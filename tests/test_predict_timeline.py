@@ -18,6 +18,7 @@ MIB = 1 << 20
 PREDICTION = Prediction(
     gpu=by_label("T4"),
     max_batch_size=10,
+    shown_batch_size=10,
     safe_batch_size=9,
     bounded_by="memory",
     limits=Limits(100 * MIB, 8 * MIB),

@@ -10,7 +10,15 @@ import pytest
 from harness.errors import HarnessError
 from harness.predict.gpus import GPUS, by_label, by_name
 from harness.predict.solving import Holder, Limits, holders_at_peak, largest_batch, simulate
-from harness.predict.trace import AffineTrace, Block, DirectTraces, Mark, Trace, TraceMismatchError
+from harness.predict.trace import (
+    AffineTrace,
+    Block,
+    DirectTraces,
+    Mark,
+    QuadraticTrace,
+    Trace,
+    TraceMismatchError,
+)
 
 MIB = 1 << 20
 
@@ -55,6 +63,45 @@ def test_sizes_between_two_numbers_are_rounded_up() -> None:
         for batch_size, num_bytes in ((2, 1), (4, 2))
     )
     assert [[1], [2], [2], [3]] == [AffineTrace(small, large).sizes(size) for size in (2, 3, 4, 5)]
+
+
+def sized(batch_size: int, *sizes: int) -> Trace:
+    """Return a training that makes blocks of these sizes, and keeps them."""
+    return Trace(
+        batch_size, tuple(Block(size, "activation", "net") for size in sizes), tuple(range(len(sizes)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "outgrown"),
+    [((100, 100), False), ((100, 200), False), ((150, 200), False), ((100, 201), True), ((4, 16), True)],
+)
+def test_what_outgrows_the_batch_is_noticed(sizes: tuple[int, int], outgrown: bool) -> None:
+    """From batch 2 to 4 no size that is affine, and none at batch 0 or more, more than doubles."""
+    assert outgrown == AffineTrace(sized(2, sizes[0]), sized(4, sizes[1])).is_outgrown
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16, 1000])
+def test_sizes_are_on_the_parabola_through_three(batch_size: int) -> None:
+    """Squares, lines and constants are all followed."""
+
+    def sizes(batch: int) -> Trace:
+        return sized(batch, 3 * batch * batch, 7 * batch + 5, 11, batch * (batch - 1) // 2)
+
+    assert sizes(batch_size) == QuadraticTrace(sizes(2), sizes(4), sizes(8)).at(batch_size)
+
+
+def test_parabola_needs_the_same_events() -> None:
+    """A training that takes other steps at one of the three is refused."""
+    with pytest.raises(TraceMismatchError, match=r"at batch 2 .* than at 8"):
+        QuadraticTrace(sized(2, 1), sized(4, 2), sized(8, 4, 4))
+
+
+def test_first_aim_of_direct_traces_is_where_two_peaks_lead() -> None:
+    """Each takes its time: the search begins near its end."""
+    known = [sized(2, 1000 + 20), sized(4, 1000 + 40)]
+    assert 100 == DirectTraces(lambda size: sized(size, 1000 + 10 * size), known).aim(2000)
+    assert None is DirectTraces(lambda size: sized(size, 1), known[:1]).aim(2000)
 
 
 def test_traces_with_other_events_say_nothing() -> None:

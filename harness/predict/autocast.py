@@ -7,6 +7,7 @@ good: it ends with its trace.
 from __future__ import annotations
 
 import warnings
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,6 +56,7 @@ def install(library: Any) -> None:
         for name in torch._C._dispatch_get_all_op_names():  # noqa: SLF001 - there is no public list of operators
             if name.startswith("aten::"):
                 _register(library, name.removeprefix("aten::"))
+    _follow_names()
     clear = torch.clear_autocast_cache
 
     def clear_casts() -> None:
@@ -62,6 +64,21 @@ def install(library: Any) -> None:
         _casts.clear()
 
     torch.clear_autocast_cache = clear_casts  # autocast calls it when the outermost one ends
+
+
+def _follow_names() -> None:
+    """Have `torch.autocast("cuda")`, in whichever of its spellings, be the CPU's, with CUDA's own default dtype."""
+    original = torch.autocast.__init__
+
+    @wraps(original)
+    def init(
+        context: Any, device_type: str, dtype: torch.dtype | None = None, *args: Any, **more: Any
+    ) -> None:
+        if device_type == "cuda":
+            device_type, dtype = "cpu", dtype or torch.get_autocast_dtype("cuda")
+        original(context, device_type, dtype, *args, **more)
+
+    torch.autocast.__init__ = init  # type: ignore[assignment, method-assign] # it takes the same
 
 
 def _register(library: Any, name: str) -> None:

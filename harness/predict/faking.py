@@ -97,7 +97,15 @@ def follow_names(recorder: Recorder) -> None:
         @wraps(function)
         def place(*arguments: Any, **more: Any) -> Any:
             if not any(map(_names_gpu, (*arguments, *more.values()))):
-                return function(*arguments, **more)
+                placed = function(*arguments, **more)
+                # `self.device` is the trace's, which stands for the GPU: to that a real tensor comes from the host.
+                if (
+                    recorder.marks
+                    and _is_host_tensor(placed)
+                    and any(placed is value for value in arguments[:1])
+                ):
+                    return placed.clone() if any(map(_is_device, (*arguments, *more.values()))) else placed
+                return placed
             placed = function(*map(_here, arguments), **{name: _here(value) for name, value in more.items()})
             if isinstance(placed, FakeTensor):  # training runs: it is recorded
                 return placed
@@ -114,6 +122,14 @@ def follow_names(recorder: Recorder) -> None:
     move = following(torch.Tensor.to)
     torch.Tensor.to = move  # type: ignore[method-assign] # torch gives it many signatures
     torch.Tensor.cuda = lambda tensor, *_, **__: move(tensor, "cuda")  # type: ignore[method-assign] # likewise
+
+
+def _is_host_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and not isinstance(value, FakeTensor)
+
+
+def _is_device(value: Any) -> bool:
+    return isinstance(value, torch.device)
 
 
 def _names_gpu(value: Any) -> bool:

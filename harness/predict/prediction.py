@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.bounds_predicted import LOCKED_HOLDERS
+from harness.endings import UntraceableError
 from harness.predict.allocator_settings import AllocatorSettings, cublas_workspace
 from harness.predict.solving import Holder, Limits, holders_at_peak, largest_batch, simulate
-from harness.predict.trace import AffineTrace, DirectTraces, TraceMismatchError
+from harness.predict.trace import AffineTrace, DirectTraces, QuadraticTrace, TraceMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.lockfile import LockedProfile
     from harness.matrix import Case
@@ -27,6 +29,10 @@ _log = logging.getLogger("harness")
 
 # Batch 1 has a structure of its own: dimensions of size one broadcast and squeeze.
 _TRACED = (2, 4)
+# Where sizes grow faster than the batch: the third for a parabola, and one to check it by.
+_FURTHER = (8, 16)
+# How long traces may be taken one by one.
+_DIRECT_SECONDS = 300
 RULES = "1"
 """What is taken for known of CUDA and its allocator, locked as `rules`: raised by each change that moves predictions."""
 # What a prediction may be wrong by: a batch of this share of it is safe to train with.
@@ -42,10 +48,12 @@ class Prediction:
     """0 when not even the smallest batch that is allowed fits."""
     safe_batch_size: int
     """What may be trained with unseen: less by what the prediction may be off, where memory is the bound or near it."""
+    shown_batch_size: int
+    """The batch size whose peak is told: the largest, or the smallest that is allowed where none fits."""
     bounded_by: BoundedBy
     limits: Limits
     peak_memory_bytes: int
-    """Reserved at `max_batch_size`, or at the smallest batch that is allowed when that does not fit."""
+    """Reserved at `shown_batch_size`."""
     peak_phase: str
     holders: tuple[Holder, ...]
     """What is live where most is, the largest first."""
@@ -57,21 +65,59 @@ def trace_case(
 ) -> AnyBatch:
     """Trace two steps, and validation where a probe has it, for GPUs of one compute capability.
 
-    At two batch sizes, from which all others follow; where the steps depend on the batch size, at each that is asked for,
-    as long as the runner is open. Raises UntraceableError when training depends on more than shapes, WorkloadError when it
-    fails.
+    At two batch sizes, from which all others follow, or at four where sizes are quadratic in the batch size; where the
+    steps depend on the batch size, at each that is asked for, as long as the runner is open. Raises UntraceableError when
+    training depends on more than shapes, WorkloadError when it fails.
     """
     steps = int(case.search.validation is True and description.validation)
+    known: list[Trace] = []
 
     def take(*batch_sizes: int) -> list[Trace]:
-        return runner.trace(batch_sizes, validation_steps=steps, capability=capability)
+        known.extend(runner.trace(batch_sizes, validation_steps=steps, capability=capability))
+        return known
 
-    small, large = take(*_TRACED)
     try:
-        return AffineTrace(small, large)
+        return _interpolated(take, description.num_samples)
     except TraceMismatchError as error:
-        _log.info("%s: %s: each batch size is traced by itself", case.id, error)
-        return DirectTraces(lambda batch_size: take(batch_size)[0])
+        reason = str(error)
+    _log.warning("%s: %s: each batch size is traced by itself", case.id, reason)
+    until = time.monotonic() + _DIRECT_SECONDS
+
+    def take_one(batch_size: int) -> Trace:
+        if time.monotonic() > until:
+            raise UntraceableError(
+                f"{case.id}: {reason}, so that each batch size is traced by itself, and in {_DIRECT_SECONDS} s the largest "
+                f"was not found: the next would be {batch_size}"
+            )
+        return take(batch_size)[-1]
+
+    return DirectTraces(take_one, known)
+
+
+def _interpolated(take: Callable[..., list[Trace]], num_samples: int | None) -> AnyBatch:
+    """Return a trace for any batch size from few; raises TraceMismatchError when none follows from them.
+
+    `take` traces batch sizes and returns all traces so far.
+    """
+    _need(_TRACED[-1], num_samples)
+    affine = AffineTrace(*take(*_TRACED))
+    if not affine.is_outgrown:
+        return affine
+    _need(_FURTHER[-1], num_samples)
+    *three, fourth = take(*_FURTHER)
+    quadratic = QuadraticTrace(*three)
+    if quadratic.at(fourth.batch_size) != fourth:
+        raise TraceMismatchError(
+            f"sizes at batch {fourth.batch_size} do not follow from those of smaller ones"
+        )
+    return quadratic
+
+
+def _need(batch_size: int, num_samples: int | None) -> None:
+    if num_samples is not None and num_samples < batch_size:
+        raise TraceMismatchError(
+            f"the data hold {num_samples} samples, and a trace of {batch_size} was needed"
+        )
 
 
 def predict(case: Case, description: Description, training: AnyBatch, gpu: GpuFacts) -> Prediction:
@@ -85,12 +131,13 @@ def predict(case: Case, description: Description, training: AnyBatch, gpu: GpuFa
     cap = settings.max_batch_size
     maximum = min(cap, description.num_samples or cap)
     largest = largest_batch(training, limits, maximum=maximum)
-    beyond = largest
+    safe = int(SAFE_SHARE * largest)
     if largest == maximum:  # not memory's bound, which may be far off or near
-        beyond = largest_batch(training, limits, maximum=int(largest / SAFE_SHARE) + 1)
+        safe = _safe_below(training, limits, largest)
     if largest < settings.min_batch_size:
-        largest = 0
-    trace = training.at(largest or settings.min_batch_size)
+        largest = safe = 0
+    shown = largest or settings.min_batch_size
+    trace = training.at(shown)
     phase, holders = holders_at_peak(trace, limits)
     notes = trace.notes + notes
     if gpu.note is not None:
@@ -98,7 +145,8 @@ def predict(case: Case, description: Description, training: AnyBatch, gpu: GpuFa
     return Prediction(
         gpu=gpu,
         max_batch_size=largest,
-        safe_batch_size=min(largest, int(SAFE_SHARE * beyond)),
+        safe_batch_size=safe,
+        shown_batch_size=shown,
         bounded_by=_bound(largest, maximum, cap),
         limits=limits,
         peak_memory_bytes=simulate(trace, limits).peak_memory_bytes,
@@ -106,6 +154,17 @@ def predict(case: Case, description: Description, training: AnyBatch, gpu: GpuFa
         holders=tuple(holders),
         notes=notes,
     )
+
+
+def _safe_below(training: AnyBatch, limits: Limits, fitting: int) -> int:
+    """Return what is safe up to a batch that fits, though larger ones might."""
+    if isinstance(training, DirectTraces):  # there may be no samples for larger ones
+        near = (
+            simulate(training.at(fitting), limits).peak_memory_bytes > SAFE_SHARE * limits.memory_limit_bytes
+        )
+        return int(SAFE_SHARE * fitting) if near else fitting
+    beyond = largest_batch(training, limits, maximum=int(fitting / SAFE_SHARE) + 1)
+    return min(fitting, int(SAFE_SHARE * beyond))
 
 
 def locked_values(

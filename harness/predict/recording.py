@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
+from collections import Counter
 from typing import Any
 
 import torch
@@ -26,6 +27,10 @@ _LOGGING = ("lightning.", "lightning_utilities.", "lightning_fabric.", "pytorch_
 _READS = (_aten._local_scalar_dense.default,)  # noqa: SLF001 - an operator's name
 # Each thread's first of these takes a workspace for cuBLAS, for good: the main thread, and autograd's.
 _MATMULS = {_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm, _aten.addmv, _aten.mv, _aten.dot, _aten.addbmm}
+# What checks that all is well ends with one of these: `isfinite` with a product, others with `all`.
+_CONJUNCTIONS = {_aten.all, _aten.mul, _aten.logical_and, _aten.bitwise_and}
+# An attribute of a tensor that is such a check.
+_ANSWER = "_harness_answer"
 # Tensors made of Python's numbers: on the CPU, in the program that runs on a GPU, too.
 _LITERALS = (_aten.lift_fresh.default, _aten.lift_fresh_copy.default)
 
@@ -63,6 +68,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
         result = func(*args, **(kwargs or {}))
         if block is not None:
             self.events.append(~block)
+        if func.overloadpacket in _CONJUNCTIONS and result.dtype is torch.bool:
+            setattr(result, _ANSWER, True)
         if func not in self.skipped:
             for leaf in tree_leaves(result):
                 if isinstance(leaf, torch.Tensor):
@@ -88,9 +95,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
 
     def relabel(self, tensor: torch.Tensor, kind: str) -> None:
         """Say what a tensor that was recorded turned out to be."""
+        if tensor.layout is not torch.strided:
+            return
         known = self._live.get(tensor.untyped_storage()._cdata)  # noqa: SLF001 - as above
         if known is not None:
-            self.blocks[known[0]] = self.blocks[known[0]]._replace(kind=kind)
+            self.blocks[known[0]] = self.blocks[known[0]]._replace(kind=kind, module="")
+
+    def held(self) -> Counter[str]:
+        """Return the bytes that activations hold now, by module."""
+        held: Counter[str] = Counter()
+        for number, num_bytes, _ in self._live.values():
+            block = self.blocks[number]
+            if block.kind == "activation":
+                held[block.module] += num_bytes
+        return held
 
     def mark(self, phase: str) -> None:
         """Begin a phase."""
@@ -117,16 +135,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
             self.events.append(~known[0])
 
     def _number(self, tensor: torch.Tensor) -> Any:
-        """Answer what a fake tensor cannot: losses and norms are 1, flags are not set.
+        """Answer what a fake tensor cannot: losses and norms are 1, all is finite, and nothing else holds.
 
         Integers are refused: sizes and indices are made of them.
         """
         constant = getattr(tensor, "constant", None)
         if constant is not None:
             return constant.item()
-        if tensor.dtype is torch.bool:
-            return False
         where = _reader()
+        if tensor.dtype is torch.bool:
+            answer = getattr(tensor, _ANSWER, False)
+            if where is not None:
+                self.notes.setdefault(
+                    f"{where} asks a tensor whether something holds: {answer} was taken for it"
+                )
+            return answer
         if tensor.dtype.is_floating_point:
             if where is not None:
                 self.notes.setdefault(f"{where} reads a number from a tensor: 1.0 was taken for it")
@@ -154,6 +177,8 @@ def label_modules(root: torch.nn.Module, recorder: Recorder) -> None:
     """Have the recorder know in the forward of which module it is."""
     stack: list[str] = []
     for name, module in root.named_modules():
+        if module is root:  # what it makes itself is the step's
+            continue
 
         def enter(_module: Any, _inputs: Any, name: str = name) -> None:
             stack.append(recorder.module)

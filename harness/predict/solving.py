@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.predict.allocator import OutOfMemoryError
 from harness.predict.allocator_settings import AllocatorSettings
 from harness.predict.replay import replay
-from harness.predict.trace import live_bytes
+from harness.predict.trace import DirectTraces, live_bytes
 from harness.search import search
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def largest_batch(training: AnyBatch, limits: Limits, *, maximum: int) -> int:
         memory_limit_bytes=limits.memory_limit_bytes,
         max_batch_size=maximum,
         max_trials=10_000,
+        # Each of these traces takes its time.
+        aim=training.aim(limits.memory_limit_bytes) if isinstance(training, DirectTraces) else None,
     )
     return result.max_batch_size
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.figures import save
 from harness.predict.solving import block_sizes
+from harness.units import format_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,8 @@ _COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#999999", "#F0E442", "#E69F00", "#
 _LIMIT_COLOUR = "#D55E00"
 _INCHES = (9.0, 4.8)
 _STEP = "step 2 "
+# A limit that many times above the memory is told, and not drawn: nothing else would be seen.
+_FAR = 4
 # More points than the picture has columns tell nothing.
 _MAX_POINTS = 4000
 # Phases narrower than this share of the picture go without their name.
@@ -57,8 +60,8 @@ def plot(path: Path, *, title: str, trace: Trace, prediction: Prediction) -> Non
     live, phases = series(trace, prediction)
     count = len(live["parameter"])
     times = _thinned(live, count)
-    top = max(sum(live[kind][time] for kind in _KINDS) for time in times)
-    unit, name = (_GIB, "GiB") if max(top, prediction.limits.memory_limit_bytes) >= _GIB else (_MIB, "MiB")
+    top: float = max(sum(live[kind][time] for kind in _KINDS) for time in times)
+    unit, name = (_GIB, "GiB") if top >= _GIB else (_MIB, "MiB")
     figure = Figure(figsize=_INCHES, layout="constrained")
     axes = figure.add_subplot()
     shown = [kind for kind in _KINDS if any(live[kind])]
@@ -70,14 +73,26 @@ def plot(path: Path, *, title: str, trace: Trace, prediction: Prediction) -> Non
         linewidth=0,
         step="post",
     )
-    limit = prediction.limits.memory_limit_bytes / unit
-    axes.axhline(limit, color=_LIMIT_COLOUR, linestyle="--", linewidth=1.4, label="limit on reserved memory")
+    top /= unit
+    ceiling = prediction.limits.memory_limit_bytes / unit
+    line: dict[str, Any] = {
+        "color": _LIMIT_COLOUR,
+        "linestyle": "--",
+        "linewidth": 1.4,
+        "label": "limit on reserved memory",
+    }
+    if ceiling > _FAR * top:
+        line["label"] = f"limit, {format_bytes(prediction.limits.memory_limit_bytes)}, is far above"
+        ceiling = top
+        axes.plot([], [], **line)
+    else:
+        axes.axhline(ceiling, **line)
     for (begin, phase), (end, _) in pairwise([*phases, (count, "")]):
         axes.axvline(begin, color="#666666", linewidth=0.8, linestyle=":")
         if end - begin >= _MIN_NAMED * count:
-            axes.text((begin + end) / 2, 1.01 * limit, phase, ha="center", va="bottom", fontsize=9)
+            axes.text((begin + end) / 2, 1.01 * ceiling, phase, ha="center", va="bottom", fontsize=9)
     axes.set_xlim(0, max(count - 1, 1))
-    axes.set_ylim(0, 1.12 * max(limit, top / unit))
+    axes.set_ylim(0, 1.12 * max(ceiling, top))
     axes.set_xlabel("allocations and frees of the second training step, in their order")
     axes.set_ylabel(f"live memory ({name})")
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", parse_math=False)

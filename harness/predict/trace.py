@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from itertools import accumulate
+from math import ceil, prod
+from operator import mul
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from harness.errors import HarnessError
@@ -37,7 +40,8 @@ class Block(NamedTuple):
     kind: str
     """parameter, gradient, optimizer, activation, input, workspace (of cuBLAS, for good) or scratch (of one operator)."""
     module: str
-    """Dotted name of the module in whose forward it was made, empty outside of all; of scratch what takes it."""
+    """Dotted name of the module in whose forward it was made; outside of all the phase in words, if there is one; of scratch
+    what takes it."""
 
 
 @dataclass(frozen=True)
@@ -102,22 +106,23 @@ class AffineTrace:
     large: Trace
 
     def __post_init__(self) -> None:
-        if self.small.batch_size >= self.large.batch_size:
-            raise ValueError("the second trace must be of a larger batch")
-        if self.small.events != self.large.events:
-            raise TraceMismatchError(
-                f"training takes other steps at batch {self.small.batch_size} ({len(self.small.events)} allocations and "
-                f"frees) than at {self.large.batch_size} ({len(self.large.events)})"
-            )
+        _compare(self.small, self.large)
+
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether some size grows faster than the batch, as one of two batch dimensions does: no line goes through it.
+
+        A size that is affine in the batch, and none at batch 0 or more, cannot.
+        """
+        first, second = self.small.batch_size, self.large.batch_size
+        return any(
+            small.num_bytes * second < large.num_bytes * first
+            for small, large in zip(self.small.blocks, self.large.blocks, strict=True)
+        )
 
     def at(self, batch_size: int) -> Trace:
         """Return the trace at a batch size."""
-        blocks = zip(self.sizes(batch_size), self.small.blocks, strict=True)
-        return replace(
-            self.small,
-            batch_size=batch_size,
-            blocks=tuple(Block(size, block.kind, block.module) for size, block in blocks),
-        )
+        return _with_sizes(self.small, batch_size, self.sizes(batch_size))
 
     def sizes(self, batch_size: int) -> list[int]:
         """Return the bytes of each block at a batch size, rounded up where the line is between two numbers."""
@@ -129,15 +134,83 @@ class AffineTrace:
         ]
 
 
+@dataclass(frozen=True)
+class QuadraticTrace:
+    """A trace in which sizes are quadratic in the batch size: similarities of all samples with all, say. Of three traces.
+
+    Raises TraceMismatchError when they have not the same events.
+    """
+
+    small: Trace
+    medium: Trace
+    large: Trace
+
+    def __post_init__(self) -> None:
+        _compare(self.small, self.medium)
+        _compare(self.small, self.large)
+
+    def at(self, batch_size: int) -> Trace:
+        """Return the trace at a batch size."""
+        return _with_sizes(self.small, batch_size, self.sizes(batch_size))
+
+    def sizes(self, batch_size: int) -> list[int]:
+        """Return the bytes of each block, of the parabola through three traces, rounded up."""
+        traces = (self.small, self.medium, self.large)
+        points = [trace.batch_size for trace in traces]
+        weights = []  # Lagrange's
+        for point in points:
+            others = [other for other in points if other != point]
+            weights.append(
+                Fraction(
+                    prod(batch_size - other for other in others), prod(point - other for other in others)
+                )
+            )
+        columns = zip(*([block.num_bytes for block in trace.blocks] for trace in traces), strict=True)
+        return [
+            max(0, ceil(sum(map(mul, weights, column)))) if len({*column}) > 1 else column[0]
+            for column in columns
+        ]
+
+
+def _compare(first: Trace, second: Trace) -> None:
+    if first.batch_size >= second.batch_size:
+        raise ValueError("each trace must be of a larger batch than the one before")
+    if first.events != second.events:
+        raise TraceMismatchError(
+            f"training takes other steps at batch {first.batch_size} ({len(first.events)} allocations and "
+            f"frees) than at {second.batch_size} ({len(second.events)})"
+        )
+
+
+def _with_sizes(trace: Trace, batch_size: int, sizes: list[int]) -> Trace:
+    blocks = zip(sizes, trace.blocks, strict=True)
+    return replace(
+        trace,
+        batch_size=batch_size,
+        blocks=tuple(Block(size, block.kind, block.module) for size, block in blocks),
+    )
+
+
 class DirectTraces:
     """Traces that are each taken when they are asked for: of a training whose steps depend on the batch size."""
 
-    def __init__(self, take: Callable[[int], Trace]) -> None:
+    def __init__(self, take: Callable[[int], Trace], known: Iterable[Trace] = ()) -> None:
         self._take = take
-        self._known: dict[int, Trace] = {}
+        self._known = {trace.batch_size: trace for trace in known}
 
     def at(self, batch_size: int) -> Trace:
         """Return the trace at a batch size; each is taken once."""
         if batch_size not in self._known:
             self._known[batch_size] = self._take(batch_size)
         return self._known[batch_size]
+
+    def aim(self, limit_bytes: int) -> int | None:
+        """Return where a line through the peaks of two known traces meets a limit; None where it tells nothing."""
+        if len(self._known) < 2:  # noqa: PLR2004 - a line goes through two points
+            return None
+        first, second = (self._known[size] for size in sorted(self._known)[:2])
+        growth = second.peak_bytes - first.peak_bytes
+        if growth <= 0:
+            return None
+        run = second.batch_size - first.batch_size
+        return max(1, first.batch_size + (limit_bytes - first.peak_bytes) * run // growth)

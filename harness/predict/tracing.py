@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace as replace_fields
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ from harness.trainer import Watch, make_callback, make_trainer, seed_everything
 from harness.trial import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections import Counter
+    from collections.abc import Callable, Iterator, Mapping
 
     from harness.predict.trace import Trace
     from harness.trial import Report
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
 # The first makes gradients and the optimizer's state, the second has all of them.
 _STEPS = 2
 _SEED = 0
+# Batches without a step, per step, after which there will be none.
+_MAX_BATCHES_PER_STEP = 4
+# What grows from step to step is told from this share of the peak on: a log's numbers grow, too.
+_TOLD_GROWTH = 1e-3
 
 
 class _Traced(Exception):  # noqa: N818 - not an error: the trace has what it came for
@@ -53,6 +59,8 @@ class TraceWatch(Watch):
         self.recorder = tracer.recorder
         self.step = 1
         self._stepped = False
+        self._num_batches = 0
+        self._held: list[Counter[str]] = []
 
     def on_train_start(self, trainer: Any, _module: Any) -> None:
         for optimizer in trainer.optimizers:
@@ -60,42 +68,54 @@ class TraceWatch(Watch):
             optimizer.register_step_post_hook(self._after_step)
 
     def on_train_batch_start(self, *_: Any) -> None:
-        self._enter("forward", "activation")
+        self._enter("forward", "activation", "the training step")
 
     def on_before_backward(self, *_: Any) -> None:
         # Of activations: which of them are the parameters' is known once they are there.
-        self._enter("backward", "activation")
+        self._enter("backward", "activation", "the backward pass")
 
     def on_before_optimizer_step(self, _trainer: Any, module: Any, *_: Any) -> None:
         for parameter in module.parameters():
             if parameter.grad is not None:
                 self.recorder.relabel(parameter.grad, "gradient")
-        self._enter("optimizer", "optimizer")
+        self._enter("optimizer", "optimizer", "")
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        self.recorder.kind = "activation"
+        self.recorder.kind, self.recorder.module = "activation", ""
+        self._num_batches += 1
         if not self._stepped:
+            if self._num_batches > _MAX_BATCHES_PER_STEP * _STEPS * trainer.accumulate_grad_batches:
+                raise RuntimeError(f"no optimizer step took effect in {self._num_batches} batches")
             return
         self._stepped = False
         self.step += 1
         trainer.should_stop = self.step > _STEPS
+        self._held.append(self.recorder.held())
+
+    def grown(self) -> dict[str, int]:
+        """Return what activations held more after the last step than after the one before, in bytes by module."""
+        if len(self._held) < _STEPS:
+            return {}
+        before, after = self._held[-_STEPS:]
+        return {module: after[module] - before[module] for module in after if after[module] > before[module]}
 
     def on_validation_start(self, *_: Any) -> None:
         self.tracer.report("validation")
         self.recorder.mark("validation")
-        self.recorder.kind = "activation"
+        self.recorder.kind, self.recorder.module = "activation", "the validation step"
 
     def on_train_end(self, *_: Any) -> None:
         raise _Traced
 
-    def _after_step(self, *_: Any) -> None:
-        self._stepped = True
+    def _after_step(self, optimizer: Any, *_: Any) -> None:
+        groups = optimizer.param_groups
+        self._stepped |= any(parameter.grad is not None for group in groups for parameter in group["params"])
 
-    def _enter(self, phase: str, kind: str) -> None:
+    def _enter(self, phase: str, kind: str, module: str) -> None:
         self.tracer.report(phase)
         self.recorder.thread = "autograd" if phase == "backward" else "main"
         self.recorder.mark(f"step {self.step} {phase}")
-        self.recorder.kind = kind
+        self.recorder.kind, self.recorder.module = kind, module
 
 
 class Tracer:
@@ -137,7 +157,10 @@ class Tracer:
                 raise (watch.error or RuntimeError("the fit ended before it was traced")) from None
         finally:
             self._modes.close()
-        return self.recorder.trace(self.batch_size)
+        trace = self.recorder.trace(self.batch_size)
+        return replace_fields(
+            trace, notes=trace.notes + tuple(_growth_notes(watch.grown(), trace.peak_bytes))
+        )
 
     def _move_module(self) -> None:
         """Replace parameters and buffers by fake ones, in the order in which `Module.to` moves them."""
@@ -164,6 +187,17 @@ class Tracer:
         moved = tensor.clone()
         self.recorder.register(moved, "input")
         return moved
+
+
+def _growth_notes(grown: Mapping[str, int], peak_bytes: int) -> Iterator[str]:
+    """Say what keeps more with every step: a training that goes on takes more than two steps of it."""
+    total = sum(grown.values())
+    if total > _TOLD_GROWTH * peak_bytes:
+        most = max(grown, key=grown.__getitem__)
+        yield (
+            "memory grows from step to step, and only two were looked at: what is kept was made in "
+            f"{most or 'no module'}"
+        )
 
 
 def run(workload: Workload, request: Mapping[str, Any], report: Report) -> dict[str, Any]:

@@ -22,7 +22,14 @@ _LIBRARIES = (
 )
 _STANCE = "fail_on_recompile"
 # What torch says where it is asked for a GPU.
-_NO_GPU = ("not compiled with CUDA", "no NVIDIA driver", "No CUDA GPUs are available")
+_NO_GPU = (
+    "not compiled with CUDA",
+    "requires CUDA support",
+    "no NVIDIA driver",
+    "No CUDA GPUs are available",
+)
+# What it says where a tensor without memory is to become an array.
+_NO_ARRAY = "is not supported for tensor subclasses"
 
 
 class UntraceableTrainingError(Exception):
@@ -39,16 +46,16 @@ def why_untraceable(error: BaseException) -> str | None:
     """Say which operator or line a trace was stopped by; None where the user's training itself has failed."""
     if isinstance(error, UntraceableTrainingError):
         return str(error)
-    where = _line_of(error)
-    if isinstance(error, RuntimeError) and _STANCE in str(error):
+    where, text = _line_of(error), str(error)
+    if isinstance(error, RuntimeError) and _STANCE in text:
         return f"{where} runs what torch.compile compiles, which allocates otherwise than its operators one by one"
     if isinstance(error, fake_tensor.DynamicOutputShapeException | fake_tensor.DataDependentOutputException):
         return f"{where}: what {error.func} returns depends on the values of a tensor, and so does all that follows"
     if isinstance(error, fake_tensor.UnsupportedOperatorException):
         return f"{where}: {error.func} has no rule for tensors without memory (torch.library.register_fake gives it one)"
-    if any(words in str(error) for words in _NO_GPU):
-        return without_gpu(where)
-    return None
+    if _NO_ARRAY in text:
+        return f"{where} makes an array of a tensor's values: what follows depends on the data"
+    return without_gpu(where) if any(words in text for words in _NO_GPU) else None
 
 
 def without_gpu(where: str) -> str:
