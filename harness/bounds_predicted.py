@@ -45,7 +45,7 @@ def judge_prediction(prediction: Measurement, locked: LockedProfile | None) -> V
     batch_size = prediction.max_batch_size
     if batch_size == 0:
         known = locked.predicted_batch_size if locked else None
-        message = "by prediction not even one sample fits"
+        message = "by prediction no batch size that is allowed fits"
         return Verdict((Violation("predicted_batch_size", known, 0, known or 1, message),))
     if locked is None or locked.predicted_batch_size is None:
         message = (

@@ -173,6 +173,21 @@ or make the workload smaller"""
     assert expected == failure(nothing, locked())
 
 
+def test_nothing_fits_from_the_smallest_batch_that_is_allowed_on() -> None:
+    """Smaller ones might train: the setting that forbids them is named, and what to do about it."""
+    nothing = measurement(
+        max_batch_size=0,
+        batch_size=0,
+        bounded_by="nothing fits",
+        learning_rate=None,
+        settings={"search.min_batch_size": 5000},
+        probes=(replace(OOM, batch_size=5000),),
+    )
+    text = failure(nothing, None)
+    assert ": no batch size from min_batch_size, 5000, on trains:\n" in text
+    assert text.endswith("target_memory_fraction,\nlower search.min_batch_size, or make the workload smaller")
+
+
 def test_the_users_exception() -> None:
     """A training that raises shows the phase, the log, the user's traceback, and how to try it alone."""
     expected = """\
