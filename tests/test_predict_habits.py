@@ -48,6 +48,7 @@ JOBS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "asserts": ("tracing_zoo.Asserts", {}, (4,)),
     "never steps": ("tracing_zoo.NeverSteps", {}, (4,)),
     "cached": ("tracing_zoo.Cached", {}, (4,)),
+    "averaged": ("tracing_zoo.Averaged", {}, (4,)),
     "leaks": ("tracing_zoo.Leaks", {}, (4,)),
     "sparse": ("tracing_zoo.Sparse", {}, (4,)),
 }
@@ -140,6 +141,20 @@ def test_tensor_that_is_moved_to_the_module_s_device_stays_there(traced: dict[st
     """It was made on the host, and takes the GPU's memory from then on."""
     grown = traced["cached"].peak_bytes - traced["plain"].peak_bytes
     assert KEPT_FLOATS * 4 <= grown <= KEPT_FLOATS * 4 + 1024
+
+
+def test_copy_of_the_weights_on_a_gpu_by_name_is_counted(traced: dict[str, Traced]) -> None:
+    """An average of the weights takes as much again, and eight bytes for how often it was taken."""
+    plain, averaged = (
+        sum(
+            block.num_bytes
+            for trace in traced[name].traces
+            for block in trace.blocks
+            if block.kind == "parameter"
+        )
+        for name in ("plain", "averaged")
+    )
+    assert 2 * plain + 8 == averaged
 
 
 def test_what_grows_from_step_to_step_is_told(traced: dict[str, Traced]) -> None:

@@ -65,15 +65,6 @@ def test_trace_names_what_holds_memory(start: StartRunner) -> None:
     assert any(block.module for block in trace.blocks if block.kind == "activation")
 
 
-def test_copy_of_the_weights_on_a_gpu_by_name_is_counted(start: StartRunner) -> None:
-    """An average of the weights takes as much again, and eight bytes for how often it was taken."""
-    sums = []
-    for name in ("Net", "Averaged"):
-        (trace,) = start(workload(f"zoo.{name}")).trace([4], validation_steps=1, capability=AMPERE)
-        sums.append(sum(block.num_bytes for block in trace.blocks if block.kind == "parameter"))
-    assert 2 * sums[0] + 8 == sums[1]
-
-
 def test_workload_that_cannot_be_traced_says_where(start: StartRunner) -> None:
     """The error of a step comes with its phase and message."""
     with pytest.raises(WorkloadError, match=r"cannot be traced in .*: ValueError: labels must be sorted"):

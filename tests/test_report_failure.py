@@ -184,7 +184,6 @@ def test_nothing_fits_from_the_smallest_batch_that_is_allowed_on() -> None:
         probes=(replace(OOM, batch_size=5000),),
     )
     text = failure(nothing, None)
-    assert ": no batch size from min_batch_size, 5000, on trains:\n" in text
     assert text.endswith("target_memory_fraction,\nlower search.min_batch_size, or make the workload smaller")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from zoo import Batch, Net
 
@@ -77,6 +78,24 @@ class Cached(Net):
         """Add a number of it."""
         self.cache = self.cache.to(self.device)
         return super().loss(batch) + self.cache[0]
+
+
+class Averaged(Net):
+    """Averages its weights in a copy that is put on the GPU by name, and weighs losses there."""
+
+    def setup(self, stage: str) -> None:
+        """Copy before the weights themselves are moved, as Lightning's callback does."""
+        del stage
+        # In a list it is no submodule, which the trainer would move.
+        self.averages = [AveragedModel(self.layers, device=torch.device("cuda", 0))]
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
+        """Weigh a loss."""
+        return self.loss(batch) * torch.tensor(0.5, device="cuda")
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Average."""
+        self.averages[0].update_parameters(self.layers)
 
 
 class Leaks(Net):

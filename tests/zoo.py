@@ -14,7 +14,6 @@ import lightning.pytorch as pl
 import pytorch_lightning
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -64,24 +63,6 @@ class Net(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Use AdamW."""
         return torch.optim.AdamW(self.parameters(), lr=self.lr)
-
-
-class Averaged(Net):
-    """Averages its weights in a copy that is put on the GPU by name, and weighs losses there."""
-
-    def setup(self, stage: str) -> None:
-        """Copy before the weights themselves are moved, as Lightning's callback does."""
-        del stage
-        # In a list it is no submodule, which the trainer would move.
-        self.averages = [AveragedModel(self.layers, device=torch.device("cuda", 0))]
-
-    def training_step(self, batch: Batch, _batch_idx: int) -> torch.Tensor:
-        """Weigh a loss."""
-        return self.loss(batch) * torch.tensor(0.5, device="cuda")
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Average."""
-        self.averages[0].update_parameters(self.layers)
 
 
 class OlderPackageNet(pytorch_lightning.LightningModule):

@@ -18,6 +18,7 @@ _LIBRARIES = (
     "lightning_utilities.",
     "lightning_fabric.",
     "pytorch_lightning.",
+    "torchmetrics.",
     "harness.",
 )
 _STANCE = "fail_on_recompile"

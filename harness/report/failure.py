@@ -77,9 +77,8 @@ def headline(result: CaseResult) -> str:
     if measurement is None or not result.violations:
         return (result.reason or result.status).partition("\n")[0]
     if measurement.max_batch_size == 0:
-        smallest, least = _smallest_failure(measurement), _least(measurement)
-        which = f" from min_batch_size, {least}, on" if least > 1 else ""
-        return f"no batch size{which} trains" + (f": {describe_ending(smallest)}" if smallest else "")
+        smallest = _smallest_failure(measurement)
+        return "no batch size trains" + (f": {describe_ending(smallest)}" if smallest else "")
     return "; ".join(_headline(violation, measurement, result.locked) for violation in result.violations)
 
 
@@ -183,17 +182,14 @@ def _no_batch_facts(result: CaseResult, measurement: Measurement) -> list[Fact]:
     return facts
 
 
-def _least(measurement: Measurement) -> int:
-    """Return the smallest batch size that the search was allowed."""
-    return int(measurement.settings.get("search.min_batch_size", 1))
-
-
 def _remedy_for_nothing(measurement: Measurement) -> str:
     smallest = _smallest_failure(measurement)
     if smallest is None or smallest.outcome == "oom":
+        # Smaller ones than it allows may well train.
+        lower = "lower search.min_batch_size, " if "search.min_batch_size" in measurement.settings else ""
         return (
             "there is nothing to lock: raise the GPU's budget or target_memory_fraction,\n"
-            f"{'lower search.min_batch_size, ' if _least(measurement) > 1 else ''}or make the workload smaller"
+            f"{lower}or make the workload smaller"
         )
     if smallest.outcome == "dataset":
         return (
