@@ -101,6 +101,8 @@ def trace_all(root: Path) -> None:
         check=True,
         capture_output=True,
         cwd=Path(__file__).parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # a fork has none of its parent's threads
+        timeout=120,
     )
 
 
