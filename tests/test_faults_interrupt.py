@@ -73,7 +73,17 @@ def test_every_interruption_leaves_nothing_behind(
     interrupt(project, phase, number, *workers, group=group)
 
 
-@pytest.mark.parametrize(("number", "group"), [(SIGINT, True), (SIGTERM, False), (SIGKILL, False)], ids=name)
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [
+        (SIGINT, True),
+        pytest.param(
+            SIGTERM, False, marks=pytest.mark.slow
+        ),  # the fate of a worker's zygote is that of SIGKILL's
+        (SIGKILL, False),
+    ],
+    ids=name,
+)
 def test_interrupted_workers_leave_nothing_behind(project: Project, number: Signals, group: bool) -> None:
     """With xdist too: its workers, and what they started, end with the controller."""
     interrupt(project, "train", number, "-n2", group=group)

@@ -68,8 +68,12 @@ def test_damaged_lock_is_told_and_left_alone(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 2), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
-    ids=["INT", "TERM", "KILL"],
+    [
+        pytest.param(signal.SIGINT, 2, id="INT"),
+        # In other phases, test_faults_interrupt.py has these.
+        pytest.param(signal.SIGTERM, 143, id="TERM", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -9, id="KILL", marks=pytest.mark.slow),
+    ],
 )
 def test_interrupted_search_leaves_nothing_behind(project: Project, number: int, code: int) -> None:
     """Ctrl-C, SIGTERM or SIGKILL in a probe: no process, no temporary file, no lock; the exit code says it."""
