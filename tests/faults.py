@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from filelock import FileLock
 
-from support import TESTS
+from support import TESTS, shared_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,9 +145,7 @@ def run_once(
     factory: pytest.TempPathFactory, name: str, models: Mapping[str, Mapping[str, Any]], **more: Any
 ) -> FaultyRun:
     """Do as `run` with two workers, for all of xdist's workers together: the others read what the first one saw."""
-    folder = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
+    folder = shared_folder(factory)
     path = folder / f"faults-{name}"
     with FileLock(folder / f"faults-{name}.lock"):
         kept = path / "run.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,12 @@ TESTS = Path(__file__).parent
 MIB = 1 << 20
 
 StartRunner = Callable[..., ProbeRunner]
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """Return a temporary folder that all of xdist's workers have in common."""
+    folder = factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 def workload(module: str, data: str | None = "zoo.Numbers", **more: Any) -> dict[str, Any]:

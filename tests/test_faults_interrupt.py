@@ -6,7 +6,7 @@ The choice runs each code path once; `-m slow` runs every signal in every phase.
 from __future__ import annotations
 
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from interrupting import HaltingRun, make_halting
@@ -28,16 +28,30 @@ def name(value: object) -> str:
     return value.name if isinstance(value, Signals) else str(value)
 
 
-def interrupt(project: Project, phase: str, number: Signals, *arguments: str, group: bool) -> str:
-    """Interrupt a run in a phase, see that nothing is left of it, and return what it printed."""
+class Ended(NamedTuple):
+    """What is left of a run."""
+
+    code: int
+    processes: list[int]
+    files: list[str]
+    lock: bytes
+
+
+def in_order(number: Signals) -> Ended:
+    """Return how a run should end by a signal: nothing is left, and the lock is as it was."""
+    return Ended(CODES[number], [], [], OLD_LOCK)
+
+
+def interrupt(
+    project: Project, phase: str, number: Signals, *arguments: str, group: bool
+) -> tuple[Ended, str]:
+    """Interrupt a run in a phase; return what is left of it, and what it printed."""
     make_halting(project)
     project.lock.write_bytes(OLD_LOCK)
     with HaltingRun(project, phase, *arguments) as run:
         run.wait_until_halted()
         code = run.end(number, group=group)
-        left = (run.survivors(), run.leftovers())
-        assert (CODES[number], ([], []), OLD_LOCK) == (code, left, project.lock.read_bytes()), run.output
-        return run.output
+        return Ended(code, run.survivors(), run.leftovers(), project.lock.read_bytes()), run.output
 
 
 @pytest.mark.parametrize(
@@ -58,7 +72,8 @@ def test_interrupted_run_leaves_nothing_behind(
     project: Project, phase: str, number: Signals, group: bool
 ) -> None:
     """No process, no temporary file; the lock is not touched, and the exit code says how the run ended."""
-    interrupt(project, phase, number, group=group)
+    ended, output = interrupt(project, phase, number, group=group)
+    assert in_order(number) == ended, output
 
 
 @pytest.mark.slow
@@ -70,27 +85,29 @@ def test_every_interruption_leaves_nothing_behind(
 ) -> None:
     """The same for every signal in every phase."""
     number, group = way
-    interrupt(project, phase, number, *workers, group=group)
+    ended, output = interrupt(project, phase, number, *workers, group=group)
+    assert in_order(number) == ended, output
 
 
 @pytest.mark.parametrize(
     ("number", "group"),
     [
         (SIGINT, True),
-        pytest.param(
-            SIGTERM, False, marks=pytest.mark.slow
-        ),  # the fate of a worker's zygote is that of SIGKILL's
+        # The fate of a worker's zygote is that of SIGKILL's.
+        pytest.param(SIGTERM, False, marks=pytest.mark.slow),
         (SIGKILL, False),
     ],
     ids=name,
 )
 def test_interrupted_workers_leave_nothing_behind(project: Project, number: Signals, group: bool) -> None:
     """With xdist too: its workers, and what they started, end with the controller."""
-    interrupt(project, "train", number, "-n2", group=group)
+    ended, output = interrupt(project, "train", number, "-n2", group=group)
+    assert in_order(number) == ended, output
 
 
 def test_interrupted_run_claims_no_cause_why_nothing_was_measured(project: Project) -> None:
     """After Ctrl-C the summary gives no advice about test modules and selections."""
-    output = interrupt(project, "collect", SIGINT, group=False)
+    ended, output = interrupt(project, "collect", SIGINT, group=False)
+    assert in_order(SIGINT) == ended, output
     assert "KeyboardInterrupt" in output
     assert "nothing was measured" not in output

@@ -15,7 +15,7 @@ from tracing_zoo import KEPT_FLOATS
 
 from harness.predict.trace import AffineTrace, QuadraticTrace, Trace
 
-from support import workload
+from support import shared_folder, workload
 
 TRACE_ALL = """
 import json, os, sys, warnings
@@ -72,8 +72,7 @@ class Traced:
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Traced]:
     """Trace them all, once for all of xdist's workers."""
-    base = tmp_path_factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "habits"
+    root = shared_folder(tmp_path_factory) / "habits"
     with FileLock(f"{root}.lock"):
         if not root.exists():
             trace_all(root)

@@ -96,21 +96,17 @@ def follow_names(recorder: Recorder) -> None:
     def following(function: Any) -> Any:
         @wraps(function)
         def place(*arguments: Any, **more: Any) -> Any:
-            if not any(map(_names_gpu, (*arguments, *more.values()))):
-                placed = function(*arguments, **more)
-                # `self.device` is the trace's, which stands for the GPU: to that a real tensor comes from the host.
-                if (
-                    recorder.marks
-                    and _is_host_tensor(placed)
-                    and any(placed is value for value in arguments[:1])
-                ):
-                    return placed.clone() if any(map(_is_device, (*arguments, *more.values()))) else placed
-                return placed
+            values = (*arguments, *more.values())
+            named = any(map(_names_gpu, values))
             placed = function(*map(_here, arguments), **{name: _here(value) for name, value in more.items()})
-            if isinstance(placed, FakeTensor):  # training runs: it is recorded
+            # Once training runs, `self.device` stands for the GPU: what is real until then comes from the host.
+            moves = named or (recorder.marks and any(isinstance(value, torch.device) for value in values))
+            if not moves or isinstance(placed, FakeTensor):  # fake ones are recorded already
                 return placed
-            placed = placed.clone() if any(placed is value for value in arguments) else placed
-            recorder.register(placed, "parameter")
+            if any(placed is value for value in arguments):
+                placed = placed.clone()
+            if named:
+                recorder.register(placed, "parameter")
             return placed
 
         return place
@@ -122,14 +118,6 @@ def follow_names(recorder: Recorder) -> None:
     move = following(torch.Tensor.to)
     torch.Tensor.to = move  # type: ignore[method-assign] # torch gives it many signatures
     torch.Tensor.cuda = lambda tensor, *_, **__: move(tensor, "cuda")  # type: ignore[method-assign] # likewise
-
-
-def _is_host_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and not isinstance(value, FakeTensor)
-
-
-def _is_device(value: Any) -> bool:
-    return isinstance(value, torch.device)
 
 
 def _names_gpu(value: Any) -> bool:

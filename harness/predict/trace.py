@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import accumulate
-from math import ceil, prod
+from math import lcm, prod
 from operator import mul
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -95,18 +95,60 @@ class AnyBatch(Protocol):
         """Return its trace at a batch size."""
 
 
-@dataclass(frozen=True)
-class AffineTrace:
-    """A trace in which every size is affine in the batch size: of two that were recorded, and of any between or beyond.
+class _Interpolated:
+    """A trace of any batch size, each of whose sizes is on the polynomial through those of a few that were recorded.
 
-    Raises TraceMismatchError when the two have not the same events, block for block.
+    Raises TraceMismatchError when they have not the same events, block for block.
     """
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """Those that were recorded, of ascending batch sizes."""
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        first, *others = self.traces
+        for other in others:
+            _compare(first, other)
+
+    def at(self, batch_size: int) -> Trace:
+        """Return the trace at a batch size."""
+        first = self.traces[0]
+        blocks = zip(self.sizes(batch_size), first.blocks, strict=True)
+        return replace(
+            first,
+            batch_size=batch_size,
+            blocks=tuple(Block(size, block.kind, block.module) for size, block in blocks),
+        )
+
+    def sizes(self, batch_size: int) -> list[int]:
+        """Return the bytes of each block at a batch size, rounded up where the polynomial is between two numbers."""
+        points = [trace.batch_size for trace in self.traces]
+        weights = []  # Lagrange's
+        for point in points:
+            others = [other for other in points if other != point]
+            weights.append(
+                Fraction(
+                    prod(batch_size - other for other in others), prod(point - other for other in others)
+                )
+            )
+        divisor = lcm(*(weight.denominator for weight in weights))
+        factors = [int(weight * divisor) for weight in weights]
+        columns = zip(*([block.num_bytes for block in trace.blocks] for trace in self.traces), strict=True)
+        return [max(0, -(-sum(map(mul, factors, column)) // divisor)) for column in columns]
+
+
+@dataclass(frozen=True)
+class AffineTrace(_Interpolated):
+    """A trace in which every size is affine in the batch size: of two that were recorded, and of any between or beyond."""
 
     small: Trace
     large: Trace
 
-    def __post_init__(self) -> None:
-        _compare(self.small, self.large)
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """Both."""
+        return self.small, self.large
 
     @property
     def is_outgrown(self) -> bool:
@@ -120,75 +162,29 @@ class AffineTrace:
             for small, large in zip(self.small.blocks, self.large.blocks, strict=True)
         )
 
-    def at(self, batch_size: int) -> Trace:
-        """Return the trace at a batch size."""
-        return _with_sizes(self.small, batch_size, self.sizes(batch_size))
-
-    def sizes(self, batch_size: int) -> list[int]:
-        """Return the bytes of each block at a batch size, rounded up where the line is between two numbers."""
-        first, second = self.small.batch_size, self.large.batch_size
-        run, ahead = second - first, batch_size - first
-        return [
-            max(0, small.num_bytes - (small.num_bytes - large.num_bytes) * ahead // run)
-            for small, large in zip(self.small.blocks, self.large.blocks, strict=True)
-        ]
-
 
 @dataclass(frozen=True)
-class QuadraticTrace:
-    """A trace in which sizes are quadratic in the batch size: similarities of all samples with all, say. Of three traces.
-
-    Raises TraceMismatchError when they have not the same events.
-    """
+class QuadraticTrace(_Interpolated):
+    """A trace in which sizes are quadratic in the batch size: similarities of all samples with all, say."""
 
     small: Trace
     medium: Trace
     large: Trace
 
-    def __post_init__(self) -> None:
-        _compare(self.small, self.medium)
-        _compare(self.small, self.large)
-
-    def at(self, batch_size: int) -> Trace:
-        """Return the trace at a batch size."""
-        return _with_sizes(self.small, batch_size, self.sizes(batch_size))
-
-    def sizes(self, batch_size: int) -> list[int]:
-        """Return the bytes of each block, of the parabola through three traces, rounded up."""
-        traces = (self.small, self.medium, self.large)
-        points = [trace.batch_size for trace in traces]
-        weights = []  # Lagrange's
-        for point in points:
-            others = [other for other in points if other != point]
-            weights.append(
-                Fraction(
-                    prod(batch_size - other for other in others), prod(point - other for other in others)
-                )
-            )
-        columns = zip(*([block.num_bytes for block in trace.blocks] for trace in traces), strict=True)
-        return [
-            max(0, ceil(sum(map(mul, weights, column)))) if len({*column}) > 1 else column[0]
-            for column in columns
-        ]
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """All three."""
+        return self.small, self.medium, self.large
 
 
 def _compare(first: Trace, second: Trace) -> None:
     if first.batch_size >= second.batch_size:
-        raise ValueError("each trace must be of a larger batch than the one before")
+        raise ValueError("each trace must be of a larger batch than the first")
     if first.events != second.events:
         raise TraceMismatchError(
             f"training takes other steps at batch {first.batch_size} ({len(first.events)} allocations and "
             f"frees) than at {second.batch_size} ({len(second.events)})"
         )
-
-
-def _with_sizes(trace: Trace, batch_size: int, sizes: list[int]) -> Trace:
-    blocks = zip(sizes, trace.blocks, strict=True)
-    return replace(
-        trace,
-        batch_size=batch_size,
-        blocks=tuple(Block(size, block.kind, block.module) for size, block in blocks),
-    )
 
 
 class DirectTraces:

@@ -6,12 +6,13 @@ Parameters, gradients, optimizer state, activations and batches have shapes and 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
 import sys
+from collections import Counter
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace as replace_fields
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,6 @@ from harness.trainer import Watch, make_callback, make_trainer, seed_everything
 from harness.trial import prepare
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Iterator, Mapping
 
     from harness.predict.trace import Trace
@@ -92,12 +92,12 @@ class TraceWatch(Watch):
         trainer.should_stop = self.step > _STEPS
         self._held.append(self.recorder.held())
 
-    def grown(self) -> dict[str, int]:
+    def grown(self) -> Counter[str]:
         """Return what activations held more after the last step than after the one before, in bytes by module."""
-        if len(self._held) < _STEPS:
-            return {}
+        if len(self._held) < _STEPS:  # the user's own settings ended the fit
+            return Counter()
         before, after = self._held[-_STEPS:]
-        return {module: after[module] - before[module] for module in after if after[module] > before[module]}
+        return after - before
 
     def on_validation_start(self, *_: Any) -> None:
         self.tracer.report("validation")
@@ -158,7 +158,7 @@ class Tracer:
         finally:
             self._modes.close()
         trace = self.recorder.trace(self.batch_size)
-        return replace_fields(
+        return dataclasses.replace(
             trace, notes=trace.notes + tuple(_growth_notes(watch.grown(), trace.peak_bytes))
         )
 
@@ -189,11 +189,10 @@ class Tracer:
         return moved
 
 
-def _growth_notes(grown: Mapping[str, int], peak_bytes: int) -> Iterator[str]:
+def _growth_notes(grown: Counter[str], peak_bytes: int) -> Iterator[str]:
     """Say what keeps more with every step: a training that goes on takes more than two steps of it."""
-    total = sum(grown.values())
-    if total > _TOLD_GROWTH * peak_bytes:
-        most = max(grown, key=grown.__getitem__)
+    if grown.total() > _TOLD_GROWTH * peak_bytes:
+        ((most, _),) = grown.most_common(1)
         yield (
             "memory grows from step to step, and only two were looked at: what is kept was made in "
             f"{most or 'no module'}"
