@@ -1,3 +1,3 @@
-"""Root conftest: only pytester; the plugin itself comes through its entry point, and must not come twice."""
+"""Root conftest: pytester alone. The plugin comes by its entry point, and must not come twice."""
 
 pytest_plugins = "pytester"

@@ -1,12 +1,13 @@
-"""What a real GPU can tell about the harness, in one session of 25 minutes; experiments of their own in subprocesses.
+"""Runs the experiments that need a real GPU, in 25 minutes.
 
     python benchmarks/cuda_session.py --json session.json [--only 1,3] [--budget 4GiB] [--dry-run]
-    python benchmarks/cuda_session.py --json session.json --only none --fixtures tests/fixtures/cuda_exceptions.json
+    python benchmarks/cuda_session.py --json session.json --only none
+        --fixtures tests/data/cuda_exceptions.json
 
-Each experiment's facts are on disk as soon as they are found. A session may be split over several calls: what an
-existing JSON holds of other experiments is kept. `--dry-run` takes the bounded CPU in the GPU's place, to try the
-script. `--fixtures` puts the exceptions of experiment 3 that a GPU has shown in the place of the recorded ones.
-See benchmarks/CUDA.md.
+Each fact of an experiment is on disk as soon as it is found. A session may be split over several
+calls: an existing JSON keeps its other experiments. `--dry-run` uses the bounded CPU instead of the
+GPU, to try the script. `--fixtures` replaces recorded exceptions by those of experiment 3 that a
+GPU has shown. See benchmarks/CUDA.md.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(1, str(Path(__file__).resolve().parent.parent))  # where the package is not installed
+# For machines where the package is not installed.
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
 
 from cuda_experiments.endings import killed_in_a_step, large_tensors
 from cuda_experiments.failures import failures, update_fixtures
@@ -46,7 +48,7 @@ class Planned:
     title: str
     run: Experiment
     seconds: float
-    """After which nothing more of it is begun."""
+    """The time after which no further part of it starts."""
 
 
 EXPERIMENTS: dict[str, Planned] = {
@@ -61,13 +63,23 @@ EXPERIMENTS: dict[str, Planned] = {
     "9": Planned("whole runs", whole_runs, 200),
     "10": Planned("2^31 elements", large_tensors, 55),
 }
-"""In the order of running; the last may leave the device in the worst state. 1500 s in all."""
+"""The experiments in their order; late ones may leave the device in a bad state. 1500 s in all."""
 
 
-def conduct(planned: Planned, setting: Setting, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Run one experiment; `keep` gets all that is known so far after each fact. What it raises is part of the answer."""
+def conduct(
+    planned: Planned, setting: Setting, keep: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Run one experiment, and return its result; an exception becomes part of the result.
+
+    keep: called with the result so far after each fact.
+    """
     started = time.monotonic()
-    result: dict[str, Any] = {"title": planned.title, "status": "running", "seconds": 0.0, "facts": {}}
+    result: dict[str, Any] = {
+        "title": planned.title,
+        "status": "running",
+        "seconds": 0.0,
+        "facts": {},
+    }
     keep(result)
     facts = planned.run(setting)
     try:
@@ -89,9 +101,15 @@ def conduct(planned: Planned, setting: Setting, keep: Callable[[dict[str, Any]],
 
 
 def run_session(
-    path: Path, setting: Setting, chosen: list[str], experiments: Mapping[str, Planned] = EXPERIMENTS
+    path: Path,
+    setting: Setting,
+    chosen: list[str],
+    experiments: Mapping[str, Planned] = EXPERIMENTS,
 ) -> dict[str, Any]:
-    """Run the chosen experiments, keeping what the file at `path` holds of others; return all that it then holds."""
+    """Run the chosen experiments, and write them to the file at `path`; return its content.
+
+    The file keeps its other experiments.
+    """
     session: dict[str, Any] = {"experiments": {}}
     if path.exists():
         session = json.loads(path.read_text(encoding="utf-8"))
@@ -108,12 +126,15 @@ def run_session(
             _write(path, session)
 
         result = conduct(experiments[number], setting, keep)
-        print(f"{number:>2} {result['title']}: {result['status']}, {result['seconds']:.0f} s", flush=True)
+        print(
+            f"{number:>2} {result['title']}: {result['status']}, {result['seconds']:.0f} s",
+            flush=True,
+        )
     return session
 
 
 def _write(path: Path, session: dict[str, Any]) -> None:
-    """Replace the file at once: a machine may be taken away at any moment."""
+    """Replace the file in one piece: the machine may end at any moment."""
     order = sorted(session["experiments"], key=int)
     session["experiments"] = {number: session["experiments"][number] for number in order}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,21 +147,27 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path, required=True, help="where the facts go; kept and added to")
-    parser.add_argument("--only", help="numbers of experiments, by commas; `none` runs none")
-    parser.add_argument("--budget", help="of the device's memory; 4GiB, and 32MiB in a dry run")
     parser.add_argument(
-        "--directory", type=Path, help="for logs and recorded histories; beside the JSON by default"
+        "--json", type=Path, required=True, help="file for the facts; an existing one is extended"
+    )
+    parser.add_argument("--only", help="numbers of experiments, with commas; `none` runs none")
+    parser.add_argument("--budget", help="budget of memory; default: 4GiB, and 32MiB in a dry run")
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        help="folder for logs and recorded histories; default: beside the JSON",
     )
     parser.add_argument(
-        "--fixtures", type=Path, help="replace recorded exceptions by those that a GPU showed"
+        "--fixtures", type=Path, help="replace recorded exceptions by those that a GPU has shown"
     )
-    parser.add_argument("--dry-run", action="store_true", help="on the bounded CPU")
+    parser.add_argument("--dry-run", action="store_true", help="run on the bounded CPU")
     options = parser.parse_args(arguments)
     numbers = options.only.split(",") if options.only else list(EXPERIMENTS)
     options.chosen = [] if options.only == "none" else numbers
     if unknown := set(options.chosen) - set(EXPERIMENTS):
-        parser.error(f"--only: {', '.join(sorted(unknown))} is not one of {', '.join(EXPERIMENTS)}, none")
+        parser.error(
+            f"--only: {', '.join(sorted(unknown))} is not one of {', '.join(EXPERIMENTS)}, none"
+        )
     return options
 
 
@@ -150,14 +177,17 @@ def main(arguments: list[str] | None = None) -> int:
     setting = Setting(
         dry_run=options.dry_run,
         budget_bytes=parse_size(options.budget or ("32MiB" if options.dry_run else "4GiB")),
-        directory=options.directory or options.json.absolute().parent / f"{options.json.stem}-files",
+        directory=options.directory
+        or options.json.absolute().parent / f"{options.json.stem}-files",
     )
     session = run_session(options.json, setting, options.chosen)
     if options.fixtures:
         facts = session["experiments"].get("3", {}).get("facts", {})
         rows = update_fixtures(options.fixtures, facts)
         print(f"{len(rows)} records replaced or added:", *rows, sep="\n  ")
-    return int(any(session["experiments"][number]["status"] == "crashed" for number in options.chosen))
+    return int(
+        any(session["experiments"][number]["status"] == "crashed" for number in options.chosen)
+    )
 
 
 if __name__ == "__main__":

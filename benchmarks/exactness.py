@@ -1,17 +1,22 @@
-"""Real searches on the bounded CPU, checked in fresh processes, beside Lightning's Tuner.
+"""Runs real searches on the bounded CPU, and Lightning's Tuner beside them.
 
     python benchmarks/exactness.py [--quick] [--json benchmarks/results/exactness.json]
 
-Six workloads under two budgets each. Per case: five cold searches, each with a zygote of its own; whether B, the
-first one's answer, fits and B + 1 fails in a further fresh zygote; a search that starts from B (warm); and
-Lightning's Tuner (`binsearch`) in one process under the same bound, with as many steps per trial; where it fails,
-because it takes an allocation failure for something else, once more with that put right.
+There are six workloads, under two budgets each. Each case has
 
-*work* is the number of samples that completed a training step / (B x steps per trial). Sizes that only show where to aim
-run two steps; a probe at the limit takes further steps while its peak still grows, and these count, too. *seconds* are those of the searches alone: without starting Python,
-importing torch and building the module, in ours (all probes: fork, Trainer, data, training, end of the process)
-as in Lightning's (from the call of `scale_batch_size` to its return). `start-up` is what comes on top in ours.
-Exit code 1 when a bar is missed. `--quick` runs two cases with two cold searches each.
+- five cold searches, each with a zygote of its own; the first one's answer is B;
+- a check in another zygote that B fits and B + 1 does not;
+- a warm search, which starts from B;
+- a run of Lightning's Tuner (`binsearch`) in one process, under the same bound and with the same
+  number of steps. If it fails because it does not recognise a failed allocation, it runs again with
+  our test for such failures.
+
+*work* is the number of samples that completed a training step / (B x steps per probe). Scouts run
+two steps. A probe at the limit takes further steps while its peak still grows, and these count.
+*seconds* are those of the searches alone, without starting Python, importing torch and building the
+module. Ours include all probes: fork, Trainer, data, training, end of the process. Lightning's are
+those of `scale_batch_size`. *start-up* is the time of ours before the search. The exit code is 1
+when a bar is missed. `--quick` runs two cases with two cold searches each.
 """
 
 from __future__ import annotations
@@ -31,15 +36,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exactness_cases import CASES
 from tabulate import tabulate
 
-from harness.batch_search import SCOUTING_STEPS
 from harness.devices.cpu import CpuDevice
-from harness.probe import ProbeRunner
-from harness.search import SearchResult, search
+from harness.measure.batch_sizes import SCOUTING_STEPS
+from harness.probes.runner import ProbeRunner
+from harness.search.search import SearchResult, search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from harness.protocol import WorkloadSpec
 
 STEPS = 3
 NUM_COLD, NUM_COLD_QUICK = 5, 2
@@ -47,72 +55,21 @@ MIB = 2**20
 HERE = Path(__file__).resolve().parent
 SYS_PATH = [str(HERE.parent), str(HERE), *sys.path]
 
-Spec = dict[str, Any]
-
-
-def spec(module: str, module_args: Spec, data: str, data_args: Spec) -> Spec:
-    """Return the workload mapping of two class paths."""
-    return {
-        "module": {"class_path": module, "init_args": module_args},
-        "data": {"class_path": data, "init_args": data_args},
-    }
-
-
-def digits(arch: str, resolution: int) -> Spec:
-    """Return one of the reference workloads."""
-    return spec(
-        "profiles.workloads.ImageClassifier",
-        {"arch": arch, "resolution": resolution},
-        "profiles.workloads.Digits",
-        {"resolution": resolution},
-    )
-
-
-GPT2 = {"vocab_size": 128, "n_positions": 32, "n_embd": 64, "n_layer": 2, "n_head": 2}
-CASES: dict[str, tuple[Spec, tuple[int, int]]] = {
-    "alexnet-32": (digits("alexnet", 32), (24, 48)),
-    "resnet-16": (digits("resnet", 16), (32, 48)),
-    "vit-16": (digits("vit", 16), (32, 64)),
-    "lstm-32": (
-        spec("workloads.RowLstm", {"side": 32}, "profiles.workloads.Digits", {"resolution": 32}),
-        (32, 96),
-    ),
-    "mlp-16": (
-        spec(
-            "workloads.Mlp",
-            {"resolution": 16},
-            "harness.workload.SyntheticImages",
-            {"resolution": 16, "num_classes": 10, "num_samples": 4096},
-        ),
-        (32, 40),
-    ),
-    "gpt2-32": (
-        spec(
-            "transformers.GPT2LMHeadModel",
-            {"config": {"class_path": "transformers.GPT2Config", "init_args": GPT2}},
-            "harness.workload.SyntheticTokens",
-            {"length": 32, "vocab_size": GPT2["vocab_size"], "num_samples": 4096},
-        ),
-        (32, 128),
-    ),
-}
-"""Name to workload and budgets in MiB."""
-
 
 @dataclass(frozen=True)
 class Run:
     """One search with a zygote of its own."""
 
     max_batch_size: int
-    trials: list[str]
-    """Each size tried, with an x when it did not fit."""
+    probes: list[str]
+    """Each size that was tried, with an x if it did not fit."""
     samples: int
     seconds: float
     startup_seconds: float
 
     @property
     def work(self) -> float:
-        """Completed samples in multiples of the least that a probe at the maximum takes."""
+        """Completed samples, as a multiple of those of one probe at the maximum."""
         return self.samples / (self.max_batch_size * STEPS)
 
 
@@ -127,30 +84,32 @@ class Result:
     confirmed: tuple[str, str]
     """The outcomes of B and of B + 1 in a fresh zygote."""
     lightning: dict[str, Any]
-    """What its Tuner did; helped to recognise errors where it failed by itself."""
+    """The answer of its Tuner; where the Tuner alone failed, it had our test for failures."""
     lightning_failure: str | None
-    """How it failed by itself."""
+    """The failure of its Tuner alone."""
 
     @property
     def spread(self) -> int:
-        """Difference of the largest and the smallest answer, in samples."""
+        """Difference between the largest and the smallest answer, in samples."""
         found = [run.max_batch_size for run in self.cold]
         return max(found) - min(found)
 
     @property
     def repeats(self) -> bool:
-        """Whether the answers differ by 0.5% or one sample at most."""
+        """Whether the answers differ by at most 0.5% or one sample."""
         return self.spread <= max(1, 0.005 * max(run.max_batch_size for run in self.cold))
 
     @property
     def timed(self) -> bool:
-        """Whether Lightning's Tuner lived long enough to be timed."""
+        """Whether Lightning's Tuner ended by itself, so that it has a time."""
         return not math.isnan(float(self.lightning["seconds"]))
 
     @property
     def cold_ratio(self) -> float:
         """Median seconds of a cold search / seconds of Lightning's Tuner."""
-        return statistics.median(run.seconds for run in self.cold) / float(self.lightning["seconds"])
+        return statistics.median(run.seconds for run in self.cold) / float(
+            self.lightning["seconds"]
+        )
 
     @property
     def warm_ratio(self) -> float:
@@ -158,13 +117,15 @@ class Result:
         return self.warm.seconds / float(self.lightning["seconds"])
 
 
-def open_runner(workload: Spec, device: CpuDevice, directory: str) -> ProbeRunner:
-    """Make a fresh zygote ready to be entered."""
+def open_runner(workload: WorkloadSpec, device: CpuDevice, directory: str) -> ProbeRunner:
+    """Return a runner with a new zygote, which starts when the runner is entered."""
     return ProbeRunner(workload, device, {}, Path(directory), sys_path=SYS_PATH)
 
 
-def run_search(workload: Spec, device: CpuDevice, directory: str, locked: int | None = None) -> Run:
-    """Search once with a fresh zygote."""
+def run_search(
+    workload: WorkloadSpec, device: CpuDevice, directory: str, locked: int | None = None
+) -> Run:
+    """Search once with a new zygote."""
     begun = time.perf_counter()
     with open_runner(workload, device, directory) as runner:
         runner.describe()  # as before any search
@@ -176,18 +137,20 @@ def run_search(workload: Spec, device: CpuDevice, directory: str, locked: int | 
             locked=locked,
         )
         seconds = time.perf_counter() - started
-    assert result.exact, f"the search ended {result.bounded_by}: {result.trials[-1]}"
+    assert result.exact, f"the search ended {result.bounded_by}: {result.probes[-1]}"
     return Run(
         result.max_batch_size,
-        [f"{size}{'' if probe.outcome == 'fits' else 'x'}" for size, probe in result.trials],
-        sum(probe.samples for _, probe in result.trials),
+        [f"{size}{'' if probe.outcome == 'fits' else 'x'}" for size, probe in result.probes],
+        sum(probe.samples for _, probe in result.probes),
         seconds,
         started - begun,
     )
 
 
-def tune_with_lightning(workload: Spec, device: CpuDevice, *, helped: bool) -> dict[str, Any]:
-    """Run Lightning's Tuner in a process of its own with the environment that the probes have."""
+def tune_with_lightning(
+    workload: WorkloadSpec, device: CpuDevice, *, helped: bool
+) -> dict[str, Any]:
+    """Run Lightning's Tuner in a process of its own, in the environment of the probes."""
     request = {
         "sys_path": SYS_PATH,
         "workload": workload,
@@ -195,33 +158,46 @@ def tune_with_lightning(workload: Spec, device: CpuDevice, *, helped: bool) -> d
         "steps": STEPS,
         "helped": helped,
     }
-    process = subprocess.run(
-        [sys.executable, str(HERE / "lightning_tuner.py")],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | dict(device.environment) | {"PYTHONPATH": os.pathsep.join(SYS_PATH)},
-    )
+    # The Tuner saves a checkpoint in the working directory, which stays there when it crashes.
+    with tempfile.TemporaryDirectory() as scratch:
+        process = subprocess.run(
+            [sys.executable, str(HERE / "lightning_tuner.py")],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=scratch,
+            env=os.environ | dict(device.environment) | {"PYTHONPATH": os.pathsep.join(SYS_PATH)},
+        )
     if process.returncode < 0:
-        # A search in one process does not outlive its probes: a crash near the limit is the peer's result.
+        # The Tuner searches in one process, so a crash near the limit is its result.
         crash = f"killed by {signal.Signals(-process.returncode).name}"
-        return {"batch_size": None, "failure": crash, "trials": 0, "samples": 0, "seconds": math.nan}
+        return {
+            "batch_size": None,
+            "failure": crash,
+            "trials": 0,
+            "samples": 0,
+            "seconds": math.nan,
+        }
     if process.returncode:
-        raise RuntimeError(f"lightning_tuner.py exited with {process.returncode}:\n{process.stderr[-2000:]}")
+        raise RuntimeError(
+            f"lightning_tuner.py exited with {process.returncode}:\n{process.stderr[-2000:]}"
+        )
     answer: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return answer
 
 
-def measure(case: str, workload: Spec, budget_mib: int, num_cold: int) -> Result:
-    """Do everything for one case."""
+def measure(case: str, workload: WorkloadSpec, budget_mib: int, num_cold: int) -> Result:
+    """Run all searches of one case."""
     device = CpuDevice(budget_mib * MIB)
     with tempfile.TemporaryDirectory() as directory:
         cold = [run_search(workload, device, directory) for _ in range(num_cold)]
         largest = cold[0].max_batch_size
         with open_runner(workload, device, directory) as runner:
             runner.describe()
-            fits, fails = (runner.train(size, steps=STEPS).outcome for size in (largest, largest + 1))
+            fits, fails = (
+                runner.train(size, steps=STEPS).outcome for size in (largest, largest + 1)
+            )
         warm = run_search(workload, device, directory, locked=largest)
     alone = tune_with_lightning(workload, device, helped=False)
     failure = alone["failure"]
@@ -230,7 +206,7 @@ def measure(case: str, workload: Spec, budget_mib: int, num_cold: int) -> Result
 
 
 def row(result: Result) -> dict[str, Any]:
-    """Reduce a case to a row of the table."""
+    """Return the row of the table for one case."""
     largest = result.cold[0].max_batch_size
     peer = result.lightning
     return {
@@ -238,8 +214,8 @@ def row(result: Result) -> dict[str, Any]:
         "B": largest,
         "B, B+1": " ".join(result.confirmed),
         "spread": result.spread,
-        "probes": " ".join(str(len(run.trials)) for run in result.cold),
-        "warm": len(result.warm.trials),
+        "probes": " ".join(str(len(run.probes)) for run in result.cold),
+        "warm": len(result.warm.probes),
         "work": round(statistics.median(run.work for run in result.cold), 2),
         "work warm": round(result.warm.work, 2),
         "seconds": round(statistics.median(run.seconds for run in result.cold), 1),
@@ -255,26 +231,31 @@ def row(result: Result) -> dict[str, Any]:
 
 
 def _median(ratios: Iterable[float]) -> float:
-    """Return the median of the ratios that there are."""
+    """Return the median of the ratios that are not NaN."""
     return statistics.median(ratio for ratio in ratios if not math.isnan(ratio))
 
 
 def judge(results: list[Result]) -> list[dict[str, Any]]:
-    """Compare with the bars."""
+    """Return the results beside their bars."""
     cold = [run for result in results for run in result.cold]
     warm = [result.warm for result in results]
-    probes = [len(run.trials) for run in cold]
+    probes = [len(run.probes) for run in cold]
     work = [run.work for run in cold]
     exact = sum(result.confirmed == ("fits", "oom") for result in results)
     repeating = sum(result.repeats for result in results)
     bars: list[tuple[str, float, float, bool]] = [
-        ("cases where B fits and B + 1 is out of memory", exact, len(results), exact == len(results)),
+        (
+            "cases where B fits and B + 1 is out of memory",
+            exact,
+            len(results),
+            exact == len(results),
+        ),
         ("cases with a spread of 0.5% or 1", repeating, len(results), repeating == len(results)),
     ]
     for name, value, most in (
         ("probes cold, median", statistics.median(probes), 5),
         ("probes cold, most", max(probes), 8),
-        ("probes warm, most", max(len(run.trials) for run in warm), 2),
+        ("probes warm, most", max(len(run.probes) for run in warm), 2),
         ("work cold, median", statistics.median(work), 2.5),
         ("work warm, median", statistics.median(run.work for run in warm), 2.1),
         ("seconds cold / Lightning's, median", _median(r.cold_ratio for r in results), 1.0),
@@ -290,7 +271,10 @@ def judge(results: list[Result]) -> list[dict[str, Any]]:
     return [
         {"what": name, "value": value, "bar": bar, "verdict": "ok" if ok else "missed"}
         for name, value, bar, ok in bars
-    ] + [{"what": name, "value": round(value, 2), "bar": None, "verdict": None} for name, value in notes]
+    ] + [
+        {"what": name, "value": round(value, 2), "bar": None, "verdict": None}
+        for name, value in notes
+    ]
 
 
 def report(results: list[Result]) -> dict[str, Any]:
@@ -311,26 +295,32 @@ def report(results: list[Result]) -> dict[str, Any]:
 
 
 def _without_nan(data: dict[str, Any]) -> dict[str, Any]:
-    """Put null in place of NaN, which JSON has not."""
+    """Replace NaN by null, as JSON has no NaN."""
     plain: dict[str, Any] = json.loads(json.dumps(data), parse_constant=lambda _: None)
     return plain
 
 
 def main() -> None:
-    """Measure all cases, print the tables, and write JSON where asked to."""
+    """Measure all cases, print the tables, and write JSON under `--json`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="two cases with two cold searches each")
+    parser.add_argument(
+        "--quick", action="store_true", help="two cases with two cold searches each"
+    )
     parser.add_argument("--json", type=Path, help="write the results to this file")
     arguments = parser.parse_args()
-    cases = [(name, workload, budget) for name, (workload, budgets) in CASES.items() for budget in budgets]
+    cases = [
+        (name, workload, budget)
+        for name, (workload, budgets) in CASES.items()
+        for budget in budgets
+    ]
     results = []
     for name, workload, budget in cases[1:4:2] if arguments.quick else cases:
         result = measure(name, workload, budget, NUM_COLD_QUICK if arguments.quick else NUM_COLD)
         results.append(result)
         for run in (*result.cold, result.warm):
-            print(f"{name} {budget} MiB:", *run.trials, file=sys.stderr, flush=True)
+            print(f"{name} {budget} MiB:", *run.probes, file=sys.stderr, flush=True)
         for failure in (result.lightning_failure, result.lightning["failure"]):
             if failure:
                 print(f"{name} {budget} MiB: Lightning:", failure, file=sys.stderr)

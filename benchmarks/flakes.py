@@ -1,10 +1,11 @@
-"""Runs the project's own tests again and again, and counts what is not green.
+"""Runs the project's own tests again and again, and counts the failed runs.
 
     python benchmarks/flakes.py --quick 100 --whole 5 [--json benchmarks/results/flakes.json]
 
---quick: so many runs of the tests that start no probe (`-m "not probes"`), two at a time. --whole: so many of the default
-suite, as the README has it, one at a time with `-n 2`. Each run is a pytest of its own; the fuzzers' examples are the
-same each time, those of other properties new ones. Exit code 1 when a run failed. The JSON holds the last line of each run.
+--quick is the number of runs of the tests that start no probe, two at a time. --whole is the number
+of runs of the default suite, one at a time with `-n 2`, as in the README. Each run is a pytest of
+its own. The fuzzers have the same examples each time; other properties have new ones. The exit code
+is 1 when a run failed. The JSON holds the last line of each run.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def run(kind: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run, print a line each, and write the JSON after each run: a session may end before the last."""
+    """Print a line and write the JSON after each run: the machine may end before the last."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,7 +61,9 @@ def main() -> None:
         many = ThreadPool(AT_A_TIME[kind]).imap_unordered(run, [kind] * getattr(options, kind))
         for number, done in enumerate(many, 1):
             runs.append(done)
-            print(f"{kind} {number}: exit code {done['exit_code']}, {done['last_line']}", flush=True)
+            print(
+                f"{kind} {number}: exit code {done['exit_code']}, {done['last_line']}", flush=True
+            )
             for failure in done["failures"]:
                 print(f"    {failure}", flush=True)
             if options.json is not None:

@@ -1,14 +1,16 @@
-"""Lightning's Tuner on one workload under the bound of the CPU device; run by exactness.py, one process each.
+"""Runs Lightning's Tuner on one workload under the bound of the CPU; exactness.py starts it.
 
-Reads a JSON object from the standard input: `sys_path`, `workload`, `budget_bytes`, `steps`, `helped`. With
-`helped` the Tuner is told of all errors that mean out of memory: by itself it knows neither oneDNN's ("could not
-create a primitive") nor a plain MemoryError, and fails on them. Writes one to the
-standard output: `batch_size` (None after a failure), `failure`, `trials`, `samples` (of completed steps) and
-`seconds` (from the start of tuning: no import, no building of the module).
+Reads a JSON object from the standard input: `sys_path`, `workload`, `budget_bytes`, `steps`,
+`helped`. With `helped` the Tuner uses our test for errors that mean out of memory. Its own test
+knows neither oneDNN's ("could not create a primitive") nor a plain MemoryError, so it fails on
+them. Writes a JSON object to the standard output: `batch_size` (None after a failure), `failure`,
+`trials`, `samples` (of completed steps) and `seconds` (of tuning alone, without imports and the
+building of the module).
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import sys
@@ -19,18 +21,18 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-# Optimizers import it at their first step, which is no part of tuning.
+# Optimizers import it at their first step, and the time of tuning must not include that.
 import torch._dynamo
 from lightning.pytorch.tuner import batch_size_scaling
 from lightning.pytorch.tuner.tuning import Tuner
 
-from harness import workload
-from harness.devices.cpu import HostBound
-from harness.out_of_memory import is_out_of_memory
+from harness.failures.out_of_memory import classify
+from harness.memory_bounds.host import HostBound
+from harness.workload import build as workload
 
 
 class Watch(pl.Callback):
-    """Bounds the memory when a probe's callback does: after the data are set up, before anything trains."""
+    """Bounds the memory at the same time as a probe: after the set-up of data, before training."""
 
     def __init__(self, bound: HostBound) -> None:
         self.bound = bound
@@ -42,9 +44,9 @@ class Watch(pl.Callback):
 
 
 def count(module: Any, datamodule: Any) -> dict[str, int]:
-    """Make the Tuner count its trials, and the module its completed samples; return the counts."""
+    """Count the Tuner's trials and the completed samples; return the counts, which grow."""
     counts = {"trials": 0, "samples": 0}
-    try_loop_run = batch_size_scaling._try_loop_run  # noqa: SLF001 - the Tuner tells nobody
+    try_loop_run = batch_size_scaling._try_loop_run  # noqa: SLF001 - the Tuner has no counter
 
     def counted(*arguments: Any) -> None:
         counts["trials"] += 1
@@ -53,13 +55,27 @@ def count(module: Any, datamodule: Any) -> dict[str, int]:
     def on_train_batch_end(*_: Any) -> None:
         counts["samples"] += datamodule.batch_size
 
-    setattr(batch_size_scaling, "_try_loop_run", counted)  # noqa: B010 - mypy knows the old one's type
+    setattr(batch_size_scaling, "_try_loop_run", counted)  # noqa: B010 - mypy refuses assignment
     module.on_train_batch_end = on_train_batch_end
     return counts
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception means that the training ran out of memory."""
+    return classify(error) in ("device", "host")
+
+
+def _exact() -> dict[str, Any]:
+    """Return the arguments that keep the Tuner from lowering its answer by 5%.
+
+    Lightning 2.6 and newer lower it by default.
+    """
+    takes = inspect.signature(Tuner.scale_batch_size).parameters
+    return {"margin": 0.0} if "margin" in takes else {}
+
+
 def main() -> None:
-    """Tune, and say what came out."""
+    """Tune, and print the answer."""
     request = json.load(sys.stdin)
     sys.path[:] = request["sys_path"]
     warnings.simplefilter("ignore")
@@ -92,8 +108,9 @@ def main() -> None:
             steps_per_trial=request["steps"],
             init_val=2,
             max_trials=25,
+            **_exact(),
         )
-    except BaseException as error:  # noqa: BLE001 - how the peer fails is a result
+    except BaseException as error:  # noqa: BLE001 - a failure of the Tuner is a result
         failure = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     seconds = time.perf_counter() - started
     bound.lift()

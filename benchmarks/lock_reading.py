@@ -1,12 +1,12 @@
-"""What reading a locked profile at train time costs over bare Python, on a lock of 100 profiles.
+"""Measures the time to read a locked profile at train time, from a lockfile of 100 profiles.
 
     python benchmarks/lock_reading.py [--runs 21] [--json benchmarks/results/lock_reading.json]
 
-Each run is a fresh interpreter that looks at its own clock before and after `import harness` and the call: the
-start of the interpreter, which is bare Python's cost and varies by more than all the rest, is not in it. Beside
-it, in processes of their own and in turn: `tomllib` alone on the same file, which is the least that any reader
-of this format pays, and the import of NVML's binding, which a call without a GPU label adds. Exit code 1 when the
-bar is missed, or when a framework was imported.
+Each run is a new interpreter that reads its own clock before and after `import harness` and the
+call. The time to start the interpreter is left out: it varies by more than all the rest. Two other
+things are measured in turn, in processes of their own. `tomllib` alone on the same file takes the
+least time that any reader of this format needs. The import of NVML's binding is what a call without
+a GPU label adds. The exit code is 1 when the bar is missed, or when a framework was imported.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import tempfile
 from pathlib import Path
 from statistics import median, quantiles
 
-from harness.lock_writing import update_lock
-from harness.lockfile import LockedProfile
+from harness.lockfile.profiles import LockedProfile
+from harness.lockfile.write import update_lock
 from harness.measurement import DeviceIdentity
 
 _BAR_MS = 60.0
@@ -30,7 +30,10 @@ _NUM_PROFILES = 100
 _HEAVY = ("torch", "pytest", "pydantic", "lightning", "pynvml", "yaml", "numpy")
 
 _CODE = {
-    "load_profile": "import harness; harness.load_profile('model7', resolution=224, gpu='h200', lock=sys.argv[1])",
+    "load_profile": (
+        "import harness; "
+        "harness.load_profile('model7', resolution=224, gpu='h200', lock=sys.argv[1])"
+    ),
     "tomllib_alone": "import tomllib; tomllib.load(open(sys.argv[1], 'rb'))",
     "import_pynvml": "import pynvml",
 }
@@ -43,7 +46,7 @@ _FRAME = (
 
 
 def profiles() -> list[LockedProfile]:
-    """Make 100 profiles as full as a run makes them: 25 models, 2 GPUs, 2 resolutions."""
+    """Return 100 profiles as complete as those of a run: 25 models, 2 GPUs, 2 resolutions."""
     gpus = {
         "h200": DeviceIdentity("NVIDIA H200", 150754820096),
         "a100": DeviceIdentity("NVIDIA A100-SXM4-40GB", 42949672960),
@@ -73,7 +76,12 @@ def profiles() -> list[LockedProfile]:
                 "sample": f"float32[1, {resolution}, {resolution}], int64[]",
             },
             settings={"trainer.precision": "bf16-mixed", "search.safety_factor": 0.9},
-            made_with={"torch": "2.11.0", "cuda": "13.0", "driver": "580.159.03", "lightning": "2.6.6"},
+            made_with={
+                "torch": "2.11.0",
+                "cuda": "13.0",
+                "driver": "580.159.03",
+                "lightning": "2.6.6",
+            },
         )
         for index in range(_NUM_PROFILES // 4)
         for gpu, device in gpus.items()
@@ -82,7 +90,7 @@ def profiles() -> list[LockedProfile]:
 
 
 def measure(code: str, lock: Path) -> tuple[float, list[str]]:
-    """Run code in a fresh interpreter; returns milliseconds and the modules that it had in the end."""
+    """Run code in a new interpreter; return its milliseconds and the modules that it imported."""
     done = subprocess.run(
         [sys.executable, "-c", _FRAME.format(code=code), str(lock)],
         check=True,
@@ -94,7 +102,7 @@ def measure(code: str, lock: Path) -> tuple[float, list[str]]:
 
 
 def main() -> int:
-    """Measure, print and save; returns the exit code."""
+    """Measure, print and save; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=21)
     parser.add_argument("--json", type=Path)

@@ -1,13 +1,14 @@
-"""How good and how repeatable the learning-rate rule is on recorded sweeps, beside two rules in common use.
+"""Compares the learning-rate rule with two rules in common use, on recorded sweeps.
 
-    python benchmarks/lr_rule.py [lr_sweeps.json] [--json benchmarks/results/lr_rule.json]
+    python benchmarks/lr_rule.py lr_sweeps.json [--json benchmarks/results/lr_rule.json]
 
-The data hold, per configuration (task, optimizer, batch size), LR sweeps with 5 seeds and an oracle: the final
-loss of training at a constant learning rate, on a grid of half decades. *Regret* at a learning rate is
-(loss - best) / (initial loss - best), per oracle seed and then averaged, interpolated linearly in the log of the
-learning rate: 0 is the best on the grid, 1 learned nothing. A run that ended without a finite loss counts as 1.
-*Spread* is the largest over the smallest of the suggestions from all choices of 3 seeds. Exit code 1 when the
-rule misses a bar.
+For each configuration (task, optimizer, batch size) the data hold LR sweeps with 5 seeds and an
+oracle: the final loss of training at a constant learning rate, on a grid of half decades. *Regret*
+at a learning rate is (loss - best) / (initial loss - best). It is computed for each seed of the
+oracle, averaged, and interpolated linearly in the log of the learning rate: 0 is the best on the
+grid, and 1 means that nothing was learned. A training without a finite final loss counts as 1.
+*Spread* is the largest suggestion over the smallest, among those of all choices of 3 seeds. The
+exit code is 1 when the rule misses a bar.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pathlib import Path
 from statistics import fmean, median, quantiles
 from typing import TYPE_CHECKING, Any
 
-from harness.lr_range import combine, geometric_sweep, suggest
+from harness.lr_range.ratio import log_median
+from harness.lr_range.suggestion import geometric_sweep, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,15 +35,16 @@ Losses = list[float | None]
 Rows = dict[str, dict[str, float | None]]
 """Per configuration: learning_rate, regret and spread; None where the rule refuses."""
 
-_ROOT = Path(__file__).resolve().parents[1]
-_DATA = _ROOT.parent / "shared" / "data" / "lr_sweeps.json"
 _BARS = {"median": 0.010, "p90": 0.15, "accepted": 13, "spread": 1.45}
 _JUDGED = "C"
 _NUM_SEEDS = 3
 
 
 def regret(oracle: Sequence[dict[str, Any]], learning_rate: float) -> float:
-    """Return the part of the achievable drop that is lost at `learning_rate`; the grid's ends extend outward."""
+    """Return the part of the achievable drop that is lost at `learning_rate`.
+
+    Outside of the grid the regret is that of its nearest end.
+    """
     regrets: dict[float, list[float]] = {}
     for seed in sorted({run["seed"] for run in oracle}):
         runs = [run for run in oracle if run["seed"] == seed]
@@ -58,14 +61,15 @@ def regret(oracle: Sequence[dict[str, Any]], learning_rate: float) -> float:
 
 
 def drop_rule(learning_rates: Sequence[float], losses_per_seed: Sequence[Losses]) -> float | None:
-    """Suggest as this package does."""
+    """Return the suggestion of this package."""
     return suggest(learning_rates, losses_per_seed).learning_rate
 
 
 def _moving_average(losses: Losses, bias_exponent: int) -> list[float]:
-    """Average exponentially with decay 0.98, stopping where both finders stop: at 4 times the best so far.
+    """Return the exponential averages of losses, with decay 0.98.
 
-    The bias of step i is corrected with exponent i + `bias_exponent`: 1 is exact, and Lightning uses 2.
+    Both finders stop where an average exceeds 4 times the best so far, and so does this. The bias
+    of step i is corrected with the exponent i + `bias_exponent`: 1 is exact, and Lightning uses 2.
     """
     average, best, smoothed = 0.0, math.inf, []
     for step, loss in enumerate(losses):
@@ -79,7 +83,7 @@ def _moving_average(losses: Losses, bias_exponent: int) -> list[float]:
 
 
 def lightning_rule(learning_rates: Sequence[float], losses: Losses) -> float | None:
-    """Suggest as the Tuner of Lightning 2.6 does: the steepest descent by the *linear* learning rate."""
+    """Return the suggestion of Lightning 2.6: the steepest descent by the *linear* rate."""
     smoothed = _moving_average(losses, 2)
     points = [
         (rate, loss)
@@ -98,7 +102,10 @@ def lightning_rule(learning_rates: Sequence[float], losses: Losses) -> float | N
 
 
 def valley_rule(learning_rates: Sequence[float], losses: Losses) -> float | None:
-    """Suggest as fastai's `valley` does: half way along the longest run of ever smaller smoothed losses."""
+    """Return the suggestion of fastai's `valley`.
+
+    It lies half way along the longest sequence of ever smaller smoothed losses.
+    """
     smoothed = _moving_average(losses, 1)[len(learning_rates) // 10 : -5]
     if not smoothed:
         return None
@@ -112,9 +119,11 @@ def valley_rule(learning_rates: Sequence[float], losses: Losses) -> float | None
 
 
 def _over_seeds(rule: Callable[[Sequence[float], Losses], float | None]) -> Rule:
-    def over_seeds(learning_rates: Sequence[float], losses_per_seed: Sequence[Losses]) -> float | None:
+    def over_seeds(
+        learning_rates: Sequence[float], losses_per_seed: Sequence[Losses]
+    ) -> float | None:
         rates = [rule(learning_rates, losses) for losses in losses_per_seed]
-        return combine([rate for rate in rates if rate is not None]) if any(rates) else None
+        return log_median([rate for rate in rates if rate is not None]) if any(rates) else None
 
     return over_seeds
 
@@ -127,14 +136,16 @@ _RULES: dict[str, Rule] = {
 
 
 def evaluate(configurations: dict[str, Any], sweep: str, rule: Rule) -> Rows:
-    """Return learning rate, regret and spread of one rule for each configuration; None where it refuses."""
+    """Return learning rate, regret and spread of a rule for each configuration, None if refused."""
     rows: Rows = {}
     for name, configuration in configurations.items():
         recorded = configuration["sweeps"][sweep]
         rates = geometric_sweep(recorded["lr_min"], recorded["lr_max"], recorded["num_training"])
         seeds = recorded["losses_per_seed"]
         rate = rule(rates, seeds[:_NUM_SEEDS])
-        choices = [rule(rates, list(chosen)) for chosen in itertools.combinations(seeds, _NUM_SEEDS)]
+        choices = [
+            rule(rates, list(chosen)) for chosen in itertools.combinations(seeds, _NUM_SEEDS)
+        ]
         given = [choice for choice in choices if choice is not None]
         rows[name] = {
             "learning_rate": rate and float(f"{rate:.4g}"),
@@ -145,7 +156,7 @@ def evaluate(configurations: dict[str, Any], sweep: str, rule: Rule) -> Rows:
 
 
 def summarise(rows: Rows, names: Sequence[str]) -> dict[str, float]:
-    """Return median, 90th percentile and worst of the regret, and the worst spread, over `names`."""
+    """Return median, 90th percentile and worst of the regret, and the worst spread, of `names`."""
     regrets = [value for name in names if (value := rows[name]["regret"]) is not None]
     spreads = [value for name in names if (value := rows[name]["spread"]) is not None]
     return {
@@ -169,25 +180,33 @@ def _print_configurations(rows_by_rule: dict[str, Rows]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables, write the JSON if asked to, and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", nargs="?", type=Path, default=_DATA, help="the recorded sweeps (JSON)")
+    """Print the tables, write JSON under `--json`, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("data", type=Path, help="the recorded sweeps (JSON)")
     parser.add_argument("--json", type=Path, help="where to write the result")
     options = parser.parse_args(arguments)
     configurations = json.loads(options.data.read_text())
-    result: dict[str, Any] = {"data": options.data.name, "configurations": len(configurations), "sweeps": {}}
-    print(f"{'sweep':<6}{'rule':<20}{'accepted':>10}{'median':>9}{'p90':>9}{'worst':>9}{'spread':>9}")
+    result: dict[str, Any] = {
+        "data": options.data.name,
+        "configurations": len(configurations),
+        "sweeps": {},
+    }
+    print(
+        f"{'sweep':<6}{'rule':<20}{'accepted':>10}{'median':>9}{'p90':>9}{'worst':>9}{'spread':>9}"
+    )
     rows_by_rule = {}
     for sweep in ("C", "B", "A"):
         evaluated = {name: evaluate(configurations, sweep, rule) for name, rule in _RULES.items()}
         own = evaluated["75% of the drop"]
-        # The other rules never refuse: they are compared where this one gives a number.
+        # The other rules never refuse, so all are compared where this one gives a number.
         names = [name for name, row in own.items() if row["learning_rate"] is not None]
         summaries = {rule: summarise(rows, names) for rule, rows in evaluated.items()}
         for rule, figures in summaries.items():
             print(
-                f"{sweep:<6}{rule:<20}{figures['accepted']:>10.0f}{figures['median']:>9.3f}{figures['p90']:>9.3f}"
-                f"{figures['worst']:>9.3f}{figures['spread']:>9.2f}"
+                f"{sweep:<6}{rule:<20}{figures['accepted']:>10.0f}{figures['median']:>9.3f}"
+                f"{figures['p90']:>9.3f}{figures['worst']:>9.3f}{figures['spread']:>9.2f}"
             )
         result["sweeps"][sweep] = {"summary": summaries, "75% of the drop": own}
         rows_by_rule[sweep] = evaluated

@@ -1,6 +1,8 @@
-"""Time the main job, `pytest --gpu-profile` on the reference matrix: `python benchmarks/main_job.py [--json PATH]`.
+"""Measures the time of the main job, `pytest --gpu-profile` on the reference matrix.
 
-Installation is left out. Exit code 1 when the job fails or takes longer than the bar.
+    python benchmarks/main_job.py [--json PATH]
+
+Installation is left out. The exit code is 1 when the job fails or takes longer than the bar.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ BAR_SECONDS = 240.0
 
 
 def main() -> None:
-    """Run the job once as CI does, and judge it."""
+    """Run the job once as CI does, and compare its time with the bar."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     started = time.perf_counter()
-    code = subprocess.run([sys.executable, "-m", "pytest", "--gpu-profile"], cwd=ROOT, check=False).returncode
+    code = subprocess.run(
+        [sys.executable, "-m", "pytest", "--gpu-profile"], cwd=ROOT, check=False
+    ).returncode
     seconds = time.perf_counter() - started
     report = json.loads((ROOT / ".gpu-profile" / "report.json").read_text(encoding="utf-8"))
     result = {

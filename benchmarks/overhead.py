@@ -1,10 +1,11 @@
-"""What the plugin costs those who do not use it, and what a large matrix costs those who do.
+"""Measures the cost of the idle plugin, and that of collecting a large matrix.
 
     python benchmarks/overhead.py [--json PATH]
 
-Idle: the import time of `harness.plugin` in a fresh interpreter that has pytest, measured inside it, as the
-clock around a process is too noisy; and the modules that this brings. Collection: `pytest --collect-only` of
-10,000 cases of a matrix beside 10,000 plain parameters, alternating, as the ratio of the medians.
+Idle: the time to import `harness.plugin` in a new interpreter that has imported pytest, and the
+modules that this imports. The interpreter measures it, as the time of a whole process is too noisy.
+Collection: the time of `pytest --collect-only` for 10,000 cases of a matrix, divided by that for
+10,000 plain parameters. The two alternate, and the ratio is that of the medians.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ print(seconds, *sorted(set(sys.modules) - before))
 PLAIN = """
 import pytest
 
-@pytest.mark.parametrize("case", range({count}), ids=["model%d-gpu%d-%d" % (i // 1000, i // 100 % 10, i % 100) for i in range({count})])
+IDS = ["model%d-gpu%d-%d" % (i // 1000, i // 100 % 10, i % 100) for i in range({count})]
+
+@pytest.mark.parametrize("case", range({count}), ids=IDS)
 def test_plain(case):
     pass
 """
@@ -56,10 +59,12 @@ gpus:
 
 
 def idle(repeats: int) -> dict[str, Any]:
-    """Return the median import time in ms, and which heavy modules came along."""
+    """Return the median import time in ms, and the heavy modules that were imported."""
     seconds, modules = [], set()
     for _ in range(repeats):
-        done = subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", IDLE], capture_output=True, text=True, check=True
+        )
         first, *names = done.stdout.split()
         seconds.append(float(first))
         modules |= set(names)
@@ -81,7 +86,8 @@ def write_projects(folder: Path) -> tuple[Path, Path]:
         "from harness.testing import test_gpu_profile\n", encoding="utf-8"
     )
     spec = (
-        '{module: {class_path: torch.nn.Linear, init_args: {in_features: "${resolution}", out_features: 2}}}'
+        "{module: {class_path: torch.nn.Linear, "
+        'init_args: {in_features: "${resolution}", out_features: 2}}}'
     )
     text = MATRIX.format(
         models=", ".join(f"model{index}" for index in range(10)),
@@ -97,8 +103,17 @@ def write_projects(folder: Path) -> tuple[Path, Path]:
 
 
 def collect(folder: Path, *arguments: str) -> float:
-    """Return the seconds that pytest takes to collect what is in `folder`."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-p", "no:cacheprovider", *arguments]
+    """Return the seconds that pytest takes to collect the tests in `folder`."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-qq",
+        "-p",
+        "no:cacheprovider",
+        *arguments,
+    ]
     started = time.perf_counter()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - started
@@ -107,7 +122,7 @@ def collect(folder: Path, *arguments: str) -> float:
 
 
 def main() -> None:
-    """Measure, print and judge."""
+    """Measure, print, and compare with the bars."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -128,7 +143,12 @@ def main() -> None:
     }
     result["collection_ratio"] = result["matrix_seconds"] / result["plain_seconds"]
     rows = [
-        ("import of the idle plugin", f"{result['import_ms']:.2f} ms", "2 ms", result["import_ms"] <= 2),
+        (
+            "import of the idle plugin",
+            f"{result['import_ms']:.2f} ms",
+            "2 ms",
+            result["import_ms"] <= 2,
+        ),
         (
             "heavy modules imported",
             ", ".join(result["heavy_modules"]) or "none",
@@ -143,7 +163,10 @@ def main() -> None:
         ),
     ]
     print(
-        tabulate([(*row[:3], "ok" if row[3] else "missed") for row in rows], ("what", "measured", "bar", ""))
+        tabulate(
+            [(*row[:3], "ok" if row[3] else "missed") for row in rows],
+            ("what", "measured", "bar", ""),
+        )
     )
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

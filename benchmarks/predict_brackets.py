@@ -1,18 +1,22 @@
 """Predicts batches of timm's models on an RTX 3090, and compares them with the published ones.
 
-    python benchmarks/predict_brackets.py --data timm_train_brackets.csv [--layout nhwc] [--every 6] [--only NAME…]
-        [--json PATH]
+    python benchmarks/predict_brackets.py --data timm_train_brackets.csv [--layout nhwc]
+        [--every 6] [--only NAME…] [--json PATH]
 
-The table is that of huggingface/pytorch-image-models (results/benchmark-train-amp-*-pt112-cu113-rtx3090.csv): each row holds
-the batch that trained after the ladder 512, 384, 256, … and the one before it, which failed; the maximum lies between.
-Trained were AMP in float16, SGD with Nesterov momentum and cross-entropy, on what torch 1.12 left usable of 24 GiB.
-timm needs torchvision, which imports only with some builds of torch; a virtual environment of its own has both:
+The table is that of huggingface/pytorch-image-models
+(results/benchmark-train-amp-*-pt112-cu113-rtx3090.csv). Its authors tried the batches 512, 384,
+256, … until one trained. A row holds that batch and the one before it, which failed; the maximum
+lies between. They trained with AMP in float16, SGD with Nesterov momentum and cross-entropy, on the
+part of 24 GiB that torch 1.12 left usable. timm needs torchvision, which imports only with some
+builds of torch. Install both in a virtual environment of their own:
 
     pip install torch==2.12.1 torchvision==0.27.1 timm && pip install .
 
-Every `--every`-th model by name is predicted, and those of benchmarks/data/recurrent_brackets.csv: all LSTM models of the
-published table (huggingface/pytorch-image-models@5e7d47c), which served for nothing but this comparison. A prediction at or above the failed batch is
-"over", and one below the batch that trained is "under"; `safe` is the prediction less 5%. Exit code 1 when a bar is missed.
+Every `--every`-th model by name is predicted, and each one of
+benchmarks/data/recurrent_brackets.csv. These are all LSTM models of the published table
+(huggingface/pytorch-image-models@5e7d47c), and served for nothing but this comparison. A prediction
+is "over" at or above the failed batch, and "under" below the batch that trained. `safe` is the
+prediction less 5%. The exit code is 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -28,20 +32,24 @@ import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
 from harness.devices.cpu import CpuDevice
 from harness.errors import HarnessError
 from harness.predict.gpus import by_label
+from harness.predict.largest_batch import Limits, largest_batch
 from harness.predict.prediction import SAFE_SHARE
-from harness.predict.solving import Limits, largest_batch
 from harness.predict.trace import AffineTrace
-from harness.probe import ProbeRunner
+from harness.predict.trace_request import take_traces
+from harness.probes.runner import ProbeRunner
+
+if TYPE_CHECKING:
+    from harness.protocol import WorkloadSpec
 
 GPU = by_label("RTX-3090")
-# Usable: what remained of 24 GiB beside the context and the libraries of torch 1.12 and CUDA 11.3.
+# The part of 24 GiB that the context and the libraries of torch 1.12 and CUDA 11.3 left usable.
 USABLE_BYTES = int(21.9 * 2**30)
 LADDER_TOP = 512
 RECURRENT = Path(__file__).parent / "data" / "recurrent_brackets.csv"
@@ -59,12 +67,12 @@ class Row:
     failed: int | None
     predicted: int | None
     seconds: float
-    """Of both traces and the solution, without building the model."""
+    """The time of both traces and the solution, without building the model."""
     error: str = ""
 
     @property
     def verdict(self) -> str:
-        """Where the prediction lies."""
+        """The place of the prediction: `under`, `inside` or `over`, or `no prediction`."""
         if self.predicted is None:
             return "no prediction"
         if self.predicted < self.fits:
@@ -74,11 +82,13 @@ class Row:
     @property
     def safe_is_over(self) -> bool:
         """Whether even the prediction less 5% would have failed."""
-        return None not in (self.predicted, self.failed) and int(SAFE_SHARE * self.predicted) >= self.failed  # type: ignore[operator]
+        if self.predicted is None or self.failed is None:
+            return False
+        return int(SAFE_SHARE * self.predicted) >= self.failed
 
 
-def workload(model: str, resolution: int, layout: str) -> dict[str, Any]:
-    """Return what timm's benchmark trains."""
+def workload(model: str, resolution: int, layout: str) -> WorkloadSpec:
+    """Return the workload of timm's benchmark."""
     make = {"nchw": "timm.create_model", "nhwc": "workloads.ChannelsLastTimm"}[layout]
     return {
         "module": {"class_path": make, "init_args": {"model_name": model}},
@@ -86,16 +96,18 @@ def workload(model: str, resolution: int, layout: str) -> dict[str, Any]:
             "class_path": "harness.workload.SyntheticImages",
             "init_args": {"resolution": resolution, "num_classes": 1000, "num_samples": 8},
         },
-        "loss": {"class_path": "torch.nn.CrossEntropyLoss"},
+        "loss": {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {}},
         "optimizer": {
             "class_path": "torch.optim.SGD",
             "init_args": {"lr": 0.001, "momentum": 0.9, "nesterov": True},
         },
+        "batch_size_attr": None,
+        "learning_rate_attr": None,
     }
 
 
 def predict(line: dict[str, str], layout: str) -> Row:
-    """Trace one model and solve it."""
+    """Trace one model and predict its largest batch."""
     known = (line["model"], int(line["img_size"]), int(line["fits_batch"]))
     failed = int(line["failed_batch"]) if line["failed_batch"] else None
     with tempfile.TemporaryDirectory() as folder:
@@ -108,7 +120,7 @@ def predict(line: dict[str, str], layout: str) -> Row:
         try:
             with runner:
                 started = time.perf_counter()
-                traces = runner.trace((2, 4), validation_steps=0, capability=GPU.capability)
+                traces = take_traces(runner, (2, 4), 0, GPU.capability)
                 limits = Limits(USABLE_BYTES, GPU.workspace_bytes)
                 predicted = largest_batch(AffineTrace(*traces), limits, maximum=LADDER_TOP)
                 return Row(*known, failed, predicted, time.perf_counter() - started)
@@ -117,14 +129,14 @@ def predict(line: dict[str, str], layout: str) -> Row:
 
 
 def read(path: Path, layout: str) -> list[dict[str, str]]:
-    """Return the lines of a table that are of a layout, by the names of the models."""
+    """Return the lines of a table for one layout, in the order of the models' names."""
     with path.open(encoding="utf-8") as file:
         lines = [line for line in csv.DictReader(file) if f"-{layout}-" in line["source file"]]
     return sorted(lines, key=lambda line: (line["model"], int(line["img_size"])))
 
 
 def judge(rows: list[Row]) -> list[dict[str, Any]]:
-    """Compare with the bars."""
+    """Return the results beside their bars."""
     count = len(rows)
     seconds = sorted(row.seconds for row in rows if row.predicted is not None)
     bars = (
@@ -140,13 +152,15 @@ def judge(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Predict, print, and write JSON where asked to."""
+    """Predict, print, and write JSON under `--json`."""
     os.environ["TIMM_FUSED_ATTN"] = "0"  # the published runs are older than torch's fused attention
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="the table of published batches")
-    parser.add_argument("--layout", choices=("nchw", "nhwc"), default="nchw", help="nhwc: channels_last")
+    parser.add_argument(
+        "--layout", choices=("nchw", "nhwc"), default="nchw", help="nhwc: channels_last"
+    )
     parser.add_argument("--every", type=int, default=6, metavar="N")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these models instead")
     parser.add_argument("--json", type=Path)

@@ -1,11 +1,12 @@
-"""Compares traces on tensors without memory with real trainings on the CPU, with MemTracker, and with themselves.
+"""Compares traces with real trainings on the CPU, with MemTracker, and with each other.
 
     python benchmarks/predict_fidelity.py [--json benchmarks/results/predict_fidelity.json]
 
-Each workload trains two steps and validates a batch in float32 under the same recorder of storages, once for real and once
-with fake tensors, both with the CPU's own operators (recurrent networks without oneDNN, whose layers no fake tensor knows).
-MemTracker (torch.distributed._tools) watches the fake training beside the recorder. Each trace is
-taken --repeats times, which must give the same events. Exit code 1 when a bar is missed.
+Each workload trains two steps and validates a batch in float32, once for real and once with fake
+tensors, which have no memory. The same recorder of storages watches both. Both use the CPU's own
+operators; oneDNN is off, because fake tensors do not support its recurrent layers. MemTracker
+(torch.distributed._tools) watches the fake training beside the recorder. Each trace is taken
+--repeats times, and its events must be the same each time. The exit code is 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -22,22 +23,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from exactness import CASES, digits, spec
+from exactness_cases import CASES, digits, spec
 from tabulate import tabulate
 from torch.distributed._tools.mem_tracker import MemTracker
 
-sys.path.insert(1, str(Path(__file__).resolve().parent.parent))  # the reference workloads are there
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent))  # for the reference workloads
 
-from harness import workload as workloads
-from harness.predict.tracing import Tracer
+from harness.predict.tracing.task import Tracer
+from harness.workload import build as workloads
 
 if TYPE_CHECKING:
     from harness.predict.trace import Trace
+    from harness.protocol import WorkloadSpec
 
-Spec = dict[str, Any]
 BATCH_SIZE = 16
 PEAK_BAR = 0.01
-IMAGES = ("harness.workload.SyntheticImages", {"resolution": 16, "num_classes": 10, "num_samples": 64})
+IMAGES = (
+    "harness.workload.SyntheticImages",
+    {"resolution": 16, "num_classes": 10, "num_samples": 64},
+)
 ROWS = ("profiles.workloads.Digits", {"resolution": 32})
 TOKENS = ("harness.workload.SyntheticTokens", {"length": 32, "vocab_size": 128, "num_samples": 64})
 BERT = {
@@ -47,7 +51,7 @@ BERT = {
     "num_attention_heads": 2,
     "intermediate_size": 128,
 }
-WORKLOADS: dict[str, Spec] = {
+WORKLOADS: dict[str, WorkloadSpec] = {
     "alexnet-32": digits("alexnet", 32),
     "resnet-16": digits("resnet", 16),
     "resnet-32": digits("resnet", 32),
@@ -69,7 +73,7 @@ WORKLOADS: dict[str, Spec] = {
     "clipped-norm": digits("vit", 16),
     "clipped-values": CASES["mlp-16"][0],
 }
-# Of the Trainer.
+# The Trainer's settings of some workloads.
 SETTINGS: dict[str, dict[str, Any]] = {
     "accumulation": {"accumulate_grad_batches": 2},
     "clipped-norm": {"gradient_clip_val": 1.0},
@@ -90,12 +94,12 @@ class WatchedTracer(Tracer):
         self._modes.enter_context(self.tracker)
 
     def _move_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
-        self.tracker.reset_mod_stats()  # a step begins: it counts by module, and no module twice
+        self.tracker.reset_mod_stats()  # a step begins, and it counts each module only once
         return super()._move_tensor(tensor)
 
     @property
     def peak_bytes(self) -> int:
-        """What MemTracker saw at most."""
+        """The peak that MemTracker saw."""
         (snapshot,) = self.tracker.get_tracker_snapshot("peak").values()
         return int(snapshot["Total"])
 
@@ -108,22 +112,22 @@ class Row:
     real: int
     fake: int
     recorded: int
-    """With the numbers that optimizers keep on the CPU."""
+    """The fake peak, with the numbers that optimizers keep on the CPU."""
     tracked: int
-    """By MemTracker, in the same run as `recorded`."""
+    """The peak by MemTracker, in the same training as `recorded`."""
     repeats: bool
     """Whether all traces had the same events and sizes."""
     seconds: float
-    """Of one trace, without building the workload."""
+    """The time of one trace, without building the workload."""
 
     @property
     def off(self) -> float:
-        """How far the fake peak is from the real one, as a share of it."""
+        """The difference between the fake peak and the real one, as a share of the real one."""
         return abs(self.fake / self.real - 1)
 
 
 def measure(name: str, repeats: int) -> Row:
-    """Do everything for one workload."""
+    """Take all traces of one workload."""
 
     def run(tracer: Tracer) -> Trace:
         try:
@@ -140,7 +144,7 @@ def measure(name: str, repeats: int) -> Row:
         traces.append(run(tracer))
         seconds.append(time.perf_counter() - started)
     watched = WatchedTracer(workloads.build(workload), BATCH_SIZE)
-    watched.recorder.skipped = ()  # MemTracker counts the numbers, too, that stay on the CPU
+    watched.recorder.skipped = ()  # MemTracker also counts the numbers that stay on the CPU
     recorded = run(watched)
     return Row(
         name,
@@ -148,13 +152,15 @@ def measure(name: str, repeats: int) -> Row:
         traces[0].peak_bytes,
         recorded.peak_bytes,
         watched.peak_bytes,
-        all((trace.blocks, trace.events) == (traces[0].blocks, traces[0].events) for trace in traces),
+        all(
+            (trace.blocks, trace.events) == (traces[0].blocks, traces[0].events) for trace in traces
+        ),
         round(sorted(seconds)[len(seconds) // 2], 2),
     )
 
 
 def main() -> None:
-    """Measure, print, and write JSON where asked to."""
+    """Measure, print, and write JSON under `--json`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -166,7 +172,8 @@ def main() -> None:
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    torch._C._set_mkldnn_enabled(False)  # noqa: SLF001 - `flags` ends with a block, and this holds for all
+    # `torch.backends.mkldnn.flags` would end with its block.
+    torch._C._set_mkldnn_enabled(False)  # noqa: SLF001
     rows = []
     for name in options.only:
         rows.append(measure(name, options.repeats))
@@ -177,7 +184,11 @@ def main() -> None:
         {"what": what, "value": value, "bar": bar, "ok": value >= bar}
         for what, value, bar in (
             ("peak within 1% of a real run", sum(row.off <= PEAK_BAR for row in rows), count),
-            ("peak equal to MemTracker's", sum(row.recorded == row.tracked for row in rows), min(count, 6)),
+            (
+                "peak equal to MemTracker's",
+                sum(row.recorded == row.tracked for row in rows),
+                min(count, 6),
+            ),
             ("the same trace each time", sum(row.repeats for row in rows), count),
         )
     ]

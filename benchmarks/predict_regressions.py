@@ -1,12 +1,13 @@
-"""Plants regressions in a workload, and has a machine without a GPU catch them by prediction.
+"""Plants regressions in a workload, which predictions must catch without a GPU.
 
     python benchmarks/predict_regressions.py [--json PATH] [--plot PATH]
 
-A small transformer with activation checkpointing is predicted for an H200 and locked, as a user would
-(`pytest --gpu-profile --gpu-profile-predict --gpu-profile-update`). Then one line of its text is changed at a time: an
-activation is kept alive, an intermediate result is computed in float32, checkpointing is removed. Each has to fail its test, and
-the message has to name the module. Afterwards the text is restored, and has to pass. Exit code 1 when one does not. --plot
-draws the unchanged training step (`gpu-profile predict CASE --plot PATH`).
+A small transformer with activation checkpointing is predicted for an H200 and locked, as a user
+would do (`pytest --gpu-profile --gpu-profile-predict --gpu-profile-update`). Then one line of its
+text is changed at a time: an activation is kept alive, an intermediate result is computed in
+float32, checkpointing is removed. Each change must fail the test, and the message must name the
+module. Afterwards the text is restored, and the test must pass. The exit code is 1 otherwise.
+--plot draws the unchanged training step (`gpu-profile predict CASE --plot PATH`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ matrix: {model: [lm], gpu: [h200-as-8GiB], resolution: [256]}
 models:
   lm:
     module: {class_path: lm.LanguageModel}
-    data: {class_path: harness.workload.SyntheticTokens, init_args: {length: "${resolution}", vocab_size: 100}}
+    data:
+      class_path: harness.workload.SyntheticTokens
+      init_args: {length: "${resolution}", vocab_size: 100}
 gpus:
   h200-as-8GiB: {name: NVIDIA H200, budget: 8GiB}
 trainer: {precision: bf16-mixed}
@@ -94,7 +97,7 @@ class Plant:
     old: str
     new: str
     module: str
-    """What the message has to name."""
+    """The module that the message must name."""
 
 
 PLANTS = (
@@ -121,7 +124,7 @@ PLANTS = (
 
 @dataclass(frozen=True)
 class Row:
-    """How one of them ended."""
+    """The end of one planted regression."""
 
     planted: str
     exit_code: int
@@ -132,12 +135,12 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether it was caught and named."""
+        """Whether the test failed, and the message named the module."""
         return self.exit_code == 1 and self.batch < self.locked and self.names_module
 
 
 def run(folder: Path, *flags: str) -> tuple[int, str, int]:
-    """Run the prediction; return the exit code, what was shown, and the batch."""
+    """Run the prediction; return the exit code, the output, and the largest batch."""
     command = [sys.executable, "-m", "pytest", "--gpu-profile", "--gpu-profile-predict", *flags]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     report = json.loads((folder / ".gpu-profile/report.json").read_text(encoding="utf-8"))
@@ -145,7 +148,7 @@ def run(folder: Path, *flags: str) -> tuple[int, str, int]:
 
 
 def main() -> None:
-    """Plant, run, print, and write JSON where asked to."""
+    """Plant, run, print, and write JSON under `--json`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -169,17 +172,23 @@ def main() -> None:
             assert TEXT.count(plant.old) == 1, plant
             source.write_text(TEXT.replace(plant.old, plant.new), encoding="utf-8")
             code, shown, batch = run(folder)
-            grown = [line.strip() for line in shown.splitlines() if "->" in line and line.startswith("    ")]
+            grown = [
+                line.strip()
+                for line in shown.splitlines()
+                if "->" in line and line.startswith("    ")
+            ]
             named = any(plant.module in line for line in grown)
             rows.append(Row(plant.what, code, batch, locked, named, grown))
             print("\n".join([plant.what, *(f"  {line}" for line in grown)]), flush=True)
         source.write_text(TEXT, encoding="utf-8")
         restored, _, _ = run(folder)
         if options.plot is not None:
-            predict = "import sys; from harness.cli import main; sys.exit(main())"
+            predict = "import sys; from harness.cli.command_line import main; sys.exit(main())"
             arguments = ["predict", CASE, "--plot", str(options.plot.absolute())]
             subprocess.run([sys.executable, "-c", predict, *arguments], cwd=folder, check=True)
-    table = [{k: v for k, v in asdict(row).items() if k != "grown"} | {"ok": row.ok} for row in rows]
+    table = [
+        {k: v for k, v in asdict(row).items() if k != "grown"} | {"ok": row.ok} for row in rows
+    ]
     print(tabulate(table, headers="keys"))
     print(f"restored: exit code {restored}")
     if options.json is not None:

@@ -1,26 +1,28 @@
-"""Count the probes and samples of a search on simulated memory curves: cold, aimed, warm, and doubling with bisection.
+"""Counts the probes and samples of searches on simulated memory curves.
 
-400 curves: maxima log-uniform from 3 to 8000, 1% to 60% of the limit in use at batch size 0, limits of 1 to
-141 GiB, and these shapes:
+There are 400 curves. Their maxima are log-uniform from 3 to 8000, batch size 0 uses 1% to 60% of
+the limit, and limits are 1 to 141 GiB. These are the shapes:
 
 affine      base + slope * B
 noisy       affine; each reported peak is off by up to 0.3%, uniformly
 rough       the memory itself is off the line by up to 0.3%, uniformly and independently for each B
-kinked      flat up to 2% to 30% of the maximum (the optimizer step has the peak), then affine (backward has)
+kinked      flat up to 2% to 30% of the maximum, where the optimizer step has the peak, then affine,
+            where the backward pass has it
 stepped     affine, rounded up to allocator segments of 20 MiB
-measured    curves measured on a bounded CPU (data/memory_curves.json: alexnet, resnet and vit of `profiles`, on
-            images of 16 or 32 pixels, and the LSTM and GPT-2 of `exactness.py`), interpolated, with a ripple of
-            half a sample, under a random limit
-jagged      likewise the curve of the MLP of `exactness.py`: flat up to 128 samples, a jag, then steep
+measured    curves measured on a bounded CPU (data/memory_curves.json), interpolated, with a ripple
+            of half a sample, under a random limit: alexnet, resnet and vit of `profiles`, on images
+            of 16 or 32 pixels, and the LSTM and GPT-2 of `exactness.py`
+jagged      likewise the curve of the MLP of `exactness.py`: flat up to 128 samples, a jag, then
+            steep
 
-A probe that runs out of memory counts as a third of its samples: of three steps it completes one, as a rule. One that
-scouts counts as two thirds.
-Aimed is a search without a lock that begins with a prediction of the maximum, as on a GPU that is known: one that is off by
-up to 1% or 5%, uniformly.
-Doubling with bisection is what Lightning's `binsearch` does, without its faults and its cut of 5%. The bars are
-for affine and for measured curves; exit code 1 when one is missed there. The other shapes show what trouble costs: noise near the
-limit that hides the maximum among n sizes takes about log2(n) more probes, for any search that ends on the exact
-one.
+The searches are cold, aimed, warm, and doubling with bisection. An aimed search has no lock and
+begins with a prediction of the maximum, which is off by up to 1% or 5%, uniformly. Doubling with
+bisection is the method of Lightning's `binsearch`, without its faults and its cut of 5%.
+
+A probe that runs out of memory counts as a third of its samples, because as a rule it completes one
+of three steps. A scout counts as two thirds. The bars are for affine and measured curves, and the
+exit code is 1 when one is missed there. The other shapes show the cost of trouble: noise near the
+limit that hides the maximum among n sizes takes about log2(n) more probes in any exact search.
 """
 
 from __future__ import annotations
@@ -38,29 +40,30 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from harness.search import search
+from harness.search.search import search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.measurement import Outcome
-    from harness.search import Mode
+    from harness.search.search import Mode
 
 NUM_CURVES = 400
 SHAPES = ("affine", "noisy", "rough", "kinked", "stepped", "measured", "jagged")
 GIB = 2**30
-# How far predictions may be off.
+# The largest errors of predictions.
 AIM_ERRORS = (0.01, 0.05)
 SEGMENT_BYTES = 20 * 2**20
 NOISE = 0.003
 MAX_TRIALS = 60
-# Limits for measured curves are drawn so that the maximum is at least this.
+# Limits for measured curves are drawn so that the maximum is at least this size.
 SMALLEST_MEASURED = 12
-# Of its steps, the share that a probe completes before it runs out of memory, and the share that scouting takes.
+# The share of its steps that a probe completes before it runs out of memory, and the share of a
+# probe's steps that a scout takes.
 OOM_SHARE = 1 / 3
 SCOUTING_SHARE = 2 / 3
 DATA = Path(__file__).parent / "data" / "memory_curves.json"
-# With a maximum of a few samples, one probe too many is a large share of it.
+# Up to this maximum, one probe too many is a large share of all work.
 TINY = 20
 JUDGED = ("affine", "measured")
 JAGGED = "mlp-16"
@@ -69,7 +72,7 @@ BARS = {"cold": (5, 8, 2.5), "warm": (2, 2, 2.1)}
 
 @dataclass(frozen=True)
 class Tried:
-    """What a simulated probe returns."""
+    """The result of a simulated probe."""
 
     outcome: Outcome
     peak_memory_bytes: int
@@ -99,13 +102,13 @@ class Cost:
 
     @property
     def work(self) -> float:
-        """Samples processed per step in all trials, in multiples of the maximum."""
+        """Samples processed per step in all probes, as a multiple of the maximum."""
         return self.samples / self.max_batch_size
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The cost of one way to search over all curves of one shape."""
+    """The cost of one kind of search over all curves of one shape."""
 
     shape: str
     search: str
@@ -119,7 +122,7 @@ class Summary:
 
 
 def draw_curve(shape: str, seed: int) -> Curve:
-    """Draw the `seed`-th curve; all shapes share the maximum, the base and the limit."""
+    """Return the `seed`-th curve; all shapes share the maximum, the base and the limit."""
     draw = random.Random(seed)  # noqa: S311 - a simulation
     largest = round(3 * math.pow(8000 / 3, draw.random()))
     limit = draw.choice([1, 4, 24, 80, 141]) * GIB
@@ -131,7 +134,7 @@ def draw_curve(shape: str, seed: int) -> Curve:
         return base + slope * size
 
     def noisy(size: int) -> float:
-        return line(size) * (1 + NOISE * random.Random(seed * 100_003 + size).uniform(-1, 1))  # noqa: S311 - as above
+        return line(size) * (1 + NOISE * _noise(seed, size))
 
     def kinked(size: int) -> float:
         return base + slope * max(size, kink)
@@ -139,12 +142,17 @@ def draw_curve(shape: str, seed: int) -> Curve:
     def stepped(size: int) -> float:
         return math.ceil(line(size) / SEGMENT_BYTES) * SEGMENT_BYTES
 
-    memory = {"affine": line, "noisy": line, "rough": noisy, "kinked": kinked, "stepped": stepped}[shape]
+    memory = {"affine": line, "noisy": line, "rough": noisy, "kinked": kinked, "stepped": stepped}[
+        shape
+    ]
     return Curve(limit, memory, noisy if shape == "noisy" else memory)
 
 
 def draw_measured(curves: list[list[tuple[int, int]]], seed: int) -> Curve:
-    """Draw a limit for one of the measured curves; each of those is a list of batch sizes and peaks in bytes."""
+    """Return one of the measured curves under a random limit.
+
+    curves: for each curve its points, which are batch sizes and peaks in bytes.
+    """
     draw = random.Random(seed)  # noqa: S311 - a simulation
     points = curves[seed % len(curves)]
     sizes = [size for size, _ in points]
@@ -153,15 +161,22 @@ def draw_measured(curves: list[list[tuple[int, int]]], seed: int) -> Curve:
     def memory(size: int) -> float:
         right = min(max(bisect_left(sizes, size), 1), len(sizes) - 1)
         (low, below), (high, above) = points[right - 1], points[right]
-        ripple = 0.5 * slope * random.Random(seed * 100_003 + size).uniform(-1, 1)  # noqa: S311 - as above
+        ripple = 0.5 * slope * _noise(seed, size)
         return below + (above - below) * (size - low) / (high - low) + ripple
 
     limit = int(draw.uniform(memory(SMALLEST_MEASURED), memory(sizes[-1])))
     return Curve(limit, memory, memory)
 
 
-def cost(curve: Curve, mode: Mode, locked: int | None = None, aim: int | None = None) -> Cost | None:
-    """Search one curve; None when nothing fits."""
+def _noise(seed: int, size: int) -> float:
+    """Return a number from -1 to 1 that is fixed for a curve and a batch size."""
+    return random.Random(seed * 100_003 + size).uniform(-1, 1)  # noqa: S311 - a simulation
+
+
+def cost(
+    curve: Curve, mode: Mode, locked: int | None = None, aim: int | None = None
+) -> Cost | None:
+    """Return the cost of a search on one curve, or None when nothing fits."""
     samples = 0.0
 
     def run(size: int, share: float) -> Tried:
@@ -182,18 +197,20 @@ def cost(curve: Curve, mode: Mode, locked: int | None = None, aim: int | None = 
     if not result.max_batch_size:
         return None
     assert result.exact
-    return Cost(result.max_batch_size, len(result.trials), samples)
+    return Cost(result.max_batch_size, len(result.probes), samples)
 
 
 def summarize(shape: str, name: str, costs: list[Cost]) -> Summary:
-    """Reduce the costs to the numbers of the table, and compare them with the bars."""
+    """Return a row of the table: the costs as numbers, and whether they are within the bars."""
     probes = sorted(cost.probes for cost in costs)
     work = sorted(cost.work for cost in costs if cost.max_batch_size > TINY)
     median = statistics.median(probes)
     within = None
     if name in BARS:
         most_median, most, most_work = BARS[name]
-        within = median <= most_median and probes[-1] <= most and statistics.median(work) <= most_work
+        within = (
+            median <= most_median and probes[-1] <= most and statistics.median(work) <= most_work
+        )
     return Summary(
         shape,
         name,
@@ -208,7 +225,7 @@ def summarize(shape: str, name: str, costs: list[Cost]) -> Summary:
 
 
 def simulate(shape: str) -> list[Summary]:
-    """Search all curves of one shape in every way."""
+    """Search all curves of one shape with each kind of search."""
     aims = {f"aimed, {error:.0%} off": error for error in AIM_ERRORS}
     costs: dict[str, list[Cost]] = {name: [] for name in ("cold", *aims, "warm", "double, bisect")}
     by_name = json.loads(DATA.read_text(encoding="utf-8"))
@@ -237,7 +254,7 @@ def simulate(shape: str) -> list[Summary]:
 
 
 def main() -> None:
-    """Print the table, and write it as JSON where asked to."""
+    """Print the table, and write it as JSON under `--json`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -245,8 +262,13 @@ def main() -> None:
     path: Path | None = parser.parse_args().json
     rows = [asdict(summary) for shape in SHAPES for summary in simulate(shape)]
     print(tabulate(rows, headers="keys", floatfmt="g"))
-    print(f"work: samples processed per step in all trials / maximum; p95 over maxima above {TINY}.")
-    print("bars (probes median, probes max, work median): " + ", ".join(f"{k} {v}" for k, v in BARS.items()))
+    print(
+        f"work: samples processed per step in all probes / maximum; p95 over maxima above {TINY}."
+    )
+    print(
+        "bars (probes median, probes max, work median): "
+        + ", ".join(f"{k} {v}" for k, v in BARS.items())
+    )
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         report = {"num_curves": NUM_CURVES, "noise": NOISE, "bars": BARS, "rows": rows}

@@ -1,4 +1,7 @@
-"""Plain modules that the exactness benchmark trains beside the reference workloads."""
+"""Plain modules that the benchmarks train beside the reference workloads.
+
+Images are float32 [batch, channels, height, width], and logits are [batch, classes].
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 class Mlp(nn.Sequential):
-    """Four hidden layers on flattened images; float32 [batch, 3, resolution, resolution] to logits [batch, 10]."""
+    """Four hidden layers on flattened images.
+
+    Maps images [batch, 3, resolution, resolution] to logits [batch, 10].
+    """
 
     def __init__(self, resolution: int, width: int = 512) -> None:
         widths = [3 * resolution * resolution, width, width, width, width]
@@ -23,16 +29,26 @@ class Mlp(nn.Sequential):
 
 
 class ChannelsLastCnn(nn.Sequential):
-    """Convolutions in the memory format channels_last; float32 [batch, 3, height, width] to logits [batch, 10]."""
+    """Convolutions in the memory format channels_last.
+
+    Maps images [batch, 3, height, width] to logits [batch, 10].
+    """
 
     def __init__(self, width: int = 32) -> None:
         hidden = [
-            part for _ in range(3) for part in (nn.Conv2d(width, width, 3), nn.BatchNorm2d(width), nn.ReLU())
+            part
+            for _ in range(3)
+            for part in (nn.Conv2d(width, width, 3), nn.BatchNorm2d(width), nn.ReLU())
         ]
         super().__init__(
-            nn.Conv2d(3, width, 3), *hidden, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10)
+            nn.Conv2d(3, width, 3),
+            *hidden,
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(width, 10),
         )
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch leaves this signature out
+        # torch's types lack this signature.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Classify."""
@@ -43,11 +59,15 @@ class ChannelsLastCnn(nn.Sequential):
 
 
 class ChannelsLastTimm(nn.Module):
-    """A model of timm in the memory format channels_last; float32 [batch, 3, height, width] to logits [batch, 1000]."""
+    """A model of timm in the memory format channels_last.
+
+    Maps images [batch, 3, height, width] to logits [batch, 1000].
+    """
 
     def __init__(self, model_name: str) -> None:
         super().__init__()
-        import timm  # type: ignore[import-not-found]  # noqa: PLC0415 - one benchmark has it, in an environment of its own
+        # Only one benchmark has timm, in an environment of its own.
+        import timm  # type: ignore[import-not-found]  # noqa: PLC0415
 
         self.model = timm.create_model(model_name).to(memory_format=torch.channels_last)
 
@@ -58,7 +78,10 @@ class ChannelsLastTimm(nn.Module):
 
 
 class RowLstm(nn.Module):
-    """An LSTM that reads an image row by row; float32 [batch, 1, side, side] to logits [batch, 10]."""
+    """An LSTM that reads an image row by row.
+
+    Maps images [batch, 1, side, side] to logits [batch, 10].
+    """
 
     def __init__(self, side: int, width: int = 64) -> None:
         super().__init__()
@@ -73,26 +96,40 @@ class RowLstm(nn.Module):
 
 
 class RowGru(RowLstm):
-    """The same with a GRU in two directions."""
+    """A GRU in two directions that reads an image as `RowLstm` does."""
 
     def __init__(self, side: int, width: int = 64) -> None:
         super().__init__(side, width)
-        self.lstm = nn.GRU(side, width, bidirectional=True, batch_first=True)  # type: ignore[assignment] # gives the same pair
+        # It returns a pair, as the LSTM does.
+        self.lstm = nn.GRU(  # type: ignore[assignment]
+            side, width, bidirectional=True, batch_first=True
+        )
         self.head = nn.Linear(2 * width, 10)
 
 
 class DropoutMlp(nn.Sequential):
-    """Hidden layers with dropout on flattened images; float32 [batch, 3, resolution, resolution] to logits [batch, 10]."""
+    """Hidden layers with dropout on flattened images.
+
+    Maps images [batch, 3, resolution, resolution] to logits [batch, 10].
+    """
 
     def __init__(self, resolution: int, width: int = 1024) -> None:
-        hidden = [part for _ in range(4) for part in (nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.3))]
+        hidden = [
+            part for _ in range(4) for part in (nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.3))
+        ]
         super().__init__(
-            nn.Flatten(), nn.Linear(3 * resolution * resolution, width), *hidden, nn.Linear(width, 10)
+            nn.Flatten(),
+            nn.Linear(3 * resolution * resolution, width),
+            *hidden,
+            nn.Linear(width, 10),
         )
 
 
 class CheckpointedMlp(nn.Module):
-    """Blocks whose activations are computed again in the backward pass; input and output as those of `DropoutMlp`."""
+    """Blocks whose activations are computed again in the backward pass.
+
+    Maps images [batch, 3, resolution, resolution] to logits [batch, 10].
+    """
 
     def __init__(self, resolution: int, width: int = 1024) -> None:
         super().__init__()

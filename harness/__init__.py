@@ -1,39 +1,28 @@
-"""GPU profiling harness for pytest: batch size and learning rate as tested, committed facts.
+"""GPU profiling for pytest: batch size and learning rate as tested, committed facts.
 
-The public names are resolved lazily, so that `import harness` costs nothing.
+The public names are for training scripts. `import harness` alone imports none of their modules.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from harness.applying import apply as apply
-    from harness.errors import HarnessError as HarnessError
-    from harness.lockfile import LockedProfile as LockedProfile
-    from harness.tuned import load_profile as load_profile
+from harness._lazy import lazy
 
-_HOMES = {
-    "HarnessError": "harness.errors",
-    "LockedProfile": "harness.lockfile",
-    "apply": "harness.applying",
-    "load_profile": "harness.tuned",
-}
+if TYPE_CHECKING:
+    from harness.errors import HarnessError as HarnessError
+    from harness.lockfile.profiles import LockedProfile as LockedProfile
+    from harness.train_time.apply import apply as apply
+    from harness.train_time.load_profile import load_profile as load_profile
 
 __all__ = ["HarnessError", "LockedProfile", "apply", "load_profile"]
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - only paid for by those who use a name
-
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "HarnessError": "harness.errors",
+        "LockedProfile": "harness.lockfile.profiles",
+        "apply": "harness.train_time.apply",
+        "load_profile": "harness.train_time.load_profile",
+    },
+)

@@ -1,16 +1,45 @@
-"""The two kinds of trouble that a user is told about, as opposed to bugs of the harness."""
+"""The errors that a user can act on, as opposed to bugs of this package.
+
+    HarnessError                  something the user can put right
+    ├── MachineError              the machine is in trouble: a test *error*, never a regression
+    ├── WorkloadError             the workload cannot be built, or fails at every batch size
+    │   └── UntraceableError      the workload can be measured, but not predicted
+    ├── MatrixError               the matrix has mistakes                      (harness.matrix)
+    ├── LockError                 the lockfile cannot be used                  (harness.lockfile)
+    ├── NoSuchDeviceError         this machine has no such device: cases skip  (harness.devices)
+    ├── TrainingEndedError        training stopped before the probe was done   (harness.probe_tasks)
+    ├── TraceMismatchError        two traces of one workload disagree          (harness.predict)
+    └── WrongBatchSizeError       a loader ignores the batch size              (harness.workload)
+
+Every message says what is wrong, where, what is allowed and what to do.
+"""
 
 from __future__ import annotations
 
 
-def one_line(text: str) -> str:
-    """Escape what would break a message into lines or steer the terminal: files are quoted in it as they are."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 class HarnessError(Exception):
-    """Something the user can put right; the message says what, where, what is allowed and what to do."""
+    """Something the user can put right."""
 
 
 class MachineError(HarnessError):
-    """The machine is in the way (a busy or lost GPU, a killed probe): a test *error*, never a regression."""
+    """The machine is in trouble: a busy or lost GPU, a full disk, a killed probe."""
+
+
+class WorkloadError(HarnessError):
+    """The user's workload cannot be built, or fails for a reason other than its batch size.
+
+    Args:
+        message: what is wrong.
+        detail: the user's traceback, empty where there is none.
+        log: path of the output of the process that failed.
+
+    """
+
+    def __init__(self, message: str, detail: str = "", log: str | None = None) -> None:
+        super().__init__(message)
+        self.detail = detail
+        self.log = log
+
+
+class UntraceableError(WorkloadError):
+    """The memory of the training depends on more than shapes, so it cannot be predicted."""

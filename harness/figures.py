@@ -1,39 +1,34 @@
-"""Pictures and other results on disk, each written in one piece."""
+"""Draws matplotlib figures in one style, and replaces picture files in one piece."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.files import replacing
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
+
+# Okabe and Ito's palette, which people with any colour vision can distinguish.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
+HIGHLIGHT = "#D55E00"
+"""Vermilion, used only for the result or the limit."""
 
 _DOTS_PER_INCH = 150
 
 
+def new_figure(inches: tuple[float, float], title: str) -> tuple[Any, Any]:
+    """Return a matplotlib Figure, of this width and height in inches, and its titled axes."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - it takes a second
+
+    figure = Figure(figsize=inches, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
+    return figure, axes
+
+
 def save(figure: Any, path: Path) -> None:
-    """Write a matplotlib Figure as PNG, folders included."""
+    """Write a matplotlib Figure to `path` as PNG. Creates the folders above. Raises OSError."""
     with replacing(path) as temporary:
-        # A Figure of its own and the backend by name: pyplot's state and the user's backend stay untouched.
+        # The explicit backend leaves pyplot's state and the user's backend untouched.
         figure.savefig(temporary, format="png", backend="agg", dpi=_DOTS_PER_INCH)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file beside `path` that takes its place if the block succeeds, and vanishes if it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes files that only their owner reads; results are for everyone the umask allows.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,12 +1,14 @@
-"""What one run found for one case: plain frozen data, free of torch and pytest, ready for JSON."""
+"""Holds what a run found for a case: frozen data, free of torch and pytest, ready for JSON."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, Self
+
+from harness.case_names import Scalar, case_id
 
 Outcome = Literal["fits", "oom", "error", "dataset"]
-"""How a probe ended; `dataset` means that the data held no full batch of that size."""
+"""How a probe ended. `dataset`: the data held no full batch of that size."""
 
 BoundedBy = Literal["memory", "cap", "dataset", "trials", "error", "nothing fits"]
 """What kept the largest batch from being larger."""
@@ -14,38 +16,50 @@ BoundedBy = Literal["memory", "cap", "dataset", "trials", "error", "nothing fits
 Source = Literal["measured", "predicted"]
 """Whether values come from training on the device, or from a trace and a simulation."""
 
-Scalar = str | int | float | bool
-"""A value on an axis of the matrix."""
+ProbeKind = Literal["train", "validation"]
+"""Which batch size a probe varies."""
+
+LOCKED_HOLDERS = 16
+"""A lock keeps this many of the largest holders of memory at the peak, because people read it."""
+
+# A driver changes NVML's total of a GPU by less than this share. Products that have the same name
+# but another memory differ by more.
+_MEMORY_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceIdentity:
-    """The part of a device that a locked profile is matched on."""
+    """The values that identify the device of a locked profile."""
 
     name: str
     """NVML's product name, or `cpu`."""
     memory_bytes: int
     """NVML's total, the budget of an emulated device, or the budget on the CPU."""
 
+    def matches(self, other: DeviceIdentity) -> bool:
+        """Return whether both are the same device: equal names, memory within 1%."""
+        larger = max(self.memory_bytes, other.memory_bytes)
+        difference = abs(self.memory_bytes - other.memory_bytes)
+        return self.name == other.name and difference <= _MEMORY_TOLERANCE * larger
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One attempt at one batch size, in a process of its own."""
+    """The result of one probe: one batch size, tried in a process of its own."""
 
     batch_size: int
     outcome: Outcome
     phase: str | None = None
-    """Where it ended when it did not fit: setup, data, forward, backward, optimizer, validation."""
+    """Where it ended if it did not fit: setup, data, forward, backward, optimizer, validation."""
     peak_memory_bytes: int | None = None
     seconds: float = 0.0
-    kind: Literal["train", "validation"] = "train"
-    """Which batch size was varied."""
+    kind: ProbeKind = "train"
     peak_allocated_bytes: int | None = None
-    """Of `peak_memory_bytes`, what tensors held at most; on CUDA."""
+    """On CUDA: the largest amount that tensors held, a part of `peak_memory_bytes`."""
     non_torch_bytes: int | None = None
-    """On the GPU beyond torch's allocator at the end: context, libraries, other processes; outside of the limit."""
+    """On CUDA: memory in use at the end outside torch's allocator (context, libraries, others)."""
     alloc_retries: int | None = None
-    """How often the allocator had to empty its cache after the first step: not zero means that it thrashes."""
+    """How often the allocator emptied its cache after the first step; above 0 it thrashes."""
     finite_loss: bool = True
     """Whether the last training loss was a number."""
     growing: bool = False
@@ -70,52 +84,93 @@ class LrCurve:
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    """Everything that one run found for one case: by training, or, where `source` says so, by prediction alone."""
+class Predicted:
+    """The predicted largest batch, and the facts that it rests on."""
 
-    case_id: str
-    axes: dict[str, Scalar]
-    device: DeviceIdentity
-    emulated: bool
-    """A CPU or a GPU with an artificial budget: never picked automatically at train time."""
-    max_batch_size: int
-    """The largest batch that trained; 0 when nothing fits."""
-    bounded_by: BoundedBy
     batch_size: int
-    """The tuned batch: `max_batch_size` times the safety factor, rounded down."""
-    fingerprint: str
-    recipe: str
-    memory_limit_bytes: int
+    made_with: dict[str, str]
+    """Versions. Predictions of the same torch and rules are compared exactly."""
+    peak: dict[str, int]
+    """The largest holders of memory at the peak, such as `activation of layers.0`, in bytes."""
+    at_locked: dict[str, int]
+    """All holders of memory at the peak of the locked predicted batch, to see what has grown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The values of one case on one device: what a measurement finds and a lockfile holds.
+
+    This class is their only list. The lockfile has them in this order, under these names; `axes`,
+    `device` and every mapping are tables there. A value that equals its default is left out.
+    """
+
+    axes: dict[str, Scalar]
+    """Model, GPU, resolution, then further axes in the order of the matrix."""
+    emulated: bool = False
+    """Whether the device is a CPU or has an artificial budget. Training picks it only by label."""
     source: Source = "measured"
-    """`predicted`: nothing was trained, `max_batch_size` is a prediction, and `batch_size` keeps 5% away from it."""
-    peak_memory_bytes: int | None = None
-    """At `max_batch_size`."""
+    """`predicted`: nothing trained. `max_batch_size` is a prediction, `batch_size` is 5% less."""
+    batch_size: int
+    """The tuned batch, the one to train with: `max_batch_size` x safety factor, rounded down."""
+    max_batch_size: int
+    """The largest batch that trained; 0 in a measurement where nothing fits."""
     predicted_batch_size: int | None = None
-    """The largest batch by prediction, also beside a measured one; None where none was made."""
-    predicted_with: dict[str, str] = field(default_factory=dict)
-    """Versions of the prediction: one is compared exactly with another of the same torch."""
-    predicted_peak: dict[str, int] = field(default_factory=dict)
-    """What holds most at the predicted batch's peak, in bytes: `activation of layers.0` and the like."""
-    predicted_at_locked: dict[str, int] = field(default_factory=dict)
-    """The same of the batch that the lock predicts, whole: what has grown since."""
+    """The predicted largest batch. A measured profile may have one too."""
     validation_batch_size: int | None = None
+    bounded_by: BoundedBy
     learning_rate: float | None = None
     learning_rates: tuple[float, ...] = ()
     """One suggestion per seed."""
     lr_refusal: str | None = None
     """Why there is no learning rate."""
-    lr_kept: bool = False
-    """The learning rate is the locked one: the range test was not run again."""
-    signal_to_noise: float | None = None
+    peak_memory_bytes: int | None = None
+    """At `max_batch_size`."""
+    memory_limit_bytes: int
     samples_per_second: float | None = None
+    fingerprint: str
+    recipe: str
+    device: DeviceIdentity
+    workload: dict[str, Scalar] = field(default_factory=dict)
+    """The parts of the fingerprint, readable: classes, parameter counts, data, sample shapes."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The recipe's settings that differ from the defaults: dotted names and TOML values."""
+    made_with: dict[str, str] = field(default_factory=dict)
+    """Versions, for information: a profile is never matched by them."""
+    predicted_with: dict[str, str] = field(default_factory=dict)
+    """Versions of the prediction. Predictions of the same torch and rules are compared exactly."""
+    predicted_peak: dict[str, int] = field(default_factory=dict)
+    """The largest holders of memory at the peak of the predicted batch, in bytes."""
+
+    @property
+    def case_id(self) -> str:
+        """The id of the case: `resnet18-h200-224`."""
+        return case_id(self.axes)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Rebuild a profile from `dataclasses.asdict`, also after a round trip through JSON."""
+        values = data | {
+            "device": DeviceIdentity(**data["device"]),
+            "learning_rates": tuple(data["learning_rates"]),
+        }
+        return cls(**values)
+
+    def profile_values(self) -> dict[str, Any]:
+        """Return the values of the fields that every profile has, by name."""
+        return {one.name: getattr(self, one.name) for one in fields(Profile)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement(Profile):
+    """Everything that one run found for one case: by training, or by prediction (`source`)."""
+
+    predicted_at_locked: dict[str, int] = field(default_factory=dict)
+    """All holders of memory at the peak of the locked predicted batch, in bytes."""
+    lr_kept: bool = False
+    """Whether the learning rate is the locked one, without a new LR range test."""
+    signal_to_noise: float | None = None
     non_monotone: int | None = None
     """A batch larger than `max_batch_size` that is known to fit."""
-    workload: dict[str, Scalar] = field(default_factory=dict)
-    """What the fingerprint is made of, readable: classes, number of parameters, data length, sample shapes."""
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Dotted names and values of the recipe's settings that are not the defaults."""
-    made_with: dict[str, str] = field(default_factory=dict)
-    """Versions: provenance, never matched on."""
     probes: tuple[Probe, ...] = ()
     lr_curves: tuple[LrCurve, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -123,20 +178,34 @@ class Measurement:
     """Paths of the files that the run left for this case."""
     seconds: float = 0.0
 
+    def with_prediction(self, predicted: Predicted | None) -> Measurement:
+        """Return the measurement with a prediction beside it, if there is one."""
+        if predicted is None:
+            return self
+        return replace(
+            self,
+            predicted_batch_size=predicted.batch_size,
+            predicted_with=predicted.made_with,
+            predicted_peak=predicted.peak,
+            predicted_at_locked=predicted.at_locked,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for JSON (tuples become lists there)."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Measurement:
-        """Rebuild what `to_json` gave, also after it went through JSON."""
-        fields = dict(data)
-        fields["device"] = DeviceIdentity(**fields["device"])
-        fields["probes"] = tuple(Probe(**probe) for probe in fields["probes"])
-        fields["lr_curves"] = tuple(
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Rebuild a measurement from `to_json`, also after a round trip through JSON."""
+        curves = tuple(
             LrCurve(curve["seed"], tuple(curve["learning_rates"]), tuple(curve["losses"]))
-            for curve in fields["lr_curves"]
+            for curve in data["lr_curves"]
         )
-        for name in ("learning_rates", "warnings", "artifacts"):
-            fields[name] = tuple(fields[name])
-        return cls(**fields)
+        own = {
+            "probes": tuple(Probe(**probe) for probe in data["probes"]),
+            "lr_curves": curves,
+            "warnings": tuple(data["warnings"]),
+            "artifacts": tuple(data["artifacts"]),
+        }
+        # `slots=True` makes a second class; a bare super() would refer to the first.
+        return super(Measurement, cls).from_json(data | own)

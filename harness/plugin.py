@@ -1,7 +1,7 @@
-"""pytest's side: options, the `gpu_profile` fixture, and hooks that hand over to the session.
+"""The pytest plugin: its options, the `gpu_profile` fixture, and hooks that start a run.
 
-Loaded by every pytest run of an environment that has the package, so it imports nothing that is not there
-already; everything else waits for `--gpu-profile`.
+Every pytest run loads it where the package is installed. It therefore imports pytest alone, and
+everything else only under `--gpu-profile`.
 """
 
 from __future__ import annotations
@@ -11,24 +11,37 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.running import Run
+    from harness.run.hooks import Run
 
 _FIXTURE = "gpu_profile"
 _RUN: pytest.StashKey[Run] = pytest.StashKey()
 
-# Flag without its dashes, as the ini key also: help, default, what the flag takes. True and False mark the switches.
+# Name of the ini key, which is also the flag's: help, default, metavar. A boolean default marks a
+# switch.
 _OPTIONS: dict[str, tuple[str, str | bool, str]] = {
-    "gpu_profile": ("run the profile tests, and only those", False, ""),
-    "gpu_profile_update": ("write what was measured into the lockfile: measured cases only", False, ""),
+    "gpu_profile": ("run the profile tests and no others", False, ""),
+    "gpu_profile_update": (
+        "write the values of this run's cases into the lockfile, and keep all others",
+        False,
+        "",
+    ),
     "gpu_profile_predict": (
-        "predict the cases of GPUs, on any machine, in place of measuring them",
+        "predict the cases of GPUs instead of measuring them, on any machine",
         False,
         "",
     ),
     "gpu_profile_matrix": ("path of the matrix", "profiles/matrix.yaml", "PATH"),
-    "gpu_profile_lock": ("path of the lockfile (default: gpu-profile.lock beside the matrix)", "", "PATH"),
-    "gpu_profile_dir": ("where a run leaves its results", ".gpu-profile", "PATH"),
-    "gpu_profile_wait": ("how long to wait for GPU memory that others hold", "60", "SECONDS"),
+    "gpu_profile_lock": (
+        "path of the lockfile (default: gpu-profile.lock beside the matrix)",
+        "",
+        "PATH",
+    ),
+    "gpu_profile_dir": ("folder for the results of a run", ".gpu-profile", "PATH"),
+    "gpu_profile_wait": (
+        "how long to wait for GPU memory that other processes hold",
+        "60",
+        "SECONDS",
+    ),
 }
 
 
@@ -46,17 +59,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start a run when one was asked for."""
+    """Register the run under `--gpu-profile`; refuse flags that need it."""
     if not _option(config, "gpu_profile"):
-        # An ini file may choose between measuring and predicting for good; nothing is locked by itself.
+        # The ini key gpu_profile_predict may stay set for other runs. gpu_profile_update may not:
+        # locking is asked for each time.
         for flag, given in (
             ("update", _option(config, "gpu_profile_update")),
             ("predict", config.getoption("gpu_profile_predict")),
         ):
             if given:
-                raise pytest.UsageError(f"--gpu-profile-{flag} has no effect without --gpu-profile: add it")
+                raise pytest.UsageError(
+                    f"--gpu-profile-{flag} has no effect without --gpu-profile: add it"
+                )
         return
-    from harness.running import Run  # noqa: PLC0415 - an idle plugin must cost nothing
+    from harness.run.hooks import Run  # noqa: PLC0415 - an idle plugin must cost nothing
 
     config.stash[_RUN] = run = Run(config, {name: _option(config, name) for name in _OPTIONS})
     config.pluginmanager.register(run, "gpu_profile_run")
@@ -68,17 +84,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     run = metafunc.config.stash.get(_RUN, None)
     if run is None:
-        # One item that will be deselected: reading the matrix is for runs that use it.
+        # A single item, deselected below: a run without --gpu-profile does not read the matrix.
         metafunc.parametrize(_FIXTURE, [None], indirect=True, ids=["not-run"])
     else:
         cases = run.session.cases
         metafunc.parametrize(_FIXTURE, cases, indirect=True, ids=[case.id for case in cases])
 
 
-# Before other plugins order or shard what is left.
+# First, so that other plugins order or shard only the remaining tests.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the profile tests under --gpu-profile, and all the others without it."""
+    """Keep only the profile tests under `--gpu-profile`, and only the others without it."""
     wanted = _RUN in config.stash
     kept: list[pytest.Item] = []
     dropped: list[pytest.Item] = []
@@ -100,7 +116,7 @@ def gpu_profile(request: pytest.FixtureRequest) -> object:
 
 
 def _option(config: pytest.Config, name: str) -> str | bool:
-    """Return the flag's value, then the ini key's, then the default."""
+    """Return the flag's value, or else the ini key's, or else the default."""
     value: str | bool | None = config.getoption(name)
     if value is not None:
         return value

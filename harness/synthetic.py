@@ -1,24 +1,28 @@
-"""Synthetic data for memory-only work: shapes are real, contents are noise, nothing can be learned."""
+"""Defines synthetic data for measuring memory: real shapes and noise, so nothing can be learned."""
 
 from __future__ import annotations
 
 import torch
 from torch.utils.data import Dataset
 
-# Far above any batch size that is searched for, so that the data set is never what bounds the batch.
+# Far above any batch size that a search tries, so that the data set never bounds the batch size.
 _NUM_SAMPLES = 1 << 20
 
 
 class SyntheticImages(Dataset[tuple[torch.Tensor, int]]):
-    """Noise images with labels: float32 of shape [channels, resolution, resolution] and a class index.
+    """Noise images with labels: float32 [channels, resolution, resolution] and a class index.
 
-    Each sample depends on its index alone, so that runs are repeatable and no storage is held.
+    Each sample depends only on its index, so runs are repeatable and no sample is stored.
     """
 
     synthetic = True
 
     def __init__(
-        self, resolution: int, num_classes: int = 1000, channels: int = 3, num_samples: int = _NUM_SAMPLES
+        self,
+        resolution: int,
+        num_classes: int = 1000,
+        channels: int = 3,
+        num_samples: int = _NUM_SAMPLES,
     ) -> None:
         self.resolution = resolution
         self.num_classes = num_classes
@@ -37,7 +41,7 @@ class SyntheticImages(Dataset[tuple[torch.Tensor, int]]):
 
 
 class SyntheticTokens(Dataset[dict[str, torch.Tensor]]):
-    """Noise token ids for language models: int64 `input_ids` and `labels` of shape [length]."""
+    """Noise tokens for language models: int64 `input_ids` and equal `labels` of shape [length]."""
 
     synthetic = True
 

@@ -1,4 +1,4 @@
-"""Sizes and percentages as people write them, and bytes as people read them."""
+"""Reads sizes and percentages as people write them, and formats bytes for people."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BINARY = 1024
 _MAX_SIZE = 2**63
 _MAX_SHOWN = 60
 _CORRECT = {unit.lower(): unit for unit in _UNITS}
-# Bounded, so that int() never meets more digits than it converts.
+# Bounded, because int() refuses texts of too many digits.
 _NUMBER = r"(\d{1,18}(?:\.\d{1,9})?)"
 _SIZE = re.compile(_NUMBER + r"[ ]?([A-Za-z]+)")
 _PERCENT = re.compile(_NUMBER + r"[ ]?%")
@@ -31,9 +31,10 @@ PERCENT_FORM = "a percentage such as 2%, or a fraction such as 0.02"
 
 
 def parse_size(value: object) -> int:
-    """Return a size in bytes: `40GiB` (binary units), `141GB` (decimal units), or the number itself.
+    """Return a size in bytes, given as `40GiB` (binary), `141GB` (decimal) or a whole number.
 
-    Raises ValueError, with what is allowed, for anything else and for sizes under one byte.
+    Raises ValueError for anything else, for sizes under one byte, and for sizes from 2**63 bytes.
+    The message says what is allowed.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         size = value
@@ -41,7 +42,11 @@ def parse_size(value: object) -> int:
         number, unit = match.groups()
         if unit not in _UNITS:
             likely = _CORRECT.get(unit.lower())
-            hint = f"did you mean {number}{likely}?" if likely else f"the units are {', '.join(_UNITS)}"
+            hint = (
+                f"did you mean {number}{likely}?"
+                if likely
+                else f"the units are {', '.join(_UNITS)}"
+            )
             raise ValueError(f"{_shown(value)} has no known unit; {hint}")
         size = int(Fraction(number) * _UNITS[unit])
     else:
@@ -49,14 +54,17 @@ def parse_size(value: object) -> int:
     if size < 1:
         raise ValueError(f"{_shown(value)} is not allowed; a size is at least one byte")
     if size >= _MAX_SIZE:
-        raise ValueError(f"{_shown(value)} is not allowed; a size is less than {_MAX_SIZE // 1024**4} TiB")
+        raise ValueError(
+            f"{_shown(value)} is not allowed; a size is less than {_MAX_SIZE // 1024**4} TiB"
+        )
     return size
 
 
 def parse_percent(value: object) -> float:
-    """Return a share between 0 and 1: `2%` and 0.02 are the same.
+    """Return a share from 0 to 1, given as `2%` or as 0.02.
 
-    Raises ValueError, with what is allowed, for anything else; a bare 2 is refused rather than guessed at.
+    Raises ValueError for anything else; the message says what is allowed. A bare 2 is refused,
+    because it may mean 2% or 200%.
     """
     if isinstance(value, str) and (match := _PERCENT.fullmatch(value.strip())):
         share = float(Fraction(match[1]) / 100)
@@ -76,7 +84,7 @@ def format_bytes(num_bytes: float) -> str:
     value = float(num_bytes)
     for unit in ("KiB", "MiB", "GiB"):
         value /= _BINARY
-        # Rounded first: 1023.96 MiB would otherwise read 1024.0 MiB.
+        # Rounded first, because 1023.96 MiB would otherwise read 1024.0 MiB.
         if abs(round(value, 1)) < _BINARY:
             return f"{value:.1f} {unit}"
     return f"{value / _BINARY:.1f} TiB"

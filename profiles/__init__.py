@@ -1,1 +1,1 @@
-"""The reference matrix, its workloads and its lock."""
+"""The reference matrix, its workloads and its lockfile."""

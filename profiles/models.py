@@ -1,8 +1,8 @@
 """AlexNet-, ResNet- and ViT-class image classifiers, scaled down until a CPU trains them in CI.
 
-Each follows the shape of its paper: Krizhevsky et al. 2012, He et al. 2016 (basic blocks, pre-pooling
-stages of doubling width), Dosovitskiy et al. 2021 (patches, class token, pre-norm encoder).
-Input: float32 [batch, 1, resolution, resolution]; output: logits [batch, 10].
+Each follows the shape of its paper: Krizhevsky et al. 2012, He et al. 2016 (basic blocks,
+pre-pooling stages of doubling width), Dosovitskiy et al. 2021 (patches, class token, pre-norm
+encoder). Input: float32 [batch, 1, resolution, resolution]; output: logits [batch, 10].
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class AlexNet(nn.Sequential):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with batch normalization and a shortcut, projected where shapes differ."""
+    """Two 3x3 convolutions with batch normalization and a shortcut.
+
+    The shortcut is a projection where shapes differ.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -58,11 +61,12 @@ class BasicBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+                nn.BatchNorm2d(out_channels),
             )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map [batch, in_channels, side, side] to [batch, out_channels, side / stride, side / stride]."""
+        """Map [batch, in_channels, n, n] to [batch, out_channels, n / stride, n / stride]."""
         return torch.relu(self.body(images) + self.shortcut(images))
 
 
@@ -94,7 +98,13 @@ class ViT(nn.Module):
         self.token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.randn(1, 1 + (resolution // patch) ** 2, width) * 0.02)
         layer = nn.TransformerEncoderLayer(
-            width, num_heads, 4 * width, dropout=0.1, activation="gelu", batch_first=True, norm_first=True
+            width,
+            num_heads,
+            4 * width,
+            dropout=0.1,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
         )
         self.encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, _NUM_CLASSES))
@@ -102,6 +112,8 @@ class ViT(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map [batch, 1, resolution, resolution] to logits [batch, 10]."""
         patches = self.patches(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.token.expand(len(images), -1, -1), patches], dim=1) + self.positions
+        tokens = (
+            torch.cat([self.token.expand(len(images), -1, -1), patches], dim=1) + self.positions
+        )
         logits: torch.Tensor = self.head(self.encoder(tokens)[:, 0])
         return logits

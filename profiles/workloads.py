@@ -1,4 +1,4 @@
-"""The reference workloads: image classifiers on scikit-learn's digits, resized to the case's resolution."""
+"""The reference workloads: image classifiers on scikit-learn's digits, at the case's resolution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ImageClassifier(pl.LightningModule):
     Args:
         arch: `alexnet`, `resnet` or `vit`.
         resolution: side of the square images, in pixels.
-        lr: learning rate of AdamW, the one that the LR range test replaces.
+        lr: learning rate of AdamW, which the LR range test replaces.
 
     """
 
@@ -54,7 +54,7 @@ class ImageClassifier(pl.LightningModule):
 
 
 class Digits(pl.LightningDataModule):
-    """1,797 real images of handwritten digits, 8 x 8 pixels, enlarged; 1,500 of them for training."""
+    """1,797 real images of handwritten digits, 8 x 8 pixels, enlarged; 1,500 are for training."""
 
     def __init__(self, resolution: int, batch_size: int = 32) -> None:
         super().__init__()

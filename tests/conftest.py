@@ -7,35 +7,38 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-# pytester forgets what an in-process run imports; C extensions do not survive a second import.
+# Imported here because pytester forgets the imports of an in-process run, and C extensions do not
+# survive a second import.
 import matplotlib.backends.backend_agg
 import matplotlib.figure
 import pytest
-from commanding import of_case
+from command_line import of_case
+from projects import MIB, WORKLOADS, Project, StartRunner
 
-import harness.running
-from harness import nvml
+import harness.run.hooks
 from harness.devices.cpu import CpuDevice
+from harness.devices.nvml import gpus as nvml
 from harness.errors import HarnessError
-from harness.lock_writing import update_lock
-from harness.probe import ProbeRunner
-
-from support import MIB, TESTS, Project, StartRunner
+from harness.lockfile.write import update_lock
+from harness.probes.runner import ProbeRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-assert harness.running is not None
+    from harness.protocol import WorkloadSpec
+
+assert harness.run.hooks is not None
 assert matplotlib.figure is not None
 assert matplotlib.backends.backend_agg is not None
 
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start.
+# A shell that starts the tests in the background makes them ignore Ctrl-C, and their child
+# processes would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Fixtures whose tests start zygotes or pytest runs, as a rule.
+# Tests with these fixtures start zygotes or pytest runs, as a rule.
 _PROBING = {"start", "net", "ran", "project", "pytester"}
 
 
@@ -47,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Run tests that need a GPU wherever there is one."""
+    """Skip tests that need a GPU where none is visible."""
     if item.get_closest_marker("gpu") is not None:
         try:
             found = bool(nvml.visible_gpus())
@@ -59,11 +62,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[StartRunner]:
-    """Start runners on the CPU; they are closed with the test."""
+    """Return a function that starts runners on the CPU; they are closed at the end of the test."""
     with ExitStack() as stack:
 
         def start(
-            spec: dict[str, Any],
+            spec: WorkloadSpec,
             budget: int = 64 * MIB,
             trainer: dict[str, Any] | None = None,
             timeout: float = 120.0,
@@ -73,7 +76,7 @@ def start(tmp_path: Path) -> Iterator[StartRunner]:
                 CpuDevice(budget),
                 trainer or {},
                 tmp_path / "logs",
-                sys_path=[str(TESTS), *sys.path],
+                sys_path=[str(WORKLOADS), *sys.path],
                 timeout=timeout,
             )
             return stack.enter_context(runner)
@@ -83,7 +86,7 @@ def start(tmp_path: Path) -> Iterator[StartRunner]:
 
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> Project:
-    """Make a user's project with one case that the cap bounds: net-cpu-48MiB-1."""
+    """Make a user's project with one case, net-cpu-48MiB-1, which the cap bounds."""
     return Project(pytester)
 
 

@@ -1,4 +1,4 @@
-"""Sizes, percentages, and bytes in words."""
+"""Sizes and percentages are read from texts, and bytes are formatted for people."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.units import format_bytes, parse_percent, parse_size
     ],
 )
 def test_a_size_is_its_number_times_its_unit(written: object, expected: int) -> None:
-    """Binary and decimal units, fractions and plain bytes all come out as whole bytes."""
+    """A size in binary or decimal units, or a whole number, is returned in whole bytes."""
     assert expected == parse_size(written)
 
 
@@ -31,7 +31,7 @@ def test_a_size_is_its_number_times_its_unit(written: object, expected: int) -> 
     "written", ["", "GiB", "40", "40 G i B", "-1GiB", "1e3MiB", 0, -1, 1.5, True, None, [], "0B"]
 )
 def test_what_is_no_size_is_refused(written: object) -> None:
-    """A missing number or unit, a size under one byte and other types are errors."""
+    """A missing number or unit, a size under one byte, and any other type are refused."""
     with pytest.raises(ValueError, match="is not allowed"):
         parse_size(written)
 
@@ -70,7 +70,7 @@ def test_a_percentage_is_a_fraction(written: object, expected: float) -> None:
     "written", ["101%", 2, -0.01, float("nan"), float("inf"), "2", "%", "", None, True, []]
 )
 def test_what_is_no_percentage_is_refused(written: object) -> None:
-    """A bare 2 may mean 2% or 200%: it is an error, as is everything outside of 0% to 100%."""
+    """A bare 2, anything outside of 0% to 100%, and any other type are refused."""
     with pytest.raises(ValueError, match="a percentage such as 2%"):
         parse_percent(written)
 
@@ -89,5 +89,5 @@ def test_what_is_no_percentage_is_refused(written: object) -> None:
     ],
 )
 def test_bytes_are_shown_in_the_unit_that_keeps_them_short(num_bytes: int, expected: str) -> None:
-    """The binary unit is the one in which the rounded number is under 1024."""
+    """Bytes are shown in the binary unit that makes the rounded number less than 1024."""
     assert expected == format_bytes(num_bytes)

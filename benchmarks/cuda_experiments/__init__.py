@@ -1,1 +1,1 @@
-"""The experiments of cuda_session.py, by subject. Not called `cuda`: NVIDIA's own bindings are."""
+"""The experiments of cuda_session.py, by subject. NVIDIA's bindings have the name `cuda`."""

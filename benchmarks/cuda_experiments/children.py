@@ -1,4 +1,4 @@
-"""`python -m cuda_experiments.children NAME`: one part of an experiment in a process of its own.
+"""Runs one part of an experiment in a process: `python -m cuda_experiments.children NAME`.
 
 Reads its request as JSON from the standard input, and prints its answer as one line of JSON.
 """
@@ -20,11 +20,13 @@ from cuda_experiments import failing, histories, large, training
 
 
 def memory(*, cuda: bool) -> dict[str, int]:
-    """Return what this process and its device hold."""
+    """Return the memory that this process and its device hold."""
     if not cuda:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return {
-            "data_bytes": next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))
+            "data_bytes": next(
+                int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData")
+            )
         }
     torch.cuda.synchronize()
     free, total = torch.cuda.mem_get_info(0)
@@ -39,7 +41,7 @@ def memory(*, cuda: bool) -> dict[str, int]:
 
 
 def stages(*, cuda: bool) -> dict[str, Any]:
-    """Start one thing after the other, and see what each holds."""
+    """Start context, cuBLAS and training in turn, and record the memory that each adds."""
     device = torch.device("cuda" if cuda else "cpu")
     seen: list[dict[str, Any]] = []
 
@@ -53,13 +55,14 @@ def stages(*, cuda: bool) -> dict[str, Any]:
     see("cuBLAS")
     (square @ square).sum().backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
     see("cuBLAS, backward")
-    layers = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 62 * 62, 10)).to(
-        device
-    )
+    layers = nn.Sequential(
+        nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 62 * 62, 10)
+    ).to(device)
     optimizer = torch.optim.AdamW(layers.parameters())
     for step in range(1, 4):
         loss = nn.functional.cross_entropy(
-            layers(torch.rand(8, 3, 64, 64, device=device)), torch.zeros(8, dtype=torch.long, device=device)
+            layers(torch.rand(8, 3, 64, 64, device=device)),
+            torch.zeros(8, dtype=torch.long, device=device),
         )
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -82,7 +85,7 @@ def stages(*, cuda: bool) -> dict[str, Any]:
 
 
 def fork(*, cuda: bool, before: str) -> dict[str, Any]:
-    """Do what `before` says, fork, and train a step in the child."""
+    """Do the action `before`, fork, and train a step in the child."""
     if before.startswith("is_available"):
         torch.cuda.is_available()
     elif before == "device_count":
@@ -110,17 +113,17 @@ def fork(*, cuda: bool, before: str) -> dict[str, Any]:
 
 
 def _after_fork(*, cuda: bool) -> dict[str, Any]:
-    bad = torch.cuda._is_in_bad_fork()  # noqa: SLF001 - it is what the harness may ask
+    bad = torch.cuda._is_in_bad_fork()  # noqa: SLF001 - gpu-profile may use it
     try:
         layer = nn.Linear(8, 8).to("cuda" if cuda else "cpu")
         layer(torch.ones(2, 8, device=layer.weight.device)).sum().backward()
-    except Exception as error:  # noqa: BLE001 - how it fails is the answer
+    except Exception as error:  # noqa: BLE001 - the answer is the error
         return {"bad_fork": bad, "trains": False, "error": f"{type(error).__name__}: {error}"[:500]}
     return {"bad_fork": bad, "trains": True}
 
 
 def hold(*, cuda: bool, num_bytes: int | None) -> dict[str, Any]:
-    """Hold memory, None: all of the device's; say so, and compute until killed."""
+    """Hold memory, print how much, and compute until killed; None holds all of the device."""
     kept: list[torch.Tensor] = []
     device = torch.device("cuda" if cuda else "cpu")
     square = torch.rand(2048, 2048, device=device)
@@ -130,7 +133,7 @@ def hold(*, cuda: bool, num_bytes: int | None) -> dict[str, Any]:
     else:
         kept.append(torch.zeros(num_bytes, dtype=torch.uint8, device=device))
     print(json.dumps({"held": sum(one.numel() for one in kept)}), flush=True)
-    deadline = time.monotonic() + 60  # whatever becomes of the parent
+    deadline = time.monotonic() + 60  # in case the parent never kills it
     while time.monotonic() < deadline:
         square = torch.tanh(square @ square)
     return {"held": 0}
@@ -149,10 +152,11 @@ CHILDREN = {
 
 
 def main() -> None:
-    """Answer one request; CUDA may be past cleaning up after it."""
+    """Answer one request, and exit at once: a broken CUDA context may not allow cleaning up."""
     code = 0
     try:
-        answer = CHILDREN[sys.argv[1]](**json.load(sys.stdin))  # type: ignore[operator] # each has arguments of its own
+        answer_to = CHILDREN[sys.argv[1]]
+        answer = answer_to(**json.load(sys.stdin))  # type: ignore[operator] # arguments differ
         sys.stdout.write("\n" + json.dumps(answer) + "\n")
     except BaseException:  # noqa: BLE001 - the traceback is for the parent
         traceback.print_exc()

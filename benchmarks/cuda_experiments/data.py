@@ -1,4 +1,4 @@
-"""Data that cost no time: every sample is the same one, and a batch is made at once."""
+"""Provides data that cost no time: all samples are equal, and a batch is made in one step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ _NUM_SAMPLES = 1 << 16
 
 
 class FixedImages(Dataset[tuple[torch.Tensor, int]]):
-    """One noise image for all indexes: float32 [channels, resolution, resolution] with a class index."""
+    """The same noise image for all indexes, with a class index.
+
+    The image is float32 [channels, resolution, resolution].
+    """
 
     synthetic = True
 
@@ -35,7 +38,7 @@ class FixedImages(Dataset[tuple[torch.Tensor, int]]):
 
 
 class FixedTokens(Dataset[dict[str, torch.Tensor]]):
-    """One noise text for all indexes: int64 `input_ids` and `labels` of shape [length]."""
+    """The same noise text for all indexes: int64 `input_ids` and `labels` of shape [length]."""
 
     synthetic = True
 

@@ -1,4 +1,4 @@
-"""Experiments 8 and 10: how soon the memory of a killed process is back, and what breaks beyond 2^31 elements."""
+"""Experiments 8 and 10: the return of memory after a kill, and tensors beyond 2^31 elements."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from cuda_experiments.setting import Facts, Setting
 
 _NUM_KILLS = 3
-# NVML's count moves by this much by itself.
+# NVML's count varies by this much without any cause here.
 _NOISE_BYTES = 64 << 20
 _PATIENCE_SECONDS = 30.0
 
 
 def killed_in_a_step(setting: Setting) -> Facts:
-    """Kill a process that holds memory and computes; time the end of the process, and the return of its memory."""
+    """Kill a computing process that holds memory; time its end and the return of its memory."""
     size = min(setting.budget_bytes, 16 << 30)
     for turn in range(1 if setting.dry_run else _NUM_KILLS):
         before = used_bytes() if setting.cuda else 0
-        process = start_child("hold", dict(setting.device().environment), cuda=setting.cuda, num_bytes=size)
+        process = start_child(
+            "hold", dict(setting.device().environment), cuda=setting.cuda, num_bytes=size
+        )
         assert process.stdout is not None
         said = process.stdout.readline()
         held = used_bytes() - before if setting.cuda else size
@@ -50,7 +52,7 @@ def killed_in_a_step(setting: Setting) -> Facts:
 
 
 def large_tensors(setting: Setting) -> Facts:
-    """Cross 2^31 elements, each operation in a process of its own."""
+    """Cross 2^31 elements in each operation, in a process of its own."""
     setting.require_cuda()
     for name in OPERATIONS:
         yield name, setting.child("large", 90.0, operation=name)

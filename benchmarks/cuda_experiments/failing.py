@@ -1,6 +1,6 @@
-"""The child side of experiment 3: runs out of memory in each of the known ways, and records what that looks like.
+"""The child side of experiment 3: runs out of memory in each known way, and records the exception.
 
-A row that begins with "host" fails on any machine; the others need a GPU.
+A row whose name begins with "host" fails on any machine; the others need a GPU.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.grad import conv2d_weight
 
-from harness.out_of_memory import DeviceMemory, classify, device_memory
+from harness.failures.out_of_memory import DeviceMemory, classify, device_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 GIB = 1 << 30
 NO_CONTEXT = "other CUDA call, the context does not fit"
-"""The row that needs another process, which has filled the device."""
+"""The row that needs another process to fill the device."""
 _KEPT: list[torch.Tensor] = []
-# Triton's language: a kernel finds its names among the globals of its module.
+# Triton's language, which a kernel looks up among the globals of its module.
 tl: Any = None
 
 
 def fill(leave_bytes: int = 0) -> None:
-    """Take all memory that torch's allocator gets, then give back about `leave_bytes` of it."""
+    """Take all memory that torch's allocator gets, then free about `leave_bytes` of it."""
     size = GIB
     while size >= 1 << 21:
         try:
@@ -42,7 +42,7 @@ def fill(leave_bytes: int = 0) -> None:
 
 
 def too_much() -> None:
-    """Ask for twice the device."""
+    """Allocate twice the memory of the device."""
     torch.empty(2 * torch.cuda.mem_get_info(0)[1], dtype=torch.uint8, device="cuda")
 
 
@@ -58,11 +58,12 @@ class _Greedy(torch.autograd.Function):
 
 
 def _backward() -> None:
-    _Greedy.apply(torch.ones(2, device="cuda", requires_grad=True)).sum().backward()  # type: ignore[no-untyped-call]
+    ones = torch.ones(2, device="cuda", requires_grad=True)
+    _Greedy.apply(ones).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def _full(operation: Callable[[], object]) -> Callable[[], None]:
-    """Let an operation meet a device that torch's allocator has filled."""
+    """Return a function that fills the device by torch's allocator, and runs an operation."""
 
     def fail() -> None:
         fill()
@@ -75,7 +76,7 @@ def _full(operation: Callable[[], object]) -> Callable[[], None]:
 def _after(
     prepare: Callable[[], torch.Tensor], operation: Callable[[torch.Tensor], object]
 ) -> Callable[[], None]:
-    """Prepare an operand while there is room, fill the device, and operate."""
+    """Return a function that prepares an operand, fills the device, and runs an operation."""
 
     def fail() -> None:
         operand = prepare()
@@ -87,7 +88,7 @@ def _after(
 
 
 def _convolve(*, benchmark: bool) -> None:
-    """Leave less and less room for a convolution's workspace; its result, the weights' gradient, is small."""
+    """Leave less and less room for the workspace of a convolution whose result is small."""
     torch.backends.cudnn.benchmark = benchmark
     images = torch.rand(64, 256, 56, 56, device="cuda")
     gradient = torch.rand(64, 256, 56, 56, device="cuda")
@@ -95,7 +96,8 @@ def _convolve(*, benchmark: bool) -> None:
         _KEPT.clear()
         torch.cuda.empty_cache()
         fill(leave << 20)
-        conv2d_weight(images, (256, 256, 3, 3), gradient, padding=1)  # type: ignore[no-untyped-call]
+        shape = (256, 256, 3, 3)
+        conv2d_weight(images, shape, gradient, padding=1)  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
 
 
@@ -113,8 +115,9 @@ def _reach_too_far() -> None:
     triton = importlib.import_module("triton")  # comes with torch's CUDA builds
     globals()["tl"] = importlib.import_module("triton.language")
 
+    # Triton compiles it, and Python never runs it.
     @triton.jit
-    def kernel(pointer, distance):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Triton reads it, not Python
+    def kernel(pointer, distance):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
         tl.store(pointer + distance, 1.0)
 
     kernel[(1,)](torch.zeros(4, device="cuda"), 1 << 44)
@@ -132,14 +135,16 @@ AT_THE_LIMIT: dict[str, Callable[[], object]] = {
     "caching allocator, cudaMallocAsync": too_much,
     "expandable segments, at the fraction": too_much,
     "NVML broken, cannot be initialised": too_much,
-    "other CUDA call, pinned host memory": lambda: torch.empty(1 << 45, dtype=torch.uint8, pin_memory=True),
+    "other CUDA call, pinned host memory": lambda: torch.empty(
+        1 << 45, dtype=torch.uint8, pin_memory=True
+    ),
     "cuDNN, no plan had room": lambda: _convolve(benchmark=False),
     "cuDNN benchmark, no plan had room": lambda: _convolve(benchmark=True),
     "cuDNN, no plan for the dtype": _convolve_unsupported,
     "never: device-side assert": _assert_on_device,
     "never: illegal memory access": _reach_too_far,
 }
-"""Rows under a fraction of the device."""
+"""Rows that run under a fraction of the device."""
 ON_A_FULL_DEVICE: dict[str, Callable[[], object]] = {
     "caching allocator, the device is full": _full(too_much),
     "expandable segments, the driver": _full(too_much),
@@ -147,43 +152,52 @@ ON_A_FULL_DEVICE: dict[str, Callable[[], object]] = {
     "other CUDA call, the device is full": _after(
         lambda: torch.rand(8, device="cuda"), torch.special.airy_ai
     ),
-    "cuBLAS, handle": _after(lambda: torch.eye(64, device="cuda"), lambda operand: operand @ operand),
+    "cuBLAS, handle": _after(
+        lambda: torch.eye(64, device="cuda"), lambda operand: operand @ operand
+    ),
     "cuFFT": _after(lambda: torch.rand(10007, device="cuda"), torch.fft.fft),
     "cuSOLVER": _after(lambda: torch.eye(64, device="cuda"), torch.linalg.eigvalsh),
     "cuSPARSE": _after(
-        lambda: torch.eye(64, device="cuda").to_sparse_csr(), lambda operand: operand @ operand.to_dense()
+        lambda: torch.eye(64, device="cuda").to_sparse_csr(),
+        lambda operand: operand @ operand.to_dense(),
     ),
     "cuDNN, its own allocation": _after(
         lambda: torch.rand(1, 3, 16, 16, device="cuda"),
         lambda operand: torch.nn.functional.conv2d(operand, operand),
     ),
 }
-"""Rows on the whole of a device that is full."""
+"""Rows that run on a device without free memory."""
 ROWS = ON_THE_HOST | AT_THE_LIMIT | ON_A_FULL_DEVICE
 ENVIRONMENTS = {
     "caching allocator, cudaMallocAsync": {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"},
     "expandable segments, at the fraction": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
     "expandable segments, the driver": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
 }
-"""Environment variables of the rows that need some."""
+"""The environment variables of rows."""
 
 
 def fail(*, cuda: bool, row: str, budget_bytes: int) -> dict[str, Any]:
-    """Run out of memory as the row says; return a record in the form of the tests' fixtures, or None below `record`."""
+    """Run out of memory in the way of a row; return a record in the form of the tests' fixtures.
+
+    The value of `record` is None when nothing failed.
+    """
     if cuda and row in AT_THE_LIMIT:
         torch.cuda.set_per_process_memory_fraction(budget_bytes / torch.cuda.mem_get_info(0)[1], 0)
     before = device_memory().num_ooms
     try:
         ROWS[row]()
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
+    except BaseException as error:  # noqa: BLE001 - any error is an answer
         now = device_memory()
         known = DeviceMemory(now.num_ooms - before, now.free_bytes, now.reserved_bytes)
-        return {"record": record(row, error, known, cuda=cuda), "usable afterwards": _usable(cuda=cuda)}
+        return {
+            "record": record(row, error, known, cuda=cuda),
+            "usable afterwards": _usable(cuda=cuda),
+        }
     return {"record": None}
 
 
 def record(row: str, error: BaseException, known: DeviceMemory, *, cuda: bool) -> dict[str, Any]:
-    """Write an exception down as the fixtures do."""
+    """Return the record of an exception, in the form of the fixtures."""
     kind = type(error)
     message = str(error)
     given: list[Any] | None = [*error.args]
@@ -208,18 +222,18 @@ def record(row: str, error: BaseException, known: DeviceMemory, *, cuda: bool) -
 
 
 def _place(*, cuda: bool) -> str:
-    """Name the device, which a process without a context cannot."""
+    """Return the name of the device, or `a GPU` where the process has no context."""
     with suppress(RuntimeError):
         return torch.cuda.get_device_name(0) if cuda else "a CPU"
     return "a GPU"
 
 
 def _usable(*, cuda: bool) -> bool:
-    """Say whether the process can still compute, once what filled the device is gone."""
+    """Return whether the process can still compute after it has freed the device."""
     _KEPT.clear()
     try:
         if cuda:
             torch.cuda.empty_cache()
         return bool(torch.ones(16, device="cuda" if cuda else "cpu").sum().item() == 16)
-    except Exception:  # noqa: BLE001 - that is a no
+    except Exception:  # noqa: BLE001 - any error means no
         return False

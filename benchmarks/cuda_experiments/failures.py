@@ -1,4 +1,4 @@
-"""Experiment 3: every way to run out of memory, as types, texts and statistics; also through the harness."""
+"""Experiment 3: runs out of memory in every way, by itself and in probes of gpu-profile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DRIVER_NOT_LOADED = 9
 
 
 def failures(setting: Setting) -> Facts:
-    """Fail in each way, each in a process of its own; then have the harness meet training and validation that fail."""
+    """Fail in each way, in a process of its own; then in training and validation of a probe."""
     for row in ROWS if setting.cuda else ON_THE_HOST:
         environment = dict(ENVIRONMENTS.get(row, {}))
         if row.startswith("NVML broken"):
@@ -43,14 +43,19 @@ def failures(setting: Setting) -> Facts:
             path = os.environ.get("LD_LIBRARY_PATH")
             environment["LD_LIBRARY_PATH"] = f"{broken}:{path}" if path else str(broken)
         with _filled(setting) if row == NO_CONTEXT else nullcontext():
-            ended = setting.child("fail", 120.0, environment, row=row, budget_bytes=setting.budget_bytes)
+            ended = setting.child(
+                "fail", 120.0, environment, row=row, budget_bytes=setting.budget_bytes
+            )
         yield row, ended
     with setting.runner("failures", main_workload(dry_run=setting.dry_run)) as runner:
         runner.describe()
         huge = 1 << 12 if setting.cuda else 1 << 16
         for name, probe in (
             ("harness, training", runner.train(huge, steps=1)),
-            ("harness, validation", runner.train(2, steps=1, validation_steps=1, validation_batch_size=huge)),
+            (
+                "harness, validation",
+                runner.train(2, steps=1, validation_steps=1, validation_batch_size=huge),
+            ),
             ("harness, afterwards", runner.train(2, steps=1)),
         ):
             yield name, {"outcome": probe.outcome, "phase": probe.phase, "detail": probe.detail}
@@ -58,7 +63,7 @@ def failures(setting: Setting) -> Facts:
 
 @contextmanager
 def _filled(setting: Setting) -> Iterator[None]:
-    """Have another process hold all of the device."""
+    """Let another process hold all memory of the device."""
     process = start_child("hold", dict(setting.device().environment), cuda=True, num_bytes=None)
     assert process.stdout is not None
     process.stdout.readline()
@@ -72,7 +77,8 @@ def _filled(setting: Setting) -> Iterator[None]:
 def break_nvml(directory: Path) -> Path | None:
     """Compile an NVML that finds no driver; return its folder, None without a compiler.
 
-    It reaches one child of this experiment, and no probe: torch's allocator asks NVML while it reports a failure.
+    Only one child of this experiment loads it, and no probe does. torch's allocator asks NVML while
+    it reports a failure.
     """
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
@@ -81,20 +87,23 @@ def break_nvml(directory: Path) -> Path | None:
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "nvml.c"
     source.write_text(
-        "\n".join(f"int {name}() {{ return {_DRIVER_NOT_LOADED}; }}" for name in _NVML_FUNCTIONS) + "\n",
+        "\n".join(f"int {name}() {{ return {_DRIVER_NOT_LOADED}; }}" for name in _NVML_FUNCTIONS)
+        + "\n",
         encoding="ascii",
     )
     library = folder / "libnvidia-ml.so.1"
     subprocess.run(
-        [compiler, "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", library, source], check=True
+        [compiler, "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", library, source],
+        check=True,
     )
     return folder
 
 
 def update_fixtures(path: Path, facts: dict[str, Any]) -> list[str]:
-    """Put what a GPU showed in the place of the records of the same rows; return the rows that changed.
+    """Replace the records of the rows that a GPU has shown; return these rows.
 
-    What is expected of a row is kept: a test then says where the GPU disagrees. A new row expects what was told of it.
+    The expectation of a row is kept, so that a test fails where the GPU disagrees. A new row keeps
+    the expectation of its own record.
     """
     records: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     by_row = {record["row"]: number for number, record in enumerate(records)}

@@ -1,15 +1,21 @@
-"""The child side of experiment 7: records what torch's allocator did in three steps, for the simulation to replay."""
+"""The child side of experiment 7: records the history of torch's allocator over three steps.
+
+The simulation of the allocator replays it.
+"""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from cuda_experiments.training import fit
-from harness import workload as workloads
+from harness.workload import build as workloads
+
+if TYPE_CHECKING:
+    from harness.protocol import BoundSpec, WorkloadSpec
 
 _MAX_ENTRIES = 400_000
 _ACTIONS = (
@@ -26,15 +32,27 @@ _ACTIONS = (
 
 
 def record(
-    *, cuda: bool, spec: dict[str, Any], bound: dict[str, Any], batch_size: int, archive: str, entry: str
+    *,
+    cuda: bool,
+    spec: WorkloadSpec,
+    bound: BoundSpec,
+    batch_size: int,
+    archive: str,
+    entry: str,
 ) -> dict[str, Any]:
-    """Train three steps with the allocator's history on; append it to the archive as [action, address, size, stream]."""
+    """Train three steps with the allocator's history on, and append the history to the archive.
+
+    Its entries are [action, address, size, stream].
+    """
     assert cuda, "only torch's allocator for CUDA keeps a history"
     built = workloads.build(spec)
-    torch.cuda.init()  # type: ignore[no-untyped-call] # a history is kept by the allocators that there are
-    torch.cuda.memory._record_memory_history("all", context=None, max_entries=_MAX_ENTRIES)  # noqa: SLF001
+    # Only allocators that exist already keep a history.
+    torch.cuda.init()  # type: ignore[no-untyped-call]
+    # torch has no public name for its history.
+    memory = torch.cuda.memory
+    memory._record_memory_history("all", context=None, max_entries=_MAX_ENTRIES)  # noqa: SLF001
     steps = fit(built, bound, {}, batch_size, num_steps=3, validation=False)
-    snapshot = torch.cuda.memory._snapshot()  # noqa: SLF001 - torch has no public name for its history
+    snapshot = memory._snapshot()  # noqa: SLF001
     entries = [
         [_ACTIONS.index(event["action"]), event.get("addr", 0), event["size"], event["stream"]]
         for event in snapshot["device_traces"][0]

@@ -1,4 +1,4 @@
-"""Experiments 1 and 2: what is here and what it holds at rest, and which zygotes fork cleanly."""
+"""Experiments 1 and 2: the machine and its memory at rest, and the zygotes that fork cleanly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from cuda_experiments.models import main_workload
 if TYPE_CHECKING:
     from cuda_experiments.setting import Facts, Setting
 
-_PACKAGES = ("torch", "lightning", "nvidia-ml-py", "transformers", "torchvision", "timm", "triton", "pytest")
+_PACKAGES = (
+    "torch",
+    "lightning",
+    "nvidia-ml-py",
+    "transformers",
+    "torchvision",
+    "timm",
+    "triton",
+    "pytest",
+)
 FORKS = {
     "clean": {},
     "is_available, by NVML": {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
@@ -23,11 +32,11 @@ FORKS = {
     "backward on the CPU without threads": {},
     "mem_get_info": {},
 }
-"""What the parent does before it forks, and the environment that it does it in."""
+"""The action of the parent before it forks, and its environment."""
 
 
 def identity(setting: Setting) -> Facts:
-    """Say who this is, by NVML and by torch, and what is free after each thing that a process starts."""
+    """Yield the identity of the machine by NVML and torch, and the memory after each start."""
     yield "python", platform.python_version()
     yield "cores", len(os.sched_getaffinity(0))
     yield "packages", {name: _version(name) for name in _PACKAGES}
@@ -36,11 +45,14 @@ def identity(setting: Setting) -> Facts:
     yield "device", vars_of(setting)
     yield "stages", setting.child("stages", 120.0)
     if setting.cuda:
-        yield "stages, no NVML check", setting.child("stages", 120.0, {"PYTORCH_NVML_BASED_CUDA_CHECK": "0"})
+        yield (
+            "stages, no NVML check",
+            setting.child("stages", 120.0, {"PYTORCH_NVML_BASED_CUDA_CHECK": "0"}),
+        )
 
 
 def forking(setting: Setting) -> Facts:
-    """Fork after each of the things that a zygote's imports may do; then time zygote and probes."""
+    """Fork after each action that a zygote's imports may take; then time zygote and probes."""
     for before, environment in FORKS.items():
         yield f"fork: {before}", setting.child("fork", 90.0, environment, before=before)
     started = time.monotonic()
@@ -54,7 +66,7 @@ def forking(setting: Setting) -> Facts:
 
 def nvml_facts() -> dict[str, Any]:
     """Read the first GPU through NVML: memory in both versions, MIG, processes."""
-    import pynvml  # noqa: PLC0415 - there is none without a GPU
+    import pynvml  # noqa: PLC0415 - a dry run does not need it
 
     pynvml.nvmlInit()
     handle = pynvml.nvmlDeviceGetHandleByIndex(0)
@@ -65,12 +77,16 @@ def nvml_facts() -> dict[str, Any]:
         "cuda": pynvml.nvmlSystemGetCudaDriverVersion,
         "count": pynvml.nvmlDeviceGetCount,
         "memory v1": lambda: _fields(pynvml.nvmlDeviceGetMemoryInfo(handle)),
-        "memory v2": lambda: _fields(pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)),
+        "memory v2": lambda: _fields(
+            pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+        ),
         "mig": lambda: pynvml.nvmlDeviceGetMigMode(handle),
         "ecc": lambda: pynvml.nvmlDeviceGetEccMode(handle),
         "persistence": lambda: pynvml.nvmlDeviceGetPersistenceMode(handle),
         "compute mode": lambda: pynvml.nvmlDeviceGetComputeMode(handle),
-        "processes": lambda: [_fields(one) for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)],
+        "processes": lambda: [
+            _fields(one) for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        ],
     }
     answers: dict[str, Any] = {"own process id": os.getpid()}
     for name, ask in questions.items():
@@ -83,7 +99,7 @@ def nvml_facts() -> dict[str, Any]:
 
 
 def used_bytes() -> int:
-    """Return what all processes use of the first GPU, by NVML."""
+    """Return the memory of the first GPU that all processes use, by NVML."""
     import pynvml  # noqa: PLC0415
 
     pynvml.nvmlInit()
@@ -94,7 +110,7 @@ def used_bytes() -> int:
 
 
 def vars_of(setting: Setting) -> dict[str, Any]:
-    """Return the device as the harness sees it."""
+    """Return the device as gpu-profile sees it."""
     device = setting.device()
     return {
         "name": device.identity.name,
@@ -106,7 +122,7 @@ def vars_of(setting: Setting) -> dict[str, Any]:
 
 
 def _fields(structure: Any) -> dict[str, Any]:
-    """Read a structure of NVML's, which may have fields that this version leaves out."""
+    """Return the known fields of one of NVML's structures; versions of NVML lack some of them."""
     names = ("total", "free", "used", "reserved", "pid", "usedGpuMemory")
     return {name: getattr(structure, name) for name in names if hasattr(structure, name)}
 

@@ -1,4 +1,4 @@
-"""The child side of experiment 10: crosses 2^31 elements in the operations that training is made of."""
+"""The child side of experiment 10: crosses 2^31 elements in the usual operations of training."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OPERATIONS: dict[str, Callable[[], torch.Tensor]] = {
 
 
 def cross(*, cuda: bool, operation: str) -> dict[str, Any]:
-    """Run one operation, forward and backward, on more elements than 32 bits count."""
+    """Run one operation, forward and backward, on more than 2^31 elements."""
     assert cuda, "a CPU's kernels count in 64 bits"
     phase, error = "forward", None
     try:
@@ -53,6 +53,6 @@ def cross(*, cuda: bool, operation: str) -> dict[str, Any]:
         result.sum().backward()  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
         phase = "end"
-    except Exception as raised:  # noqa: BLE001 - how it fails is the answer
+    except Exception as raised:  # noqa: BLE001 - the answer is the error
         error = f"{type(raised).__name__} {getattr(raised, 'error_code', '')}: {raised}"[:500]
     return {"phase": phase, "error": error, "batch": _BATCH}

@@ -1,13 +1,16 @@
-"""The workloads: eight for a GPU's budget of some GiB, two of them also in small for the CPU."""
+"""The workloads: eight for a GPU's budget of some GiB, and two of them smaller for the CPU."""
 
 from __future__ import annotations
 
 from typing import Any
 
-Spec = dict[str, Any]
+from harness.protocol import ObjectSpec, WorkloadSpec
+
+Spec = ObjectSpec
 
 _DATA = "cuda_experiments.data."
-# Batches of tens to hundreds in 4 GiB: far from 1, where a sample more is many percent, and from loaders' limits.
+# Sizes that fit batches of tens to hundreds into 4 GiB. In much smaller batches one more sample is
+# many percent; much larger ones meet the limits of loaders.
 _GPT2 = {"vocab_size": 8192, "n_positions": 512, "n_embd": 512, "n_layer": 8, "n_head": 8}
 _BERT = {
     "vocab_size": 8192,
@@ -16,16 +19,22 @@ _BERT = {
     "num_attention_heads": 8,
     "intermediate_size": 2048,
 }
-_T5 = {"vocab_size": 8192, "d_model": 512, "d_ff": 1024, "num_layers": 6, "decoder_start_token_id": 0}
+_T5 = {
+    "vocab_size": 8192,
+    "d_model": 512,
+    "d_ff": 1024,
+    "num_layers": 6,
+    "decoder_start_token_id": 0,
+}
 
 
 def called(class_path: str, **init_args: Any) -> Spec:
-    """Spell a call as the matrix does."""
+    """Return a call in the form of the matrix."""
     return {"class_path": class_path, "init_args": init_args}
 
 
-def workload(module: Spec, data: Spec, optimizer: Spec | None = None) -> Spec:
-    """Make a case's workload of a plain module and a plain data set."""
+def workload(module: Spec, data: Spec, optimizer: Spec | None = None) -> WorkloadSpec:
+    """Return the workload of a case with a plain module and a plain data set."""
     return {
         "module": module,
         "data": data,
@@ -36,29 +45,35 @@ def workload(module: Spec, data: Spec, optimizer: Spec | None = None) -> Spec:
     }
 
 
-def _images(module: Spec, resolution: int, **more: Any) -> Spec:
+def _images(module: Spec, resolution: int, **more: Any) -> WorkloadSpec:
     return workload(module, called(_DATA + "FixedImages", resolution=resolution, **more))
 
 
-def _texts(model: str, settings: Spec, length: int) -> Spec:
+def _texts(model: str, settings: dict[str, Any], length: int) -> WorkloadSpec:
     config = called(f"transformers.{settings['kind']}", **settings["values"])
-    tokens = called(_DATA + "FixedTokens", length=length, vocab_size=settings["values"]["vocab_size"])
+    tokens = called(
+        _DATA + "FixedTokens", length=length, vocab_size=settings["values"]["vocab_size"]
+    )
     return workload(called(f"transformers.{model}", config=config), tokens)
 
 
-def _mlp(resolution: int, width: int) -> Spec:
+def _mlp(resolution: int, width: int) -> WorkloadSpec:
     return _images(called("workloads.Mlp", resolution=resolution, width=width), resolution)
 
 
-def _lstm(side: int, width: int) -> Spec:
+def _lstm(side: int, width: int) -> WorkloadSpec:
     return _images(called("workloads.RowLstm", side=side, width=width), side, channels=1)
 
 
-def _gpu_workloads() -> dict[str, Spec]:
+def _gpu_workloads() -> dict[str, WorkloadSpec]:
     return {
         "resnet50": _images(called("torchvision.models.resnet50", num_classes=10), 128),
-        "convnext": _images(called("timm.create_model", model_name="convnext_tiny", num_classes=10), 128),
-        "vit": _images(called("timm.create_model", model_name="vit_small_patch16_224", num_classes=10), 224),
+        "convnext": _images(
+            called("timm.create_model", model_name="convnext_tiny", num_classes=10), 128
+        ),
+        "vit": _images(
+            called("timm.create_model", model_name="vit_small_patch16_224", num_classes=10), 224
+        ),
         "gpt2": _texts("GPT2LMHeadModel", {"kind": "GPT2Config", "values": _GPT2}, 512),
         "bert": _texts("BertForMaskedLM", {"kind": "BertConfig", "values": _BERT}, 512),
         "t5": _texts("T5ForConditionalGeneration", {"kind": "T5Config", "values": _T5}, 256),
@@ -67,15 +82,15 @@ def _gpu_workloads() -> dict[str, Spec]:
     }
 
 
-def _cpu_workloads() -> dict[str, Spec]:
+def _cpu_workloads() -> dict[str, WorkloadSpec]:
     return {"mlp": _mlp(8, 256), "lstm": _lstm(16, 32)}
 
 
-def workloads(*, dry_run: bool) -> dict[str, Spec]:
+def workloads(*, dry_run: bool) -> dict[str, WorkloadSpec]:
     """Return the workloads by name."""
     return _cpu_workloads() if dry_run else _gpu_workloads()
 
 
-def main_workload(*, dry_run: bool) -> Spec:
-    """Return the one that experiments use which need only one: convolutions, where there is a GPU for them."""
+def main_workload(*, dry_run: bool) -> WorkloadSpec:
+    """Return the workload of experiments that need only one: ResNet-50 on a GPU."""
     return workloads(dry_run=dry_run)["mlp" if dry_run else "resnet50"]

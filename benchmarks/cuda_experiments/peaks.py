@@ -1,4 +1,4 @@
-"""Experiments 5 and 6: what each step holds, and what the last percent of the batch costs in speed."""
+"""Experiments 5 and 6: the memory of each step, and the speed of batches close to the largest."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from cuda_experiments.searching import find_largest
 
 if TYPE_CHECKING:
     from cuda_experiments.setting import Facts, Setting
+    from harness.protocol import WorkloadSpec
 
 _SGD = called("torch.optim.SGD", lr=0.01, momentum=0.9)
 _SHARES = (1.0, 0.98, 0.95)
 _NUM_ROUNDS = 3
 
 
-def variants(setting: Setting) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Return workload and Trainer's settings of each variant; those that a CPU can bound, in a dry run."""
+def variants(setting: Setting) -> dict[str, tuple[WorkloadSpec, dict[str, Any]]]:
+    """Return workload and Trainer's settings of each variant; a dry run has only two."""
     plain = main_workload(dry_run=setting.dry_run)
-    both: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-        "SGD": (plain | {"optimizer": _SGD}, {}),
+    both: dict[str, tuple[WorkloadSpec, dict[str, Any]]] = {
+        "SGD": ({**plain, "optimizer": _SGD}, {}),
         "AdamW": (plain, {}),
     }
     if setting.dry_run:
@@ -27,13 +28,13 @@ def variants(setting: Setting) -> dict[str, tuple[dict[str, Any], dict[str, Any]
     return both | {
         "16-mixed": (plain, {"precision": "16-mixed"}),
         "bf16-mixed": (plain, {"precision": "bf16-mixed"}),
-        "compile": (plain | {"module": called("torch.compile", model=plain["module"])}, {}),
+        "compile": ({**plain, "module": called("torch.compile", model=plain["module"])}, {}),
         "cudnn.benchmark": (plain, {"benchmark": True}),
     }
 
 
 def step_peaks(setting: Setting) -> Facts:
-    """Train ten steps and validate, in each of the variants."""
+    """Train ten steps and validate, in each variant."""
     for name, (spec, trainer) in variants(setting).items():
         yield (
             name,
@@ -50,7 +51,7 @@ def step_peaks(setting: Setting) -> Facts:
 
 
 def speed_at_the_edge(setting: Setting) -> Facts:
-    """Find B, and train at it and just below it, in turns."""
+    """Find B, and train alternately at B and just below."""
     spec = main_workload(dry_run=setting.dry_run)
     with setting.runner("edge", spec) as runner:
         runner.describe()
@@ -72,8 +73,10 @@ def speed_at_the_edge(setting: Setting) -> Facts:
 
 
 def _speed(ended: dict[str, Any], batch_size: int) -> dict[str, Any]:
-    """Return samples per second without the first three steps, and the allocator's retries after them."""
-    steps = [step for step in (ended["answer"] or {"steps": []})["steps"] if step["what"] == "train"]
+    """Return samples per second and the allocator's retries, without the first three steps."""
+    steps = [
+        step for step in (ended["answer"] or {"steps": []})["steps"] if step["what"] == "train"
+    ]
     settled = steps[3:]
     seconds = sum(step["seconds"] for step in settled)
     retries = [step["num_alloc_retries"] for step in steps if "num_alloc_retries" in step]

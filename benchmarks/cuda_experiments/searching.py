@@ -1,4 +1,4 @@
-"""Experiments 4 and 7: whether cold searches agree, and what eight workloads come to."""
+"""Experiments 4 and 7: compares cold searches with each other, and eight workloads' predictions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from cuda_experiments.models import main_workload, workloads
 from cuda_experiments.setting import told, variables
 from harness.errors import HarnessError
 from harness.predict.gpus import by_label, by_name
-from harness.predict.solving import Limits, largest_batch
+from harness.predict.largest_batch import Limits, largest_batch
 from harness.predict.trace import AffineTrace
-from harness.search import search
+from harness.predict.trace_request import take_traces
+from harness.search.search import search
 
 if TYPE_CHECKING:
     from cuda_experiments.setting import Facts, Setting
     from harness.measurement import Probe
-    from harness.probe import ProbeRunner
-    from harness.search import SearchResult
+    from harness.probes.runner import ProbeRunner
+    from harness.search.search import SearchResult
 
 _STEPS = 3
 _NUM_COLD = 5
@@ -29,11 +30,11 @@ CONFIGURATIONS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "cudnn.benchmark": ({}, {"benchmark": True}),
     "expandable segments, cudnn.benchmark": (_EXPANDABLE, {"benchmark": True}),
 }
-"""Environment and Trainer's settings."""
+"""The environment and the Trainer's settings of each configuration."""
 
 
 def find_largest(runner: ProbeRunner, locked: int | None = None) -> SearchResult[Probe]:
-    """Search as the harness does, with a validation batch in every probe."""
+    """Search as gpu-profile does, with a validation batch in every probe."""
     return search(
         lambda size: runner.train(size, steps=_STEPS, validation_steps=1),
         memory_limit_bytes=_limit_of(runner),
@@ -42,7 +43,7 @@ def find_largest(runner: ProbeRunner, locked: int | None = None) -> SearchResult
 
 
 def cold_searches(setting: Setting) -> Facts:
-    """Search from nothing, each in a new zygote, in turns over the configurations; then check B and B + 1 once more."""
+    """Run cold searches in new zygotes, in turn for each configuration; then check B and B + 1."""
     spec = main_workload(dry_run=setting.dry_run)
     chosen = {"plain": CONFIGURATIONS["plain"]} if setting.dry_run else CONFIGURATIONS
     found: dict[str, int] = {}
@@ -68,7 +69,7 @@ def cold_searches(setting: Setting) -> Facts:
 
 
 def eight_workloads(setting: Setting) -> Facts:
-    """Search each workload, compare with what was predicted, and record what the allocator did at two small batches."""
+    """Search each workload, compare with its prediction, and record the allocator's history."""
     archive = setting.directory / "histories.zip"
     setting.directory.mkdir(parents=True, exist_ok=True)
     archive.unlink(missing_ok=True)
@@ -100,17 +101,21 @@ def eight_workloads(setting: Setting) -> Facts:
 
 
 def _predicted(runner: ProbeRunner) -> int:
-    """Predict what `_searched` finds; where no GPU is known by the name, as on an H200."""
+    """Predict the result of `_searched`; a GPU of unknown name counts as an H200."""
     try:
         gpu = by_name(runner.device.identity.name)
     except HarnessError:
         gpu = by_label("H200")
-    trace = AffineTrace(*runner.trace((2, 4), validation_steps=1, capability=gpu.capability))
+    trace = AffineTrace(*take_traces(runner, (2, 4), 1, gpu.capability))
     return largest_batch(trace, Limits(_limit_of(runner), gpu.workspace_bytes), maximum=_MAXIMUM)
 
 
 def _limit_of(runner: ProbeRunner) -> int:
-    return int(runner.device.bound["budget_bytes"] * runner.device.bound.get("fraction", 1.0))
+    bound = runner.device.bound
+    if bound["accelerator"] == "cpu":
+        return bound["budget_bytes"]
+    budget = bound["budget_bytes"] or runner.device.identity.memory_bytes
+    return int(budget * bound["fraction"])
 
 
 def _searched(runner: ProbeRunner) -> dict[str, Any]:
@@ -131,6 +136,6 @@ def _searched(runner: ProbeRunner) -> dict[str, Any]:
                 "seconds": round(probe.seconds, 2),
                 "detail": probe.detail,
             }
-            for size, probe in result.trials
+            for size, probe in result.probes
         ],
     }

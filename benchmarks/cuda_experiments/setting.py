@@ -1,4 +1,4 @@
-"""Where the experiments run: a GPU, or the bounded CPU that stands in for it in a dry run."""
+"""Provides experiments with a GPU, or with the bounded CPU that replaces it in a dry run."""
 
 from __future__ import annotations
 
@@ -15,38 +15,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.devices import find_device
-from harness.probe import ProbeRunner
-from harness.settings import GpuSettings
+from harness.devices.finding import find_device
+from harness.matrix.settings import GpuSettings
+from harness.probes.runner import ProbeRunner
 
 if TYPE_CHECKING:
-    from harness.devices import Device
+    from harness.devices.device import Device
+    from harness.protocol import WorkloadSpec
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SYS_PATH = [str(ROOT), str(ROOT / "benchmarks"), *sys.path]
 FRACTION = 0.9
-"""Of the budget or of the GPU: the harness's default."""
+"""The share of the budget or of the GPU that training may reserve: gpu-profile's default."""
 
 Facts = Iterator[tuple[str, Any]]
-"""What an experiment yields one by one, so that each fact is on disk before the next is looked for."""
+"""The facts that an experiment yields: each is on disk before the next one is found."""
 
 
 class NeedsCudaError(Exception):
-    """The experiment says nothing without a GPU."""
+    """The experiment has no meaning without a GPU."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What an experiment is given."""
+    """The machine, the memory budget and the folder of an experiment."""
 
     dry_run: bool
     budget_bytes: int
     directory: Path
-    """For logs and recorded histories."""
+    """The folder for logs and recorded histories."""
 
     @property
     def cuda(self) -> bool:
-        """Whether a GPU is there."""
+        """Whether the experiment runs on a GPU."""
         return not self.dry_run
 
     def require_cuda(self) -> None:
@@ -55,17 +56,22 @@ class Setting:
             raise NeedsCudaError
 
     def device(self) -> Device:
-        """Find the first GPU, emulated down to the budget, or the CPU with that budget."""
+        """Return the first GPU, or in a dry run the CPU, with the budget as its memory."""
         if self.dry_run:
             return find_device(GpuSettings(accelerator="cpu", budget=self.budget_bytes), FRACTION)
         return find_device(GpuSettings(name="*", budget=self.budget_bytes), FRACTION)
 
     def runner(
-        self, name: str, workload: dict[str, Any], trainer: dict[str, Any] | None = None
+        self, name: str, workload: WorkloadSpec, trainer: dict[str, Any] | None = None
     ) -> ProbeRunner:
-        """Make a fresh zygote ready to be entered."""
+        """Return a runner with a new zygote, which starts when the runner is entered."""
         return ProbeRunner(
-            workload, self.device(), trainer or {}, self.directory / name, sys_path=SYS_PATH, timeout=180.0
+            workload,
+            self.device(),
+            trainer or {},
+            self.directory / name,
+            sys_path=SYS_PATH,
+            timeout=180.0,
         )
 
     def child(
@@ -75,9 +81,12 @@ class Setting:
         environment: Mapping[str, str] | None = None,
         **request: Any,
     ) -> dict[str, Any]:
-        """Run a function of `children.py` in a process of its own; return how it ended and what it answered."""
+        """Run a function of `children.py` in a process of its own; return exit code and answer."""
         process = start_child(
-            name, dict(self.device().environment) | dict(environment or {}), cuda=self.cuda, **request
+            name,
+            dict(self.device().environment) | dict(environment or {}),
+            cuda=self.cuda,
+            **request,
         )
         started = time.monotonic()
         try:
@@ -99,7 +108,7 @@ class Setting:
 
 
 def start_child(name: str, environment: Mapping[str, str], **request: Any) -> subprocess.Popen[str]:
-    """Start `children.py` with its request; it leads a session of its own."""
+    """Start `children.py` with its request, as the leader of a process session."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as inbox:
         json.dump(request, inbox)
         inbox.seek(0)
@@ -109,14 +118,16 @@ def start_child(name: str, environment: Mapping[str, str], **request: Any) -> su
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | dict(environment) | {"PYTHONPATH": os.pathsep.join(filter(None, SYS_PATH))},
+            env=os.environ
+            | dict(environment)
+            | {"PYTHONPATH": os.pathsep.join(filter(None, SYS_PATH))},
             start_new_session=True,
         )
 
 
 @contextmanager
 def variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while: zygotes inherit them."""
+    """Set environment variables for a while; zygotes inherit them."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -130,7 +141,7 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def told(error: Exception) -> str:
-    """Put an error of one part of an experiment into one line: the other parts go on."""
+    """Return an error in one line, for an experiment whose other parts go on."""
     return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
 
 

@@ -1,4 +1,4 @@
-"""The child side of experiments 5, 6 and 9: a fit whose every step is looked at, and Lightning's Tuner."""
+"""The child side of experiments 5, 6 and 9: records each step of a fit, and runs the Tuner."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ import logging
 import tempfile
 import time
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness import workload as workloads
-from harness.devices import make_bound
-from harness.trainer import Watch, make_callback, make_trainer, seed_everything
-from harness.trial import prepare
+from harness.memory_bounds import make_bound
+from harness.probe_tasks.trainer import (
+    FitWatch,
+    make_callback,
+    make_trainer,
+    prepare,
+    seed_everything,
+)
+from harness.workload import build as workloads
+
+if TYPE_CHECKING:
+    from harness.protocol import BoundSpec, WorkloadSpec
 
 _STATISTICS = (
     "allocated_bytes.all.peak",
@@ -25,8 +33,8 @@ _STATISTICS = (
 )
 
 
-class StepRecorder(Watch):
-    """Callback that bounds the memory when a probe's does, and writes down each step."""
+class StepRecorder(FitWatch):
+    """Callback that bounds the memory at the same time as a probe, and records each step."""
 
     def __init__(self, bound: Any) -> None:
         super().__init__()
@@ -43,7 +51,7 @@ class StepRecorder(Watch):
         self._since = time.perf_counter()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Write a step down."""
+        """Record a step."""
         self._note("train")
 
     def on_validation_batch_start(self, *_: Any) -> None:
@@ -51,12 +59,13 @@ class StepRecorder(Watch):
         self._since = time.perf_counter()
 
     def on_validation_batch_end(self, *_: Any) -> None:
-        """Write validation down."""
+        """Record a validation batch."""
         self._note("validation")
 
     def _note(self, what: str) -> None:
         seconds = time.perf_counter() - self._since
-        stats = torch.cuda.memory_stats(0) if torch.cuda.is_initialized() else {}  # type: ignore[no-untyped-call]
+        initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        stats = torch.cuda.memory_stats(0) if initialized else {}
         if stats:
             torch.cuda.synchronize()
             seconds = time.perf_counter() - self._since
@@ -80,14 +89,14 @@ class Bounding:
 
 def fit(
     built: workloads.Workload,
-    bound: dict[str, Any],
+    bound: BoundSpec,
     trainer: dict[str, Any],
     batch_size: int,
     *,
     num_steps: int,
     validation: bool,
 ) -> dict[str, Any]:
-    """Train some steps, and validate one batch, as a probe does; also what ended it before."""
+    """Train some steps and validate one batch, as a probe does; return the steps and any error."""
     seed_everything(0)
     limit = make_bound(bound)
     watch = make_callback(built.lightning, StepRecorder, limit)
@@ -114,20 +123,22 @@ def fit(
 def steps(
     *,
     cuda: bool,
-    spec: dict[str, Any],
-    bound: dict[str, Any],
+    spec: WorkloadSpec,
+    bound: BoundSpec,
     trainer: dict[str, Any],
     batch_size: int,
     num_steps: int,
 ) -> dict[str, Any]:
-    """Train, looking at each step."""
+    """Train some steps and a validation batch; return a record of each."""
     del cuda
     _be_quiet()
-    return fit(workloads.build(spec), bound, trainer, batch_size, num_steps=num_steps, validation=True)
+    return fit(
+        workloads.build(spec), bound, trainer, batch_size, num_steps=num_steps, validation=True
+    )
 
 
-def tuner(*, cuda: bool, spec: dict[str, Any], bound: dict[str, Any]) -> dict[str, Any]:
-    """Have Lightning's Tuner look for the batch size under the same limit, in this one process."""
+def tuner(*, cuda: bool, spec: WorkloadSpec, bound: BoundSpec) -> dict[str, Any]:
+    """Search the batch size with Lightning's Tuner under the same limit, in this process."""
     from lightning.pytorch.tuner.tuning import Tuner  # noqa: PLC0415 - one child of all needs it
 
     del cuda
@@ -151,12 +162,20 @@ def tuner(*, cuda: bool, spec: dict[str, Any], bound: dict[str, Any]) -> dict[st
     started = time.perf_counter()
     try:
         size = Tuner(trainer).scale_batch_size(
-            built.module, datamodule=built.datamodule, mode="binsearch", steps_per_trial=3, init_val=2
+            built.module,
+            datamodule=built.datamodule,
+            mode="binsearch",
+            steps_per_trial=3,
+            init_val=2,
         )
     except Exception as error:  # noqa: BLE001 - how the peer fails is a result
         failure = f"{type(error).__name__}: {error}"[:500]
     limit.lift()
-    return {"batch_size": size, "failure": failure, "seconds": round(time.perf_counter() - started, 2)}
+    return {
+        "batch_size": size,
+        "failure": failure,
+        "seconds": round(time.perf_counter() - started, 2),
+    }
 
 
 def _be_quiet() -> None:

@@ -1,4 +1,4 @@
-"""Experiment 9: `pytest --gpu-profile` as a user runs it, with a planted regression; Lightning's Tuner beside it."""
+"""Experiment 9: runs `pytest --gpu-profile` as a user does, and Lightning's Tuner beside it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ _RUNS: tuple[tuple[str, list[str]], ...] = (
 
 
 def whole_runs(setting: Setting) -> Facts:
-    """Run cold (fails: never locked), update (locks), warm (passes), then with twice the activations (fails)."""
+    """Run cold, with an update, warm, and with a planted regression.
+
+    The cold run fails because nothing is locked, the update locks, and the warm run passes. Twice
+    the activations are the regression, which fails.
+    """
     project = setting.directory / "project"
     write_project(project, setting, "workload")
     for name, options in _RUNS:
@@ -33,7 +37,10 @@ def whole_runs(setting: Setting) -> Facts:
     write_project(project, setting, "hungry")
     yield "with a planted regression", run_pytest(project, [])
     spec = main_workload(dry_run=setting.dry_run)
-    yield "Lightning's Tuner", setting.child("tuner", 120.0, spec=spec, bound=setting.device().bound)
+    yield (
+        "Lightning's Tuner",
+        setting.child("tuner", 120.0, spec=spec, bound=setting.device().bound),
+    )
 
 
 def write_project(project: Path, setting: Setting, module: str) -> None:
@@ -41,11 +48,12 @@ def write_project(project: Path, setting: Setting, module: str) -> None:
     (project / "profiles").mkdir(parents=True, exist_ok=True)
     spec = main_workload(dry_run=setting.dry_run)
     (project / "models.py").write_text(
-        "import json\n\nfrom torch import nn\n\nfrom harness.workload import instantiate\n\n"
+        "import json\n\nfrom torch import nn\n\nfrom harness.workload.build import instantiate\n\n"
         f"SPEC = json.loads({json.dumps(spec['module'])!r})\n\n\n"
         "def workload():\n    return instantiate(SPEC)\n\n\n"
         "class Twice(nn.Module):\n"
-        "    def __init__(self):\n        super().__init__()\n        self.one, self.other = workload(), workload()\n\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.one, self.other = workload(), workload()\n\n"
         "    def forward(self, images):\n        return self.one(images) + self.other(images)\n\n\n"
         "def hungry():\n    return Twice()\n",
         encoding="utf-8",
@@ -61,7 +69,9 @@ def write_project(project: Path, setting: Setting, module: str) -> None:
         "lr_range": {"when": "never"},
     }
     # JSON is YAML.
-    (project / "profiles" / "matrix.yaml").write_text(json.dumps(matrix, indent=1), encoding="utf-8")
+    (project / "profiles" / "matrix.yaml").write_text(
+        json.dumps(matrix, indent=1), encoding="utf-8"
+    )
     (project / "profiles" / "test_profiles.py").write_text(
         "from harness.testing import test_gpu_profile\n", encoding="utf-8"
     )
@@ -69,7 +79,7 @@ def write_project(project: Path, setting: Setting, module: str) -> None:
 
 
 def run_pytest(project: Path, options: list[str]) -> dict[str, Any]:
-    """Run pytest there; return its exit code, its last lines and what it reported of the case."""
+    """Run pytest in the project; return its exit code, its last lines and its cases."""
     started = time.monotonic()
     path = os.pathsep.join(filter(None, [str(project), *SYS_PATH]))
     done = subprocess.run(
@@ -98,7 +108,10 @@ def run_pytest(project: Path, options: list[str]) -> dict[str, Any]:
         "exit_code": done.returncode,
         "seconds": seconds,
         "cases": [
-            {key: case.get(key) for key in ("id", "status", "reason", "max_batch_size", "bounded_by")}
+            {
+                key: case.get(key)
+                for key in ("id", "status", "reason", "max_batch_size", "bounded_by")
+            }
             | {"num_probes": len(case.get("probes", []))}
             for case in cases
         ],
@@ -107,7 +120,7 @@ def run_pytest(project: Path, options: list[str]) -> dict[str, Any]:
 
 
 def _plugin() -> list[str]:
-    """Load the plugin by name where the package is not installed."""
+    """Return the option that loads the plugin where the package is not installed."""
     from importlib.metadata import entry_points  # noqa: PLC0415
 
     installed = any(point.name == "gpu_profile" for point in entry_points(group="pytest11"))

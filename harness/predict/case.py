@@ -1,4 +1,4 @@
-"""One case by prediction, from start to end: the GPU that its label stands for, two traces -> measurement. No torch."""
+"""Predicts one case from start to end: GPU, traces, search -> measurement. Knows no torch."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import time
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from harness.devices.base import NoSuchDeviceError
-from harness.devices.cpu import CpuDevice
-from harness.devices.cuda import allocator_settings
+from harness.devices.cpu import UNBOUNDED
+from harness.devices.cuda_environment import allocator_settings
+from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError
+from harness.identity.recipe import recipe
 from harness.measurement import DeviceIdentity, Measurement
 from harness.predict.gpus import by_name
-from harness.predict.prediction import locked_values, predict, trace_case
-from harness.profile import open_runner, tuned_batch_size
-from harness.recipe import recipe
+from harness.predict.prediction import predict, trace_case
+from harness.probes.open_cases import open_case
 
 if TYPE_CHECKING:
-    from harness.lockfile import Lock, LockedProfile
-    from harness.matrix import Case
+    from harness.lockfile.profiles import Lock, LockedProfile
+    from harness.matrix.case import Case
     from harness.predict.gpus import GpuFacts
-    from harness.profile import Surroundings
-
-# Nothing that takes memory is trained: no limit.
-UNBOUNDED = CpuDevice(1 << 40)
+    from harness.probes.open_cases import Surroundings
 
 
 def find_gpu(case: Case, lock: Lock) -> GpuFacts:
-    """Return the GPU that a case is predicted for: of several that its label stands for the one that is locked.
+    """Return the GPU that a case is predicted for.
 
-    Raises NoSuchDeviceError for a case on the CPU, and for a GPU of which nothing is known.
+    If its label stands for several GPUs, a locked one comes first. Raises NoSuchDeviceError for a
+    case on the CPU and for an unknown GPU.
     """
     gpu = case.device
     if gpu.name is None:
-        raise NoSuchDeviceError("runs on the CPU, where it is measured: --gpu-profile-predict is for GPUs")
+        raise NoSuchDeviceError(
+            "runs on the CPU, where it is measured: --gpu-profile-predict is for GPUs"
+        )
     locked = sorted(
         (profile.device.memory_bytes, profile.device.name)
         for profile in lock.of_case(case.id)
@@ -56,35 +56,32 @@ def predict_case(
 ) -> Measurement:
     """Predict one case: nothing is trained, on no GPU.
 
-    Raises WorkloadError when the workload cannot be built, UntraceableError when its training cannot be traced,
-    MachineError when the machine is in the way.
+    Raises WorkloadError when the workload cannot be built, UntraceableError when its training
+    cannot be traced, MachineError when the machine is in the way.
     """
     started = time.monotonic()
-    with open_runner(case, UNBOUNDED, surroundings) as runner:
-        description = runner.describe()
-        training = trace_case(case, runner, description, gpu.capability)
-        prediction = predict(case, description, training, gpu)
-        values = locked_values(prediction, training, runner.versions, locked)
-        made = recipe(case, allocator_settings(os.environ) | runner.torch_settings)
-        versions = runner.versions
+    with open_case(case, UNBOUNDED, locked, surroundings) as opened:
+        training = trace_case(opened, gpu.capability)
+        prediction = predict(opened, training, gpu)
+        predicted = prediction.to_lock(training, opened)
+    runner, description = opened.runner, opened.description
+    made = recipe(case, allocator_settings(os.environ) | runner.torch_settings)
     largest = prediction.max_batch_size
     return Measurement(
-        case_id=case.id,
         axes=dict(case.axes),
         device=identity_of(case, gpu),
-        emulated=case.device.budget is not None,
+        emulated=case.device.emulated,
         source="predicted",
         max_batch_size=largest,
         bounded_by=prediction.bounded_by,
-        batch_size=tuned_batch_size(prediction.safe_batch_size, case.search),
+        batch_size=case.search.tuned(prediction.safe_batch_size),
         fingerprint=description.fingerprint,
         recipe=made.digest,
         memory_limit_bytes=prediction.limits.memory_limit_bytes,
         peak_memory_bytes=prediction.peak_memory_bytes if largest else None,
         workload=description.workload,
         settings=dict(made.settings),
-        made_with=dict(versions),
+        made_with=dict(runner.versions),
         warnings=prediction.notes,
         seconds=time.monotonic() - started,
-        **values,
-    )
+    ).with_prediction(predicted)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from harness.figures import save
-from harness.predict.solving import block_sizes
+from harness.figures import HIGHLIGHT, new_figure, save
+from harness.predict.largest_batch import block_sizes
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 _MIB, _GIB = 1 << 20, 1 << 30
 _KINDS = ("parameter", "gradient", "optimizer", "workspace", "input", "activation", "scratch")
-# Okabe and Ito's palette: told apart with any colour vision. Vermilion is kept for the limit.
+# Okabe and Ito's palette: told apart with any colour vision.
 _COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#999999", "#F0E442", "#E69F00", "#CC79A7")
-_LIMIT_COLOUR = "#D55E00"
 _INCHES = (9.0, 4.8)
 _STEP = "step 2 "
 # A limit that many times above the memory is told, and not drawn: nothing else would be seen.
@@ -30,13 +29,19 @@ _MAX_POINTS = 4000
 _MIN_NAMED = 0.06
 
 
-def series(trace: Trace, prediction: Prediction) -> tuple[dict[str, list[int]], list[tuple[int, str]]]:
-    """Return the live bytes of each kind after each event of the second step, and where its phases begin."""
+def series(
+    trace: Trace, prediction: Prediction
+) -> tuple[dict[str, list[int]], list[tuple[int, str]]]:
+    """Return the live bytes of each kind after each event of step 2, and where its phases begin."""
     sizes = block_sizes(trace, prediction.limits)
     marks = [mark for mark in trace.marks if mark.phase.startswith(_STEP)]
     start = marks[0].event
     end = next(
-        (mark.event for mark in trace.marks if mark.event > marks[-1].event and mark.phase == "validation"),
+        (
+            mark.event
+            for mark in trace.marks
+            if mark.event > marks[-1].event and mark.phase == "validation"
+        ),
         len(trace.events),
     )
     live = dict.fromkeys(_KINDS, 0)
@@ -51,19 +56,16 @@ def series(trace: Trace, prediction: Prediction) -> tuple[dict[str, list[int]], 
 
 
 def plot(path: Path, *, title: str, trace: Trace, prediction: Prediction) -> None:
-    """Draw the second step to `path` (PNG): bytes that are live by kind, its phases, and the limit. Folders included.
+    """Draw the second step as a PNG: live bytes by kind, its phases, and the limit.
 
-    `trace` is of the batch size that is drawn.
+    `trace` is of the batch size that is drawn. Missing folders of `path` are made.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second: only who plots pays for it
-
     live, phases = series(trace, prediction)
     count = len(live["parameter"])
     times = _thinned(live, count)
     top: float = max(sum(live[kind][time] for kind in _KINDS) for time in times)
     unit, name = (_GIB, "GiB") if top >= _GIB else (_MIB, "MiB")
-    figure = Figure(figsize=_INCHES, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_figure(_INCHES, title)
     shown = [kind for kind in _KINDS if any(live[kind])]
     axes.stackplot(
         times,
@@ -76,7 +78,7 @@ def plot(path: Path, *, title: str, trace: Trace, prediction: Prediction) -> Non
     top /= unit
     ceiling = prediction.limits.memory_limit_bytes / unit
     line: dict[str, Any] = {
-        "color": _LIMIT_COLOUR,
+        "color": HIGHLIGHT,
         "linestyle": "--",
         "linewidth": 1.4,
         "label": "limit on reserved memory",
@@ -90,13 +92,16 @@ def plot(path: Path, *, title: str, trace: Trace, prediction: Prediction) -> Non
     for (begin, phase), (end, _) in pairwise([*phases, (count, "")]):
         axes.axvline(begin, color="#666666", linewidth=0.8, linestyle=":")
         if end - begin >= _MIN_NAMED * count:
-            axes.text((begin + end) / 2, 1.01 * ceiling, phase, ha="center", va="bottom", fontsize=9)
+            axes.text(
+                (begin + end) / 2, 1.01 * ceiling, phase, ha="center", va="bottom", fontsize=9
+            )
     axes.set_xlim(0, max(count - 1, 1))
     axes.set_ylim(0, 1.12 * max(ceiling, top))
     axes.set_xlabel("allocations and frees of the second training step, in their order")
     axes.set_ylabel(f"live memory ({name})")
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9, reverse=True)
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9, reverse=True
+    )
     save(figure, path)
 
 

@@ -1,4 +1,4 @@
-"""What a training allocates and frees, in its order, at one batch size or at any. Pure: no torch."""
+"""The allocations and frees of a training, in order, at one or any batch size. Pure: no torch."""
 
 from __future__ import annotations
 
@@ -38,10 +38,15 @@ class Block(NamedTuple):
 
     num_bytes: int
     kind: str
-    """parameter, gradient, optimizer, activation, input, workspace (of cuBLAS, for good) or scratch (of one operator)."""
+    """parameter, gradient, optimizer, activation, input, workspace or scratch.
+
+    cuBLAS keeps its workspace for good; an operator frees its scratch before it returns.
+    """
     module: str
-    """Dotted name of the module in whose forward it was made; outside of all the phase in words, if there is one; of scratch
-    what takes it."""
+    """Dotted name of the module in whose forward pass the block was made.
+
+    Outside of all modules it is the phase in words, if there is one; for scratch, its taker.
+    """
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Trace:
     """Indices of `blocks`: i allocates block i, ~i (that is, -i - 1) frees it."""
     marks: tuple[Mark, ...] = ()
     notes: tuple[str, ...] = field(default=())
-    """What the trace does not tell as it would be on the GPU."""
+    """Where the trace may differ from the training on the GPU."""
 
     @property
     def peak_bytes(self) -> int:
@@ -89,16 +94,16 @@ class Trace:
 
 
 class AnyBatch(Protocol):
-    """What a training allocates and frees at whatever batch size is asked for."""
+    """The allocations and frees of a training at any batch size."""
 
     def at(self, batch_size: int) -> Trace:
         """Return its trace at a batch size."""
 
 
 class _Interpolated:
-    """A trace of any batch size, each of whose sizes is on the polynomial through those of a few that were recorded.
+    """A trace of any batch size: each size lies on a polynomial through those of recorded traces.
 
-    Raises TraceMismatchError when they have not the same events, block for block.
+    Raises TraceMismatchError when the recorded traces do not have the same events.
     """
 
     @property
@@ -122,25 +127,28 @@ class _Interpolated:
         )
 
     def sizes(self, batch_size: int) -> list[int]:
-        """Return the bytes of each block at a batch size, rounded up where the polynomial is between two numbers."""
+        """Return the bytes of each block at a batch size, rounded up to whole bytes."""
         points = [trace.batch_size for trace in self.traces]
         weights = []  # Lagrange's
         for point in points:
             others = [other for other in points if other != point]
             weights.append(
                 Fraction(
-                    prod(batch_size - other for other in others), prod(point - other for other in others)
+                    prod(batch_size - other for other in others),
+                    prod(point - other for other in others),
                 )
             )
         divisor = lcm(*(weight.denominator for weight in weights))
         factors = [int(weight * divisor) for weight in weights]
-        columns = zip(*([block.num_bytes for block in trace.blocks] for trace in self.traces), strict=True)
+        columns = zip(
+            *([block.num_bytes for block in trace.blocks] for trace in self.traces), strict=True
+        )
         return [max(0, -(-sum(map(mul, factors, column)) // divisor)) for column in columns]
 
 
 @dataclass(frozen=True)
 class AffineTrace(_Interpolated):
-    """A trace in which every size is affine in the batch size: of two that were recorded, and of any between or beyond."""
+    """A trace in which every size is affine in the batch size, through two recorded traces."""
 
     small: Trace
     large: Trace
@@ -152,9 +160,10 @@ class AffineTrace(_Interpolated):
 
     @property
     def is_outgrown(self) -> bool:
-        """Whether some size grows faster than the batch, as one of two batch dimensions does: no line goes through it.
+        """Whether some block grows faster than the batch size, so that no line fits.
 
-        A size that is affine in the batch, and none at batch 0 or more, cannot.
+        A block with two batch dimensions does. An affine size that is not negative at batch 0 never
+        does.
         """
         first, second = self.small.batch_size, self.large.batch_size
         return any(
@@ -165,7 +174,10 @@ class AffineTrace(_Interpolated):
 
 @dataclass(frozen=True)
 class QuadraticTrace(_Interpolated):
-    """A trace in which sizes are quadratic in the batch size: similarities of all samples with all, say."""
+    """A trace in which sizes are quadratic in the batch size, through three recorded traces.
+
+    The similarities of all pairs of samples have such sizes.
+    """
 
     small: Trace
     medium: Trace
@@ -182,13 +194,13 @@ def _compare(first: Trace, second: Trace) -> None:
         raise ValueError("each trace must be of a larger batch than the first")
     if first.events != second.events:
         raise TraceMismatchError(
-            f"training takes other steps at batch {first.batch_size} ({len(first.events)} allocations and "
-            f"frees) than at {second.batch_size} ({len(second.events)})"
+            f"training takes other steps at batch {first.batch_size} ({len(first.events)} "
+            f"allocations and frees) than at {second.batch_size} ({len(second.events)})"
         )
 
 
 class DirectTraces:
-    """Traces that are each taken when they are asked for: of a training whose steps depend on the batch size."""
+    """Traces that are taken one by one, for a training whose steps depend on the batch size."""
 
     def __init__(self, take: Callable[[int], Trace], known: Iterable[Trace] = ()) -> None:
         self._take = take
@@ -201,7 +213,10 @@ class DirectTraces:
         return self._known[batch_size]
 
     def aim(self, limit_bytes: int) -> int | None:
-        """Return where a line through the peaks of two known traces meets a limit; None where it tells nothing."""
+        """Return the batch size at which a line through two known peaks meets a limit.
+
+        Return None with fewer than two traces, or when the peak does not grow.
+        """
         if len(self._known) < 2:  # noqa: PLR2004 - a line goes through two points
             return None
         first, second = (self._known[size] for size in sorted(self._known)[:2])

@@ -1,9 +1,13 @@
-"""Every word that a run shows: terminal table, failure texts, Markdown, JSON, and the estimate before it."""
+"""Renders what a run shows: terminal table, failure texts, Markdown, JSON, the estimate.
+
+Runs in pytest's process; imports neither torch nor pytest. May import bounds, lockfile and wording.
+"""
 
 from __future__ import annotations
 
-from harness.report.estimate import CostItem, estimate_line, prediction_line
-from harness.report.failure import error_text, failure_text, headline
+from harness.report.estimate import CostItem, estimate_line
+from harness.report.failure import error_text, failure_text
+from harness.report.headline import headline
 from harness.report.json_report import render_json
 from harness.report.markdown import append_step_summary, render_markdown
 from harness.report.summary import improvement_lines, note_lines, summary_lines, why_nothing
@@ -18,7 +22,6 @@ __all__ = [
     "headline",
     "improvement_lines",
     "note_lines",
-    "prediction_line",
     "render_json",
     "render_markdown",
     "render_table",

@@ -1,4 +1,4 @@
-"""What a run will cost, from what the lock knows: one line before it starts."""
+"""Estimates from the lock what a run will cost, in one line before it starts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from harness.report import words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.lockfile import LockedProfile
+    from harness.lockfile.profiles import LockedProfile
+    from harness.measurement import Source
 
-# Rough, as the whole estimate is: a zygote imports torch and Lightning and builds the model, a probe is a fork
-# that starts its device and a Trainer.
+# Rough, as the whole estimate is: a zygote imports torch and Lightning and builds the model, a
+# probe is a fork that starts its device and a Trainer.
 _CASE_STARTUP_SECONDS = 10.0
 _PROBE_STARTUP_SECONDS = 2.0
 
@@ -23,25 +24,28 @@ _HOUR = 3600.0
 
 @dataclass(frozen=True)
 class CostItem:
-    """What one case is about to do."""
+    """The work that a run will do for one case."""
 
     case_id: str
     locked: LockedProfile | None
-    """Says how long a batch takes; without it the case's time is not estimated."""
+    """Holds the speed; without it, the case's time is not estimated."""
     num_probes: int
     lr_steps: int
     """Optimizer steps of the LR range test over all seeds; 0 when it will not run."""
     steps_per_trial: int
 
 
-def estimate_line(cases: Sequence[CostItem]) -> str:
-    """Return the header line: how many cases, probes and LR steps, and about how long they take.
+def estimate_line(cases: Sequence[CostItem], source: Source = "measured") -> str:
+    """Return the header line: the number of cases, probes and LR steps, and a rough duration.
 
-    A case takes 10 s to start and each of its probes 2 s, plus the steps, at the locked speed and batch.
-    Both constants are rough. Cases that run at the same time are counted one after the other.
+    A case takes 10 s to start and each of its probes 2 s, plus the steps, at the locked speed and
+    batch. Both constants are rough. The times of cases that run at the same time are added up.
     """
+    if source == "predicted":
+        number = words.count(len(cases), "case") if cases else "no case"
+        return f"gpu-profile: {number} to predict; nothing runs on a GPU"
     if not cases:
-        return "gpu-profile: no case for this machine"
+        return "gpu-profile: no selected case runs on this machine"
     known = [seconds for seconds in map(_seconds, cases) if seconds is not None]
     parts = [
         words.count(len(cases), "case"),
@@ -52,11 +56,6 @@ def estimate_line(cases: Sequence[CostItem]) -> str:
     if known:
         parts.append(f"about {_duration(sum(known))}")
     return f"gpu-profile: {', '.join(parts)}{_note(cases)}"
-
-
-def prediction_line(num_cases: int) -> str:
-    """Return the header line of a run that predicts."""
-    return f"gpu-profile: {words.count(num_cases, 'case') if num_cases else 'no case'} to predict; nothing runs on a GPU"
 
 
 def _note(cases: Sequence[CostItem]) -> str:
@@ -73,7 +72,8 @@ def _seconds(case: CostItem) -> float | None:
     if locked is None or not locked.samples_per_second:
         return None
     probing = case.num_probes * (
-        _PROBE_STARTUP_SECONDS + case.steps_per_trial * locked.max_batch_size / locked.samples_per_second
+        _PROBE_STARTUP_SECONDS
+        + case.steps_per_trial * locked.max_batch_size / locked.samples_per_second
     )
     sweeping = case.lr_steps * locked.batch_size / locked.samples_per_second
     return _CASE_STARTUP_SECONDS + probing + sweeping

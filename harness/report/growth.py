@@ -1,24 +1,27 @@
-"""What holds more memory at the peak than when a prediction was locked, as a table."""
+"""Renders what holds more memory at the peak than when a prediction was locked."""
 
 from __future__ import annotations
 
 import textwrap
 from typing import TYPE_CHECKING
 
-from harness.bounds_predicted import growth
+from harness.bounds.predicted import growth
 from harness.report import words
 from harness.report.table import align
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
-    from harness.lockfile import LockedProfile
+    from harness.lockfile.profiles import LockedProfile
     from harness.measurement import Measurement
 
 _SHOWN = 6
 
 
 def growth_block(prediction: Measurement, locked: LockedProfile) -> str:
-    """Return a heading and a row per module whose live memory grew, the largest growth first; empty where none did."""
+    """Return a heading and a row for each holder that has grown, the largest growth first.
+
+    Returns an empty text if none has grown.
+    """
     grown = growth(prediction, locked)
     if not grown:
         return ""
@@ -34,5 +37,8 @@ def growth_block(prediction: Measurement, locked: LockedProfile) -> str:
     ]
     table = align(rows, ["left", "right", "left", "right", "right"])
     more = f"\nand {words.count(len(grown) - _SHOWN, 'other')}" if len(grown) > _SHOWN else ""
-    heading = f"  more is live at the peak of batch {locked.predicted_batch_size} than was locked:\n"
+    heading = (
+        f"  what holds more memory at the peak of batch {locked.predicted_batch_size} "
+        "than when it was locked:\n"
+    )
     return heading + textwrap.indent(table + more, "    ")

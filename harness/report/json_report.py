@@ -1,53 +1,47 @@
-"""report.json: the results for programs. The keys of version 1 keep their meaning; others may be added."""
+"""Renders report.json, the results for programs.
+
+The keys of version 1 keep their meaning; others may be added.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from harness.case_names import MAIN_AXES
+from harness.measurement import Measurement
 from harness.report.tracebacks import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.lockfile import LockedProfile
+    from harness.lockfile.profiles import LockedProfile
     from harness.measurement import Probe
-    from harness.result import CaseResult
+    from harness.report.case_result import CaseResult
 
 _VERSION = 1
-_SHARED_AXES = ("model", "gpu", "resolution")
-_MEASURED = (
-    "max_batch_size",
-    "predicted_batch_size",
-    "predicted_with",
-    "predicted_peak",
-    "bounded_by",
-    "batch_size",
-    "validation_batch_size",
-    "learning_rate",
-    "learning_rates",
-    "lr_refusal",
-    "lr_kept",
-    "signal_to_noise",
-    "peak_memory_bytes",
-    "memory_limit_bytes",
-    "samples_per_second",
-    "non_monotone",
-    "emulated",
-    "fingerprint",
-    "recipe",
-    "made_with",
-    "artifacts",
-)
+# Fields that have a key of their own, that words show better, or that would make the report large.
+_APART = {
+    "axes",
+    "device",
+    "workload",
+    "settings",
+    "predicted_at_locked",
+    "probes",
+    "lr_curves",
+    "warnings",
+    "seconds",
+}
+_MEASURED = tuple(one.name for one in fields(Measurement) if one.name not in _APART)
 
 
 def render_json(results: Sequence[CaseResult]) -> dict[str, Any]:
-    """Return what report.json holds, sorted by case.
+    """Return the content of report.json, sorted by case.
 
-    Every key is there for every case, null where nothing is known; infinities and NaN, which JSON does not
-    have, are null too. Bytes and seconds are plain numbers. `peak_memory_bytes` is that of `max_batch_size`;
-    `locked` is the committed profile that the case was compared with.
+    Every case has every key. An unknown value is null; so are infinities and NaN, which JSON lacks.
+    Bytes and seconds are plain numbers. `peak_memory_bytes` is that of `max_batch_size`; `locked`
+    is the committed profile that the case was compared with.
     """
     rows = sorted(results, key=lambda result: result.case_id)
     return {"version": _VERSION, "cases": [_finite(_case(result)) for result in rows]}
@@ -57,7 +51,7 @@ def _case(result: CaseResult) -> dict[str, Any]:
     measurement = result.measurement
     return {
         "id": result.case_id,
-        **{axis: result.axes.get(axis) for axis in _SHARED_AXES},
+        **{axis: result.axes.get(axis) for axis in MAIN_AXES},
         "axes": dict(result.axes),
         "status": result.status,
         "reason": result.reason,
@@ -76,7 +70,7 @@ def _case(result: CaseResult) -> dict[str, Any]:
 
 
 def _locked(profile: LockedProfile) -> dict[str, Any]:
-    # Keys of a newer lock may hold TOML's dates, which JSON has not.
+    # Unknown keys of a newer lock may hold TOML's dates, which JSON lacks.
     return {key: value for key, value in asdict(profile).items() if key != "extra"}
 
 
@@ -84,7 +78,7 @@ def _probe(probe: Probe) -> dict[str, Any]:
     shown = asdict(probe)
     if probe.traceback is not None:
         shown["traceback"] = shorten(probe.traceback)
-    # That the data set is too small is a failure of the data, not a fourth outcome for readers to know.
+    # Readers know three outcomes; a data set that is too small is an error of the data.
     if probe.outcome == "dataset":
         shown |= {"outcome": "error", "phase": "data"}
     return shown

@@ -1,4 +1,4 @@
-"""report.md: the results for people who read them on GitHub."""
+"""Renders report.md, the results for people who read them on GitHub."""
 
 from __future__ import annotations
 
@@ -8,35 +8,43 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from harness.report import words
-from harness.report.failure import failure_text, headline
+from harness.report.failure import failure_text
+from harness.report.headline import headline
 from harness.report.summary import improvement_lines, note_lines
 from harness.report.table import ESSENTIAL, FURTHER
+from harness.wording import RELOCK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from harness.report.case_result import CaseResult
     from harness.report.table import Column
-    from harness.result import CaseResult
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&])")
 _ID = re.compile(r"[\w.-]+")
 # GitHub refuses a step's whole summary when it is larger.
 _SUMMARY_LIMIT_BYTES = 1024 * 1024
-_UPDATE_ALL = "pytest --gpu-profile --gpu-profile-update"
-_CUT = "\n\nCut at GitHub's limit for summaries: report.md among the run's artifacts has all of it.\n"
+_CUT = (
+    "\n\nCut at GitHub's limit for summaries: report.md among the run's artifacts has all of it.\n"
+)
 
 
 def render_markdown(results: Sequence[CaseResult], header: Mapping[str, str] | None = None) -> str:
-    """Return the results as GitHub-flavoured Markdown: counts, table, notes, and a section per failure.
+    """Return the results as GitHub's Markdown: counts, table, notes, and a section per failure.
 
-    `header` are names and values to show above the table, such as versions.
+    `header` holds names and values to show above the table, such as versions.
     """
     rows = sorted(results, key=lambda result: result.case_id)
     counts = Counter(row.status for row in rows)
-    parts = ["# GPU profiles", ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))]
+    parts = [
+        "# GPU profiles",
+        ", ".join(f"{number} {status}" for status, number in sorted(counts.items())),
+    ]
     if header:
-        parts.append("\n".join(f"- {escape(name)}: {escape(value)}" for name, value in header.items()))
+        parts.append(
+            "\n".join(f"- {escape(name)}: {escape(value)}" for name, value in header.items())
+        )
     if rows:
         parts.append(_table(rows))
     if notes := note_lines(rows):
@@ -50,12 +58,12 @@ def render_markdown(results: Sequence[CaseResult], header: Mapping[str, str] | N
 
 
 def append_step_summary(text: str, path: Path) -> None:
-    """Append Markdown to the file that `$GITHUB_STEP_SUMMARY` names, within GitHub's limit of 1 MiB."""
+    """Append Markdown to the file of `$GITHUB_STEP_SUMMARY`, within GitHub's limit of 1 MiB."""
     used = path.stat().st_size if path.exists() else 0
     data = text.encode()
     if used + len(data) > _SUMMARY_LIMIT_BYTES:
         room = max(_SUMMARY_LIMIT_BYTES - used - len(_CUT.encode()), 0)
-        # Only a character that the cut went through is lost.
+        # At most the one character that the cut splits is dropped.
         data = data[:room].decode(errors="ignore").encode() + _CUT.encode()
     with path.open("ab") as file:
         file.write(data)
@@ -67,28 +75,32 @@ def escape(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Return a case's id as code, which is neither wrapped nor escaped; anything unusual as escaped text."""
+    """Return a case's id as code, which Markdown does not wrap; an unusual one as escaped text."""
     return f"`{text}`" if _ID.fullmatch(text) else escape(text)
 
 
 def fence(text: str) -> str:
-    """Return text as a block of code, whatever backticks are in it."""
+    """Return text as a block of code; it may hold backticks."""
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{ticks}text\n{text}\n{ticks}"
 
 
 def _table(rows: Sequence[CaseResult]) -> str:
     columns: list[Column] = [*ESSENTIAL]
-    columns += [column for column in FURTHER if any(column.cell(row) != words.MISSING for row in rows)]
+    columns += [
+        column for column in FURTHER if any(column.cell(row) != words.MISSING for row in rows)
+    ]
     lines = [[column.heading for column in columns]]
     lines.append([":--" if column.alignment == "left" else "--:" for column in columns])
-    lines += [[code(row.case_id), *(escape(column.cell(row)) for column in columns[1:])] for row in rows]
+    lines += [
+        [code(row.case_id), *(escape(column.cell(row)) for column in columns[1:])] for row in rows
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _details(result: CaseResult) -> str:
     if result.measurement is not None and result.violations:
-        text = failure_text(result, result.update_command or _UPDATE_ALL)
+        text = failure_text(result, result.update_command or RELOCK)
     elif result.reason and "\n" in result.reason.strip():
         text = result.reason.strip()
     else:

@@ -1,4 +1,4 @@
-"""What a run says at its end: the table, notes, improvements, and where everything is."""
+"""Renders the end of a run: the table, notes, improvements, and where the results are."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from harness.report.table import render_table
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from harness.result import CaseResult
+    from harness.report.case_result import CaseResult
 
 # A long matrix may skip hundreds of cases for one reason.
 _MAX_NAMED = 3
 
 
 def summary_lines(
-    results: Sequence[CaseResult], *, width: int, locked: Collection[str], lock_path: str, results_path: str
+    results: Sequence[CaseResult],
+    *,
+    width: int,
+    locked: Collection[str],
+    lock_path: str,
+    results_path: str,
 ) -> list[str]:
-    """Return the lines at the end of a run, at most `width` columns but for paths and commands.
+    """Return the lines at the end of a run, at most `width` columns wide.
 
-    `locked` has the ids of the cases that were written to the lock at `lock_path`; the run's files are in
-    the folder `results_path`.
+    Only paths and commands may be wider. `locked` holds the ids of the cases that were written to
+    the lock at `lock_path`; the run's files are in the folder `results_path`.
     """
     if not results:
         return []
@@ -31,7 +36,9 @@ def summary_lines(
     if notes := note_lines(results):
         blocks.append([line for note in notes for line in _wrapped(note, width)])
     better = improvement_lines([result for result in results if result.case_id not in locked])
-    blocks.append([line for text in better for line in ([text] if text[0] == " " else _wrapped(text, width))])
+    blocks.append(
+        [line for text in better for line in ([text] if text[0] == " " else _wrapped(text, width))]
+    )
     ending = [f"results in {results_path}: report.md, report.json, candidate.lock"]
     if locked:
         ending.insert(0, f"locked {words.count(len(locked), 'case')} in {lock_path}")
@@ -43,7 +50,7 @@ def summary_lines(
 
 
 def note_lines(results: Sequence[CaseResult]) -> list[str]:
-    """Return one line per thing worth knowing beside the table: skips, refused learning rates, warnings."""
+    """Return the notes on a run, one line each: skips, refused learning rates, warnings."""
     lines = []
     skipped: dict[str, list[str]] = {}
     for result in _sorted(results):
@@ -52,10 +59,13 @@ def note_lines(results: Sequence[CaseResult]) -> list[str]:
     for reason, ids in skipped.items():
         more = f" and {len(ids) - _MAX_NAMED} more" if len(ids) > _MAX_NAMED else ""
         lines.append(f"skipped {', '.join(ids[:_MAX_NAMED])}{more}: {reason}")
-    if predicted := [one.measurement for one in results if one.measurement and one.source == "predicted"]:
+    if predicted := [
+        one.measurement for one in results if one.measurement and one.source == "predicted"
+    ]:
         torch = predicted[0].predicted_with.get("torch", predicted[0].made_with.get("torch", "?"))
         lines.append(
-            f"~ marks what was predicted with torch {torch}: nothing was trained, and nothing ran on a GPU"
+            f"~ marks what was predicted with torch {torch}: nothing was trained, and nothing ran "
+            "on a GPU"
         )
     for result in _sorted(results):
         measurement = result.measurement
@@ -73,7 +83,7 @@ def note_lines(results: Sequence[CaseResult]) -> list[str]:
 
 
 def improvement_lines(results: Sequence[CaseResult]) -> list[str]:
-    """Return what is better than locked, beyond the bounds, each with the command that locks it."""
+    """Return the gains beyond the bounds, each with the command that locks it."""
     lines = []
     for result in _sorted(results):
         if result.improvements:
@@ -84,17 +94,21 @@ def improvement_lines(results: Sequence[CaseResult]) -> list[str]:
 
 
 def why_nothing(results: Sequence[CaseResult], num_cases: int) -> str:
-    """Say why a run measured nothing, and what to do about it; `num_cases` are in the matrix."""
+    """Return the reason why a run measured nothing, and what to do about it.
+
+    `num_cases` is the number of cases in the matrix.
+    """
     if num_cases == 0:
         return "the matrix has no cases"
     if not results:
         return (
             f"no test ran for {words.count(num_cases, 'case')} of the matrix; a test module needs "
-            "`from harness.testing import test_gpu_profile`, and -k, -m, --lf or a path must not leave it out"
+            "`from harness.testing import test_gpu_profile`, and -k, -m, --lf or a path must not "
+            "leave it out"
         )
     skipped = [result for result in results if result.status == "skipped"]
     if len(skipped) < len(results):
-        return "no case got as far as a measurement; the failures above say why"
+        return "no case was measured; the failures above say why"
     reasons = list(dict.fromkeys(result.reason or "no reason given" for result in _sorted(skipped)))
     return f"{words.count(len(skipped), 'case')} skipped: {'; '.join(reasons)}"
 
@@ -104,4 +118,6 @@ def _sorted(results: Sequence[CaseResult]) -> list[CaseResult]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )

@@ -1,4 +1,4 @@
-"""The table of results: one row per case, as many columns as the terminal has room for."""
+"""Renders the table of results: one row per case, and the columns for which there is room."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.measurement import Measurement
-    from harness.result import CaseResult
+    from harness.report.case_result import CaseResult
 
 # A terminal of this width shows the first six columns and nothing else.
 _STANDARD_WIDTH = 80
 _GAP = 2
-# "abcd...wxyz": a shorter id would tell nothing.
+# "abcd...wxyz": a shorter id could not be recognised.
 _MIN_ID = 11
 
 _MARKUP = {
@@ -29,7 +29,7 @@ _MARKUP = {
 
 
 class Column(NamedTuple):
-    """A heading, the cell of a case, and whether the column holds numbers (right-aligned) or words."""
+    """A heading, the cell of a case, and the alignment: numbers to the right, words to the left."""
 
     heading: str
     cell: Callable[[CaseResult], str]
@@ -37,7 +37,7 @@ class Column(NamedTuple):
 
 
 def _measured(get: Callable[[Measurement], object]) -> Callable[[CaseResult], str]:
-    """Make the cell of a value that only a measured case has."""
+    """Return the cell function for a value that only a measured case has."""
 
     def cell(result: CaseResult) -> str:
         value = None if result.measurement is None else get(result.measurement)
@@ -51,7 +51,7 @@ def _tuned_batch(measurement: Measurement) -> int | None:
 
 
 def _beside(measurement: Measurement) -> int | None:
-    """Return the prediction beside what was measured."""
+    """Return the prediction that a measured case has as well."""
     return measurement.predicted_batch_size if measurement.source == "measured" else None
 
 
@@ -78,21 +78,24 @@ FURTHER = (
     Column("probes", _measured(_num_probes)),
     Column("seconds", _measured(lambda measurement: f"{measurement.seconds:.1f}")),
 )
-"""The columns of wider terminals; the last is the first to go."""
+"""The columns of wider terminals; where room is short, the last is dropped first."""
 
 
 def render_table(results: Sequence[CaseResult], width: int) -> str:
     """Return the results as a plain table of at most `width` columns.
 
-    At 80 columns and under it has exactly case, max batch, change against the lock, LR, peak share of the
-    limit, and status. Wider, it goes on with tuned batch, validation batch, prediction, bounded by, samples/s, probes
-    and seconds, and drops those from the right: seconds first, then probes, and so on. A further column without a single value is left out. When not even the six fit, long
-    ids are shortened in the middle, to no less than eleven characters.
+    At 80 columns and under it has exactly case, max batch, change against the lock, LR, peak share
+    of the limit, and status. A wider table adds tuned batch, validation batch, prediction, bounded
+    by, samples/s, probes and seconds. Of these, the rightmost columns that do not fit are dropped,
+    and so is a column without a value. If even the first six do not fit, long ids are shortened in
+    the middle, to no less than eleven characters.
     """
     rows = sorted(results, key=lambda result: result.case_id)
     columns = [*ESSENTIAL]
     if width > _STANDARD_WIDTH:
-        columns += [column for column in FURTHER if any(column.cell(row) != words.MISSING for row in rows)]
+        columns += [
+            column for column in FURTHER if any(column.cell(row) != words.MISSING for row in rows)
+        ]
     cells = [[column.cell(row) for row in rows] for column in columns]
     widths = [
         max(len(text) for text in (column.heading, *texts))
@@ -112,9 +115,9 @@ def render_table(results: Sequence[CaseResult], width: int) -> str:
 
 
 def align(rows: Sequence[Sequence[str]], alignments: Sequence[str]) -> str:
-    """Return rows of finished text in aligned columns, two spaces apart, with nothing behind the last.
+    """Return rows of text in aligned columns, two spaces apart, without trailing spaces.
 
-    The headings are rows, since tabulate pads its own by two columns each.
+    The headings are passed as rows, because tabulate pads its own by two columns each.
     """
     table = tabulate(rows, tablefmt="plain", colalign=alignments, disable_numparse=True)
     return "\n".join(line.rstrip() for line in table.splitlines())
@@ -130,7 +133,7 @@ def shorten_middle(text: str, width: int) -> str:
 
 
 def status_markup(status: str) -> dict[str, bool]:
-    """Return the markup of a status word, as keywords of pytest's TerminalWriter; none when unknown."""
+    """Return the markup of a status as keywords of pytest's TerminalWriter; none if unknown."""
     return dict(_MARKUP.get(status, {}))
 
 

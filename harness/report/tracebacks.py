@@ -1,4 +1,4 @@
-"""Tracebacks of workloads, as short as they can be shown: probes leave the whole ones in their logs."""
+"""Shortens the tracebacks of workloads; the logs of the probes keep the whole ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from itertools import takewhile
 from pathlib import Path
 
 _FRAME = re.compile(r'  File "(?P<path>[^"\n]*)", line \d+.*\n(?:    .*\n)*')
-_FRAMES = re.compile(rf"(?<=^Traceback \(most recent call last\):\n)(?:{_FRAME.pattern})+", re.MULTILINE)
-# Who calls the workload's hooks: the same twenty frames or so in every traceback.
+_FRAMES = re.compile(
+    rf"(?<=^Traceback \(most recent call last\):\n)(?:{_FRAME.pattern})+", re.MULTILINE
+)
+# These call the workload's hooks, with about the same twenty frames in every traceback.
 _CALLERS = re.compile(r"/(?:site|dist)-packages/(?:lightning|pytorch_lightning|torch)/")
 _HARNESS = str(Path(__file__).parent.parent) + "/"
 # Some messages hold whole tensors, and recursion fills a thousand lines.
@@ -17,10 +19,11 @@ _HEAD_LINES, _TAIL_LINES = 20, 80
 
 
 def shorten(traceback: str) -> str:
-    """Return a traceback without the frames of harness, Lightning and torch that lead to the workload's own.
+    """Return a traceback without the frames that lead to the workload's own.
 
-    What is called *by* the workload stays. Lines are cut at 500 characters, and of more than 100 lines those in the
-    middle are left out; each cut is marked.
+    These are frames of gpu-profile, Lightning and torch. Frames that the workload calls stay. Lines
+    are cut at 500 characters, and of more than 100 lines the middle is left out. Each cut is
+    marked.
     """
     text = _FRAMES.sub(lambda found: _from_the_workload_on(found[0]), traceback.rstrip() + "\n")
     lines = [
@@ -37,13 +40,11 @@ def shorten(traceback: str) -> str:
 def _from_the_workload_on(frames: str) -> str:
     found = list(_FRAME.finditer(frames))
     callers = list(takewhile(lambda frame: _calls_workloads(frame["path"]), found))
-    if not callers or len(callers) == len(
-        found
-    ):  # torch or Lightning itself refuses: then they are all there is
+    # If all frames are callers, torch or Lightning itself raised the error: show them all.
+    if not callers or len(callers) == len(found):
         return frames
-    return (
-        f"  ({len(callers)} frames of harness, Lightning and torch left out)\n{frames[callers[-1].end() :]}"
-    )
+    own = frames[callers[-1].end() :]
+    return f"  ({len(callers)} frames of gpu-profile, Lightning and torch left out)\n{own}"
 
 
 def _calls_workloads(path: str) -> bool:

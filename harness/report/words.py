@@ -1,7 +1,7 @@
-"""How single values read, the same in the terminal, in failures and in Markdown.
+"""Formats single values, the same in the terminal, in failures and in Markdown.
 
-Batch sizes carry no thousands separators: they are copied into code. Memory is in binary units, learning
-rates have two significant digits, shares and changes are percentages with one decimal.
+Batch sizes carry no thousands separators: they are copied into code. Memory is in binary units,
+learning rates have two significant digits, shares and changes are percentages with one decimal.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.measurement import DeviceIdentity, Measurement
-    from harness.result import CaseResult
+    from harness.report.case_result import CaseResult
 
 MISSING = "-"
-"""What a table shows where there is no value."""
+"""The cell of a missing value."""
 
 _WHOLE_FROM = 100
 
@@ -28,7 +28,7 @@ def learning_rate(value: float | None) -> str:
 
 
 def learning_rate_mark(measurement: Measurement) -> str:
-    """Return the learning rate with how it came about: `3.2e-03`, `kept 3.2e-03`, `refused` or `-`."""
+    """Return the learning rate with its origin: `3.2e-03`, `kept 3.2e-03`, `refused` or `-`."""
     if measurement.learning_rate is None:
         return "refused" if measurement.lr_refusal else MISSING
     return f"{'kept ' if measurement.lr_kept else ''}{learning_rate(measurement.learning_rate)}"
@@ -40,22 +40,28 @@ def relative_change(measured: float, locked: float) -> str:
 
 
 def change(result: CaseResult) -> str:
-    """Return how far the largest batch is from the locked one, or `new` when the case was never locked."""
+    """Return how far the largest batch is from the locked one, or `new` without a locked one."""
     if result.measurement is None:
         return MISSING
     baseline = baseline_of(result)
-    return "new" if baseline is None else relative_change(result.measurement.max_batch_size, baseline)
+    return (
+        "new" if baseline is None else relative_change(result.measurement.max_batch_size, baseline)
+    )
 
 
 def baseline_of(result: CaseResult) -> int | None:
-    """Return the locked batch that a case's largest one is compared with: a prediction with a prediction alone."""
+    """Return the locked batch that a case's largest one is compared with, or None.
+
+    A prediction is compared only with a locked prediction, a measurement only with a locked
+    measurement.
+    """
     if result.locked is None or result.source == "predicted":
         return None if result.locked is None else result.locked.predicted_batch_size
     return None if result.locked.source == "predicted" else result.locked.max_batch_size
 
 
 def largest_batch(measurement: Measurement) -> str:
-    """Return the largest batch; `~3712` where it is predicted."""
+    """Return the largest batch; `~3712` if it is predicted."""
     return f"{'~' if measurement.source == 'predicted' else ''}{measurement.max_batch_size}"
 
 

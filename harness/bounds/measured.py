@@ -1,0 +1,181 @@
+"""Judges a measurement by the bounds of its locked profile. Pure."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from harness.bounds.causes import because, failure_detail, judge_recipe, judge_workload
+from harness.bounds.verdict import Verdict, Violation
+from harness.lr_range.ratio import outside, ratio
+
+if TYPE_CHECKING:
+    from harness.lockfile.profiles import LockedProfile
+    from harness.matrix.settings import BoundsSettings
+    from harness.measurement import Measurement
+
+WARN_FACTOR = 1.5
+"""A learning rate that moved by more than this factor, but within its bound, is a warning."""
+
+_CPU_NOISE = 0.005
+
+
+def judge(
+    measurement: Measurement, locked: LockedProfile | None, bounds: BoundsSettings
+) -> Verdict:
+    """Judge a measurement by its locked profile, which is None if the case was never locked."""
+    if measurement.max_batch_size == 0:
+        return Verdict((_nothing_fits(measurement, locked, bounds),))
+    if locked is None or locked.source == "predicted":
+        message = (
+            "the case was never locked"
+            if locked is None
+            else "the case was predicted, but never measured"
+        )
+        return Verdict((Violation("missing", None, measurement.max_batch_size, None, message),))
+    parts = (
+        judge_workload(measurement, locked),
+        judge_recipe(measurement, locked),
+        _judge_batch_size(measurement, locked, bounds.batch_size.max_drop),
+        _judge_learning_rate(measurement, locked, bounds),
+    )
+    return Verdict.combined(parts)
+
+
+def learning_rate_suspect(
+    measurement: Measurement, locked: LockedProfile, bounds: BoundsSettings
+) -> bool:
+    """Return whether the learning rate would fail, so that new seeds must confirm it first.
+
+    False unless both rates are numbers that may be compared: more seeds cannot move a refusal.
+    """
+    if measurement.learning_rate is None or locked.learning_rate is None or measurement.lr_kept:
+        return False
+    if _why_not_comparable(measurement, locked, bounds):
+        return False
+    return outside(measurement.learning_rate, locked.learning_rate, bounds.learning_rate.max_factor)
+
+
+def smallest_allowed(locked_batch_size: int, max_drop: float, noise: int = 0) -> int:
+    """Return the smallest batch size within the bound: locked x (1 - max_drop), rounded up.
+
+    With 2%, 98 of 100 is allowed and 97 is not; of 10 only 10 is allowed. A drop by `noise` samples
+    or fewer is always allowed.
+    """
+    exact = math.ceil(locked_batch_size * (1 - _decimal(max_drop)))
+    return max(1, min(exact, locked_batch_size - noise))
+
+
+def measured_noise(locked: LockedProfile) -> int:
+    """Return by how many samples the largest batch differs between runs of an unchanged case.
+
+    On the CPU's bounded budget this is 0.5%, at least one sample (`benchmarks/exactness.py`). On a
+    GPU it is 0, because the allocator repeats itself.
+    """
+    if locked.device.name != "cpu":
+        return 0
+    return max(1, math.floor(locked.max_batch_size * _CPU_NOISE))
+
+
+def largest_expected(locked_batch_size: int, max_drop: float) -> int:
+    """Return the largest batch that is no improvement: locked x (1 + max_drop), rounded down."""
+    return math.floor(locked_batch_size * (1 + _decimal(max_drop)))
+
+
+def _decimal(share: float) -> Fraction:
+    """Return a share as it was written: 0.02 is two hundredths, not the nearest binary fraction."""
+    return Fraction(repr(float(share)))
+
+
+def _nothing_fits(
+    measurement: Measurement, locked: LockedProfile | None, bounds: BoundsSettings
+) -> Violation:
+    size = locked.max_batch_size if locked else None
+    allowed = 1
+    if locked is not None and size:
+        allowed = smallest_allowed(size, bounds.batch_size.max_drop, measured_noise(locked))
+    message = f"no batch size trains{failure_detail(measurement)}"
+    if locked:
+        message += (
+            f"; {size} is locked and at least {allowed} is allowed{because(measurement, locked)}"
+        )
+    return Violation("batch_size", size, 0, allowed, message)
+
+
+def _judge_batch_size(measurement: Measurement, locked: LockedProfile, max_drop: float) -> Verdict:
+    measured, size = measurement.max_batch_size, locked.max_batch_size
+    allowed = smallest_allowed(size, max_drop, measured_noise(locked))
+    change = f"max_batch_size {measured} is {abs(measured / size - 1):.1%}"
+    if measured < allowed:
+        message = (
+            f"{change} below the locked {size}; at least {allowed} is allowed "
+            f"(max_drop {100 * max_drop:g}%){because(measurement, locked)}"
+        )
+        return Verdict((Violation("batch_size", size, measured, allowed, message),))
+    if measured > max(largest_expected(size, max_drop), size + measured_noise(locked)):
+        return Verdict(improvements=(f"{change} above the locked {size}",))
+    if measurement.bounded_by == "error" and locked.bounded_by != "error":
+        warning = (
+            f"an error ended the search{failure_detail(measurement)}; when the case was locked, it "
+            f"was bounded by {locked.bounded_by}"
+        )
+        return Verdict(warnings=(warning,))
+    return Verdict()
+
+
+def _judge_learning_rate(
+    measurement: Measurement, locked: LockedProfile, bounds: BoundsSettings
+) -> Verdict:
+    """Judge the learning rate. A found or lost one counts at any batch size and any recipe."""
+    measured, rate = measurement.learning_rate, locked.learning_rate
+    if measurement.lr_kept or (measured is None and rate is None):
+        return Verdict()
+    if rate is None:
+        was = (
+            f"the lock holds a refusal: {locked.lr_refusal}"
+            if locked.lr_refusal
+            else "the lock holds none"
+        )
+        return Verdict(improvements=(f"learning_rate {measured:.3g}, where {was}",))
+    max_factor = bounds.learning_rate.max_factor
+    allowed = f"{rate / max_factor:.3g} to {rate * max_factor:.3g}"
+    if measured is None:
+        refusal = measurement.lr_refusal or "the LR range test was not run"
+        message = (
+            f"no learning rate, where {rate:.3g} is locked: {refusal}{because(measurement, locked)}"
+        )
+        return Verdict((Violation("learning_rate", rate, None, allowed, message),))
+    if reason := _why_not_comparable(measurement, locked, bounds):
+        return Verdict(
+            warnings=(f"learning_rate {measured:.3g} is not judged against {rate:.3g}: {reason}",)
+        )
+    factor = ratio(measured, rate)
+    direction = "above" if measured > rate else "below"
+    message = (
+        f"learning_rate {measured:.3g} is x{factor:.2f} {direction} the locked {rate:.3g}; "
+        f"{allowed} is allowed"
+    )
+    if outside(measured, rate, max_factor):
+        message += f" (max_factor {max_factor:g}){because(measurement, locked)}"
+        return Verdict((Violation("learning_rate", rate, measured, allowed, message),))
+    return Verdict(warnings=(message,) if outside(measured, rate, WARN_FACTOR) else ())
+
+
+def _why_not_comparable(
+    measurement: Measurement, locked: LockedProfile, bounds: BoundsSettings
+) -> str | None:
+    """Return the reason why two learning rates cannot be compared, or None.
+
+    They can be compared only at the same recipe and, within the bound of the batch size, the same
+    batch.
+    """
+    if measurement.recipe != locked.recipe:
+        return "it was locked with another recipe"
+    max_drop = bounds.batch_size.max_drop
+    noise = measured_noise(locked)
+    least = smallest_allowed(locked.batch_size, max_drop, noise)
+    most = max(largest_expected(locked.batch_size, max_drop), locked.batch_size + noise)
+    if not least <= measurement.batch_size <= most:
+        return f"it was locked at batch {locked.batch_size}, this is batch {measurement.batch_size}"
+    return None

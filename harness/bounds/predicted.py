@@ -1,0 +1,104 @@
+"""Judges a prediction by the locked one, exactly, and finds what has grown since. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.bounds.causes import because, judge_recipe, judge_workload
+from harness.bounds.verdict import Verdict, Violation
+from harness.measurement import LOCKED_HOLDERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.lockfile.profiles import LockedProfile
+    from harness.measurement import Measurement
+
+# Predictions are equal to the byte if both of these versions are equal.
+_DECIDING = ("torch", "rules")
+
+
+class Growth(NamedTuple):
+    """A holder of memory that has grown since the lock, at the peak of the locked batch."""
+
+    holder: str
+    """`activation of layers.0`."""
+    then_bytes: int
+    now_bytes: int
+    at_most: bool
+    """Whether `then_bytes` is an upper limit, because only larger holders were locked."""
+
+    @property
+    def grown_bytes(self) -> int:
+        """The growth, or the least that it can be if `at_most`."""
+        return self.now_bytes - self.then_bytes
+
+
+def judge_prediction(prediction: Measurement, locked: LockedProfile | None) -> Verdict:
+    """Judge a prediction by the locked one.
+
+    Predictions repeat to the byte under one version of torch and of the rules, so one sample less
+    is a regression. Predictions under different versions are not compared: the operators of another
+    torch may allocate differently, and other rules model CUDA differently.
+    """
+    batch_size = prediction.max_batch_size
+    if batch_size == 0:
+        known = locked.predicted_batch_size if locked else None
+        message = "no allowed batch size is predicted to fit"
+        return Verdict((Violation("predicted_batch_size", known, 0, known or 1, message),))
+    if locked is None or locked.predicted_batch_size is None:
+        message = (
+            "the case was never locked"
+            if locked is None
+            else "the case was measured, but never predicted"
+        )
+        return Verdict((Violation("missing", None, batch_size, None, message),))
+    parts = (
+        judge_workload(prediction, locked),
+        judge_recipe(prediction, locked),
+        _judge_batch_size(prediction, locked, locked.predicted_batch_size),
+    )
+    return Verdict.combined(parts)
+
+
+def growth(prediction: Measurement, locked: LockedProfile) -> list[Growth]:
+    """Return the holders that have grown at the peak of the locked batch, largest growth first."""
+    then = locked.predicted_peak
+    # A full lock leaves smaller holders out: they held no more than the smallest locked one.
+    bound = min(then.values()) if len(then) >= LOCKED_HOLDERS else 0
+    grown = [
+        Growth(holder, then.get(holder, bound), now, holder not in then and bound > 0)
+        for holder, now in prediction.predicted_at_locked.items()
+    ]
+    return sorted((one for one in grown if one.grown_bytes > 0), key=lambda one: -one.grown_bytes)
+
+
+def _judge_batch_size(prediction: Measurement, locked: LockedProfile, known: int) -> Verdict:
+    batch_size = prediction.max_batch_size
+    change = f"predicted batch {batch_size} is {abs(batch_size / known - 1):.1%}"
+    then, now = _deciding_versions(locked.predicted_with, prediction.predicted_with)
+    if then and batch_size != known:
+        direction = "below" if batch_size < known else "above"
+        warning = (
+            f"{change} {direction} the locked {known}, but that was predicted with {then} and this "
+            f"with {now}, so they are not compared. Predict with {then}, or lock the new value"
+        )
+        return Verdict(warnings=(warning,))
+    if batch_size < known:
+        message = (
+            f"{change} below the locked {known}; predictions are exact, so not one sample less is "
+            f"allowed{because(prediction, locked)}"
+        )
+        return Verdict((Violation("predicted_batch_size", known, batch_size, known, message),))
+    return Verdict(
+        improvements=(f"{change} above the locked {known}",) if batch_size > known else ()
+    )
+
+
+def _deciding_versions(locked: Mapping[str, str], predicted: Mapping[str, str]) -> tuple[str, str]:
+    """Return the versions of both that forbid a comparison; two empty texts if none does."""
+    names = [name for name in _DECIDING if name in locked and locked[name] != predicted.get(name)]
+    then, now = (
+        ", ".join(f"{name} {made.get(name)}" for name in names) for made in (locked, predicted)
+    )
+    return then, now

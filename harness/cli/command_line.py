@@ -1,0 +1,260 @@
+"""Runs the command `gpu-profile`: parses its arguments, resolves paths, and calls a verb."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from contextlib import redirect_stderr
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.cli.calibrate import calibrate
+from harness.cli.check import check
+from harness.cli.lockfile import diff, merge, prune, show
+from harness.cli.predict import predict
+from harness.cli.probe import probe
+from harness.errors import HarnessError
+from harness.run.paths import Paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_TROUBLE = 2
+_INTERRUPTED = 130
+_MAX_LINE = 300
+_EPILOG = (
+    "Exit code: 0 all is well, 1 something differs or does not fit, 2 the question has no answer."
+)
+_CASE = "id, such as resnet18-h200-224"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code.
+
+    0 when all is well; 1 when something differs or a probe does not fit; 2 when there is no answer:
+    wrong input, a device that is not here, a workload that cannot be built; 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    verb: Callable[[argparse.Namespace], int] = options.run
+    try:
+        code = verb(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `gpu-profile diff OLD NEW | head`
+        # Python flushes once more at its end, which would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        sys.stderr.write("gpu-profile: interrupted\n")
+        return _INTERRUPTED
+    except (HarnessError, OSError) as error:
+        separator = "\n" if "\n" in str(error) else " "
+        sys.stderr.write(f"gpu-profile:{separator}{error}\n")
+        return _TROUBLE
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument(
+        "--matrix",
+        metavar="PATH",
+        help="default: that of a pytest run here, usually profiles/matrix.yaml",
+    )
+    where.add_argument(
+        "--lock",
+        metavar="PATH",
+        help="default: that of a pytest run here, usually gpu-profile.lock beside the matrix",
+    )
+    parser = argparse.ArgumentParser(
+        prog="gpu-profile",
+        description="Answer questions about matrix and lockfile outside pytest.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "--version", action="version", version=metadata.version("pytest-gpu-profile")
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add(
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        text: str,
+        parents: Sequence[argparse.ArgumentParser] = (where,),
+    ) -> argparse.ArgumentParser:
+        added = verbs.add_parser(
+            name,
+            parents=parents,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=_EPILOG,
+        )
+        added.set_defaults(run=run)
+        return added
+
+    add("check", _with_paths(check), "list missing, stale and orphaned profiles; needs no GPU")
+    shown = add("show", _with_paths(show), "print a locked profile, or one field of it")
+    shown.add_argument("case", metavar="CASE", help=_CASE)
+    shown.add_argument(
+        "--field",
+        metavar="NAME",
+        help="print this value alone, for scripts: batch_size, device.name",
+    )
+    compared = add("diff", diff, "print what differs between two lockfiles", parents=())
+    compared.add_argument("old", metavar="OLD", type=Path)
+    compared.add_argument("new", metavar="NEW", type=Path)
+    pruned = add("prune", _with_paths(prune), "remove profiles whose case is not in the matrix")
+    pruned.add_argument("--dry-run", action="store_true", help="only print them")
+    _add_merge(
+        add(
+            "merge",
+            _with_paths(merge),
+            "merge the measurements of other machines into the lockfile",
+        )
+    )
+    probed = add(
+        "probe", _with_paths(probe), "try one batch size of one case and print how it ended"
+    )
+    probed.add_argument("case", metavar="CASE", help=_CASE)
+    probed.add_argument("--batch-size", metavar="N", type=int, required=True)
+    _add_predict(
+        add(
+            "predict",
+            _with_paths(predict),
+            "predict the largest batch of a case or of any workload, on GPUs that need not be here",
+        )
+    )
+    add(
+        "calibrate",
+        _with_paths(calibrate),
+        "verify the facts about this machine's GPU that predictions rely on, "
+        "and compare locked predictions with locked measurements",
+    )
+    return parser
+
+
+def _add_merge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "candidates",
+        metavar="CANDIDATE",
+        nargs="+",
+        type=Path,
+        help="candidate.lock of a run, with report.json beside it, or another lockfile",
+    )
+    parser.add_argument(
+        "--base",
+        metavar="PATH",
+        type=Path,
+        help="the lockfile that the candidates were made from; default: the lockfile as it is",
+    )
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("case", metavar="CASE", nargs="?", help=_CASE)
+    parser.add_argument(
+        "--gpu",
+        metavar="LABEL",
+        action="append",
+        help="a GPU, such as H200 or A100-40GB, also several times; default: the case's own",
+    )
+    parser.add_argument(
+        "--resolution",
+        metavar="VALUE",
+        action="append",
+        help="a resolution other than the case's, also several times",
+    )
+    parser.add_argument(
+        "--module",
+        metavar="CLASS_PATH",
+        help="a module in place of CASE: a class path, or {class_path: ..., init_args: {...}}, "
+        "as in the matrix",
+    )
+    parser.add_argument(
+        "--data", metavar="CLASS_PATH", help="the data for --module, in the same form"
+    )
+    parser.add_argument(
+        "--trainer",
+        metavar="SETTINGS",
+        help="the Trainer's settings for --module, such as {precision: bf16-mixed}",
+    )
+    parser.add_argument(
+        "--plot", metavar="PATH", help="draw the memory of a training step over time (PNG)"
+    )
+
+
+def _with_paths(
+    verb: Callable[[argparse.Namespace, Paths], int],
+) -> Callable[[argparse.Namespace], int]:
+    return lambda options: verb(options, find_paths(options.matrix, options.lock))
+
+
+def find_paths(matrix: str | None, lock: str | None) -> Paths:
+    """Return the paths of a pytest run started here: from a flag, `addopts`, ini key or default.
+
+    Extends `sys.path` by the ini key `pythonpath`, as pytest does. Raises HarnessError when pytest
+    refuses its configuration.
+    """
+    # No test will run: pytest need neither rewrite the asserts of imports nor capture output.
+    arguments = ["--assert=plain", "--capture=no"]
+    given = {"--gpu-profile-matrix": matrix, "--gpu-profile-lock": lock}
+    arguments += [f"{flag}={path}" for flag, path in given.items() if path is not None]
+    reader = _PathReader()
+    said = io.StringIO()
+    reason = ""
+    try:
+        with redirect_stderr(said):
+            pytest.main(arguments, plugins=[reader])
+    except _PathsFoundError as found:
+        sys.path[:0] = found.python_path
+        return found.paths
+    except HarnessError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a plugin that pytest loads may raise anything
+        reason = f"{type(error).__name__}: {error}"
+    # Lines are cut: when two plugins collide, pluggy's message lists all plugins on one line.
+    lines = [line[:_MAX_LINE] for line in (reason or said.getvalue()).splitlines() if line.strip()]
+    raise HarnessError(
+        "pytest's configuration names matrix and lockfile, but pytest cannot start here: "
+        + "\n".join(lines).removeprefix("ERROR: ")
+    )
+
+
+class _PathsFoundError(Exception):
+    """Ends pytest once it has read its configuration; not an error."""
+
+    def __init__(self, paths: Paths, python_path: list[str]) -> None:
+        super().__init__()
+        self.paths = paths
+        self.python_path = python_path
+
+
+class _PathReader:
+    """A plugin for pytest that reads the paths as soon as options and ini file are known.
+
+    At that time pytest has imported no conftest, and other plugins have not acted on their options.
+    So a conftest that raises does no harm, and pytest-cov does not erase the data of an earlier
+    run.
+    """
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_load_initial_conftests(self, early_config: pytest.Config) -> Iterator[None]:
+        """End pytest before the wrapped hooks run: they would run at the `yield`."""
+        raise _PathsFoundError(
+            _paths(early_config), [str(path) for path in early_config.getini("pythonpath")]
+        )
+        yield
+
+
+def _paths(config: pytest.Config) -> Paths:
+    flags = vars(config.known_args_namespace)
+    if "gpu_profile_matrix" not in flags:
+        raise HarnessError(
+            "pytest does not load the plugin gpu_profile here, but its options name matrix and "
+            "lockfile: add -p gpu_profile to the ini key addopts, or remove what turns the plugin "
+            "off (PYTEST_DISABLE_PLUGIN_AUTOLOAD, -p no:gpu_profile)"
+        )
+    return Paths.resolve(config, flags)

@@ -1,0 +1,51 @@
+"""Helps several verbs: finds cases of the matrix, opens their zygotes, prints lines."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.devices.cpu import UNBOUNDED
+from harness.errors import HarnessError
+from harness.lockfile.profiles import read_lock
+from harness.matrix.cases import load_matrix
+from harness.probes.open_cases import open_case
+from harness.wording import nearest, shown_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.matrix.case import Case
+    from harness.probes.open_cases import OpenCase
+    from harness.run.paths import Paths
+
+
+def find_case(name: str, paths: Paths) -> Case:
+    """Return the case with this id.
+
+    Raises HarnessError when there is none, and names the nearest one. Raises LockError when the
+    lockfile is damaged, because the case's values could not be locked.
+    """
+    read_lock(paths.lock)
+    cases = {case.id: case for case in load_matrix(paths.matrix, search_path=paths.module_path)}
+    if name not in cases:
+        known = nearest(name, cases, "cases")
+        raise HarnessError(f"{shown_path(paths.matrix)} has no case {name}; {known}")
+    return cases[name]
+
+
+@contextmanager
+def open_unbounded(paths: Paths, case: Case) -> Iterator[OpenCase]:
+    """Open a case on the CPU, to train nothing: without a memory limit, and without logs."""
+    with tempfile.TemporaryDirectory() as folder:
+        surroundings = replace(paths.surroundings, directory=Path(folder))
+        with open_case(case, UNBOUNDED, None, surroundings) as opened:
+            yield opened
+
+
+def say(text: str) -> None:
+    """Print a line at once: some verbs build workloads for seconds between two lines."""
+    print(text, flush=True)  # noqa: T201 - what the command is for

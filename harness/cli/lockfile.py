@@ -1,0 +1,181 @@
+"""The verbs of `gpu-profile` that read and write lockfiles: `show`, `diff`, `prune`, `merge`.
+
+Each returns its exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from harness.cli.common import say
+from harness.errors import HarnessError
+from harness.lockfile import diff as lock_diff
+from harness.lockfile import merge as lock_merge
+from harness.lockfile import write as lock_write
+from harness.lockfile.profiles import Lock, read_lock
+from harness.lockfile.render import block, render
+from harness.matrix.cases import load_matrix
+from harness.report.words import place
+from harness.wording import RELOCK, nearest, shown_path
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from harness.lockfile.diff import Change, Difference
+    from harness.lockfile.profiles import LockedProfile
+    from harness.run.paths import Paths
+
+_DIGEST = "sha256:"
+_SHOWN_DIGEST = len(_DIGEST) + 12
+
+
+def show(options: argparse.Namespace, paths: Paths) -> int:
+    """Print a locked profile as it stands in the lockfile, or one of its values."""
+    lock = _existing_lock(paths.lock)
+    profiles = lock.of_case(options.case)
+    if not profiles:
+        known = nearest(
+            options.case, dict.fromkeys(profile.case_id for profile in lock), "locked cases"
+        )
+        raise HarnessError(f"{shown_path(lock.path)} holds no profile of {options.case}; {known}")
+    if options.field is None:
+        sys.stdout.write(render(replace(lock, profiles=tuple(profiles))))
+        return 0
+    if len(profiles) > 1:
+        raise HarnessError(
+            f"{options.case} is locked on several devices: "
+            f"{'; '.join(place(profile.device, {}) for profile in profiles)}; "
+            "print it without --field"
+        )
+    say(_plain(_field(profiles[0], options.field)))
+    return 0
+
+
+def diff(options: argparse.Namespace) -> int:
+    """Print what differs between two lockfiles; print nothing when they are equal."""
+    old, new = _existing_lock(options.old), _existing_lock(options.new)
+    differences = lock_diff.diff(old, new)
+    for difference in differences:
+        for line in _difference_lines(difference, new):
+            say(line)
+    return int(bool(differences))
+
+
+def prune(options: argparse.Namespace, paths: Paths) -> int:
+    """Remove the profiles whose case is not in the matrix."""
+    keep = {case.id for case in load_matrix(paths.matrix, search_path=paths.module_path)}
+    lock = _existing_lock(paths.lock)
+    if options.dry_run:
+        orphans = tuple(profile for profile in lock if profile.case_id not in keep)
+    else:
+        orphans = lock_write.prune(paths.lock, keep)
+    for profile in orphans:
+        verb = "would remove" if options.dry_run else "removed"
+        say(f"{verb} {profile.case_id} on {place(profile.device, {})}")
+    if not orphans:
+        say(
+            f"nothing to remove: the matrix has the case of every profile in "
+            f"{shown_path(paths.lock)}"
+        )
+    return 0
+
+
+def merge(options: argparse.Namespace, paths: Paths) -> int:
+    """Merge candidates of other machines, or another branch's lockfile, into the lockfile."""
+    before, after = lock_merge.merge_into(paths.lock, options.candidates, options.base)
+    differences = lock_diff.diff(before, after)
+    for difference in differences:
+        for line in _difference_lines(difference, after):
+            say(line)
+    if not differences:
+        say(f"nothing to merge: {shown_path(paths.lock)} holds it all")
+    return 0
+
+
+def _existing_lock(path: Path) -> Lock:
+    """Read a lockfile that must exist. Raises HarnessError when it does not."""
+    lock = read_lock(path)
+    if not lock.exists:
+        raise HarnessError(f"{shown_path(path)} does not exist; {RELOCK} makes a lockfile")
+    return lock
+
+
+def _field(profile: LockedProfile, name: str) -> Any:
+    """Return the value of a name in the lockfile; a dot leads into a table: `device.name`."""
+    values = block(profile)
+    table, _, key = name.partition(".")
+    names = {
+        f"{outer}.{inner}": value
+        for outer, table_values in values.items()
+        if isinstance(table_values, dict)
+        for inner, value in table_values.items()
+    }
+    names |= values
+    if name in names:
+        return names[name]
+    if name == "learning_rate" and profile.lr_refusal:
+        raise HarnessError(f"{profile.case_id} has no learning rate: {profile.lr_refusal}")
+    known = (
+        [other for other in names if other.startswith(f"{table}.")]
+        if key and table in values
+        else values
+    )
+    raise HarnessError(
+        f"the profile of {profile.case_id} has no {name}; {nearest(name, known, 'fields')}"
+    )
+
+
+def _plain(value: Any) -> str:
+    """Return a value as the lockfile spells it, except that text has no quotes."""
+    if isinstance(value, dict):
+        return tomli_w.dumps(value).rstrip()
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _difference_lines(difference: Difference, new: Lock) -> list[str]:
+    """Return the lines of one difference: the profile, then its changed values in columns."""
+    title = f"{difference.case_id} on {place(difference.device, {})}"
+    if difference.kind == "added":
+        profile = next(
+            one for one in new.of_case(difference.case_id) if one.device == difference.device
+        )
+        values = block(profile)
+        shown = [
+            f"{name} {values[name]}"
+            for name in ("source", "batch_size", "learning_rate")
+            if name in values
+        ]
+        return [f"{title}: added, {', '.join(shown)}"]
+    if difference.kind == "removed":
+        return [f"{title}: removed"]
+    name_width = max(len(change.name) for change in difference.changes)
+    rows = [
+        (f"  {change.name:{name_width}}  {_transition(change)}", change)
+        for change in difference.changes
+    ]
+    width = max((len(text) for text, change in rows if change.relative is not None), default=0)
+    lines = [
+        text if change.relative is None else f"{text:{width}}  {change.relative:+.1%}"
+        for text, change in rows
+    ]
+    return [title, *lines]
+
+
+def _transition(change: Change) -> str:
+    return f"{_shortened(change.old)} -> {_shortened(change.new)}"
+
+
+def _shortened(value: Any) -> str:
+    """Return a value as the lockfile spells it; a digest is cut to its beginning."""
+    text = "none" if value is None else _plain(value)
+    return (
+        f"{text[:_SHOWN_DIGEST]}…"
+        if text.startswith(_DIGEST) and len(text) > _SHOWN_DIGEST
+        else text
+    )

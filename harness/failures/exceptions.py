@@ -1,0 +1,34 @@
+"""Walks along what an exception was raised from, and reads its message.
+
+Both work whatever the user's code does in `__str__` and the like.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def chain_of(
+    error: BaseException, origin: Callable[[BaseException], BaseException | None]
+) -> Iterator[BaseException]:
+    """Yield an exception and what it was raised from, the first in time last; each once.
+
+    origin: returns what an exception was raised from, None at the end.
+    """
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = origin(link)
+
+
+def message_of(error: BaseException) -> str:
+    """Return an exception's message; nothing where its own `__str__` raises."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an exception's own __str__ may raise anything
+        return ""

@@ -1,0 +1,122 @@
+"""Collects a case's recipe, the settings that change what its values mean, and their digest.
+
+Settings that only change how the search finds and judges the values are no part of it: mode,
+init_val, max_trials, probe_timeout, when, plot_path, bounds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.matrix.settings import LrRangeSettings, SearchSettings
+from harness.matrix.trainer_settings import TrainerSettings
+from harness.workload import defaults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.case_names import Scalar
+    from harness.matrix.case import Case
+    from harness.matrix.field_types import Settings
+
+_FORMAT = 1
+"""Increase this number when a default or the meaning of a setting changes.
+
+The digest covers only settings that differ from their defaults, so it would not change by itself.
+"""
+
+_SEARCH = (
+    "steps_per_trial",
+    "min_batch_size",
+    "max_batch_size",
+    "target_memory_fraction",
+    "safety_factor",
+    "round_to",
+    "validation",
+    "allow_thrashing",
+)
+_VALIDATION = (
+    "validation_target_memory_fraction",
+    "validation_min_batch_size",
+    "validation_max_batch_size",
+    "validation_steps_per_trial",
+)
+_LR_RANGE = ("lr_min", "lr_max", "num_training", "seeds")
+_DEFAULT_WORKLOAD = {"loss": defaults.LOSS, "optimizer": defaults.OPTIMIZER}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The settings that the values of a case were made with."""
+
+    digest: str
+    """`sha256:` and the digest of the settings."""
+    settings: dict[str, Any]
+    """The settings that differ from the defaults: dotted names and TOML values."""
+
+
+def recipe(case: Case, environment: Mapping[str, Scalar]) -> Recipe:
+    """Return the recipe of a case.
+
+    `environment` holds, by name, the settings outside the matrix that change memory or speed:
+    allocator settings, cudnn.benchmark and the like.
+    """
+    search = _SEARCH + (_VALIDATION if case.search.validation == "search" else ())
+    trainer = TrainerSettings.model_fields
+    changed = {
+        **_without_defaults(case.workload, _DEFAULT_WORKLOAD),
+        "trainer": _without_defaults(
+            case.trainer, {name: trainer[name].default for name in case.trainer}
+        ),
+        "search": _changed(case.search, SearchSettings(), search),
+        "lr_range": _changed(case.lr_range, LrRangeSettings(), _LR_RANGE),
+        "gpu": _without_defaults({"budget": case.device.budget}, {}),
+        "environment": environment,
+    }
+    flat = dict(
+        sorted(
+            pair for name, value in changed.items() if value != {} for pair in _flatten(value, name)
+        )
+    )
+    canonical = json.dumps([_FORMAT, flat], sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return Recipe(f"sha256:{digest}", {name: _for_toml(value) for name, value in flat.items()})
+
+
+def _changed(settings: Settings, defaults: Settings, names: tuple[str, ...]) -> dict[str, Any]:
+    return _without_defaults(
+        {name: getattr(settings, name) for name in names},
+        {name: getattr(defaults, name) for name in names},
+    )
+
+
+def _without_defaults(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and value != defaults.get(name)
+    }
+
+
+def _flatten(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield dotted names and values; a list of scalars or an empty collection is one value."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            if (key, item) != ("init_args", {}):
+                yield from _flatten(item, f"{name}.{json.dumps(key) if '.' in key else key}")
+    elif isinstance(value, list | tuple) and any(isinstance(item, dict | list) for item in value):
+        for number, item in enumerate(value):
+            yield from _flatten(item, f"{name}.{number}")
+    else:
+        yield name, value
+
+
+def _for_toml(value: Any) -> Any:
+    """Return a value that TOML can hold: null and an empty table become texts."""
+    if isinstance(value, list | tuple):
+        return [_for_toml(item) for item in value]
+    return "null" if value is None else "{}" if value == {} else value

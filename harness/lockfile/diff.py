@@ -1,0 +1,105 @@
+"""Compares two lockfiles, profile by profile and value by value. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.lockfile.profiles import same_profile
+from harness.lockfile.render import block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.lockfile.profiles import Lock, LockedProfile
+    from harness.measurement import DeviceIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value in which two profiles differ."""
+
+    name: str
+    """Dotted: `batch_size`, `workload.num_parameters`."""
+    old: Any
+    """None if only the new profile has the value."""
+    new: Any
+    """None if only the old profile has the value."""
+
+    @property
+    def relative(self) -> float | None:
+        """The change as a share of the old value: 0.02 is 2% more.
+
+        None unless both values are numbers and the old one is not 0.
+        """
+        numbers = [
+            value
+            for value in (self.old, self.new)
+            if isinstance(value, (int, float)) and not isinstance(value, bool)
+        ]
+        if len(numbers) < 2 or not numbers[0]:  # noqa: PLR2004 - both of them
+            return None
+        return float(numbers[1] / numbers[0] - 1)
+
+    def __str__(self) -> str:
+        share = "" if self.relative is None else f" ({self.relative:+.1%})"
+        old, new = ("none" if value is None else value for value in (self.old, self.new))
+        return f"{self.name} {old} -> {new}{share}"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A profile that only one of the locks has, or whose values differ."""
+
+    case_id: str
+    device: DeviceIdentity
+    kind: Literal["added", "removed", "changed"]
+    changes: tuple[Change, ...] = ()
+    """The changed values of a profile, in the order of the file."""
+
+    def __str__(self) -> str:
+        what = ", ".join(map(str, self.changes)) or self.kind
+        return f"{self.case_id} on {self.device.name}: {what}"
+
+
+def diff(old: Lock, new: Lock) -> list[Difference]:
+    """Return the differences between two locks, in the order and with the digits of the file."""
+    found = []
+    for before in old:
+        after = partner(before, new)
+        if after is None:
+            found.append(Difference(before.case_id, before.device, "removed"))
+        elif changes := tuple(_changes(_flat(block(before)), _flat(block(after)))):
+            found.append(Difference(after.case_id, after.device, "changed", changes))
+    found += [
+        Difference(after.case_id, after.device, "added")
+        for after in new
+        if partner(after, old) is None
+    ]
+    return sorted(
+        found, key=lambda difference: (difference.case_id, difference.device.name, difference.kind)
+    )
+
+
+def partner(profile: LockedProfile, lock: Lock) -> LockedProfile | None:
+    """Return the profile of the same case and device in a lock."""
+    return next(
+        (other for other in lock.of_case(profile.case_id) if same_profile(profile, other)), None
+    )
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
+    for name in dict.fromkeys((*old, *new)):
+        # Compared as text: there nan equals nan, and true differs from 1.
+        if repr(old.get(name)) != repr(new.get(name)):
+            yield Change(name, old.get(name), new.get(name))
+
+
+def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            flat[key] = value
+    return flat

@@ -1,0 +1,173 @@
+"""Merges lockfiles: joins the results of several runs that began with the same lock.
+
+This is a three-way merge. If one lock has changed a profile since the common base, the change is
+taken. If two locks have changed a profile to different values, that is a conflict. A run's
+`candidate.lock` holds the whole lock. The `report.json` beside it names the profiles that the run
+measured; the others do not count as changes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from harness.lockfile.diff import diff, partner
+from harness.lockfile.profiles import Lock, LockedProfile, read_lock, sort
+from harness.lockfile.render import block
+from harness.lockfile.toml_text import LockError
+from harness.lockfile.write import rewrite_lock, with_profiles
+from harness.measurement import DeviceIdentity
+from harness.wording import shown_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+_CANDIDATE = "candidate.lock"
+_REPORT = "report.json"
+_MAX_SHOWN = 3
+
+
+def merge_into(
+    path: str | Path, candidates: Sequence[Path], base: Path | None = None
+) -> tuple[Lock, Lock]:
+    """Merge candidates into the lockfile; return the lock before and after.
+
+    `base` is the lock that the candidates were made from: by default the lockfile as it is. Raises
+    LockError, and writes nothing, for conflicts and for files that cannot be used.
+    """
+    origin = None if base is None else _read_base(base)
+
+    def change(ours: Lock) -> Lock:
+        start = ours if origin is None else origin
+        theirs = [
+            _read_candidate(candidate, start, strict=origin is None) for candidate in candidates
+        ]
+        return merge(start, ours, theirs)
+
+    return rewrite_lock(path, change)
+
+
+def merge(base: Lock, ours: Lock, theirs: Iterable[Lock]) -> Lock:
+    """Return `base` with the changes of `ours` and of all `theirs`, removals included.
+
+    Raises LockError with every conflict.
+    """
+    sides = (ours, *theirs)
+    conflicts: list[str] = []
+    profiles: list[LockedProfile] = []
+    for some in with_profiles(base, [profile for side in sides for profile in side]):
+        before = partner(some, base)
+        changed = _changed(before, [(side, partner(some, side)) for side in sides])
+        if len(changed) > 1:
+            conflicts.append(f"{some.case_id} on {some.device.name}: {_disagreement(changed)}")
+        taken = changed[0][1] if changed else before
+        if taken is not None:
+            profiles.append(taken)
+    extra: dict[str, Any] = {}
+    for key in dict.fromkeys(key for lock in (base, *sides) for key in lock.extra):
+        changed = _changed(base.extra.get(key), [(side, side.extra.get(key)) for side in sides])
+        if len(changed) > 1:
+            conflicts.append(f"{key}: {_sides(changed)} differ")
+        value = changed[0][1] if changed else base.extra.get(key)
+        if value is not None:
+            extra[key] = value
+    if conflicts:
+        several = "\n".join(
+            [*conflicts, "nothing is merged: leave out the lockfile that you do not want"]
+        )
+        raise LockError(several)
+    return Lock(ours.path, sort(profiles), exists=True, extra=extra)
+
+
+def _changed(before: Any, now: Iterable[tuple[Lock, Any]]) -> list[tuple[Lock, Any]]:
+    """Return each value that differs from `before`, with the first lock that has it."""
+    found: dict[str, tuple[Lock, Any]] = {}
+    for lock, value in now:
+        if _spelt(value) != _spelt(before):
+            found.setdefault(_spelt(value), (lock, value))
+    return list(found.values())
+
+
+def _spelt(value: Any) -> str:
+    """Return the text of a value as the file holds it: nan equals nan, and floats are rounded."""
+    return repr(block(value) if isinstance(value, LockedProfile) else value)
+
+
+def _sides(changed: Sequence[tuple[Lock, Any]]) -> str:
+    return " and ".join(shown_path(lock.path) for lock, _ in changed)
+
+
+def _disagreement(changed: Sequence[tuple[Lock, LockedProfile | None]]) -> str:
+    """Return the values in which the first two locks that changed a profile disagree."""
+    (one, old), (other, new) = changed[:2]
+    if old is None or new is None:
+        kept, removed = (one, other) if new is None else (other, one)
+        return f"{shown_path(removed.path)} removes it, {shown_path(kept.path)} changes it"
+    (difference,) = diff(Lock(one.path, (old,)), Lock(other.path, (new,)))
+    values = [
+        f"{change.name} {change.old} and {change.new}" for change in difference.changes[:_MAX_SHOWN]
+    ]
+    more = (
+        f" and {len(difference.changes) - _MAX_SHOWN} more"
+        if len(difference.changes) > _MAX_SHOWN
+        else ""
+    )
+    return f"{_sides(changed[:2])} have {', '.join(values)}{more}"
+
+
+def _read_base(path: Path) -> Lock:
+    if path.is_file() and not path.stat().st_size:
+        return Lock(path)  # git passes an empty base when two branches have added the file
+    return _read_existing(path)
+
+
+def _read_candidate(path: Path, base: Lock, *, strict: bool) -> Lock:
+    """Read a lock that was made from `base`.
+
+    A run's candidate differs from `base` only in the profiles that the run measured. `strict`
+    refuses a lock that lacks a profile of `base`: no run removes one, so the lock was made from
+    another base.
+    """
+    lock = _read_existing(path)
+    measured = _measured(path)
+    if measured is not None:
+        profiles = [profile for profile in lock if _is_among(profile, measured)]
+        return Lock(path, with_profiles(base, profiles).profiles, exists=True, extra=base.extra)
+    for profile in base if strict else ():
+        if partner(profile, lock) is None:
+            raise LockError(
+                f"{shown_path(path)} was not made from {shown_path(base.path)}: it has no "
+                f"{profile.case_id} on {profile.device.name}; name with --base the lockfile that "
+                "it was made from"
+            )
+    return lock
+
+
+def _measured(candidate: Path) -> list[tuple[str, DeviceIdentity]] | None:
+    """Return the cases and devices that a candidate's run measured; None without a report."""
+    report = candidate.with_name(_REPORT)
+    if candidate.name != _CANDIDATE or not report.exists():
+        return None
+    try:
+        cases = json.loads(report.read_bytes())["cases"]
+        return [(case["id"], DeviceIdentity(**case["device"])) for case in cases if case["device"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LockError(
+            f"{shown_path(report)}: cannot be read as the report of a run "
+            f"({type(error).__name__}: {error}); it names the profiles of {_CANDIDATE} that the "
+            "run measured"
+        ) from error
+
+
+def _is_among(profile: LockedProfile, measured: Iterable[tuple[str, DeviceIdentity]]) -> bool:
+    return any(
+        profile.case_id == case and profile.device.matches(device) for case, device in measured
+    )
+
+
+def _read_existing(path: Path) -> Lock:
+    lock = read_lock(path)
+    if not lock.exists:
+        raise LockError(f"{shown_path(path)} does not exist")
+    return lock

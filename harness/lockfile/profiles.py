@@ -1,0 +1,233 @@
+"""Reads a lockfile into locked profiles.
+
+A block's unknown keys are kept, so that a lock from a newer version, in the same format, is written
+back without loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from harness.case_names import MAIN_AXES, Scalar, case_id
+from harness.lockfile.block_reader import Block
+from harness.lockfile.toml_text import LockError, LockText, read_text
+from harness.measurement import BoundedBy, DeviceIdentity, Profile, Source
+from harness.wording import shown_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from harness.measurement import Measurement
+
+VERSION = 1
+"""The version of the format."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedProfile(Profile):
+    """The committed values of one case on one device."""
+
+    extra: dict[str, Any] = field(default_factory=dict)
+    """The block's keys that this version does not know; they are written back unchanged."""
+
+    @classmethod
+    def from_measurement(cls, measurement: Measurement) -> LockedProfile:
+        """Return the profile that locks a measurement in which at least one batch size trained."""
+        assert measurement.max_batch_size > 0, "a case in which nothing trains has nothing to lock"
+        return cls(**measurement.profile_values())
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The profiles of one lockfile, sorted by case and device."""
+
+    path: Path
+    profiles: tuple[LockedProfile, ...] = ()
+    exists: bool = False
+    """Whether the file exists."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Top-level keys other than `version` and `profile`; they are written back unchanged."""
+
+    def __iter__(self) -> Iterator[LockedProfile]:
+        return iter(self.profiles)
+
+    def __len__(self) -> int:
+        return len(self.profiles)
+
+    def find(
+        self, axes: Mapping[str, Scalar], device: DeviceIdentity | None = None
+    ) -> LockedProfile | None:
+        """Return the profile of a case on a device, or None.
+
+        Without a device, return the case's only profile. Raises LockError when the case is locked
+        on several devices.
+        """
+        found = [profile for profile in self.of_case(case_id(axes)) if profile.axes == axes]
+        if device is not None:
+            return next((profile for profile in found if profile.device.matches(device)), None)
+        if len(found) > 1:
+            devices = ", ".join(
+                f"{profile.device.name} ({profile.device.memory_bytes:,} bytes)"
+                for profile in found
+            )
+            raise LockError(
+                f"{shown_path(self.path)}: {case_id(axes)} is locked on several devices: "
+                f"{devices}; name one of them"
+            )
+        return found[0] if found else None
+
+    def of_case(self, identifier: str) -> list[LockedProfile]:
+        """Return the profiles of a case id, one for each device that it is locked on."""
+        return self._by_case.get(identifier, [])
+
+    @cached_property
+    def _by_case(self) -> dict[str, list[LockedProfile]]:
+        by_case: dict[str, list[LockedProfile]] = {}
+        for profile in self.profiles:
+            by_case.setdefault(profile.case_id, []).append(profile)
+        return by_case
+
+
+def same_profile(one: LockedProfile, other: LockedProfile) -> bool:
+    """Return whether two profiles lock the same case on the same device; a lock holds one only."""
+    return one.axes == other.axes and one.device.matches(other.device)
+
+
+def sort(profiles: Iterable[LockedProfile]) -> tuple[LockedProfile, ...]:
+    """Return profiles in the order of the file: by case id, then by device."""
+    return tuple(
+        sorted(
+            profiles,
+            key=lambda profile: (profile.case_id, profile.device.name, profile.device.memory_bytes),
+        )
+    )
+
+
+def read_lock(path: str | Path) -> Lock:
+    """Read a lockfile; one that does not exist is an empty lock.
+
+    Raises LockError, with file and line, for a merge conflict, an unknown version, text that is not
+    TOML, or a damaged block.
+    """
+    path = Path(path)
+    text = read_text(path)
+    return Lock(path) if text is None else parse_lock(text)
+
+
+def parse_lock(text: LockText) -> Lock:
+    """Return the lock that a text holds. Raises LockError as `read_lock` does."""
+    tables = text.parse()
+    _check_version(text, tables.pop("version", None))
+    blocks = tables.pop("profile", [])
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        text.fail(
+            "profile is not a list of tables; each profile begins with [[profile]]",
+            text.line_of("profile"),
+        )
+    profiles = [_read_profile(Block(text, number, block)) for number, block in enumerate(blocks)]
+    _refuse_duplicates(text, profiles)
+    return Lock(text.path, sort(profiles), exists=True, extra=tables)
+
+
+def _check_version(text: LockText, version: Any) -> None:
+    line = text.line_of("version")
+    shown = repr(version)[:80]
+    if version is None:
+        text.fail(
+            f'no version: a lockfile begins with "version = {VERSION}"; restore it from git', 1
+        )
+    if isinstance(version, int) and version > VERSION:
+        text.fail(
+            f"version {shown} is newer than version {VERSION}, which this gpu-profile reads: "
+            "upgrade gpu-profile",
+            line,
+        )
+    if version != VERSION or isinstance(version, bool):
+        text.fail(f"version {shown} is not known; this gpu-profile reads {VERSION}", line)
+
+
+def _refuse_duplicates(text: LockText, profiles: list[LockedProfile]) -> None:
+    # Profiles of one case and one device name are few; they may still differ in memory.
+    seen: dict[tuple[str, str], list[int]] = {}
+    for number, profile in enumerate(profiles):
+        alike = seen.setdefault((profile.case_id, profile.device.name), [])
+        for other in alike:
+            if same_profile(profile, profiles[other]):
+                first = text.line(other)
+                text.fail(
+                    f"{profile.case_id} on {profile.device.name} is locked twice"
+                    f"{f', first on line {first}' if first else ''}: remove one of the blocks",
+                    text.line(number),
+                )
+        alike.append(number)
+
+
+def _read_count(block: Block, key: str) -> int:
+    # Memory may be 0; a batch size may not.
+    return block.count(key, 0 if key.endswith("_bytes") else 1)
+
+
+_READERS: dict[str, Callable[[Block, str], Any]] = {
+    "bool": Block.flag,
+    "int": _read_count,
+    "int | None": _read_count,
+    "float | None": Block.number,
+    "str": Block.string,
+    "str | None": Block.string,
+    "tuple[float, ...]": Block.numbers,
+    "Source": lambda block, key: block.word(key, get_args(Source)),
+    "BoundedBy": lambda block, key: block.word(key, get_args(BoundedBy)),
+    "dict[str, Scalar]": lambda block, key: block.subtable(key).scalars(),
+    "dict[str, Any]": lambda block, key: block.subtable(key).settings(),
+    "dict[str, str]": lambda block, key: block.subtable(key).strings(),
+    "dict[str, int]": lambda block, key: block.subtable(key).counts(),
+}
+"""The reader of a field of `Profile`, by its annotation as text; no annotation is evaluated."""
+
+_TOGETHER = ("axes", "device")
+_FIELDS = tuple(
+    (one.name, _READERS[str(one.type)], one.default is MISSING and one.default_factory is MISSING)
+    for one in fields(Profile)
+    if one.name not in _TOGETHER
+)
+"""Name, reader and whether it is required, for each field except those of `_TOGETHER`."""
+
+
+def _read_profile(block: Block) -> LockedProfile:
+    axes = _read_axes(block)
+    device = block.subtable("device", required=True)
+    values = {
+        name: read(block, name)
+        for name, read, is_required in _FIELDS
+        if is_required or name in block
+    }
+    identity = DeviceIdentity(device.string("name"), device.count("memory_bytes"))
+    rest = block.rest() | ({"device": device.rest()} if device.rest() else {})
+    profile = LockedProfile(axes=axes, device=identity, extra=rest, **values)
+    if profile.batch_size > profile.max_batch_size:
+        block.fail(
+            "batch_size",
+            f"{profile.batch_size} is more than max_batch_size, {profile.max_batch_size}",
+        )
+    if profile.source == "predicted" and profile.predicted_batch_size != profile.max_batch_size:
+        block.fail(
+            "predicted_batch_size",
+            f"must equal max_batch_size, {profile.max_batch_size}, if source is predicted",
+        )
+    return profile
+
+
+def _read_axes(block: Block) -> dict[str, Scalar]:
+    # Model and GPU are names in the matrix, so they are texts.
+    main = {
+        axis: block.scalar(axis) if axis == "resolution" else block.string(axis)
+        for axis in MAIN_AXES
+    }
+    further = block.subtable("axes")
+    for axis in main:
+        if axis in further:
+            further.fail(axis, "is not a further axis: it stands above the table")
+    return main | further.scalars()

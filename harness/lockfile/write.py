@@ -1,0 +1,131 @@
+"""Writes the lockfile: one process at a time, in one piece, and only the given profiles."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import files
+from harness.errors import HarnessError
+from harness.lockfile.profiles import Lock, parse_lock, read_lock, same_profile, sort
+from harness.lockfile.render import render
+from harness.lockfile.toml_text import LockError, LockText
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from harness.lockfile.profiles import LockedProfile
+
+
+def update_lock(path: str | Path, profiles: Iterable[LockedProfile]) -> None:
+    """Put profiles into the lockfile, in place of those of the same case and device.
+
+    All other profiles stay. The file is read again under a file lock, so concurrent runs lose
+    nothing. Raises LockError, and leaves the file as it is, when the file is damaged or cannot be
+    written.
+    """
+    rewrite_lock(path, lambda lock: with_profiles(lock, profiles))
+
+
+def rewrite_lock(path: str | Path, change: Callable[[Lock], Lock]) -> tuple[Lock, Lock]:
+    """Replace the lock by the result of `change`; return the lock before and after.
+
+    Raises LockError as `update_lock` does.
+    """
+    with _writing(path) as target:
+        before = read_lock(target)
+        after = change(before)
+        _write(target, after)
+    return before, after
+
+
+def write_candidate(
+    path: str | Path, lock_path: str | Path, profiles: Iterable[LockedProfile]
+) -> None:
+    """Write to `path` the lock that an update of `lock_path` with the profiles would give."""
+    lock = with_profiles(read_lock(lock_path), profiles)
+    with _writing(path) as target:
+        _write(target, lock)
+
+
+def prune(path: str | Path, keep_ids: Collection[str]) -> tuple[LockedProfile, ...]:
+    """Remove the profiles of all cases except `keep_ids`; return the removed ones.
+
+    Raises LockError as `update_lock` does.
+    """
+    with _writing(path) as target:
+        lock = read_lock(target)
+        kept = tuple(profile for profile in lock if profile.case_id in keep_ids)
+        removed = tuple(profile for profile in lock if profile.case_id not in keep_ids)
+        if removed:
+            _write(target, Lock(lock.path, kept, lock.exists, lock.extra))
+    return removed
+
+
+def refuse_read_only(path: str | Path) -> None:
+    """Raise LockError, with a remedy, when the lockfile cannot be written."""
+    with _as_lock_error():
+        files.refuse_read_only(Path(path))
+
+
+def with_profiles(lock: Lock, profiles: Iterable[LockedProfile]) -> Lock:
+    """Return the lock with profiles in place of those of the same case and device.
+
+    If several are of the same case and device, the last one wins. A prediction does not replace a
+    measured profile of the same workload and recipe, but is added to it.
+    """
+    by_case: dict[str, list[LockedProfile]] = {}
+    for profile in (*lock, *profiles):
+        known = by_case.get(profile.case_id, [])
+        others = [old for old in known if not same_profile(old, profile)]
+        same = next((old for old in known if old not in others), None)
+        by_case[profile.case_id] = [
+            *others,
+            profile if same is None else _in_place_of(same, profile),
+        ]
+    merged = (profile for group in by_case.values() for profile in group)
+    return Lock(lock.path, sort(merged), exists=True, extra=lock.extra)
+
+
+def _in_place_of(old: LockedProfile, new: LockedProfile) -> LockedProfile:
+    if new.source == "measured" or old.source == "predicted":
+        return new
+    if (old.fingerprint, old.recipe) != (new.fingerprint, new.recipe):
+        return new  # the measured values are of another workload or recipe
+    return replace(
+        old,
+        predicted_batch_size=new.predicted_batch_size,
+        predicted_with=new.predicted_with,
+        predicted_peak=new.predicted_peak,
+    )
+
+
+@contextmanager
+def _writing(path: str | Path) -> Iterator[Path]:
+    with _as_lock_error(), files.writing(Path(path)) as target:
+        yield target
+
+
+@contextmanager
+def _as_lock_error() -> Iterator[None]:
+    try:
+        yield
+    except LockError:
+        raise
+    except HarnessError as error:
+        raise LockError(str(error)) from error
+
+
+def _write(target: Path, lock: Lock) -> None:
+    """Render the lock and replace the file, unless a reader would refuse the text.
+
+    Otherwise one bad value would make the whole file unreadable.
+    """
+    text = render(lock)
+    try:
+        parse_lock(LockText(target, text))
+    except LockError as error:
+        raise LockError(f"not written, because it could not be read back: {error}") from error
+    files.put_text(target, text)

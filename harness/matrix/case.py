@@ -1,0 +1,43 @@
+"""Defines a case: one combination of the matrix, with all its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.case_names import Scalar
+    from harness.matrix.settings import BoundsSettings, GpuSettings, LrRangeSettings, SearchSettings
+    from harness.protocol import WorkloadSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One combination of the matrix. Cases share their mappings, so never change one."""
+
+    id: str
+    axes: dict[str, Scalar]
+    """The values of model, GPU and resolution, then those of further axes in the file's order."""
+    workload: WorkloadSpec
+    """Plain data, ready for JSON."""
+    device: GpuSettings
+    trainer: dict[str, Any]
+    """The keywords of the Trainer that the matrix sets."""
+    search: SearchSettings
+    lr_range: LrRangeSettings
+    bounds: BoundsSettings
+
+    @property
+    def model(self) -> str:
+        """The label of its model."""
+        return str(self.axes["model"])
+
+    @property
+    def gpu(self) -> str:
+        """The label of its GPU."""
+        return str(self.axes["gpu"])
+
+    @property
+    def resolution(self) -> Scalar:
+        """The size of its inputs."""
+        return self.axes["resolution"]

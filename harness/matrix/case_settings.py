@@ -1,0 +1,243 @@
+"""Makes the settings of each combination: merges overrides, replaces `${axis}`, and validates.
+
+Combinations share their settings: a part is made once for each set of axis values that it refers
+to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from harness.matrix.case import Case
+from harness.matrix.file_model import WorkloadSettings
+from harness.matrix.references import references, substitute
+from harness.matrix.settings import (
+    BoundsSettings,
+    CallableSpec,
+    GpuSettings,
+    LrRangeSettings,
+    SearchSettings,
+)
+from harness.matrix.trainer_settings import TrainerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from harness.case_names import Scalar
+    from harness.matrix.field_types import Settings
+    from harness.matrix.mistakes import Mistakes
+
+    Path = tuple[str | int, ...]
+
+_OVERRIDES: dict[str, type[Settings]] = {
+    "trainer": TrainerSettings,
+    "search": SearchSettings,
+    "lr_range": LrRangeSettings,
+    "bounds": BoundsSettings,
+}
+MAX_VALUES = 10_000_000
+"""The limit of values in the settings of all cases; shared settings count once.
+
+A larger matrix is a slip, and would not fit into memory.
+"""
+
+
+@dataclass(slots=True)
+class Context:
+    """The state that all parts of a matrix share."""
+
+    axes: Collection[str]
+    """The names of all axes."""
+    mistakes: Mistakes
+    check_class_paths: Callable[[Any, Callable[[Path], Path]], None]
+    """Adds a mistake for each class path below a value that cannot be imported."""
+    num_values: int = 0
+    """The number of values made so far."""
+
+    def count(self, num_values: int) -> None:
+        """Count values before they are made. Raises MatrixError when there would be too many."""
+        self.num_values += num_values
+        if self.num_values > MAX_VALUES:
+            self.mistakes.add(
+                ("matrix",),
+                f"the settings of its cases hold more than {MAX_VALUES:,} values: make it smaller",
+            )
+            self.mistakes.raise_any()
+
+
+class Part:
+    """One part of the settings, such as `search`; it depends on the axis values it refers to."""
+
+    def __init__(
+        self,
+        raw: dict[str, Any],
+        model: type[Settings],
+        locate: Callable[[Path], Path],
+        context: Context,
+    ) -> None:
+        self._raw = raw
+        self._model = model
+        self._locate = locate
+        self._context = context
+        self._references = list(references(raw))
+        self._axes = tuple(sorted({name for _, name in self._references}))
+        self._num_values = _count(raw)
+        # A class path without `${axis}` is checked once, together with the whole file.
+        self._late_class_paths = any(path[-1:] == ("class_path",) for path, _ in self._references)
+        self._made: dict[tuple[object, ...], Any] = {}
+
+    def resolve(self, axes: Mapping[str, Scalar], identifier: str) -> Any:
+        """Return the part for these axis values; add its mistakes and return None if it has any."""
+        # The class is in the key because Python has True == 1.
+        key = tuple([(axes.get(name).__class__, axes.get(name)) for name in self._axes])
+        if key not in self._made:
+            self._made[key] = self._make(axes, identifier)
+        return self._made[key]
+
+    def _make(self, axes: Mapping[str, Scalar], identifier: str) -> Any:
+        context = self._context
+        context.count(self._num_values)
+        for path, name in self._references:
+            if name not in axes and name in context.axes:
+                context.mistakes.add(
+                    self._locate(path), f"${{{name}}} has no value in the case {identifier}"
+                )
+        data = substitute(self._raw, axes)
+        if self._late_class_paths:
+            context.check_class_paths(data, self._locate)
+        try:
+            made = self._model.model_validate(data)
+        except ValidationError as error:
+            context.mistakes.add_invalid(self._model, error, self._locate)
+            return None
+        return _plain(made) if isinstance(made, (WorkloadSettings, TrainerSettings)) else made
+
+
+class Resolver:
+    """Makes the cases of a matrix, and adds their mistakes at the lines that cause them."""
+
+    def __init__(self, root: dict[str, Any], context: Context) -> None:
+        self._root = root
+        self._context = context
+        self._parts: dict[tuple[str, ...], Part] = {}
+        self._pairs: dict[tuple[str, str], tuple[Part, ...]] = {}
+
+    def resolve(self, axes: dict[str, Scalar], identifier: str) -> Case | None:
+        """Return a case, or None when its settings have mistakes."""
+        pair = str(axes["model"]), str(axes["gpu"])
+        if pair not in self._pairs:
+            self._pairs[pair] = self._pair(*pair)
+        made = [part.resolve(axes, identifier) for part in self._pairs[pair]]
+        return None if None in made else Case(identifier, axes, *made)
+
+    def _pair(self, model: str, gpu: str) -> tuple[Part, ...]:
+        return (
+            self._definition("models", model, WorkloadSettings),
+            self._definition("gpus", gpu, GpuSettings),
+            *(self._override(kind, model, gpu) for kind in _OVERRIDES),
+        )
+
+    def _definition(self, block: str, label: str, model: type[Settings]) -> Part:
+        key = (block, label)
+        if key not in self._parts:
+            entry = mapping_at(mapping_at(self._root, block), label)
+            # The check of the whole file has reported unknown keys.
+            own = {name: value for name, value in entry.items() if name in model.model_fields}
+            self._parts[key] = Part(own, model, lambda place: (*key, *place), self._context)
+        return self._parts[key]
+
+    def _override(self, kind: str, model: str, gpu: str) -> Part:
+        owners: dict[Path, dict[str, Any]] = {
+            (): self._root,
+            ("models", model): mapping_at(mapping_at(self._root, "models"), model),
+            ("gpus", gpu): mapping_at(mapping_at(self._root, "gpus"), gpu),
+        }
+        layers = [
+            ((*path, kind), layer)
+            for path, owner in owners.items()
+            if (layer := mapping_at(owner, kind))
+        ]
+        # The key leaves out empty layers, so that most pairs of model and GPU share one part.
+        key = (kind, *(str(part) for path, _ in layers for part in path))
+        if key not in self._parts:
+            merged, origins = merge_layers(layers)
+            self._parts[key] = Part(
+                merged, _OVERRIDES[kind], lambda place: _origin(place, origins, kind), self._context
+            )
+        return self._parts[key]
+
+
+def merge_layers(
+    layers: Iterable[tuple[Path, Mapping[str, Any]]],
+) -> tuple[dict[str, Any], dict[Path, Path]]:
+    """Merge mappings recursively, the later ones over the earlier ones.
+
+    A mapping with a class_path replaces the earlier mapping as a whole, so that no init_args of
+    another class remain. Each layer comes with its path in the file. Returns the merged mapping,
+    and the path in the file of each of its keys.
+    """
+    merged: dict[str, Any] = {}
+    origins: dict[Path, Path] = {}
+    for path, layer in layers:
+        _merge_into(merged, layer, (), path, origins)
+    return merged, origins
+
+
+def _plain(settings: WorkloadSettings | TrainerSettings) -> dict[str, Any]:
+    """Return data for JSON: all keys of a workload, but only the keys that are set of a Trainer."""
+    plain: dict[str, Any] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, CallableSpec):
+            plain[name] = value.plain()
+        elif isinstance(value, list):
+            plain[name] = [spec.plain() for spec in value]
+        elif isinstance(settings, WorkloadSettings) or (
+            name in settings.model_fields_set and value is not None
+        ):
+            plain[name] = value
+    return plain
+
+
+def _count(value: Any) -> int:
+    """Return the number of values in a value; a text with references counts by its length."""
+    if isinstance(value, str):
+        return 1 + len(value) // 2 if "${" in value else 1
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_count, items))
+
+
+def _merge_into(
+    target: dict[str, Any],
+    layer: Mapping[str, Any],
+    at: Path,
+    path: Path,
+    origins: dict[Path, Path],
+) -> None:
+    for key, value in layer.items():
+        here, there = (*at, key), (*path, key)
+        origins[here] = there
+        if isinstance(value, dict) and "class_path" not in value:
+            known = target.get(key)
+            if not isinstance(known, dict) or "class_path" in known:
+                known = target[key] = {}
+            _merge_into(known, value, here, there, origins)
+        else:
+            target[key] = value
+
+
+def _origin(place: Path, origins: Mapping[Path, Path], kind: str) -> Path:
+    """Return the path in the file at which a place in merged settings is, or would be, written."""
+    for length in range(len(place), 0, -1):
+        if place[:length] in origins:
+            return (*origins[place[:length]], *place[length:])
+    return (kind, *place)
+
+
+def mapping_at(owner: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return the mapping at a key; an empty one for anything else, which was reported before."""
+    value = owner.get(key)
+    return value if isinstance(value, dict) else {}

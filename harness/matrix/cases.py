@@ -1,0 +1,212 @@
+"""Loads a matrix file into cases, and reports all its mistakes at once, with their lines."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from harness.case_names import MAIN_AXES
+from harness.matrix.axes import check_ids, read_axes
+from harness.matrix.case_settings import Context, Resolver, mapping_at
+from harness.matrix.class_paths import ClassPaths
+from harness.matrix.field_types import CLASS_PATH, LAYER
+from harness.matrix.file_model import LABEL, LABEL_FORM, MatrixFile
+from harness.matrix.mistakes import MatrixError, Mistakes, shown
+from harness.matrix.references import Unresolved, references, substitute
+from harness.matrix.settings import CallableSpec
+from harness.matrix.yaml12.nodes import Problem
+from harness.matrix.yaml12.reader import Document, read_yaml
+from harness.wording import nearest, shown_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from harness.matrix.axes import Combinations
+    from harness.matrix.case import Case
+
+    Place = tuple[str | int, ...]
+
+_VERSION = 1
+_MAX_BYTES = 64 * 1024**2
+
+
+def load_matrix(path: Path, search_path: Sequence[str] = ()) -> tuple[Case, ...]:
+    """Read a matrix file and return its cases, without importing anything that it names.
+
+    Class paths are looked up in the folders of `search_path`, then in `sys.path`. Raises
+    MatrixError, which holds every mistake.
+    """
+    file = shown_path(path)
+    return parse_matrix(_read_text(path, file), file, search_path)
+
+
+def parse_matrix(text: str, file: str, search_path: Sequence[str] = ()) -> tuple[Case, ...]:
+    """Return the cases of a matrix, given as text; `file` is its name in messages.
+
+    `search_path` and the error are those of `load_matrix`.
+    """
+    document = read_yaml(text)
+    mistakes = Mistakes(file, document)
+    root = _root(document, mistakes)
+    checker = ClassPaths(search_path)
+
+    def check_class_paths(value: Any, locate: Callable[[Place], Place]) -> None:
+        for place, spec in _specs(value):
+            _check_spec(locate(place), spec, checker, mistakes)
+
+    combinations = read_axes(root, mistakes)
+    _check_file(root, combinations.names, mistakes)
+    check_class_paths(substitute(_definitions(root), {}), lambda place: place)
+    context = Context(frozenset(combinations.names), mistakes, check_class_paths)
+    cases = _cases(root, combinations, context)
+    mistakes.raise_any()
+    assert cases, "a matrix without cases has a mistake"
+    return tuple(cases)
+
+
+def _read_text(path: Path, file: str) -> str:
+    try:
+        with path.open("rb") as stream:
+            # Bounded, because a device or a pipe may never end.
+            data = stream.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        remedy = "write the matrix there, or name another file with --gpu-profile-matrix"
+        raise MatrixError(file, [Problem(1, f"cannot be read: {reason}; {remedy}")]) from error
+    if len(data) > _MAX_BYTES:
+        raise MatrixError(
+            file, [Problem(1, f"larger than {_MAX_BYTES // 1024**2} MiB: this is no matrix")]
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise MatrixError(file, [Problem(line, "not UTF-8: save the file as UTF-8")]) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _root(document: Document, mistakes: Mistakes) -> dict[str, Any]:
+    """Return the mapping at the top of the file.
+
+    Raises MatrixError when there is none, or when its version is not known: other mistakes would
+    only mislead.
+    """
+    root = document.root
+    if not isinstance(root, dict):
+        if not document.problems:
+            mistakes.add(
+                (),
+                f"{shown(root)} is not allowed; a mapping of {', '.join(MatrixFile.model_fields)}",
+            )
+        mistakes.raise_any()
+    version = root.get("version", _VERSION)
+    if version != _VERSION or isinstance(version, bool):
+        raise_now = Mistakes(mistakes.file, document)
+        raise_now.add(
+            ("version",),
+            f"{shown(version)} is not known; this gpu-profile reads version {_VERSION}",
+        )
+        raise_now.raise_any()
+    return dict(root)
+
+
+def _check_file(root: dict[str, Any], axes: Sequence[str], mistakes: Mistakes) -> None:
+    """Check the whole file but its axes, and leave values with `${axis}` to the checks of cases."""
+    data = {**root, **{key: substitute(value, {}) for key, value in _definitions(root).items()}}
+    if "matrix" in data:
+        data["matrix"] = {}
+    try:
+        MatrixFile.model_validate(data, context=LAYER)
+    except ValidationError as error:
+        mistakes.add_invalid(MatrixFile, error, lambda place: place)
+    known = frozenset(axes)
+    for path, name in references(_definitions(root)):
+        if name.startswith("${"):
+            mistakes.add(path, f"{name} has no closing brace; write $${{ for a plain ${{")
+        elif name not in known:
+            mistakes.add(path, f"${{{name}}}: no such axis; {nearest(name, axes, 'axes')}")
+    _check_labels(root, mistakes)
+
+
+def _check_labels(root: dict[str, Any], mistakes: Mistakes) -> None:
+    """Check the labels of models and GPUs, and whether the labels on the axes are defined."""
+    for block, axis in (("models", "model"), ("gpus", "gpu")):
+        definitions = root.get(block)
+        if not isinstance(definitions, dict):
+            continue
+        for label in definitions:
+            if not re.fullmatch(LABEL, label):
+                mistakes.add((block, label), f"is not a label; {LABEL_FORM}")
+        for place, value in _axis_values(root, axis):
+            if isinstance(value, str) and re.fullmatch(LABEL, value) and value not in definitions:
+                hint = nearest(value, definitions, f"labels below {block}")
+                mistakes.add(place, f"{value} is not defined below {block}; {hint}")
+
+
+def _cases(root: dict[str, Any], combinations: Combinations, context: Context) -> list[Case]:
+    """Return the cases whose settings are right; add the mistakes of the others."""
+    resolver = Resolver(root, context)
+    models = {
+        label for label, entry in mapping_at(root, "models").items() if isinstance(entry, dict)
+    }
+    gpus = {label for label, entry in mapping_at(root, "gpus").items() if isinstance(entry, dict)}
+    cases = []
+    for axes, identifier in zip(
+        combinations.axes, check_ids(combinations, context.mistakes), strict=True
+    ):
+        complete = all(axis in axes for axis in MAIN_AXES)
+        if not complete or axes["model"] not in models or axes["gpu"] not in gpus:
+            continue
+        case = resolver.resolve(axes, identifier)
+        if case is not None:
+            cases.append(case)
+    return cases
+
+
+def _definitions(root: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of the file in which `${axis}` is replaced."""
+    return {key: value for key, value in root.items() if key not in ("version", "matrix")}
+
+
+def _axis_values(root: dict[str, Any], axis: str) -> Iterator[tuple[Place, Any]]:
+    """Yield every value of an axis, with its place: in the axis itself and in include."""
+    block = root.get("matrix")
+    if not isinstance(block, dict):
+        return
+    values, include = block.get(axis), block.get("include")
+    for number, value in enumerate(values if isinstance(values, list) else ()):
+        yield ("matrix", axis, number), value
+    for number, entry in enumerate(include if isinstance(include, list) else ()):
+        if isinstance(entry, dict) and axis in entry:
+            yield ("matrix", "include", number, axis), entry[axis]
+
+
+def _specs(value: Any, place: Place = ()) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Yield every mapping below `value` that has a class_path, with its place."""
+    if isinstance(value, dict):
+        if "class_path" in value:
+            yield place, value
+        for key, item in value.items():
+            yield from _specs(item, (*place, key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _specs(item, (*place, number))
+
+
+def _check_spec(
+    place: Place, spec: dict[str, Any], checker: ClassPaths, mistakes: Mistakes
+) -> None:
+    """Check one mapping that has a class_path, and whether the class_path can be imported."""
+    try:
+        CallableSpec.model_validate(spec)
+    except ValidationError as error:
+        mistakes.add_invalid(CallableSpec, error, lambda below: (*place, *below))
+    class_path = spec["class_path"]
+    if isinstance(class_path, Unresolved) or not re.match(CLASS_PATH, str(class_path)):
+        return
+    found = checker.check(class_path)
+    if found.answer == "missing":
+        mistakes.add((*place, "class_path"), found.message)

@@ -1,0 +1,106 @@
+"""Models a whole matrix file, for its validation and for its JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from harness.matrix.field_types import Allowed, DottedName, Settings
+from harness.matrix.settings import (
+    BoundsSettings,
+    CallableSpec,
+    GpuSettings,
+    LrRangeSettings,
+    SearchSettings,
+)
+from harness.matrix.trainer_settings import TrainerSettings  # noqa: TC001 - pydantic evaluates it
+
+LABEL = r"[A-Za-z0-9._]+(-[A-Za-z0-9._]+)*"
+"""The pattern of a label, which becomes part of a test id and of file names."""
+LABEL_FORM = "letters, digits, dots and underscores, with dashes between them"
+
+_Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
+_AxisValue = _Label | int | float | bool
+_AXIS_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "uniqueItems": True,
+    "items": {"type": ["string", "number", "boolean"], "pattern": f"^{LABEL}$"},
+}
+_LABELLED = {"propertyNames": {"pattern": f"^{LABEL}$"}}
+_DEFINITIONS = Allowed("a mapping of labels to their definitions")
+
+
+class Overrides(Settings):
+    """The settings that the top of the file, a model and a GPU may have.
+
+    A model overrides the top of the file, and a GPU overrides both.
+    """
+
+    trainer: TrainerSettings | None = None
+    """Keywords of Lightning's Trainer."""
+    search: SearchSettings | None = None
+    """Settings of the search for the largest batch."""
+    lr_range: LrRangeSettings | None = None
+    """Settings of the LR range test."""
+    bounds: BoundsSettings | None = None
+    """How far a measurement may fall behind its locked profile."""
+
+
+class WorkloadSettings(Settings):
+    """The workload: the module and the data that a case trains."""
+
+    module: CallableSpec
+    """A LightningModule, or a plain nn.Module, which is wrapped."""
+    data: CallableSpec | None = None
+    """A LightningDataModule, or a plain Dataset, which is wrapped; by default the module's own."""
+    loss: CallableSpec | None = None
+    """The loss of a plain nn.Module; torch.nn.CrossEntropyLoss by default."""
+    optimizer: CallableSpec | None = None
+    """The optimizer of a plain nn.Module; torch.optim.AdamW with lr 1.0e-3 by default."""
+    batch_size_attr: DottedName | None = None
+    """The attribute of the batch size; by default the one that Lightning's Tuner finds."""
+    learning_rate_attr: DottedName | None = None
+    """The attribute of the learning rate; by default the one that Lightning's Tuner finds."""
+
+
+class ModelSettings(WorkloadSettings, Overrides):
+    """An entry below `models`."""
+
+
+class GpuEntry(GpuSettings, Overrides):
+    """An entry below `gpus`."""
+
+
+class AxesSettings(Settings):
+    """The axes, and the combinations to leave out or to add, as in GitHub Actions."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={"additionalProperties": _AXIS_SCHEMA},
+    )
+
+    model: Annotated[list[_Label] | None, Field(min_length=1)] = None
+    """Labels of entries below `models`."""
+    gpu: Annotated[list[_Label] | None, Field(min_length=1)] = None
+    """Labels of entries below `gpus`."""
+    resolution: Annotated[list[_AxisValue] | None, Field(min_length=1)] = None
+    """Sides of images, lengths of sequences, or any other size of the workload."""
+    exclude: list[dict[str, _AxisValue]] | None = None
+    """Combinations to leave out; each entry leaves out all combinations that agree with it."""
+    include: list[dict[str, _AxisValue]] | None = None
+    """Values to add to the combinations that agree, or whole cases to add; after exclude."""
+
+
+class MatrixFile(Overrides):
+    """The matrix of gpu-profile: the models to profile, on which GPUs, and at which resolutions."""
+
+    version: Annotated[Literal[1], Allowed("write version: 1")]
+    """The version of this format."""
+    matrix: AxesSettings
+    """The axes."""
+    models: Annotated[dict[str, ModelSettings], Field(json_schema_extra=_LABELLED), _DEFINITIONS]
+    """What to train, by the labels of the axis `model`."""
+    gpus: Annotated[dict[str, GpuEntry], Field(json_schema_extra=_LABELLED), _DEFINITIONS]
+    """Where to train, by the labels of the axis `gpu`."""

@@ -1,0 +1,223 @@
+"""The settings of a case, as the matrix names them: GPU, search, LR range test and bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+
+from harness.matrix.field_types import (
+    CLASS_PATH,
+    LAYER,
+    REAL,
+    Allowed,
+    Choice,
+    Flag,
+    MemoryFraction,
+    Name,
+    Percent,
+    Positive,
+    Settings,
+    Size,
+    at_most,
+    distinct,
+)
+
+
+class CallableSpec(Settings):
+    """A callable and its arguments, in LightningCLI's convention: `class_path` and `init_args`."""
+
+    class_path: Annotated[
+        str,
+        Field(pattern=CLASS_PATH),
+        Allowed("the dotted path of a class or function: package.module.Name"),
+    ]
+    """The dotted path of a class or of any other callable."""
+    init_args: Annotated[dict[str, Any] | None, Allowed("a mapping of keyword arguments")] = None
+    """The keyword arguments; a mapping of class_path and init_args among them is built first."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain data for JSON, always with `init_args`."""
+        return {"class_path": self.class_path, "init_args": self.init_args or {}}
+
+
+class GpuSettings(Settings):
+    """The device that a label of the axis `gpu` names."""
+
+    accelerator: Literal["cuda", "cpu"] = "cuda"
+    """A CUDA GPU, or the CPU with a memory budget."""
+    name: Name | None = None
+    """NVML's product name of the GPU, or a glob; required for a GPU."""
+    memory: Size | None = None
+    """Total memory, within 3%; it tells GPUs of one name apart."""
+    budget: Size | None = None
+    """Cap on the memory; required on the CPU; on a GPU it makes the case an emulated one."""
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the case runs under a budget, on the CPU or on a part of a GPU."""
+        return self.accelerator == "cpu" or self.budget is not None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.accelerator == "cpu":
+            for field in ("name", "memory"):
+                if getattr(self, field) is not None:
+                    raise self.broken("is for GPUs: remove it, or remove accelerator: cpu", field)
+            if self.budget is None:
+                raise self.broken("budget is missing; the CPU needs one, such as 512MiB")
+        elif self.name is None:
+            raise self.broken(
+                "name is missing; NVML's product name, such as NVIDIA H200 (nvidia-smi -L lists it)"
+            )
+        elif self.memory is not None and self.budget is not None and self.budget > self.memory:
+            raise self.broken("is more than memory; a budget is a part of the memory", "budget")
+        return self
+
+
+class SearchSettings(Settings):
+    """The settings of the search for the largest batch that trains."""
+
+    mode: Literal["exact", "power", "binsearch"] = "exact"
+    """exact: predict from peaks, then bracket; power: double; binsearch: double, then bisect."""
+    init_val: Positive = 2
+    """The first batch size that is tried when nothing is locked."""
+    max_trials: Positive = 25
+    """The search ends after this number of probes, with the best batch size it has."""
+    steps_per_trial: Positive = 3
+    """Effective optimizer steps of a probe."""
+    min_batch_size: Positive = 1
+    """The smallest batch size that is tried."""
+    max_batch_size: Positive = 65536
+    """The largest batch size that is tried."""
+    target_memory_fraction: MemoryFraction = 0.9
+    """Share of a GPU's memory, or of its budget, that training may reserve."""
+    safety_factor: Annotated[
+        float, REAL, Field(gt=0, le=1), Allowed("a number above 0 and up to 1")
+    ] = 1.0
+    """The tuned batch is the largest batch times this."""
+    round_to: Positive = 1
+    """The tuned batch is rounded down to a multiple of this."""
+    validation: Annotated[Literal[True, False, "search"], Choice] = True
+    """Whether probes validate at the training batch; search: also find the validation batch."""
+    validation_target_memory_fraction: MemoryFraction | None = None
+    """As target_memory_fraction, for the validation batch; training's by default."""
+    validation_min_batch_size: Positive | None = None
+    """The smallest validation batch size that is tried; training's by default."""
+    validation_max_batch_size: Positive | None = None
+    """The largest validation batch size that is tried; twice training's by default."""
+    validation_steps_per_trial: Positive | None = None
+    """Validation batches of a probe; steps_per_trial by default."""
+    allow_thrashing: Flag = True
+    """Whether a batch fits although it thrashes: CUDA's cache is emptied again and again."""
+    soak_steps: Annotated[
+        int, Field(strict=True, ge=0), at_most(1_000_000), Allowed("a whole number from 0")
+    ] = 0
+    """Optimizer steps that the tuned batch must train for before it counts; 0: as in a probe."""
+    probe_timeout: Annotated[
+        float, REAL, Field(gt=0), at_most(1_000_000), Allowed("a number of seconds above 0")
+    ] = 600.0
+    """Seconds after which a probe is ended."""
+
+    def tuned(self, max_batch_size: int) -> int:
+        """Return the tuned batch: the largest batch times `safety_factor`, rounded down.
+
+        The result is a multiple of `round_to`, unless it is smaller than `round_to`: rounding that
+        down would leave nothing.
+        """
+        # The tolerance makes 29 of 0.29 x 100, which falls just short of it as a float.
+        tuned = int(max_batch_size * self.safety_factor + 1e-9)
+        if tuned >= self.round_to:
+            tuned -= tuned % self.round_to
+        return max(tuned, min(1, max_batch_size))
+
+    @property
+    def validation_fraction(self) -> float:
+        """The share of the memory that validation may reserve."""
+        own = self.validation_target_memory_fraction
+        return self.target_memory_fraction if own is None else own
+
+    @property
+    def validation_minimum(self) -> int:
+        """The smallest validation batch size that is tried."""
+        return self.validation_min_batch_size or self.min_batch_size
+
+    @property
+    def validation_maximum(self) -> int:
+        """The largest validation batch size that is tried."""
+        return self.validation_max_batch_size or 2 * self.max_batch_size
+
+    @property
+    def validation_steps(self) -> int:
+        """The number of validation batches in a probe."""
+        return self.validation_steps_per_trial or self.steps_per_trial
+
+    @model_validator(mode="after")
+    def _fits_together(self, info: ValidationInfo) -> Self:
+        if info.context == LAYER:
+            return self
+        if self.min_batch_size > self.max_batch_size:
+            raise self.broken(
+                f"{self.min_batch_size} is more than max_batch_size, {self.max_batch_size}",
+                "min_batch_size",
+            )
+        if self.validation_minimum > self.validation_maximum:
+            raise self.broken(
+                f"{self.validation_minimum} is more than the validation batch's maximum,"
+                f" {self.validation_maximum}",
+                "validation_min_batch_size",
+            )
+        return self
+
+
+class LrRangeSettings(Settings):
+    """The settings of the LR range test: one exponential sweep of the learning rate per seed."""
+
+    lr_min: Annotated[float, REAL, Field(gt=0), Allowed("a number above 0")] = 1e-6
+    """The learning rate at which a sweep starts."""
+    lr_max: Annotated[float, REAL, Field(gt=0), Allowed("a number above 0")] = 10.0
+    """The learning rate at which a sweep ends."""
+    num_training: Annotated[
+        int, Field(strict=True, ge=20), at_most(100_000), Allowed("a whole number from 20")
+    ] = 200
+    """Optimizer steps of a sweep."""
+    seeds: Annotated[
+        tuple[Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)], ...],
+        Field(min_length=1),
+        AfterValidator(distinct),
+        Allowed("a list of different whole numbers from 0, such as [0, 1, 2]"),
+    ] = (0, 1, 2)
+    """Seeds of the initialisation and of the order of the data; one sweep per seed."""
+    when: Literal["always", "changed", "never"] = "always"
+    """changed: keep the locked learning rate while nothing that it depends on has changed."""
+    plot_path: Name | None = None
+    """The path of the plot; by default it is in the folder of the run's results."""
+
+    @model_validator(mode="after")
+    def _fits_together(self, info: ValidationInfo) -> Self:
+        if self.lr_min >= self.lr_max and info.context != LAYER:
+            raise self.broken(f"{self.lr_min} is not below lr_max, {self.lr_max}", "lr_min")
+        return self
+
+
+class BatchSizeBound(Settings):
+    """How far the largest batch may fall behind the locked one."""
+
+    max_drop: Annotated[Percent, Field(lt=1), Allowed("a percentage from 0% to below 100%")] = 0.02
+    """A percentage or a fraction; the bound is never tighter than measured noise."""
+
+
+class LearningRateBound(Settings):
+    """How far the learning rate may be from the locked one."""
+
+    max_factor: Annotated[float, REAL, Field(ge=1), Allowed("a number from 1")] = 2.0
+    """A factor, up or down."""
+
+
+class BoundsSettings(Settings):
+    """How far a measurement may fall behind its locked profile before the test fails."""
+
+    batch_size: BatchSizeBound = BatchSizeBound()
+    """The bound on max_batch_size."""
+    learning_rate: LearningRateBound = LearningRateBound()
+    """The bound on the learning rate; it applies at the same batch size and recipe only."""

@@ -1,0 +1,143 @@
+"""Measures one case from start to end: device, search, LR range test -> measurement."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.devices import host_memory
+from harness.errors import HarnessError, MachineError
+from harness.identity.recipe import recipe
+from harness.measure.after_search import soak, with_snapshot
+from harness.measure.batch_sizes import search_training, with_validation
+from harness.measure.learning_rate import with_learning_rate
+from harness.measurement import Measurement
+from harness.predict.gpus import by_name
+from harness.predict.prediction import predict, trace_case
+from harness.probes.open_cases import open_case
+
+if TYPE_CHECKING:
+    from harness.devices.device import Device
+    from harness.lockfile.profiles import LockedProfile
+    from harness.matrix.case import Case
+    from harness.measure.batch_sizes import FoundBatch
+    from harness.measurement import Predicted, Probe
+    from harness.probes.open_cases import OpenCase, Surroundings
+    from harness.probes.runner import ProbeRunner
+
+_log = logging.getLogger("harness")
+
+_AFRESH = (
+    "building the workload {}, so its probes cannot be forked and each starts Python anew, which "
+    "takes seconds; start threads and CUDA in `setup` or `configure_model` instead"
+)
+_GROWING = (
+    "the memory of batch {} still grew from step to step when its probe ended; search.soak_steps "
+    "shows whether it lasts"
+)
+_NO_LOSS = (
+    "the training loss at batch {} is not a number after the first steps: the memory is "
+    "measured correctly, but nothing is learned"
+)
+_THRASHING = (
+    "batch {} trains, but it thrashes: torch's allocator emptied its cache {} times after the "
+    "first step, which is slow; set a smaller safety_factor, or allow_thrashing: false"
+)
+
+
+def measure_case(
+    case: Case, device: Device, locked: LockedProfile | None, surroundings: Surroundings
+) -> Measurement:
+    """Measure one case.
+
+    The lock only decides where the search starts; the largest batch is the same without it.
+
+    Raises WorkloadError when the workload cannot be built or set up, or when the tuned batch fails
+    in the soak; MachineError when the machine is at fault. Batch sizes that fail in the search are
+    part of the measurement.
+    """
+    started = time.monotonic()
+    with device.hold():
+        host_memory.check_memory(device)
+        _log.info("%s: building the workload", case.id)
+        with open_case(case, device, locked, surroundings) as opened:
+            measurement = _measure(opened)
+    shared = host_memory.shared_memory_note(opened.description.num_workers)
+    notes = device.notes() + (() if shared is None else (shared,))
+    return replace(
+        measurement, warnings=measurement.warnings + notes, seconds=time.monotonic() - started
+    )
+
+
+def _measure(opened: OpenCase) -> Measurement:
+    predicted = _predicted(opened)
+    if opened.locked is not None and opened.locked.source == "predicted":
+        opened = replace(opened, locked=None)  # nothing was measured yet
+    found = search_training(opened, None if predicted is None else predicted.batch_size)
+    measurement = _measurement(opened, found).with_prediction(predicted)
+    if measurement.max_batch_size:
+        soak(opened, measurement)
+        measurement = with_snapshot(opened, measurement)
+        measurement = with_validation(opened, measurement)
+        measurement = with_learning_rate(opened, measurement)
+    return measurement
+
+
+def _predicted(opened: OpenCase) -> Predicted | None:
+    """Predict the case for its own device; None if that is not possible.
+
+    The search needs no prediction: it only starts closer to its end with one.
+    """
+    case, runner = opened.case, opened.runner
+    try:
+        gpu = by_name(runner.device.identity.name)
+        training = trace_case(opened, gpu.capability)
+        prediction = predict(opened, training, gpu)
+        predicted = prediction.to_lock(training, opened)
+    except MachineError:
+        raise
+    except HarnessError as error:
+        _log.debug("%s: not predicted: %s", case.id, error)
+        return None
+    _log.info("%s: batch %d is predicted", case.id, prediction.max_batch_size)
+    return predicted
+
+
+def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
+    case, runner, description = opened.case, opened.runner, opened.description
+    device, best = runner.device, found.best
+    made = recipe(case, device.memory_settings | runner.torch_settings)
+    return Measurement(
+        axes=dict(case.axes),
+        device=device.identity,
+        emulated=device.emulated,
+        max_batch_size=found.max_batch_size,
+        bounded_by=found.bounded_by,
+        batch_size=case.search.tuned(found.max_batch_size),
+        fingerprint=description.fingerprint,
+        recipe=made.digest,
+        memory_limit_bytes=runner.memory_limit_bytes or 0,
+        peak_memory_bytes=best.peak_memory_bytes if best else None,
+        samples_per_second=best.samples_per_second if best else None,
+        non_monotone=found.non_monotone,
+        workload=description.workload,
+        settings=dict(made.settings),
+        made_with={**runner.versions, **device.versions},
+        probes=found.probes,
+        warnings=_warnings(runner, best),
+    )
+
+
+def _warnings(runner: ProbeRunner, best: Probe | None) -> tuple[str, ...]:
+    warnings: tuple[str, ...] = ()
+    if runner.afresh is not None:
+        warnings += (_AFRESH.format(runner.afresh),)
+    if best is not None and best.alloc_retries:
+        warnings += (_THRASHING.format(best.batch_size, best.alloc_retries),)
+    if best is not None and best.growing:
+        warnings += (_GROWING.format(best.batch_size),)
+    if best is not None and not best.finite_loss:
+        warnings += (_NO_LOSS.format(best.batch_size),)
+    return warnings

@@ -1,0 +1,61 @@
+"""Finds the values of a run's cases by measuring them on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.bounds.measured import judge
+from harness.devices.finding import find_device
+from harness.measure.case import measure_case
+
+if TYPE_CHECKING:
+    from harness.bounds.verdict import Verdict
+    from harness.devices.device import Device
+    from harness.lockfile.profiles import Lock, LockedProfile
+    from harness.matrix.case import Case
+    from harness.measurement import DeviceIdentity, Measurement, Source
+    from harness.probes.open_cases import Surroundings
+
+
+@dataclass(frozen=True)
+class MeasuredCase:
+    """A case, and the device of this machine that it is measured on."""
+
+    case: Case
+    device: Device
+
+    @property
+    def identity(self) -> DeviceIdentity:
+        """The device that the case's profile must be of."""
+        return self.device.identity
+
+    def run(self, locked: LockedProfile | None, surroundings: Surroundings) -> Measurement:
+        """Measure the case; raises the errors of `measure_case`."""
+        return measure_case(self.case, self.device, locked, surroundings)
+
+
+class Measuring:
+    """Trains cases on the devices of this machine.
+
+    Args:
+        wait_seconds: how long a case waits for GPU memory that other processes hold.
+
+    """
+
+    source: Source = "measured"
+    flags = ""
+    """The flags with which a pytest command does the same."""
+
+    def __init__(self, wait_seconds: float = 0.0) -> None:
+        self._wait_seconds = wait_seconds
+
+    def find(self, case: Case, lock: Lock) -> MeasuredCase:
+        """Return the case with its device; raises NoSuchDeviceError when this machine lacks it."""
+        del lock  # not needed: the devices are those of this machine
+        fraction = case.search.target_memory_fraction
+        return MeasuredCase(case, find_device(case.device, fraction, self._wait_seconds))
+
+    def judge(self, case: Case, found: Measurement, locked: LockedProfile | None) -> Verdict:
+        """Compare a measurement with its locked profile, by the case's bounds."""
+        return judge(found, locked, case.bounds)

@@ -1,0 +1,146 @@
+"""Bounds a probe on a CUDA GPU by torch's own limit per process, and reads torch's allocator.
+
+The limit is `target_memory_fraction` of the budget, or of cudaMemGetInfo's total where that is
+smaller. torch enforces it on *reserved* bytes, so the batch does not depend on the size of the CUDA
+context.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import MachineError
+from harness.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.protocol import MemoryFacts
+
+# A recorded history holds this many allocations and frees at most: some steps of a large model.
+_HISTORY = 200_000
+
+
+class CudaBound:
+    """Bounds the memory of this process on its first CUDA device."""
+
+    trainer_arguments: Mapping[str, Any] = {"accelerator": "cuda", "devices": 1}
+
+    def __init__(self, budget_bytes: int | None, fraction: float) -> None:
+        self.budget_bytes = budget_bytes
+        self.fraction = fraction
+        self.limit_bytes = 0
+        self._total = 0
+        self._warm_retries = 0
+
+    def start(self) -> None:
+        """Start CUDA and set the limit, before anything is allocated.
+
+        Raises MachineError when other processes leave less than the limit, and when CUDA cannot be
+        started.
+        """
+        import torch  # noqa: PLC0415 - pytest's process imports this module, and never torch
+
+        if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call] # untyped in torch
+            raise MachineError(
+                f"torch {torch.__version__} is built without CUDA: install one of the builds that "
+                "https://pytorch.org/get-started/locally names for this GPU"
+            )
+        try:
+            free, total = torch.cuda.mem_get_info(0)
+        except RuntimeError as error:
+            raise MachineError(
+                f"CUDA cannot be started: {error}. Run "
+                "`python -c 'import torch; torch.cuda.init()'` and mend what it reports"
+            ) from error
+        self.limit_bytes = int(self.fraction * min(self.budget_bytes or total, total))
+        if free < self.limit_bytes:
+            raise MachineError(
+                f"{format_bytes(free)} of the GPU's {format_bytes(total)} are free, and a probe "
+                f"may use {format_bytes(self.limit_bytes)}: end what else runs there (see "
+                "nvidia-smi), or lower search.target_memory_fraction"
+            )
+        self._total = total
+        self.rescale(1.0)
+        torch.cuda.reset_peak_memory_stats(0)
+
+    def engage(self, module: Any) -> None:
+        """Do nothing: `start` has set the limit."""
+
+    def rescale(self, share: float) -> None:
+        """Allow `share` times the limit, and at most all of the GPU's memory."""
+        import torch  # noqa: PLC0415
+
+        torch.cuda.set_per_process_memory_fraction(
+            min(1.0, share * self.limit_bytes / self._total), 0
+        )
+
+    def peak_bytes(self) -> int:
+        """Return the allocator's peak of reserved bytes: the limit is on those."""
+        import torch  # noqa: PLC0415
+
+        return int(torch.cuda.max_memory_reserved(0)) if self._total else 0
+
+    def begin_validation(self) -> None:
+        """Count the peak anew: the allocator can use again what training has reserved."""
+        import torch  # noqa: PLC0415
+
+        torch.cuda.reset_peak_memory_stats(0)
+
+    def validation_peak_bytes(self) -> int:
+        """Return the peak of allocated bytes since validation began.
+
+        Reserved bytes would not show it, because those of training are still reserved.
+        """
+        import torch  # noqa: PLC0415
+
+        return int(torch.cuda.max_memory_allocated(0)) if self._total else 0
+
+    def warmed_up(self) -> None:
+        """Ignore the allocator's retries so far: its cache fills in the first steps."""
+        self._warm_retries = self._num_retries()
+
+    def facts(self) -> MemoryFacts:
+        """Return figures beyond the peak, by the names of a `Probe`'s fields."""
+        import torch  # noqa: PLC0415
+
+        if not self._total:
+            return {}
+        facts: MemoryFacts = {
+            "peak_allocated_bytes": int(torch.cuda.max_memory_allocated(0)),
+            "alloc_retries": self._num_retries() - self._warm_retries,
+        }
+        with suppress(RuntimeError):  # CUDA may have failed for good
+            free, total = torch.cuda.mem_get_info(0)
+            facts["non_torch_bytes"] = total - free - int(torch.cuda.memory_reserved(0))
+        return facts
+
+    def record(self) -> None:
+        """Make the allocator keep a history of its allocations and frees, with stacks."""
+        import torch  # noqa: PLC0415
+
+        torch.cuda.memory._record_memory_history(max_entries=_HISTORY)  # noqa: SLF001 - documented
+
+    def dump(self, path: str) -> None:
+        """Write the allocator's state and history, for https://pytorch.org/memory_viz."""
+        import torch  # noqa: PLC0415
+
+        memory = torch.cuda.memory
+        memory._dump_snapshot(path)  # type: ignore[no-untyped-call]  # noqa: SLF001 - documented
+        memory._record_memory_history(enabled=None)  # noqa: SLF001 - documented
+
+    def lift(self) -> None:
+        """Allow all of the GPU's memory."""
+        import torch  # noqa: PLC0415
+
+        if self._total:
+            with suppress(RuntimeError):
+                torch.cuda.set_per_process_memory_fraction(1.0, 0)
+
+    def _num_retries(self) -> int:
+        import torch  # noqa: PLC0415
+
+        # The key is absent before the allocator's first use. A retry is an allocation that torch
+        # repeats after it has emptied its cache.
+        return int(torch.cuda.memory_stats(0).get("num_alloc_retries", 0)) if self._total else 0

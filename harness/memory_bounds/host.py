@@ -1,0 +1,126 @@
+"""Bounds a probe on the CPU by RLIMIT_DATA, and reads the kernel's record of the process's peak.
+
+The limit is on the case's own memory: module, gradients, optimizer state, activations, inputs.
+RLIMIT_DATA bounds a process's private writable memory. The interpreter and the libraries do not
+count: after a dummy step, the memory of the process without its module is added to the limit.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.memory_bounds import heap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.protocol import MemoryFacts
+
+
+class HostBound:
+    """Bounds the memory of this process: the case's growth above what is there before training."""
+
+    trainer_arguments: Mapping[str, Any] = {"accelerator": "cpu", "devices": 1}
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.limit_bytes = budget_bytes
+        self._offset_bytes: int | None = None
+        self._base_bytes = 0
+        self._reserve: list[bytes] = []
+
+    def start(self) -> None:
+        """Do nothing: there is no device memory to prepare."""
+
+    def engage(self, module: Any) -> None:
+        """Set the limit: the budget on top of this process's memory without its module."""
+        _dummy_step()
+        gc.collect()
+        self._reserve = heap.reserve_small_objects()
+        heap.fill_holes()
+        module_bytes = _module_bytes(module)
+        size = _memory_of_this_process()
+        self._offset_bytes = size["VmSize"] - module_bytes
+        self._base_bytes = size["VmData"] - module_bytes
+        self.rescale(1.0)
+
+    def rescale(self, share: float) -> None:
+        """Allow `share` times the budget."""
+        soft = self._base_bytes + int(share * self.limit_bytes)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, resource.RLIM_INFINITY))
+
+    def peak_bytes(self) -> int:
+        """Return the growth of the process to its largest size, exact to a page.
+
+        The kernel records it, so nothing is sampled. VmPeak counts every mapping, RLIMIT_DATA only
+        data. After the dummy step only data is mapped anew, so both grow alike.
+        """
+        if self._offset_bytes is None:
+            return 0
+        return _memory_of_this_process()["VmPeak"] - self._offset_bytes
+
+    def begin_validation(self) -> None:
+        """Do nothing: the kernel's record of the largest size cannot be reset."""
+
+    def validation_peak_bytes(self) -> int:
+        """Return the peak of training and validation together."""
+        return self.peak_bytes()
+
+    def warmed_up(self) -> None:
+        """Do nothing: malloc counts no retries."""
+
+    def facts(self) -> MemoryFacts:
+        """Return no figures beyond the peak."""
+        return {}
+
+    def record(self) -> None:
+        """Do nothing: malloc keeps no history."""
+
+    def dump(self, path: str) -> None:
+        """Do nothing: there is no history to write."""
+
+    def lift(self) -> None:
+        """Remove the limit, and let malloc keep freed blocks."""
+        resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        heap.keep_freed_blocks()
+
+
+def _memory_of_this_process() -> dict[str, int]:
+    """Return VmPeak, VmSize and VmData in bytes."""
+    sizes = {}
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name in ("VmPeak", "VmSize", "VmData"):
+            sizes[name] = int(value.split()[0]) * 1024
+    return sizes
+
+
+def _module_bytes(module: Any) -> int:
+    """Return the bytes of parameters and buffers; storage that they share counts once."""
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for tensor in (*module.parameters(), *module.buffers())
+    }
+    return sum(storages.values())
+
+
+def _dummy_step() -> None:
+    """Train a tiny network for one step.
+
+    The first training of a process makes allocations that stay. They must precede the limit.
+    """
+    import torch  # noqa: PLC0415 - pytest's process imports this module, and never torch
+
+    state = torch.random.get_rng_state()
+    layers = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 10)
+    )
+    optimizer = torch.optim.AdamW(layers.parameters())
+    loss = torch.nn.functional.cross_entropy(
+        layers(torch.rand(4, 3, 8, 8)), torch.zeros(4, dtype=torch.long)
+    )
+    loss.backward()  # type: ignore[no-untyped-call] # untyped in torch
+    optimizer.step()
+    torch.random.set_rng_state(state)

@@ -1,0 +1,55 @@
+"""Declares the interface of a probe's memory bound, for every device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.protocol import MemoryFacts
+
+
+class MemoryBound(Protocol):
+    """The limit on a probe's memory, as the probe itself enforces and reads it."""
+
+    @property
+    def trainer_arguments(self) -> Mapping[str, Any]:
+        """The Trainer's `accelerator` and `devices`."""
+
+    @property
+    def limit_bytes(self) -> int:
+        """The most bytes that the case may hold."""
+
+    def start(self) -> None:
+        """Prepare, before the Trainer exists."""
+
+    def engage(self, module: Any) -> None:
+        """Enforce the limit from here on; `module` is on its device and untrained."""
+
+    def rescale(self, share: float) -> None:
+        """Enforce `share` times the limit from here on."""
+
+    def peak_bytes(self) -> int:
+        """Return the most bytes that the case has held."""
+
+    def begin_validation(self) -> None:
+        """Count validation's own peak from here on, where it can be separated from training's."""
+
+    def validation_peak_bytes(self) -> int:
+        """Return the most bytes that the case has held since `begin_validation`."""
+
+    def warmed_up(self) -> None:
+        """Note that the first effective step has ended."""
+
+    def facts(self) -> MemoryFacts:
+        """Return figures beyond the peak, by the names of a `Probe`'s fields."""
+
+    def record(self) -> None:
+        """Keep a history for `dump`. Only called where the device `can_snapshot`."""
+
+    def dump(self, path: str) -> None:
+        """Write a snapshot of the allocator to `path`."""
+
+    def lift(self) -> None:
+        """Stop enforcing the limit, so that an error can be reported in full."""

@@ -1,0 +1,51 @@
+"""Finds the values of a run's cases by predicting them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.bounds.predicted import judge_prediction
+from harness.predict.case import find_gpu, identity_of, predict_case
+
+if TYPE_CHECKING:
+    from harness.bounds.verdict import Verdict
+    from harness.lockfile.profiles import Lock, LockedProfile
+    from harness.matrix.case import Case
+    from harness.measurement import DeviceIdentity, Measurement, Source
+    from harness.predict.gpus import GpuFacts
+    from harness.probes.open_cases import Surroundings
+
+
+@dataclass(frozen=True)
+class PredictedCase:
+    """A case, and the GPU that it is predicted for."""
+
+    case: Case
+    gpu: GpuFacts
+
+    @property
+    def identity(self) -> DeviceIdentity:
+        """The device that the case's profile must be of."""
+        return identity_of(self.case, self.gpu)
+
+    def run(self, locked: LockedProfile | None, surroundings: Surroundings) -> Measurement:
+        """Predict the case. Raises as `predict_case`."""
+        return predict_case(self.case, self.gpu, locked, surroundings)
+
+
+class Predicting:
+    """Finds the largest batch of GPUs that need not be here; nothing is trained."""
+
+    source: Source = "predicted"
+    flags = " --gpu-profile-predict"
+    """The flags with which a pytest command does the same."""
+
+    def find(self, case: Case, lock: Lock) -> PredictedCase:
+        """Return the case with its GPU; raises NoSuchDeviceError for the CPU and unknown GPUs."""
+        return PredictedCase(case, find_gpu(case, lock))
+
+    def judge(self, case: Case, found: Measurement, locked: LockedProfile | None) -> Verdict:
+        """Compare a prediction with its locked profile; the case's bounds are for measurements."""
+        del case
+        return judge_prediction(found, locked)

@@ -1,0 +1,65 @@
+"""Describes a workload: sets it up as a Trainer does, and trains nothing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from harness.failures.explain import explain
+from harness.identity import fingerprint
+from harness.memory_bounds import make_bound, no_bound
+from harness.probe_tasks.trainer import FitWatch, make_callback, make_trainer, seed_everything
+from harness.workload import attributes
+from harness.workload.validation_loaders import has_validation, num_validation_samples
+
+if TYPE_CHECKING:
+    from harness.protocol import DescribeRequest, DescribeResult, Failure, TellPhase
+    from harness.workload.build import Workload
+
+
+class _Arrived(Exception):  # noqa: N818 - not an error: the set-up is complete
+    """Ends a fit before it trains."""
+
+
+class _StopAtStart(FitWatch):
+    def on_fit_start(self, _trainer: Any, _module: Any) -> None:
+        raise _Arrived
+
+
+def describe(
+    workload: Workload, request: DescribeRequest, tell: TellPhase
+) -> DescribeResult | Failure:
+    """Set up the workload; return its description, or the failure of its set-up."""
+    tell("setup")
+    seed_everything()
+    try:
+        device = make_bound(request["bound"])
+        device.start()
+        attributes.set_batch_size(
+            workload.module, workload.datamodule, 1, attr=workload.spec["batch_size_attr"]
+        )
+        callback = make_callback(workload.lightning, _StopAtStart)
+        # The set-up runs on the CPU, whatever the case's device.
+        bound = no_bound()
+        trainer = make_trainer(workload, bound, request["trainer"], callbacks=[callback])
+        # Before the fit, as `apply` is: a Trainer with a true half precision converts the module.
+        description = fingerprint.describe_module(workload.user_module)
+        with suppress(_Arrived):
+            trainer.fit(workload.module, datamodule=workload.datamodule)
+        data = workload.module if workload.user_data is None else workload.user_data
+        description |= fingerprint.describe_data(data)
+        num_samples = description.get("num_samples")
+        return {
+            "outcome": "fits",
+            "workload": description,
+            "fingerprint": fingerprint.fingerprint(description),
+            "num_samples": num_samples if isinstance(num_samples, int) else None,
+            "num_validation_samples": num_validation_samples(workload),
+            "validation": has_validation(workload),
+            "synthetic": workload.synthetic,
+            "num_workers": fingerprint.of_training_loader(workload.loader_owner, "num_workers")
+            or 0,
+            "memory_limit_bytes": device.limit_bytes,
+        }
+    except BaseException as error:  # noqa: BLE001 - whatever the user's set-up raises is the answer
+        return explain(error)

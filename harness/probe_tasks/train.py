@@ -1,0 +1,211 @@
+"""Trains one batch size: bounds the memory, runs the user's real training, reports the outcome."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.failures.explain import explain
+from harness.memory_bounds import make_bound
+from harness.probe_tasks.trainer import (
+    FitWatch,
+    loss_of,
+    make_callback,
+    make_trainer,
+    prepare,
+    seed_everything,
+)
+from harness.workload.validation_loaders import replace_validation_loader
+
+if TYPE_CHECKING:
+    from harness.memory_bounds.memory_bound import MemoryBound
+    from harness.protocol import Failure, TellPhase, TrainRequest, TrainResult
+    from harness.workload.build import Workload
+
+# A probe adds at most this many steps to the requested ones while its peak grows.
+_MAX_EXTRA_STEPS = 8
+# A peak is steady if it grows by at most this share of the limit from one step to the next ...
+_STEADY = 1e-3
+# ... or by at most this many bytes: a library may make an allocation or two late.
+_STEADY_BYTES = 256 << 10
+# The share of its limit that training may take while the validation batch is searched for.
+_SETTLED_SHARE = 1.02
+# A probe gives up when it needs more batches than this per optimizer step.
+_MAX_BATCHES_PER_STEP = 30
+
+
+class TrainingEndedError(HarnessError):
+    """The workload ended its training before the probe had run its steps."""
+
+
+class StepWatch(FitWatch):
+    """Hooks of a callback that reports each phase, counts effective steps and ends the fit."""
+
+    def __init__(self, bound: MemoryBound, tell: TellPhase, request: TrainRequest) -> None:
+        super().__init__()
+        self.bound = bound
+        self.tell = tell
+        self.steps = steps = request["steps"]
+        # One step alone cannot show whether the peak grows.
+        self.settles = request["settle"] and steps > 1
+        self.validation_share = request["validation_share"]
+        self.varies_validation = request["validation_batch_size"] is not None
+        self.snapshot = request["snapshot"]
+        accumulate = int(request["trainer"].get("accumulate_grad_batches", 1))
+        self.max_batches = _MAX_BATCHES_PER_STEP * (steps + _MAX_EXTRA_STEPS) * accumulate
+        self.peaks: list[int] = []
+        self.num_batches = 0
+        self.timed_batches = 0
+        self.timed_seconds = 0.0
+        self.grew = False
+        self.last_loss = 0.0
+        self._stepped = False
+        self._since: float | None = None
+
+    def on_fit_start(self, _trainer: Any, module: Any) -> None:
+        self.tell("data")
+        self.bound.engage(module)
+        if self.varies_validation:
+            # Training's batch fits, perhaps to the byte: a page more must not end it here.
+            self.bound.rescale(_SETTLED_SHARE)
+
+    def on_train_start(self, trainer: Any, _module: Any) -> None:
+        for optimizer in trainer.optimizers:
+            optimizer.register_step_post_hook(self._after_step)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.tell("forward")
+
+    def on_before_backward(self, *_: Any) -> None:
+        self.tell("backward")
+
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        self.tell("optimizer")
+
+    def on_train_batch_end(self, trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
+        self.num_batches += 1
+        # A training step may return None, and with manual optimization anything.
+        with suppress(TypeError, ValueError, RuntimeError):
+            self.last_loss = float(loss_of(outputs))
+        now = time.perf_counter()
+        # Not the first batch: it also pays for kernels and caches that are chosen once.
+        if self._since is not None:
+            self.timed_batches += 1
+            self.timed_seconds += now - self._since
+        if self._stepped:
+            self._stepped = False
+            self.peaks.append(self.bound.peak_bytes())
+            if len(self.peaks) == 1:
+                self.bound.warmed_up()
+            enough = len(self.peaks) >= self.steps
+            steady = len(self.peaks) > 1 and self._is_steady(
+                self.peaks[-1], self.peaks[-1] - self.peaks[-2]
+            )
+            self.grew = (
+                self.settles and not steady and len(self.peaks) >= self.steps + _MAX_EXTRA_STEPS
+            )
+            # A stop also makes Lightning validate within the fit, while all of training's state is
+            # alive.
+            trainer.should_stop = (enough and (steady or not self.settles)) or self.grew
+        elif self.num_batches >= self.max_batches:
+            raise RuntimeError(f"no optimizer step took effect in {self.num_batches} batches")
+        self.tell("data")
+        self._since = time.perf_counter()
+
+    def on_validation_start(self, *_: Any) -> None:
+        self.tell("validation")
+        self.bound.rescale(self.validation_share)
+        if self.varies_validation:
+            self.bound.begin_validation()
+
+    def on_validation_end(self, *_: Any) -> None:
+        self.tell("end of training")
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        super().on_exception(trainer, module, exception)
+        if self.snapshot is not None:
+            # CUDA may have failed for good, and then there is no snapshot, only the failure.
+            with suppress(Exception):
+                self.bound.dump(self.snapshot)
+        self.bound.lift()
+
+    def _is_steady(self, peak: int, growth: int) -> bool:
+        """Return whether the peak is steady, or grows too slowly to reach the limit.
+
+        Too slowly means: not even `_MAX_EXTRA_STEPS` steps of this growth reach the limit.
+        """
+        limit = self.bound.limit_bytes
+        return (
+            growth <= max(_STEADY * limit, _STEADY_BYTES)
+            or _MAX_EXTRA_STEPS * growth <= limit - peak
+        )
+
+    def peak_bytes(self) -> int:
+        """Return the peak of the phase whose batch the probe varies.
+
+        It is the peak of validation alone, as far as the device can tell, or of the whole training.
+        """
+        if self.varies_validation:
+            return self.bound.validation_peak_bytes()
+        return max(self.bound.peak_bytes(), *self.peaks, 0)
+
+    def samples_per_second(self, batch_size: int) -> float | None:
+        """Return samples per second after the first batch; None if there was no other batch."""
+        if not self.timed_seconds:
+            return None
+        return self.timed_batches * batch_size / self.timed_seconds
+
+    def _after_step(self, *_: Any) -> None:
+        self._stepped = True
+
+
+def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainResult:
+    """Train one batch size and return the outcome, whatever the user's training raises."""
+    tell("setup")
+    seed_everything()
+    bound = make_bound(request["bound"])
+    batch_size = request["batch_size"]
+    watch = make_callback(workload.lightning, StepWatch, bound, tell, request)
+    failure: Failure | None = None
+    try:
+        bound.start()
+        if watch.snapshot is not None:
+            bound.record()
+        prepare(workload, batch_size)
+        if request["validation_batch_size"] is not None:
+            replace_validation_loader(workload, request["validation_batch_size"])
+        trainer = make_trainer(
+            workload,
+            bound,
+            request["trainer"],
+            limit_val_batches=request["validation_steps"],
+            callbacks=[watch],
+        )
+        trainer.fit(workload.module, datamodule=workload.datamodule)
+        if len(watch.peaks) < watch.steps:
+            raise TrainingEndedError(  # noqa: TRY301 - reported like any other end of training
+                f"the training ended itself after {len(watch.peaks)} of {watch.steps} optimizer "
+                "steps: see what sets `trainer.should_stop`, or returns -1 from "
+                "`on_train_batch_start`"
+            )
+    except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
+        bound.lift()
+        accelerator = request["bound"]["accelerator"]
+        failure = explain(watch.error or error, watch.memory, accelerator)
+    bound.lift()
+    return {
+        "outcome": "fits" if failure is None else failure["outcome"],
+        "detail": None if failure is None else failure["detail"],
+        "traceback": None if failure is None else failure["traceback"],
+        "batch_size": batch_size,
+        "peak_memory_bytes": watch.peak_bytes(),
+        **bound.facts(),
+        "memory_limit_bytes": bound.limit_bytes,
+        "samples": watch.num_batches * batch_size,
+        "samples_per_second": watch.samples_per_second(batch_size),
+        "growing": watch.grew,
+        "finite_loss": math.isfinite(watch.last_loss),
+    }

@@ -1,0 +1,59 @@
+"""The answers of probes in pytest's process, and the `Probe` of one that failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from harness.measurement import LrCurve, Probe
+
+if TYPE_CHECKING:
+    from harness.measurement import Outcome, ProbeKind
+    from harness.protocol import Failure, Phase, TrainResult
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The result of one sweep of the learning rate: a curve, a refusal or a failure."""
+
+    curve: LrCurve | None = None
+    refusal: str | None = None
+    failure: Probe | None = None
+
+
+@dataclass(frozen=True)
+class Answer(Generic[ResultT]):
+    """The end of one probe: its result, or the failure that it died of."""
+
+    result: ResultT | None
+    death: Failure | None
+    phase: Phase | None
+    log: str
+    seconds: float
+
+
+def failed_probe(
+    answer: Answer[Any], failure: Failure | None, batch_size: int, kind: ProbeKind = "train"
+) -> Probe:
+    """Return the probe of a batch size that failed."""
+    assert failure is not None, "a probe answers or dies"
+    return Probe(
+        batch_size=batch_size,
+        outcome=outcome_of(failure),
+        phase=answer.phase,
+        seconds=answer.seconds,
+        kind=kind,
+        detail=failure["detail"],
+        traceback=failure["traceback"],
+        log=answer.log,
+    )
+
+
+def outcome_of(result: TrainResult | Failure) -> Outcome:
+    """Return how training or a sweep ended; `ask` raises for what a probe cannot answer."""
+    outcome = result["outcome"]
+    assert outcome != "machine", "ask has raised for it"
+    assert outcome != "untraceable", "nothing was traced"
+    return outcome

@@ -1,0 +1,40 @@
+"""The description of a workload, by a probe that sets it up and trains nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.protocol import DescribeResult
+
+
+@dataclass(frozen=True)
+class Description:
+    """The facts about a workload that is set up."""
+
+    workload: dict[str, Any]
+    """The facts that make up the fingerprint."""
+    fingerprint: str
+    num_samples: int | None
+    """Training samples; None when the data have no length."""
+    num_validation_samples: int | None
+    validation: bool
+    """Whether the training validates."""
+    synthetic: bool
+    """Whether the data are synthetic: nothing can be learned from them."""
+    num_workers: int
+    """Processes that load the training data."""
+
+    @classmethod
+    def of(cls, result: DescribeResult) -> Description:
+        """Return the description that a probe gave."""
+        return cls(
+            workload=result["workload"],
+            fingerprint=result["fingerprint"],
+            num_samples=result["num_samples"],
+            num_validation_samples=result["num_validation_samples"],
+            validation=result["validation"],
+            synthetic=result["synthetic"],
+            num_workers=result["num_workers"],
+        )

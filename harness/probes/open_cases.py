@@ -1,0 +1,73 @@
+"""Opens a case: starts its zygote and describes its workload, for measuring and predicting."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.probes.runner import ProbeRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness.devices.device import Device
+    from harness.lockfile.profiles import LockedProfile
+    from harness.matrix.case import Case
+    from harness.probes.description import Description
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The folders and the module path of a run's probes."""
+
+    directory: Path
+    """The folder of the run's results; each case has a folder of its own in it."""
+    working_directory: Path
+    """The user's, as in training."""
+    sys_path: tuple[str, ...]
+    """pytest's module path."""
+
+
+@dataclass(frozen=True)
+class OpenCase:
+    """A case, its running zygote, and the description of its workload."""
+
+    case: Case
+    runner: ProbeRunner
+    description: Description
+    locked: LockedProfile | None
+    """The committed profile on this device."""
+    surroundings: Surroundings
+
+    @property
+    def validation_steps(self) -> int:
+        """The validation batches of a training probe: 1 if the case validates in it, else 0."""
+        return int(self.case.search.validation is True and self.description.validation)
+
+
+@contextmanager
+def open_case(
+    case: Case, device: Device, locked: LockedProfile | None, surroundings: Surroundings
+) -> Iterator[OpenCase]:
+    """Start a case's zygote and describe its workload; no process survives the block.
+
+    Raises WorkloadError when the workload cannot be built or set up, MachineError when the machine
+    is at fault.
+    """
+    with open_runner(case, device, surroundings) as runner:
+        yield OpenCase(case, runner, runner.describe(), locked, surroundings)
+
+
+def open_runner(case: Case, device: Device, surroundings: Surroundings) -> ProbeRunner:
+    """Return a runner of the case, to be entered as a context manager."""
+    return ProbeRunner(
+        case.workload,
+        device,
+        case.trainer,
+        surroundings.directory / case.id,
+        working_directory=surroundings.working_directory,
+        sys_path=surroundings.sys_path,
+        timeout=case.search.probe_timeout,
+    )

@@ -1,0 +1,34 @@
+"""Describes the outcomes of probes, in one line each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.units import format_bytes
+
+if TYPE_CHECKING:
+    from harness.measurement import Probe
+
+
+def describe_probe(probe: Probe, limit_bytes: int | None) -> str:
+    """Return one line about a probe: `batch 71 fits, peak 254.9 MiB of 256.0 MiB, 6.0 s`."""
+    peak = ""
+    if probe.outcome == "fits" and probe.peak_memory_bytes is not None:
+        peak = f", peak {format_bytes(probe.peak_memory_bytes)}"
+        peak += "" if limit_bytes is None else f" of {format_bytes(limit_bytes)}"
+    return f"{describe_outcome(probe)}{peak}, {probe.seconds:.1f} s"
+
+
+def describe_outcome(probe: Probe) -> str:
+    """Return the batch size of a probe and its outcome: `batch 72 out of memory in backward`."""
+    batch = f"{'validation batch' if probe.kind == 'validation' else 'batch'} {probe.batch_size}"
+    where = f" in {probe.phase}" if probe.phase else ""
+    if probe.outcome == "fits":
+        retries = f", thrashing ({probe.alloc_retries} retries)" if probe.alloc_retries else ""
+        return f"{batch} fits{retries}"
+    if probe.outcome == "oom":
+        return f"{batch} out of memory{where}"
+    if probe.outcome == "dataset":
+        return f"{batch} is more than the data holds"
+    lines = (probe.detail or "").strip().splitlines()
+    return f"{batch} failed{where}" + (f": {lines[0]}" if lines else "")

@@ -1,0 +1,262 @@
+"""Asks a case's zygote for probes, and turns their results into `Probe`s and errors."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast, overload
+
+from harness.errors import MachineError, WorkloadError
+from harness.measurement import LrCurve, Probe
+from harness.probes import oom_kills
+from harness.probes.answers import Answer, Sweep, failed_probe, outcome_of
+from harness.probes.dead_processes import explain_death, killed_for_memory
+from harness.probes.description import Description
+from harness.probes.zygote_client import ZygoteClient
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from harness.devices.device import Device
+    from harness.measurement import ProbeKind
+    from harness.protocol import (
+        CaseSpec,
+        DescribeResult,
+        DescribeTask,
+        Failure,
+        Request,
+        SweepResult,
+        SweepTask,
+        Task,
+        TraceResult,
+        TraceTask,
+        TrainResult,
+        TrainTask,
+        WorkloadSpec,
+    )
+
+# The time-out is for up to this many optimizer steps; more steps have proportionally more.
+_STEPS_PER_TIMEOUT = 20
+
+
+class ProbeRunner:
+    """A case's zygote and the probes it forks. A context manager: no process survives its block.
+
+    Args:
+        workload: the case's `workload` mapping.
+        device: the device that its probes run on.
+        trainer: the user's keyword arguments of the Trainer.
+        directory: the folder for logs; it is created.
+        working_directory: the working directory of probes; None keeps this process's.
+        sys_path: the module path of pytest, so that probes import what tests import.
+        timeout: seconds that one probe may take.
+
+    """
+
+    def __init__(
+        self,
+        workload: WorkloadSpec,
+        device: Device,
+        trainer: Mapping[str, Any],
+        directory: Path,
+        *,
+        working_directory: Path | None = None,
+        sys_path: Sequence[str] | None = None,
+        timeout: float = 600.0,
+    ) -> None:
+        self.device = device
+        self.trainer = dict(trainer)
+        self.directory = directory
+        self.timeout = timeout
+        self.versions: dict[str, str] = {}
+        self.torch_settings: dict[str, Any] = {}
+        self.memory_limit_bytes: int | None = None
+        self.afresh: str | None = None
+        """Why its probes cannot be forked, such as `starts CUDA`; None if they can."""
+        self._case: CaseSpec = {
+            "workload": workload,
+            "sys_path": list(sys.path if sys_path is None else sys_path),
+            "directory": None if working_directory is None else str(working_directory),
+            "scratch": None,
+        }
+        self._zygote = ZygoteClient(directory)
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        ready = self._zygote.start(self._case, self.device.environment)
+        self.versions, self.torch_settings = ready["versions"], ready["torch_settings"]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the zygote and everything it started, and remove their temporary files."""
+        self._zygote.close()
+
+    def describe(self) -> Description:
+        """Set up the workload in a process of its own and return its description.
+
+        Raises WorkloadError when the user's set-up fails, MachineError when the machine is at
+        fault.
+        """
+        what = "setting up the workload"
+        answer = self.ask({"task": "describe"}, what, "describe")
+        if answer.death is not None:
+            raise WorkloadError(
+                f"{what} {answer.death['detail']}; its output is in {answer.log}", log=answer.log
+            )
+        result = answer.result
+        assert result is not None, "a probe answers or dies"
+        if result["outcome"] != "fits":
+            raise WorkloadError(
+                f"the workload cannot be set up: {result['detail']}",
+                result["traceback"] or "",
+                log=answer.log,
+            )
+        self.memory_limit_bytes = result["memory_limit_bytes"]
+        return Description.of(result)
+
+    def train(
+        self,
+        batch_size: int,
+        *,
+        steps: int,
+        validation_steps: int = 0,
+        validation_batch_size: int | None = None,
+        validation_share: float = 1.0,
+        settle: bool = True,
+        snapshot: Path | None = None,
+    ) -> Probe:
+        """Probe one batch size: train it and report how that ended.
+
+        steps: effective optimizer steps; the time-out grows with them.
+        validation_steps: validation batches after these steps.
+        validation_batch_size: makes this a probe of validation, which reports this batch size.
+        validation_share: the limit during validation, as a share of training's.
+        settle: run further steps while the peak grows.
+        snapshot: the file for the allocator's history, written when the training fails.
+
+        Raises MachineError when the machine is at fault, whatever the batch size.
+        """
+        varied = batch_size if validation_batch_size is None else validation_batch_size
+        kind: ProbeKind = "train" if validation_batch_size is None else "validation"
+        task: TrainTask = {
+            "task": "train",
+            "batch_size": batch_size,
+            "steps": steps,
+            "settle": settle,
+            "validation_steps": validation_steps,
+            "validation_batch_size": validation_batch_size,
+            "validation_share": validation_share,
+            "snapshot": None if snapshot is None else str(snapshot.absolute()),
+        }
+        name = f"{kind}-b{varied}"
+        answer = self.ask(task, f"{kind} batch {varied}", name, self._timeout_of(steps))
+        result = answer.result
+        if result is None:
+            return failed_probe(answer, answer.death, varied, kind)
+        self.memory_limit_bytes = result["memory_limit_bytes"]
+        outcome = outcome_of(result)
+        return Probe(
+            batch_size=varied,
+            outcome=outcome,
+            phase=None if outcome == "fits" else answer.phase,
+            peak_memory_bytes=result["peak_memory_bytes"],
+            seconds=answer.seconds,
+            kind=kind,
+            peak_allocated_bytes=result.get("peak_allocated_bytes"),
+            non_torch_bytes=result.get("non_torch_bytes"),
+            alloc_retries=result.get("alloc_retries"),
+            finite_loss=result["finite_loss"],
+            growing=result["growing"],
+            samples=result["samples"],
+            samples_per_second=result["samples_per_second"],
+            detail=result["detail"],
+            traceback=result["traceback"],
+            log=answer.log,
+        )
+
+    def sweep(self, batch_size: int, learning_rates: Sequence[float], seed: int) -> Sweep:
+        """Sweep the learning rate with a fresh module, one optimizer step per learning rate.
+
+        Raises MachineError when the machine is at fault.
+        """
+        task: SweepTask = {
+            "task": "lr_range",
+            "batch_size": batch_size,
+            "learning_rates": list(learning_rates),
+            "seed": seed,
+        }
+        num_steps = len(learning_rates)
+        answer = self.ask(
+            task,
+            f"the LR sweep with seed {seed} at batch {batch_size}",
+            f"lr-seed{seed}-n{num_steps}",
+            self._timeout_of(num_steps),
+        )
+        result = answer.result
+        if result is None:
+            return Sweep(failure=failed_probe(answer, answer.death, batch_size))
+        if result["outcome"] != "fits":
+            return Sweep(failure=failed_probe(answer, result, batch_size))
+        if result["refusal"] is not None:
+            return Sweep(refusal=result["refusal"])
+        return Sweep(LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"])))
+
+    @overload
+    def ask(
+        self, task: DescribeTask, what: str, name: str, timeout: float | None = None
+    ) -> Answer[DescribeResult | Failure]: ...
+    @overload
+    def ask(
+        self, task: TrainTask, what: str, name: str, timeout: float | None = None
+    ) -> Answer[TrainResult]: ...
+    @overload
+    def ask(
+        self, task: SweepTask, what: str, name: str, timeout: float | None = None
+    ) -> Answer[SweepResult | Failure]: ...
+    @overload
+    def ask(
+        self, task: TraceTask, what: str, name: str, timeout: float | None = None
+    ) -> Answer[TraceResult | Failure]: ...
+    def ask(self, task: Task, what: str, name: str, timeout: float | None = None) -> Answer[Any]:
+        """Run one probe and wait until the device is as it was before.
+
+        what: the probe in words, for errors.
+        name: part of its log's name.
+        timeout: in seconds; None is the runner's.
+
+        Raises MachineError when the machine is at fault, WorkloadError when the zygote has died.
+        """
+        self._count += 1
+        log = str(self.directory.absolute() / f"{self._count:03d}-{name}.log")
+        Path(log).unlink(missing_ok=True)
+        started = time.monotonic()
+        kills = oom_kills.count()
+        request = {**task, "bound": self.device.bound, "trainer": self.trainer, "log": log}
+        ending, self.afresh = self._zygote.ask(cast("Request", request), timeout or self.timeout)
+        seconds = time.monotonic() - started
+        self.device.settle()
+        death = explain_death(ending, log) if ending.result is None else None
+        told = death or ending.result
+        assert told is not None, "a probe answers or dies"
+        trouble = (
+            told["detail"] if told["outcome"] == "machine" else killed_for_memory(ending, kills)
+        )
+        if trouble is not None:
+            where = f" in {ending.phase}" if ending.phase else ""
+            raise MachineError(f"{what} failed{where}: {trouble} (its output is in {log})")
+        return Answer(ending.result, death, ending.phase, log, seconds)
+
+    def _timeout_of(self, steps: int) -> float:
+        """Return the seconds for a probe of this many steps: sweeps and soaks need more."""
+        return self.timeout * max(1, steps / _STEPS_PER_TIMEOUT)

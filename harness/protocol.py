@@ -1,0 +1,296 @@
+"""Types the JSON lines between pytest's process, a case's zygote and its probes.
+
+    pytest's process  --CaseSpec, then Request | Kill-->  zygote and its supervisors
+    pytest's process  <--Ready | Failed, then Started, Ended, Idle for each request--
+    probe             --Report, one key at a time-->  its supervisor, which sums them up in Ended
+
+`task` distinguishes requests, `event` events, and `accelerator` memory bounds. A request determines
+the type of its result. This module holds types alone, so it costs a probe's heap nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
+
+Phase = Literal[
+    "setup",
+    "data",
+    "forward",
+    "backward",
+    "optimizer",
+    "validation",
+    "end of training",
+]
+"""The part of a probe that was running when it ended."""
+
+TellPhase = Callable[[Phase], None]
+"""Called when a phase begins, so that the phase is known even if the process dies in it."""
+
+
+class ObjectSpec(TypedDict):
+    """A class or function to call, as LightningCLI writes it."""
+
+    class_path: str
+    init_args: dict[str, Any]
+
+
+class WorkloadSpec(TypedDict):
+    """The workload of a case, as the matrix names it."""
+
+    module: ObjectSpec
+    data: ObjectSpec | None
+    loss: ObjectSpec | None
+    optimizer: ObjectSpec | None
+    batch_size_attr: str | None
+    learning_rate_attr: str | None
+
+
+class CaseSpec(TypedDict):
+    """The first line to a zygote: the workload that it builds, and where."""
+
+    workload: WorkloadSpec
+    sys_path: list[str]
+    directory: str | None
+    """The working directory; None keeps the parent's."""
+    scratch: str | None
+    """The folder for temporary files; the zygote removes it at its end."""
+
+
+class CpuBoundSpec(TypedDict):
+    """The memory bound of a probe on the CPU."""
+
+    accelerator: Literal["cpu"]
+    budget_bytes: int
+
+
+class CudaBoundSpec(TypedDict):
+    """The memory bound of a probe on a GPU."""
+
+    accelerator: Literal["cuda"]
+    budget_bytes: int | None
+    """Cap on the memory; None allows all of it."""
+    fraction: float
+    """Share of the memory that training may reserve."""
+
+
+BoundSpec = CpuBoundSpec | CudaBoundSpec
+
+
+class DescribeTask(TypedDict):
+    """Set up the workload, and train nothing."""
+
+    task: Literal["describe"]
+
+
+class TrainTask(TypedDict):
+    """Try one batch size."""
+
+    task: Literal["train"]
+    batch_size: int
+    steps: int
+    """Effective optimizer steps."""
+    settle: bool
+    """Whether the probe takes further steps while its peak grows."""
+    validation_steps: int
+    """Validation batches after the steps; 0 for none."""
+    validation_batch_size: int | None
+    """The validation batch size to try; None leaves it to the workload's loader."""
+    validation_share: float
+    """The memory limit during validation, as a share of training's."""
+    snapshot: str | None
+    """The file for the allocator's history when memory runs out; None records no history."""
+
+
+class SweepTask(TypedDict):
+    """Sweep the learning rate with a new module, one optimizer step per learning rate."""
+
+    task: Literal["lr_range"]
+    batch_size: int
+    learning_rates: list[float]
+    seed: int
+
+
+class TraceTask(TypedDict):
+    """Train two steps on tensors without memory, for a prediction."""
+
+    task: Literal["trace"]
+    batch_sizes: list[int]
+    validation_steps: int
+    files: list[str]
+    """The file for the trace of each batch size."""
+    capability: list[int]
+    """The GPU's compute capability, major and minor."""
+
+
+class ProbeContext(TypedDict):
+    """The keys of every request, beside those of its task."""
+
+    bound: BoundSpec
+    trainer: dict[str, Any]
+    """The user's keywords for the Trainer."""
+    log: str
+    """The file for the probe's output."""
+
+
+class DescribeRequest(DescribeTask, ProbeContext):
+    """A request for a probe that describes the workload."""
+
+
+class TrainRequest(TrainTask, ProbeContext):
+    """A request for a probe that trains."""
+
+
+class SweepRequest(SweepTask, ProbeContext):
+    """A request for a probe that sweeps the learning rate."""
+
+
+class TraceRequest(TraceTask, ProbeContext):
+    """A request for a probe that traces."""
+
+
+Task = DescribeTask | TrainTask | SweepTask | TraceTask
+Request = DescribeRequest | TrainRequest | SweepRequest | TraceRequest
+
+
+class Kill(TypedDict):
+    """End the probe of the last request."""
+
+    task: Literal["kill"]
+
+
+FailedOutcome = Literal["oom", "error", "dataset", "machine", "untraceable"]
+"""The ways in which a task fails.
+
+`oom`, `error` and `dataset` are outcomes of probes. `machine` is trouble with the machine, and
+`untraceable` a workload that cannot be traced.
+"""
+
+
+class Failure(TypedDict):
+    """The failure of a probe, or of the building of a workload."""
+
+    outcome: FailedOutcome
+    detail: str
+    """One line."""
+    traceback: str | None
+
+
+class MemoryFacts(TypedDict, total=False):
+    """Figures of torch's CUDA allocator beyond its peak, named as the fields of a `Probe`."""
+
+    peak_allocated_bytes: int
+    non_torch_bytes: int
+    alloc_retries: int
+
+
+class TrainResult(MemoryFacts):
+    """The answer to a TrainTask, whether it fits or not: the fields of a `Probe`."""
+
+    outcome: Literal["fits"] | FailedOutcome
+    detail: str | None
+    traceback: str | None
+    batch_size: int
+    peak_memory_bytes: int
+    memory_limit_bytes: int
+    samples: int
+    samples_per_second: float | None
+    growing: bool
+    finite_loss: bool
+
+
+class SweepResult(TypedDict):
+    """The answer to a SweepTask that did not fail."""
+
+    outcome: Literal["fits"]
+    refusal: str | None
+    """Why the curve must not be used; None where it may be."""
+    learning_rates: list[float]
+    """The rates that the optimizer used; fewer than requested when the loss diverged."""
+    losses: list[float]
+
+
+class DescribeResult(TypedDict):
+    """The answer to a DescribeTask that did not fail."""
+
+    outcome: Literal["fits"]
+    workload: dict[str, Any]
+    """The facts that the fingerprint digests."""
+    fingerprint: str
+    num_samples: int | None
+    num_validation_samples: int | None
+    validation: bool
+    synthetic: bool
+    num_workers: int
+    memory_limit_bytes: int
+
+
+class TraceResult(TypedDict):
+    """The answer to a TraceTask that did not fail; the traces are in the task's files."""
+
+    outcome: Literal["fits"]
+
+
+Result = TrainResult | SweepResult | DescribeResult | TraceResult | Failure
+
+
+class Report(TypedDict, total=False):
+    """A line from a probe to its supervisor; the last value of each key counts."""
+
+    phase: Phase
+    result: Result
+    afresh: str
+    """Why the probe starts Python anew instead of running in a fork."""
+
+
+class Afresh(TypedDict):
+    """The data that a probe hands to the new Python that replaces it."""
+
+    case: CaseSpec
+    request: Request
+    writer: int
+    """The descriptor for its reports."""
+
+
+class Ready(TypedDict):
+    """The workload is built."""
+
+    event: Literal["ready"]
+    versions: dict[str, str]
+    torch_settings: dict[str, Any]
+    """Global settings of torch that the building of the workload has changed."""
+
+
+class Failed(Failure):
+    """The workload cannot be built."""
+
+    event: Literal["failed"]
+
+
+class Started(TypedDict):
+    """A probe was forked."""
+
+    event: Literal["started"]
+    pid: int
+
+
+class Ended(TypedDict):
+    """A probe, and all that it started, is gone."""
+
+    event: Literal["ended"]
+    exit_code: int
+    phase: Phase | None
+    result: Result | None
+    """None when it died before it reported one."""
+    afresh: str | None
+    leftovers: int
+    """The number of processes that it left behind."""
+
+
+class Idle(TypedDict):
+    """The supervisor of the last probe is gone as well."""
+
+    event: Literal["idle"]
+
+
+Event = Ready | Failed | Started | Ended | Idle

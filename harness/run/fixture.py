@@ -1,0 +1,95 @@
+"""The value of the `gpu_profile` fixture: one case in one test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import report
+from harness.errors import UntraceableError
+from harness.report.case_result import CaseResult
+
+if TYPE_CHECKING:
+    from harness.bounds.verdict import Verdict
+    from harness.lockfile.profiles import LockedProfile
+    from harness.matrix.case import Case
+    from harness.measurement import Measurement
+    from harness.run.session import Session
+
+
+class GpuProfile:
+    """One case in one test; the value of the fixture."""
+
+    def __init__(self, session: Session, case: Case, node_id: str) -> None:
+        self.case = case
+        """The combination, with its settings."""
+        self._session = session
+        self._node_id = node_id
+        self._verdict: Verdict | None = None
+        self._accepted = False
+
+    @property
+    def locked(self) -> LockedProfile | None:
+        """The committed profile of this case on this device, or None."""
+        return self._session.locked(self.case)
+
+    @property
+    def measurement(self) -> Measurement:
+        """The measurement of this run, or its prediction; taken on first use.
+
+        A workload that cannot be predicted skips the test, unless a prediction is locked. Raises
+        WorkloadError when the workload cannot be built or set up, and MachineError when the machine
+        is in trouble.
+        """
+        try:
+            return self._session.measure(self.case)
+        except UntraceableError as error:
+            if self.locked is None or self.locked.predicted_batch_size is None:
+                pytest.skip(f"{error}; it can only be measured")
+            raise
+
+    @property
+    def update_command(self) -> str:
+        """The command of pytest that locks the values of this run."""
+        flags = self._session.procedure.flags + self._session.paths.pytest_flags
+        return f'pytest --gpu-profile{flags} --gpu-profile-update "{self._node_id}"'
+
+    def assert_within_bounds(self) -> None:
+        """Fail the test when the measurement is out of the bounds around the locked profile.
+
+        Under `--gpu-profile-update` every measurement passes, unless no batch trains at all.
+        """
+        __tracebackhide__ = True
+        measurement = self.measurement
+        self._verdict = self._session.judge(self.case)
+        self._accepted = measurement.max_batch_size > 0 and (
+            self._session.update or not self._verdict.violations
+        )
+        if not self._accepted:
+            pytest.fail(
+                report.failure_text(self.result("failed"), self.update_command), pytrace=False
+            )
+
+    def result(self, status: str, reason: str | None = None) -> CaseResult:
+        """Sum up the case for the report, with the status of its test."""
+        measurement = self._session.measured(self.case)
+        if measurement is not None and self._verdict is None:
+            self._verdict = self._session.judge(self.case)
+        return CaseResult(
+            case_id=self.case.id,
+            axes=dict(self.case.axes),
+            status=status,  # type: ignore[arg-type] # pytest's outcomes and `error` are statuses
+            reason=reason,
+            source=self._session.procedure.source,
+            measurement=measurement,
+            locked=self.locked if measurement is not None else None,
+            violations=self._verdict.violations if self._verdict else (),
+            improvements=self._verdict.improvements if self._verdict else (),
+            warnings=self._verdict.warnings if self._verdict else (),
+            # An update also accepts cases whose tests never call `assert_within_bounds`.
+            accepted=self._accepted or (self._session.update and measurement is not None),
+            update_command=self.update_command,
+            verb_flags=self._session.paths.verb_flags,
+            seconds=measurement.seconds if measurement is not None else 0.0,
+        )

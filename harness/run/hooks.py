@@ -1,0 +1,290 @@
+"""The hooks of a `--gpu-profile` run; they connect pytest with the session and the terminal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness import report
+from harness.devices.device import NoSuchDeviceError
+from harness.errors import HarnessError, MachineError
+from harness.measure.measuring import Measuring
+from harness.predict.predicting import Predicting
+from harness.report.case_result import CaseResult
+from harness.run.fixture import GpuProfile
+from harness.run.paths import Paths
+from harness.run.session import Session
+from harness.run.terminal_progress import TerminalProgress
+from harness.wording import shown_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+    from types import FrameType
+
+    from harness.matrix.case import Case
+    from harness.run.session import Procedure
+
+# One day: a longer wait would be a hang.
+_MAX_WAIT = 86_400
+_TERMINATED = 128 + signal.SIGTERM
+# A run that was interrupted or broke down updates no lockfile.
+_FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+# Several tests may use one case; its status is the worst of theirs.
+_SEVERITY = ("skipped", "passed", "failed", "error")
+
+
+class Run:
+    """The plugin that a run registers, on the controller and on xdist's workers alike.
+
+    Workers measure, and send each result as an attribute of its report. Only the controller writes
+    files.
+    """
+
+    def __init__(self, config: pytest.Config, options: Mapping[str, Any]) -> None:
+        self.config = config
+        self.is_worker = hasattr(config, "workerinput")
+        paths = Paths.resolve(config, vars(config.option))
+        try:
+            wait = _seconds(str(options["gpu_profile_wait"]))
+            predicts = options["gpu_profile_predict"]
+            procedure: Procedure = Predicting() if predicts else Measuring(wait)
+            self.session = Session(paths, procedure, update=bool(options["gpu_profile_update"]))
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from None
+        self.results: dict[str, CaseResult] = {}
+        self.nothing_measured = False
+        self.errors: list[str] = []
+        self._terminated = False
+        self._interrupted_while_writing = False
+        self._progress: TerminalProgress | None = None
+        self._previous_handler: Any = None
+
+    def open(self, case: Case, node_id: str) -> GpuProfile:
+        """Return a test's case; skip the test when this run has no device for the case."""
+        try:
+            self.session.identity(case)
+        except NoSuchDeviceError as error:
+            pytest.skip(str(error))
+        return GpuProfile(self.session, case, node_id)
+
+    def pytest_sessionstart(self) -> None:
+        """Make SIGTERM end the run in order, and start to show progress."""
+        # Python allows no other thread to set handlers.
+        if threading.current_thread() is threading.main_thread():
+            self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None and not self.is_worker:
+            self._progress = _progress(self.config, terminal)
+            self._progress.__enter__()
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Locate the imported test in the module that imported it, not in this package."""
+        path, _, name = item.location
+        if Path(path).name == "testing.py" and "gpu_profile" in getattr(item, "fixturenames", ()):
+            item.__dict__["location"] = (item.nodeid.partition("::")[0], 0, name)
+
+    def pytest_report_header(self) -> str | None:
+        """Return the estimate for the whole matrix under xdist, whose workers collect the tests."""
+        if self.is_worker or not getattr(self.config.option, "numprocesses", None):
+            return None
+        return self._estimate([case for case in self.session.cases if self._is_here(case)])
+
+    def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> str | None:
+        """Return the estimate for the selected cases, made from the lockfile."""
+        if self.is_worker:
+            return None
+        chosen = (
+            item.callspec.params["gpu_profile"] for item in items if hasattr(item, "callspec")
+        )
+        cases = {case.id: case for case in chosen if self._is_here(case)}
+        return self._estimate(list(cases.values()))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach the case's result to the report that decides its status."""
+        made = yield
+        if self._progress is not None:
+            self._progress.clear()  # before pytest writes its letter
+        if call.when == "teardown" or (call.when == "setup" and made.passed):
+            return made
+        error = call.excinfo.value if call.excinfo else None
+        if call.when == "call" and isinstance(error, MachineError):
+            # Trouble with the machine is no regression. pytest and JUnit count a failure outside
+            # the call as an error.
+            made.when = "setup"
+        if isinstance(error, HarnessError):
+            made.longrepr = report.error_text(
+                item.name, error, self.session.procedure.source, self.session.paths.verb_flags
+            )
+        case = item.callspec.params.get("gpu_profile") if hasattr(item, "callspec") else None
+        if case is not None:
+            status = "error" if made.failed and made.when != "call" else made.outcome
+            profile = getattr(item, "funcargs", {}).get("gpu_profile")
+            if not isinstance(profile, GpuProfile):
+                profile = GpuProfile(self.session, case, item.nodeid)
+            result = profile.result(status, _reason(made, error))
+            made.gpu_profile = result.to_json()  # type: ignore[attr-defined] # xdist sends it along
+        return made
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the results, on the controller."""
+        data = getattr(report, "gpu_profile", None)
+        if data is None or self.is_worker:
+            return
+        result = CaseResult.from_json(data)
+        known = self.results.get(result.case_id)
+        if known is None or _SEVERITY.index(result.status) >= _SEVERITY.index(known.status):
+            self.results[result.case_id] = result
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the results and, under an update, the lockfile; fail a run that found no values."""
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+        try:
+            if not self.is_worker and not self.config.option.collectonly:
+                self._write(session, exitstatus)
+        except KeyboardInterrupt:
+            # If it went on, other plugins could not end in order, and pytest would lose its exit
+            # code.
+            self._interrupted_while_writing = True
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+        finally:
+            if self._previous_handler is not None:
+                signal.signal(signal.SIGTERM, self._previous_handler)
+            if self._terminated:
+                session.exitstatus = _TERMINATED
+
+    def _write(self, session: pytest.Session, exitstatus: int) -> None:
+        results = list(self.results.values())
+        if results:
+            self._try_to(self.session.write_results, results, session)
+        if exitstatus not in _FINISHED:
+            return
+        if self.session.update:
+            self._try_to(self.session.write_lock, results, session)
+        self.nothing_measured = all(result.measurement is None for result in results)
+        if self.nothing_measured:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _try_to(
+        self,
+        write: Callable[[list[CaseResult]], None],
+        results: list[CaseResult],
+        session: pytest.Session,
+    ) -> None:
+        """Write; on an error fail the run, keep the error for the summary, and go on."""
+        try:
+            write(results)
+        except HarnessError as error:
+            self.errors.append(str(error))
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Show the table of cases, the improvements, and the paths of the files."""
+        results = list(self.results.values())
+        if self.config.option.collectonly:
+            return
+        terminalreporter.section("gpu profiles")
+        for line in report.summary_lines(
+            results,
+            width=self.config.get_terminal_writer().fullwidth,
+            locked=self.session.locked_ids,
+            lock_path=shown_path(self.session.paths.lock),
+            results_path=shown_path(self.session.paths.results),
+        ):
+            terminalreporter.write_line(line)
+        if self._interrupted_while_writing:
+            terminalreporter.write_line(
+                "interrupted while writing the results: some may be missing. "
+                "The lockfile is intact, either old or new",
+                red=True,
+            )
+        for error in self.errors:
+            terminalreporter.write_line(error, red=True)
+        if self.nothing_measured:
+            terminalreporter.write_line(
+                f"nothing was {self.session.procedure.source}: "
+                + report.why_nothing(results, len(self.session.cases)),
+                red=True,
+            )
+
+    def _on_sigterm(self, _signal: int, _frame: FrameType | None) -> None:
+        """End the run as Ctrl-C does: code that catches the exceptions of tests lets it pass."""
+        self._terminated = True
+        raise KeyboardInterrupt("terminated by SIGTERM")
+
+    def _is_here(self, case: Case) -> bool:
+        try:
+            self.session.identity(case)
+        except HarnessError:
+            # The device is missing or in trouble. The case's own test reports which.
+            return False
+        return True
+
+    def _estimate(self, cases: list[Case]) -> str:
+        return report.estimate_line(
+            [self._cost(case) for case in cases], self.session.procedure.source
+        )
+
+    def _cost(self, case: Case) -> report.CostItem:
+        locked = self.session.locked(case)
+        seeds, steps = len(case.lr_range.seeds), case.lr_range.num_training
+        runs_sweep = case.lr_range.when == "always" or (
+            case.lr_range.when == "changed" and locked is None
+        )
+        return report.CostItem(
+            case_id=case.id,
+            locked=locked,
+            num_probes=2 if locked else 5,
+            lr_steps=seeds * steps if runs_sweep else 0,
+            steps_per_trial=case.search.steps_per_trial,
+        )
+
+
+def _reason(made: pytest.TestReport, error: BaseException | None) -> str | None:
+    if made.skipped and isinstance(made.longrepr, tuple):
+        return made.longrepr[2].removeprefix("Skipped: ")
+    return str(error).strip().partition("\n")[0] if made.failed and error is not None else None
+
+
+def _progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
+    """Return a handler that shows log records on the terminal although pytest captures output."""
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    writer = config.get_terminal_writer()
+
+    def write(text: str) -> None:
+        # Not through pytest's writer: it counts columns, and would count backspaces as columns.
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    return TerminalProgress(
+        write=write,
+        write_line=terminal.write_line,
+        room=lambda: writer.fullwidth - writer.width_of_current_line,
+        suspend_capture=capture.global_and_fixture_disabled if capture else nullcontext,
+        verbose=config.get_verbosity() > 0,
+        tty=terminal.isatty,
+    )
+
+
+def _seconds(text: str) -> float:
+    """Read the value of --gpu-profile-wait."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _MAX_WAIT:
+        raise HarnessError(
+            f"--gpu-profile-wait {text} is not allowed; a number of seconds from 0 to {_MAX_WAIT}"
+        )
+    return seconds

@@ -1,0 +1,138 @@
+"""Finds the values of a run's cases, and writes results and lockfile; knows no pytest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from harness.devices.device import NoSuchDeviceError
+from harness.errors import HarnessError, MachineError
+from harness.lockfile.profiles import read_lock
+from harness.lockfile.write import refuse_read_only, update_lock
+from harness.matrix.cases import load_matrix
+from harness.run.results import Results, lockable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.bounds.verdict import Verdict
+    from harness.lockfile.profiles import Lock, LockedProfile
+    from harness.matrix.case import Case
+    from harness.measurement import DeviceIdentity, Measurement, Source
+    from harness.probes.open_cases import Surroundings
+    from harness.report.case_result import CaseResult
+    from harness.run.paths import Paths
+
+
+class FoundCase(Protocol):
+    """A case together with the device that its values are for."""
+
+    @property
+    def identity(self) -> DeviceIdentity:
+        """The identity of the device, which selects the case's profile."""
+
+    def run(self, locked: LockedProfile | None, surroundings: Surroundings) -> Measurement:
+        """Find the case's values."""
+
+
+class Procedure(Protocol):
+    """The way to find the values of a run's cases: `Measuring` or `Predicting`."""
+
+    @property
+    def source(self) -> Source:
+        """The source of the values: measured or predicted."""
+
+    @property
+    def flags(self) -> str:
+        """The flags that repeat the procedure, beyond `--gpu-profile`."""
+
+    def find(self, case: Case, lock: Lock) -> FoundCase:
+        """Return the case with its device; raises NoSuchDeviceError where there is none."""
+
+    def judge(self, case: Case, found: Measurement, locked: LockedProfile | None) -> Verdict:
+        """Compare the values that were found with the locked ones."""
+
+
+class Session:
+    """Loads matrix and lockfile, finds each case's values at most once, and writes the results.
+
+    Raises MatrixError or LockError, before anything runs, when one of the two files cannot be used.
+    """
+
+    def __init__(self, paths: Paths, procedure: Procedure, *, update: bool = False) -> None:
+        self.paths = paths
+        self.procedure = procedure
+        self.update = update
+        self.cases = load_matrix(paths.matrix, search_path=paths.module_path)
+        self.lock = read_lock(paths.lock)
+        if update:
+            refuse_read_only(paths.lock)  # now, not after hours of measuring
+        self.results = Results(paths.results)
+        self.locked_ids: tuple[str, ...] = ()
+        """The cases that this run wrote to the lockfile."""
+        self._found: dict[str, FoundCase | NoSuchDeviceError] = {}
+        self._measured: dict[str, Measurement | HarnessError] = {}
+
+    def identity(self, case: Case) -> DeviceIdentity:
+        """Return the identity of the case's device, which selects its profile.
+
+        Raises NoSuchDeviceError when the case's values cannot be found on this machine.
+        """
+        return self._find(case).identity
+
+    def _find(self, case: Case) -> FoundCase:
+        """Find the case's device once: all tests of a case get the same answer or error."""
+        known = self._found.get(case.id)
+        if known is None:
+            try:
+                known = self.procedure.find(case, self.lock)
+            except NoSuchDeviceError as error:
+                known = error
+            self._found[case.id] = known
+        if isinstance(known, NoSuchDeviceError):
+            raise known
+        return known
+
+    def locked(self, case: Case) -> LockedProfile | None:
+        """Return the case's locked profile for its device."""
+        return self.lock.find(case.axes, self.identity(case))
+
+    def measure(self, case: Case) -> Measurement:
+        """Find the case's values once; later calls return the same values or raise the same error.
+
+        Raises HarnessError when the values cannot be found.
+        """
+        known = self._measured.get(case.id)
+        if known is None:
+            try:
+                with self.results.of_case(case.id):
+                    known = self._find(case).run(self.locked(case), self.paths.surroundings)
+            except HarnessError as error:
+                known = error
+            except OSError as error:
+                # A full disk, no more processes, or a file in the place of a folder.
+                known = MachineError(f"{case.id} cannot be measured: {error}")
+                known.__cause__ = error
+            self._measured[case.id] = known
+        if isinstance(known, HarnessError):
+            raise known
+        return known
+
+    def measured(self, case: Case) -> Measurement | None:
+        """Return the case's values, or None if they were not found."""
+        known = self._measured.get(case.id)
+        return None if isinstance(known, HarnessError) else known
+
+    def judge(self, case: Case) -> Verdict:
+        """Find the case's values, and compare them with its locked profile."""
+        return self.procedure.judge(case, self.measure(case), self.locked(case))
+
+    def write_results(self, results: Sequence[CaseResult]) -> None:
+        """Write the run's reports and its candidate lockfile. Raises HarnessError."""
+        self.results.write(results, self.paths.lock)
+
+    def write_lock(self, results: Sequence[CaseResult]) -> None:
+        """Lock the accepted values. Raises LockError when the lockfile cannot be written."""
+        profiles = lockable(result for result in results if result.accepted)
+        if profiles:
+            update_lock(self.paths.lock, profiles)
+        self.locked_ids = tuple(profile.case_id for profile in profiles)

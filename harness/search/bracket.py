@@ -1,0 +1,187 @@
+"""Holds the probes of a search: the sizes that fit, the sizes that fail, and their peaks. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from harness.measurement import Outcome
+
+# The peaks of two neighbours differ by noise only. A line is drawn through two sizes if the smaller
+# is at most this share of the larger, or if their peaks differ by at least this share of the limit.
+_DISTINCT_SIZES = 0.75
+_DISTINCT_PEAKS = 0.05
+# Peaks lie off a line by about this share, because of allocation granularity and workspaces.
+NOISE = 0.003
+# The noise in the difference of two peaks, as a multiple of NOISE; small batches need the most.
+_TOLERANCE = 3
+# A rise of at most this many tolerances shows no slope.
+_FLAT = 2
+
+
+class ProbeResult(Protocol):
+    """The result of a probe; `harness.measurement.Probe` is one."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the probe ended."""
+        ...
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """The peak, used only of a probe that fits: one that fails stops short of its peak."""
+        ...
+
+
+ProbeT = TypeVar("ProbeT", bound=ProbeResult)
+
+
+class NextProbe(NamedTuple):
+    """The probe that a mode asks for next."""
+
+    size: int
+    scouting: bool = False
+    """Whether a scout, which is cheaper, may run in its place; a scout's fit is not an answer."""
+
+
+class Extrapolation(NamedTuple):
+    """The point at which the line through two peaks meets the memory limit; sizes in samples."""
+
+    size: float
+    """The largest batch size on the line, with its fraction; infinite if the line does not rise."""
+    margin: float
+    """The most by which `size` is too large if noise in the two peaks has flattened the line."""
+    reach: float
+    """The memory from the upper point to the limit, in multiples of that between the two points."""
+    noise: float
+    """The noise of a peak near the limit, as a number of samples that take this memory."""
+    straight: bool
+    """Whether the next peak below lies on the line, but for noise; others do not count."""
+
+
+@dataclass
+class Bracket(Generic[ProbeT]):
+    """The probes so far, and the largest size that fits (`low`) with the failure above it (`high`).
+
+    Sizes are in samples. Memory need not be monotone: failures below `low` do not count. If a size
+    was probed twice, the later probe counts.
+    """
+
+    minimum: int
+    maximum: int
+    limit_bytes: int | None = None
+    probes: list[tuple[int, ProbeT]] = field(default_factory=list)
+    scouted: set[int] = field(default_factory=set)
+    """The sizes that only a scout has tried."""
+
+    def add(self, wanted: NextProbe, probe: ProbeT) -> None:
+        """Add the result of a probe."""
+        self.probes.append((wanted.size, probe))
+        (self.scouted.add if wanted.scouting else self.scouted.discard)(wanted.size)
+
+    @property
+    def _latest(self) -> dict[int, ProbeT]:
+        """The probe that counts at each size."""
+        return dict(self.probes)
+
+    def outcome(self, size: int) -> Outcome | None:
+        """Return how the probe at `size` ended, or None if there was none."""
+        probe = self._latest.get(size)
+        return None if probe is None else probe.outcome
+
+    def failed(self, size: int) -> bool:
+        """Return whether `size` was tried and does not fit."""
+        return self.outcome(size) not in (None, "fits")
+
+    @property
+    def fitting(self) -> list[int]:
+        """The sizes that fit, ascending."""
+        return sorted(size for size, probe in self._latest.items() if probe.outcome == "fits")
+
+    @property
+    def low(self) -> int:
+        """The largest size that fits; `minimum - 1` when none does."""
+        return max(self.fitting, default=self.minimum - 1)
+
+    @property
+    def high(self) -> int | None:
+        """The smallest size above `low` that fails; None when none does."""
+        low = self.low
+        failing = (
+            size for size, probe in self._latest.items() if size > low and probe.outcome != "fits"
+        )
+        return min(failing, default=None)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left to try: `low` is the maximum, or `low + 1` fails."""
+        return self.low == self.maximum or self.high == self.low + 1
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether only a scout has shown that `low` fits."""
+        return self.low in self.scouted
+
+    @property
+    def middle(self) -> int:
+        """The size half-way between `low` and a known `high`."""
+        assert self.high is not None
+        return (self.low + self.high) // 2
+
+    def clip(self, size: int) -> int:
+        """Return the size above `low` and below `high` that is nearest to `size`."""
+        high = self.maximum + 1 if self.high is None else self.high
+        return max(self.low + 1, min(size, high - 1))
+
+    @property
+    def peaks(self) -> list[tuple[int, int]]:
+        """The sizes that fit and their peaks in bytes, ascending; empty without a memory limit."""
+        if self.limit_bytes is None:
+            return []
+        return sorted(
+            (size, probe.peak_memory_bytes)
+            for size, probe in self._latest.items()
+            if probe.outcome == "fits" and probe.peak_memory_bytes
+        )
+
+    @property
+    def comparable(self) -> bool:
+        """Whether both the peak at `low` and a memory limit are known."""
+        return any(size == self.low for size, _ in self.peaks)
+
+    def extrapolate(self) -> Extrapolation | None:
+        """Extend the line through two peaks to the memory limit.
+
+        The peaks are that at `low` and that at the nearest size below it that is far enough away.
+        Returns None if there are no two such peaks. A line that hardly rises beyond noise predicts
+        infinity.
+        """
+        peaks, limit = self.peaks, self.limit_bytes
+        if limit is None or not self.comparable:
+            return None
+        low, top = peaks[-1]
+        distinct = [
+            (size, peak)
+            for size, peak in peaks
+            if size <= _DISTINCT_SIZES * low or top - peak >= _DISTINCT_PEAKS * limit
+        ]
+        if not distinct:
+            return None
+        size, peak = distinct[-1]
+        run, rise, room = low - size, top - peak, limit - top
+        tolerance = _TOLERANCE * NOISE * top
+        if rise <= _FLAT * tolerance:
+            return Extrapolation(math.inf, math.inf, math.inf, math.inf, straight=True)
+        slope = rise / run
+        return Extrapolation(
+            size=low + room / slope,
+            margin=room / slope * tolerance / (rise + tolerance),
+            reach=room / rise,
+            noise=NOISE * limit / slope,
+            straight=all(
+                abs(top - slope * (low - size) - peak) <= NOISE * top
+                for size, peak in distinct[-2:]
+            ),
+        )

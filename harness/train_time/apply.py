@@ -1,0 +1,122 @@
+"""Sets the values of a locked profile at train time, only on the workload that it locks."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.identity.fingerprint import (
+    class_path,
+    describe_data,
+    describe_module,
+    training_dataset,
+    workload_changes,
+)
+from harness.wording import RELOCK
+from harness.workload import attributes
+
+if TYPE_CHECKING:
+    from harness.lockfile.profiles import LockedProfile
+
+_log = logging.getLogger("harness")
+
+
+def apply(
+    profile: LockedProfile,
+    module: Any,
+    datamodule: Any = None,
+    *,
+    learning_rate: bool = True,
+    batch_size_attr: str | None = None,
+    learning_rate_attr: str | None = None,
+) -> None:
+    """Set the batch size and the learning rate of a profile where Lightning's Tuner looks for them.
+
+    `module` is the LightningModule that will be trained, `datamodule` its LightningDataModule if it
+    has one; `setup` is not called. `learning_rate=False` sets only the batch size.
+    `batch_size_attr` and `learning_rate_attr` name other attributes that hold the values, dotted
+    (`config.batch_size`).
+
+    Raises HarnessError, before anything is set, when the profile is of another workload, when it
+    holds no learning rate, and when there is no attribute for the learning rate or the batch size.
+    """
+    _refuse_other_workload(profile, module, datamodule)
+    if learning_rate and profile.learning_rate is None:
+        reason = profile.lr_refusal or (
+            "it was predicted, and never trained"
+            if profile.source == "predicted"
+            else "the LR range test was not run"
+        )
+        raise HarnessError(
+            f"{profile.case_id} is locked without a learning rate: {reason}. Set the batch size "
+            "alone with learning_rate=False"
+        )
+    if learning_rate:
+        attributes.get_learning_rate(module, datamodule, attr=learning_rate_attr)
+    attributes.set_batch_size(module, datamodule, profile.batch_size, attr=batch_size_attr)
+    if learning_rate and profile.learning_rate is not None:
+        attributes.set_learning_rate(
+            module, datamodule, profile.learning_rate, attr=learning_rate_attr
+        )
+    if profile.validation_batch_size is not None:
+        _set_validation(
+            profile, datamodule if datamodule is not None else module, profile.validation_batch_size
+        )
+
+
+def _set_validation(profile: LockedProfile, owner: Any, batch_size: int) -> None:
+    if attributes.set_validation_batch_size(owner, batch_size) or batch_size >= profile.batch_size:
+        return
+    names = " nor ".join(attributes.VALIDATION_BATCH_SIZE_NAMES)
+    _log.warning(
+        "%s: validation is locked at batch %d, below the training batch %d, but cannot be set: %s "
+        "has neither %s",
+        profile.case_id,
+        batch_size,
+        profile.batch_size,
+        type(owner).__name__,
+        names,
+    )
+
+
+def _refuse_other_workload(profile: LockedProfile, module: Any, datamodule: Any) -> None:
+    changes = _module_changes(profile, module)
+    if datamodule is not None:
+        changes += _data_changes(profile, datamodule)
+    if changes:
+        raise HarnessError(
+            f"{profile.case_id} is locked for another workload: {', '.join(changes)}. Lock the "
+            f"workload as it is with `{RELOCK}`, or train the one "
+            "that was locked"
+        )
+
+
+def _module_changes(profile: LockedProfile, module: Any) -> tuple[str, ...]:
+    now = describe_module(module)
+    if now["num_tensors"] == 0:
+        # configure_model builds the parameters later, so there is nothing to compare yet.
+        return ()
+    # The matrix may name a plain network, which is the only child of a LightningModule here.
+    for _, child in getattr(module, "named_children", tuple)():
+        inside = describe_module(child)
+        if (
+            inside["parameters"] == profile.workload.get("parameters")
+            and inside["num_tensors"] == now["num_tensors"]
+        ):
+            return ()
+    return workload_changes(
+        profile.workload, now, only=("num_parameters", "num_tensors", "parameters")
+    )
+
+
+def _data_changes(profile: LockedProfile, datamodule: Any) -> tuple[str, ...]:
+    now = describe_data(datamodule)
+    locked = profile.workload
+    # The matrix may name a plain data set, which a data module loads here. It may also import a
+    # class from the training script, which is `__main__` here.
+    names = {str(now["data"]), class_path(training_dataset(datamodule))}
+    same_name = str(locked.get("data")).rpartition(".")[2]
+    if names & {locked.get("data"), f"__main__.{same_name}"}:
+        now["data"] = locked.get("data", now["data"])
+    return workload_changes(locked, now, only=tuple(now))

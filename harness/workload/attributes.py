@@ -1,0 +1,161 @@
+"""Finds and sets a workload's batch size and learning rate, in the places of Lightning's Tuner.
+
+The places are an attribute of the module, a key of its `hparams`, an attribute of the data module,
+and a key of its `hparams`. Every place that exists is set, so that none contradicts the others. A
+dotted name walks through objects and mappings: `config.batch_size`. The module imports no library:
+it only asks objects for their attributes and keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import HarnessError
+
+BATCH_SIZE_NAMES = ("batch_size",)
+LEARNING_RATE_NAMES = ("lr", "learning_rate")
+"""Where both exist, the first counts, as for Lightning's `lr_find`."""
+VALIDATION_BATCH_SIZE_NAMES = ("validation_batch_size", "val_batch_size", "eval_batch_size")
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One attribute or key that holds a value."""
+
+    holder: Any
+    key: str
+    shown: str
+
+    def get(self) -> Any:
+        return _member(self.holder, self.key)
+
+    def set(self, value: float) -> None:
+        if isinstance(self.holder, MutableMapping):
+            self.holder[self.key] = value
+        else:
+            setattr(self.holder, self.key, value)
+
+
+def set_batch_size(module: Any, datamodule: Any, value: int, attr: str | None = None) -> None:
+    """Set the training batch size in every place that has one.
+
+    attr: another attribute that is set instead; dots lead into objects and mappings.
+
+    Raises HarnessError, which names the places, when none has a batch size; also when a place does
+    not accept the value.
+    """
+    _set(module, datamodule, value, (attr,) if attr else BATCH_SIZE_NAMES, "batch_size_attr")
+
+
+def set_learning_rate(module: Any, datamodule: Any, value: float, attr: str | None = None) -> None:
+    """Set the learning rate, as `set_batch_size` sets the batch size."""
+    _set(module, datamodule, value, (attr,) if attr else LEARNING_RATE_NAMES, "learning_rate_attr")
+
+
+def set_validation_batch_size(datamodule: Any, value: int) -> bool:
+    """Set the data module's own validation batch size, and return whether it has one."""
+    places = _places(datamodule, None, VALIDATION_BATCH_SIZE_NAMES)
+    _assign(places, value)
+    return bool(places)
+
+
+def get_batch_size(module: Any, datamodule: Any, attr: str | None = None) -> Any:
+    """Return the training batch size.
+
+    Where several places have one, the data module's counts, as for Lightning.
+
+    Raises HarnessError, which names the places, when none has a batch size.
+    """
+    return _get(module, datamodule, (attr,) if attr else BATCH_SIZE_NAMES, "batch_size_attr")
+
+
+def get_learning_rate(module: Any, datamodule: Any, attr: str | None = None) -> Any:
+    """Return the learning rate, as `get_batch_size` returns the batch size."""
+    return _get(module, datamodule, (attr,) if attr else LEARNING_RATE_NAMES, "learning_rate_attr")
+
+
+def _get(module: Any, datamodule: Any, names: tuple[str, ...], option: str) -> Any:
+    places = _places(module, datamodule, names)
+    if not places:
+        raise _not_found(module, datamodule, names, option)
+    return places[-1].get()
+
+
+def _set(module: Any, datamodule: Any, value: float, names: tuple[str, ...], option: str) -> None:
+    places = _places(module, datamodule, names)
+    if not places:
+        raise _not_found(module, datamodule, names, option)
+    _assign(places, value)
+
+
+def _assign(places: list[_Place], value: float) -> None:
+    refused: dict[str, str] = {}
+    for place in places:
+        try:
+            place.set(value)
+        except Exception as error:  # noqa: BLE001 - a property or a config may raise anything
+            refused[place.shown] = f" ({type(error).__name__}: {error})"
+    # A place that refused may hold the value: a read-only property over a place that was set.
+    for place in places:
+        now = place.get()
+        if now != value:
+            raise HarnessError(
+                f"{place.shown} cannot be set to {value}: it is {now}"
+                f"{refused.get(place.shown, '')}; make it assignable, or name another attribute"
+            )
+
+
+def _places(module: Any, datamodule: Any, names: tuple[str, ...]) -> list[_Place]:
+    """Return all places of the first of `names` that any place has."""
+    for name in names:
+        places = []
+        for root, shown in _roots(module, datamodule):
+            *path, key = name.split(".")
+            holder = root
+            for part in path:
+                holder = _member(holder, part)
+            value = _member(holder, key)
+            # A method of that name holds no value.
+            if value is not _ABSENT and not callable(value):
+                places.append(_Place(holder, key, f"{shown}.{name}"))
+        if places:
+            return places
+    return []
+
+
+def _roots(module: Any, datamodule: Any) -> list[tuple[Any, str]]:
+    roots = []
+    for thing in (module, datamodule):
+        if thing is not None:
+            shown = type(thing).__name__
+            roots.append((thing, shown))
+            hparams = _member(thing, "hparams")
+            if hparams is not _ABSENT:
+                roots.append((hparams, f"{shown}.hparams"))
+    return roots
+
+
+def _member(holder: Any, key: str) -> Any:
+    """Return a key of a mapping or an attribute of an object, or `_ABSENT`."""
+    if holder is _ABSENT or holder is None:
+        return _ABSENT
+    try:
+        if isinstance(holder, MutableMapping):
+            return holder.get(key, _ABSENT)
+        return getattr(holder, key, _ABSENT)
+    except Exception:  # noqa: BLE001 - some properties of Lightning's raise without a Trainer
+        return _ABSENT
+
+
+def _not_found(module: Any, datamodule: Any, names: tuple[str, ...], option: str) -> HarnessError:
+    looked_at = [f"{shown}.{name}" for name in names for _, shown in _roots(module, datamodule)]
+    what = "batch size" if option == "batch_size_attr" else "learning rate"
+    return HarnessError(
+        f"no {what} to set: looked for {', '.join(looked_at)}. Add one of these attributes and use "
+        f"it, or name another one with {option}; a dotted name leads into an object: "
+        f"config.{names[0].split('.')[-1]}"
+    )

@@ -1,0 +1,80 @@
+"""Builds a workload, and notes the torch settings and threads that this changes in the process."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.protocol import WorkloadSpec
+    from harness.workload.build import Workload
+
+
+@dataclass(frozen=True)
+class Built:
+    """A workload, and the changes that building it made to the process."""
+
+    workload: Workload
+    torch_settings: dict[str, Any]
+    """Global settings of torch that were changed."""
+    threads: str | None
+    """The threads that were started, in words. A fork has their locks, but not the threads."""
+
+
+def build(spec: WorkloadSpec) -> Built:
+    """Build the workload. Exceptions of the user's constructors pass through."""
+    # Optimizers import it at their first step. Imported here, it need not be in every probe.
+    from torch import _dynamo  # noqa: PLC0415 - not before the environment is in place
+
+    from harness.probe_tasks import describe, lr_sweep, train, trainer  # noqa: PLC0415
+    from harness.workload import build as workload_build  # noqa: PLC0415
+
+    assert None not in (_dynamo, describe, lr_sweep, train)  # imported for the probes
+    trainer.seed_everything()
+    settings, num_threads = _torch_settings(), _num_threads()
+    workload = workload_build.build(spec)
+    changed = {name: value for name, value in _torch_settings().items() if value != settings[name]}
+    return Built(workload, changed, _new_threads(_num_threads() - num_threads))
+
+
+def _num_threads() -> int:
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+def _new_threads(number: int) -> str | None:
+    """Return the number and the names of the new threads, in words; None if there are none."""
+    if number <= 0:
+        return None
+    names = [
+        thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
+    ]
+    return f"starts {number} thread{'s' if number > 1 else ''}" + (
+        f" ({', '.join(names)})" if names else ""
+    )
+
+
+def _torch_settings() -> dict[str, Any]:
+    """Return torch's global settings that affect the memory of a training."""
+    import torch  # noqa: PLC0415
+
+    return {
+        "cudnn.benchmark": torch.backends.cudnn.benchmark,
+        "cudnn.deterministic": torch.backends.cudnn.deterministic,
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "default_dtype": str(torch.get_default_dtype()),
+    }
+
+
+def versions(workload: Workload) -> dict[str, str]:
+    """Return the versions of torch, its CUDA and Lightning."""
+    import torch  # noqa: PLC0415
+
+    found = {"torch": torch.__version__.partition("+")[0]}
+    if torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+    found["lightning"] = str(sys.modules[workload.lightning.__name__.partition(".")[0]].__version__)
+    return found

@@ -1,0 +1,115 @@
+"""Signals to pytest while it collects and measures: nothing is left, and the lockfile stays.
+
+The default tests run each code path once; `-m slow` sends every signal in every phase.
+"""
+
+from __future__ import annotations
+
+from signal import SIGINT, SIGKILL, SIGTERM, Signals
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from interrupted_runs import HaltingRun, make_halting
+
+if TYPE_CHECKING:
+    from projects import Project
+
+OLD_LOCK = b"# as it was\nversion = 1\n"
+CODES = {SIGINT: 2, SIGTERM: 143, SIGKILL: -9}
+PHASES = ["collect", "build", "describe", "train", "validation", "sweep"]
+# Ctrl-C reaches the whole group of the terminal, `kill -INT` pytest alone.
+WAYS = [(SIGINT, True), (SIGINT, False), (SIGTERM, False), (SIGTERM, True), (SIGKILL, False)]
+
+
+def name(value: object) -> str:
+    """Return the name of a parameter for a test's id."""
+    if isinstance(value, bool):
+        return "group" if value else "alone"
+    return value.name if isinstance(value, Signals) else str(value)
+
+
+class Ended(NamedTuple):
+    """The state after a run."""
+
+    code: int
+    processes: list[int]
+    files: list[str]
+    lock: bytes
+
+
+def in_order(number: Signals) -> Ended:
+    """Return the expected state after a signal: nothing is left, and the lockfile is unchanged."""
+    return Ended(CODES[number], [], [], OLD_LOCK)
+
+
+def interrupt(
+    project: Project, phase: str, number: Signals, *arguments: str, group: bool
+) -> tuple[Ended, str]:
+    """Interrupt a run in a phase; return the state after it, and its output."""
+    make_halting(project)
+    project.lock.write_bytes(OLD_LOCK)
+    with HaltingRun(project, phase, *arguments) as run:
+        run.wait_until_halted()
+        code = run.end(number, group=group)
+        return Ended(code, run.survivors(), run.leftovers(), project.lock.read_bytes()), run.output
+
+
+@pytest.mark.parametrize(
+    ("phase", "number", "group"),
+    [
+        ("collect", SIGINT, True),
+        ("collect", SIGTERM, False),
+        ("build", SIGTERM, False),
+        ("build", SIGKILL, False),
+        ("describe", SIGINT, True),
+        ("validation", SIGTERM, True),
+        ("sweep", SIGINT, False),
+        ("sweep", SIGKILL, False),
+    ],
+    ids=name,
+)
+def test_interrupted_run_leaves_nothing_behind(
+    project: Project, phase: str, number: Signals, group: bool
+) -> None:
+    """A signal leaves no process and no temporary file, and the lockfile stays as it was."""
+    ended, output = interrupt(project, phase, number, group=group)
+    assert in_order(number) == ended, output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "n2"])
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(map(name, way)))
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_interruption_leaves_nothing_behind(
+    project: Project, phase: str, way: tuple[Signals, bool], workers: tuple[str, ...]
+) -> None:
+    """The same holds for every signal in every phase."""
+    number, group = way
+    ended, output = interrupt(project, phase, number, *workers, group=group)
+    assert in_order(number) == ended, output
+
+
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [
+        (SIGINT, True),
+        # A worker's zygote ends in the same way as after SIGKILL.
+        pytest.param(SIGTERM, False, marks=pytest.mark.slow),
+        (SIGKILL, False),
+    ],
+    ids=name,
+)
+def test_interrupted_workers_leave_nothing_behind(
+    project: Project, number: Signals, group: bool
+) -> None:
+    """The workers of xdist, and the processes that they started, end with the controller."""
+    ended, output = interrupt(project, "train", number, "-n2", group=group)
+    assert in_order(number) == ended, output
+
+
+def test_interrupted_run_claims_no_cause_why_nothing_was_measured(project: Project) -> None:
+    """After Ctrl-C the summary gives no reason why nothing was measured."""
+    ended, output = interrupt(project, "collect", SIGINT, group=False)
+    assert in_order(SIGINT) == ended, output
+    assert "KeyboardInterrupt" in output
+    assert "nothing was measured" not in output

@@ -1,0 +1,186 @@
+"""Mistakes in the settings of a matrix name the setting, its value and the allowed values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from matrix_texts import RIGHT, mistakes_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        (
+            "search: {stepspertrial: 1}",
+            "search.stepspertrial: unknown key; did you mean steps_per_trial?",
+        ),
+        (
+            "lr_range: [1]",
+            (
+                "lr_range: a list is not allowed;"
+                " a mapping of lr_min, lr_max, num_training, seeds, when, plot_path"
+            ),
+        ),
+        (
+            "search: {steps_per_trial: 0}",
+            "search.steps_per_trial: 0 is not allowed; a whole number from 1",
+        ),
+        (
+            "search: {steps_per_trial: 3.0}",
+            "search.steps_per_trial: 3.0 is not allowed; a whole number from 1",
+        ),
+        (
+            "search: {steps_per_trial: '3'}",
+            'search.steps_per_trial: "3" is not allowed; a whole number from 1',
+        ),
+        (
+            "search: {steps_per_trial: true}",
+            "search.steps_per_trial: true is not allowed; a whole number from 1",
+        ),
+        (
+            "search: {max_trials: null}",
+            "search.max_trials: null is not allowed; a whole number from 1",
+        ),
+        (
+            "search: {mode: fast}",
+            'search.mode: "fast" is not allowed; one of exact, power, binsearch',
+        ),
+        (
+            "search: {validation: yes}",
+            'search.validation: "yes" is not allowed; one of true, false, search',
+        ),
+        (
+            "search: {validation: 1}",
+            "search.validation: 1 is not allowed; one of true, false, search",
+        ),
+        (
+            "search: {target_memory_fraction: 0.981}",
+            (
+                "search.target_memory_fraction: 0.981 is not allowed;"
+                " a fraction above 0 and up to 0.98, such as 0.9 or 90%"
+            ),
+        ),
+        (
+            "search: {target_memory_fraction: 0}",
+            (
+                "search.target_memory_fraction: 0 is not allowed;"
+                " a fraction above 0 and up to 0.98, such as 0.9 or 90%"
+            ),
+        ),
+        (
+            "search: {safety_factor: 1.01}",
+            "search.safety_factor: 1.01 is not allowed; a number above 0 and up to 1",
+        ),
+        (
+            "search: {probe_timeout: .inf}",
+            "search.probe_timeout: inf is not allowed; a number of seconds above 0",
+        ),
+        (
+            "search: {min_batch_size: 9, max_batch_size: 8}",
+            "search.min_batch_size: 9 is more than max_batch_size, 8",
+        ),
+        (
+            "search: {validation_max_batch_size: 1, min_batch_size: 2}",
+            "search.validation_min_batch_size: 2 is more than the validation batch's maximum, 1",
+        ),
+        ("lr_range: {lr_min: 1.0, lr_max: 1.0}", "lr_range.lr_min: 1.0 is not below lr_max, 1.0"),
+        ("lr_range: {lr_min: 0}", "lr_range.lr_min: 0 is not allowed; a number above 0"),
+        ("lr_range: {lr_min: 1e-6x}", 'lr_range.lr_min: "1e-6x" is not allowed; a number above 0'),
+        (
+            "lr_range: {num_training: 19}",
+            "lr_range.num_training: 19 is not allowed; a whole number from 20",
+        ),
+        (
+            "lr_range: {seeds: []}",
+            (
+                "lr_range.seeds: an empty list is not allowed;"
+                " a list of different whole numbers from 0, such as [0, 1, 2]"
+            ),
+        ),
+        (
+            "lr_range: {seeds: [0, 0]}",
+            (
+                "lr_range.seeds: a list is not allowed;"
+                " a list of different whole numbers from 0, such as [0, 1, 2]"
+            ),
+        ),
+        (
+            "lr_range: {seeds: [0, -1]}",
+            (
+                "lr_range.seeds[1]: -1 is not allowed;"
+                " a list of different whole numbers from 0, such as [0, 1, 2]"
+            ),
+        ),
+        (
+            "lr_range: {when: often}",
+            'lr_range.when: "often" is not allowed; one of always, changed, never',
+        ),
+        (
+            "bounds: {batch_size: {max_drop: 100%}}",
+            'bounds.batch_size.max_drop: "100%" is not allowed; a percentage from 0% to below 100%',
+        ),
+        (
+            "bounds: {batch_size: {max_drop: 2}}",
+            (
+                "bounds.batch_size.max_drop: 2 is not between 0% and 100%;"
+                " a percentage such as 2%, or a fraction such as 0.02"
+            ),
+        ),
+        (
+            "bounds: {batch_size: 2%}",
+            'bounds.batch_size: "2%" is not allowed; a mapping of max_drop',
+        ),
+        (
+            "bounds: {learning_rate: {max_factor: 0.9}}",
+            "bounds.learning_rate.max_factor: 0.9 is not allowed; a number from 1",
+        ),
+        ("bound: {}", "bound: unknown key; did you mean bounds?"),
+        ("trainer: {precison: 16-true}", "trainer.precison: unknown key; did you mean precision?"),
+        (
+            "trainer: {max_steps: 3}",
+            (
+                "trainer.max_steps: not to be set here: a probe ends after search.steps_per_trial"
+                " steps, a sweep after lr_range.num_training"
+            ),
+        ),
+        (
+            "trainer: {devices: 2}",
+            "trainer.devices: not to be set here: a case is one device, the one below gpus",
+        ),
+        (
+            "trainer: {strategy: ddp}",
+            (
+                'trainer.strategy: "ddp" is not allowed; auto or single_device:'
+                " a case is one device, so ddp, fsdp and deepspeed cannot be used"
+            ),
+        ),
+        ("trainer: {inference_mode: 1}", "trainer.inference_mode: 1 is not allowed; true or false"),
+        (
+            "trainer: {callbacks: [torch.nn.Linear]}",
+            (
+                'trainer.callbacks[0]: "torch.nn.Linear" is not allowed;'
+                " a mapping of class_path, init_args"
+            ),
+        ),
+        (
+            "trainer: {callbacks: [{class_path: torch.nn.Linear, init_arg: {}}]}",
+            "trainer.callbacks[0].init_arg: unknown key; did you mean init_args?",
+        ),
+        (
+            "trainer: {callbacks: [{class_path: nowhere_at_all.Callback}]}",
+            (
+                "trainer.callbacks[0].class_path: cannot be imported: there is no module"
+                " nowhere_at_all (pytest's ini key pythonpath adds folders to the module path)"
+            ),
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(
+    tmp_path: Path, setting: str, expected: str
+) -> None:
+    """The message gives the setting's dotted name, its value and the allowed values."""
+    assert [f"12: {expected}"] == mistakes_in(tmp_path, RIGHT + setting)

@@ -1,0 +1,347 @@
+"""Training and describing probes in this process, with a memory bound that only records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import lightning.pytorch as pl
+import pytest
+import zoo
+from projects import workload
+
+from harness.probe_tasks import train
+from harness.probe_tasks.describe import describe
+from harness.workload.build import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.protocol import DescribeRequest, Phase, TrainRequest
+
+# Lightning warns about few workers and short loaders, which these tests have on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+DESCRIBE: DescribeRequest = {
+    "task": "describe",
+    "trainer": {},
+    "bound": {"accelerator": "cpu", "budget_bytes": 1},
+    "log": "",
+}
+
+
+MB = 1_000_000
+
+
+class Recorded:
+    """A bound without a limit: it gives the peaks of a test and records the calls."""
+
+    trainer_arguments: Mapping[str, Any] = {"accelerator": "cpu", "devices": 1}
+    limit_bytes = 1_000_000_000
+
+    def __init__(self, peaks: Iterator[int]) -> None:
+        self.peaks = peaks
+        self.last = 0
+        self.asked: list[Any] = []
+
+    def start(self) -> None:
+        """Record the call."""
+        self.asked.append("start")
+
+    def engage(self, module: Any) -> None:
+        """Record the module's class."""
+        self.asked.append(type(module).__name__)
+
+    def rescale(self, share: float) -> None:
+        """Record the share."""
+        self.asked.append(share)
+
+    def peak_bytes(self) -> int:
+        """Return the next peak; repeat the last one for ever."""
+        self.last = next(self.peaks, self.last)
+        return self.last
+
+    def begin_validation(self) -> None:
+        """Record the call."""
+        self.asked.append("validation")
+
+    def validation_peak_bytes(self) -> int:
+        """Return a peak that differs from all others."""
+        return 77
+
+    def warmed_up(self) -> None:
+        """Record the call."""
+        self.asked.append("warm")
+
+    def facts(self) -> dict[str, int]:
+        """Return facts about the allocator."""
+        return {"alloc_retries": 5}
+
+    def record(self) -> None:
+        """Record the call."""
+        self.asked.append("record")
+
+    def dump(self, path: str) -> None:
+        """Record the call and the path."""
+        self.asked.append(f"dump {path}")
+
+    def lift(self) -> None:
+        """Record the call."""
+        self.asked.append("lift")
+
+
+class Probing:
+    """Runs probes; keeps the bound and the phases of the last one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+        self.bound = Recorded(iter(()))
+        self.phases: list[Phase] = []
+
+    def __call__(
+        self,
+        module: str,
+        data: str = "zoo.Numbers",
+        *,
+        peaks: tuple[int, ...] = (1000,),
+        **request: Any,
+    ) -> dict[str, Any]:
+        """Run one training probe."""
+        self.bound, self.phases = Recorded(iter(peaks)), []
+        self.monkeypatch.setattr(train, "make_bound", lambda _: self.bound)
+        asked = {
+            "bound": {"accelerator": "cpu"},
+            "trainer": {},
+            "batch_size": 8,
+            "steps": 3,
+            "settle": True,
+            "validation_steps": 1,
+            "validation_batch_size": None,
+            "validation_share": 1.0,
+            "snapshot": None,
+        }
+        whole = cast("TrainRequest", asked | request)
+        return {**train.train(build(workload(module, data)), whole, self.phases.append)}
+
+
+@pytest.fixture
+def probe(monkeypatch: pytest.MonkeyPatch) -> Probing:
+    """Return a function that runs probes with a bound that only records."""
+    return Probing(monkeypatch)
+
+
+def ignore(phase: str) -> None:
+    """Ignore a phase."""
+
+
+def here(name: str) -> str:
+    """Return the class path of something in this file."""
+    return f"{__name__}.{name}"
+
+
+class Small(zoo.Net):
+    """The network of the zoo, 8 wide."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+
+
+class RunsOut(Small):
+    """Runs out of memory in the first step."""
+
+    def training_step(self, *_: Any) -> Any:
+        """Fail as an allocation does."""
+        raise MemoryError
+
+
+class EndsEpoch(Small):
+    """Ends its epoch before the first batch."""
+
+    def on_train_batch_start(self, *_: Any) -> int:
+        """Skip the rest."""
+        return -1
+
+
+class StopsItself(Small):
+    """Ends its training after the first batch."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop."""
+        self.trainer.should_stop = True
+
+
+class Configured(Small):
+    """Has callbacks that would stop, save, search, and log."""
+
+    def configure_callbacks(self) -> Any:
+        """Return the callbacks."""
+        kinds = pl.callbacks
+        return [
+            kinds.EarlyStopping("missing"),
+            kinds.ModelCheckpoint(),
+            kinds.BatchSizeFinder(),
+            kinds.LearningRateFinder(),
+            kinds.LearningRateMonitor(),
+        ]
+
+
+class Verbose(Small):
+    """Raises an error with a very long first line."""
+
+    def training_step(self, _batch: zoo.Batch, _batch_idx: int) -> Any:
+        """Raise."""
+        raise ValueError("x" * 100_000 + "\nsecond line")
+
+
+class TwoValidationLoaders(zoo.Numbers):
+    """Validates on two sets."""
+
+    def val_dataloader(self) -> Any:
+        """Return two loaders."""
+        return {"near": super().val_dataloader(), "far": super().val_dataloader()}
+
+
+class ValidatesTwice(Small):
+    """Validates on both loaders; fails for a batch that does not have the searched size."""
+
+    def validation_step(self, batch: zoo.Batch, _batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Check the size."""
+        assert 20 == len(batch[0]), dataloader_idx
+
+
+def test_phases_are_told_in_their_order(probe: Probing) -> None:
+    """The order is set-up, then data, forward, backward and optimizer per step, then validation."""
+    probe(here("Small"), steps=2)
+    step = ["forward", "backward", "optimizer", "data"]
+    assert ["setup", "data", *step, *step, "validation", "end of training"] == probe.phases
+
+
+def test_limit_holds_from_the_start_of_the_fit_to_its_end(probe: Probing) -> None:
+    """The bound starts, engages with the module, warms up, is rescaled to validate, is lifted."""
+    probe(here("Small"), validation_share=0.5)
+    assert ["start", "Small", "warm", 0.5, "lift"] == probe.bound.asked
+
+
+def test_validation_that_is_varied_has_a_peak_of_its_own(probe: Probing) -> None:
+    """While the validation batch is searched for, the reported peak is validation's."""
+    result = probe(here("Small"), peaks=(1000,), validation_batch_size=16)
+    assert (77, ["start", "Small", 1.02, "warm", 1.0, "validation", "lift"]) == (
+        result["peak_memory_bytes"],
+        probe.bound.asked,
+    )
+
+
+def test_what_the_allocator_tells_is_part_of_the_result(probe: Probing) -> None:
+    """The result of a probe has the facts of its bound."""
+    assert 5 == probe(here("Small"))["alloc_retries"]
+
+
+def test_snapshot_is_taken_while_the_failure_is_alive(probe: Probing) -> None:
+    """The history is recorded from the start, and written before the limit is lifted."""
+    result = probe(here("RunsOut"), snapshot="here.pickle")
+    assert "oom" == result["outcome"]
+    assert [
+        "start",
+        "record",
+        "RunsOut",
+        "dump here.pickle",
+        "lift",
+        "lift",
+        "lift",
+    ] == probe.bound.asked
+
+
+@pytest.mark.parametrize(
+    ("peaks", "num_steps", "growing"),
+    [
+        ((1000,), 3, False),
+        ((950 * MB, 960 * MB, 970 * MB, 980 * MB, 981 * MB), 5, False),
+        (tuple(range(850 * MB, 1500 * MB, 20 * MB)), 3 + 8, True),
+        (tuple(range(2 * MB, 100 * MB, 2 * MB)), 3, False),
+    ],
+    ids=["steady", "steady after 5", "growing without end", "growing far from the limit"],
+)
+def test_probe_goes_on_until_the_peak_stands_still(
+    probe: Probing, peaks: tuple[int, ...], num_steps: int, *, growing: bool
+) -> None:
+    """A peak that grows by over a thousandth of the limit, and may reach it, adds up to 8 steps."""
+    found = probe(here("Small"), peaks=peaks)
+    assert ("fits", num_steps * 8, growing) == (
+        found["outcome"],
+        found["samples"],
+        found["growing"],
+    )
+
+
+def test_a_few_pages_are_no_growth_on_a_small_budget(
+    probe: Probing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late allocation of a library is no growth, even if it exceeds a thousandth of the limit."""
+    monkeypatch.setattr(Recorded, "limit_bytes", 32 * MB)
+    found = probe(
+        here("Small"), peaks=(31 * MB, 31 * MB + 50_000, 31 * MB + 150_000, 31 * MB + 250_000)
+    )
+    assert (3 * 8, False) == (found["samples"], found["growing"])
+
+
+def test_single_step_is_enough_when_asked_for(probe: Probing) -> None:
+    """A single requested step needs no second one to compare its peak with."""
+    assert 8 == probe(here("Small"), steps=1)["samples"]
+
+
+@pytest.mark.parametrize(("module", "done"), [("EndsEpoch", 0), ("StopsItself", 1)])
+def test_training_that_ends_itself_did_not_fit(probe: Probing, module: str, done: int) -> None:
+    """A training that ends before its steps is an error, which says what to look for."""
+    found = probe(here(module))
+    assert "error" == found["outcome"]
+    assert (
+        f"the training ended itself after {done} of 3 optimizer steps: see what sets"
+        in found["detail"]
+    )
+
+
+def test_usual_callbacks_do_no_harm(probe: Probing) -> None:
+    """A module's early stopping, checkpoints and finders are left out; its LR monitor stays."""
+    found = probe(here("Configured"))
+    assert ("fits", None, 24) == (found["outcome"], found["detail"], found["samples"])
+
+
+def test_long_message_is_cut_in_the_detail_only(probe: Probing) -> None:
+    """The detail is one line of bounded length; the traceback is complete."""
+    found = probe(here("Verbose"))
+    assert ("error", 500 + len("ValueError: "), "…") == (
+        found["outcome"],
+        len(found["detail"]),
+        found["detail"][-1],
+    )
+    assert "second line" in found["traceback"]
+
+
+def test_several_validation_loaders_take_the_size_searched_for(probe: Probing) -> None:
+    """Each loader of a dict validates with full batches of the validation batch size."""
+    found = probe(here("ValidatesTwice"), here("TwoValidationLoaders"), validation_batch_size=20)
+    assert ("fits", None) == (found["outcome"], found["detail"])
+
+
+def test_description_leaves_the_usual_callbacks_out(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Describing a workload trains nothing and writes nothing, whatever its callbacks are."""
+    monkeypatch.chdir(tmp_path)
+    found = describe(build(workload(here("Configured"))), DESCRIBE, ignore)
+    assert found["outcome"] == "fits"
+    assert (4096, True) == (found["num_samples"], found["validation"])
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_set_up_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception in the user's set-up becomes the result, with its traceback."""
+
+    def setup(_self: Any, stage: str) -> None:
+        raise FileNotFoundError("no data")
+
+    monkeypatch.setattr(zoo.Numbers, "setup", setup)
+    found = describe(build(workload("zoo.Net")), DESCRIBE, ignore)
+    assert found["outcome"] == "error"
+    assert "FileNotFoundError: no data" == found["detail"]
+    assert "in setup" in (found["traceback"] or "")

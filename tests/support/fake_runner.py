@@ -1,0 +1,151 @@
+"""Stands for a case's zygote and probes without any process: gives answers and keeps requests."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from lr_curves import fall
+from matrix_texts import load
+from projects import MIB, WORKLOADS
+
+from harness.devices.cpu import CpuDevice
+from harness.measurement import LrCurve, Probe
+from harness.probes.answers import Sweep
+from harness.probes.description import Description
+from harness.probes.open_cases import Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.devices.device import Device
+    from harness.matrix.case import Case
+
+MATRIX = """\
+version: 1
+matrix: {{model: [net], gpu: [cpu], resolution: [1]}}
+models:
+  net:
+    module: {{class_path: zoo.{module}, init_args: {{width: 4096}}}}
+    data: {{class_path: zoo.Numbers, init_args: {{num_samples: 4096}}}}
+gpus:
+  cpu: {{accelerator: cpu, budget: {budget}}}
+search: {{{search}}}
+lr_range: {{{lr}}}
+"""
+
+
+def make_case(
+    tmp_path: Path,
+    *,
+    search: str = "",
+    lr: str = "num_training: 60, seeds: [0, 1]",
+    budget: str = "64MiB",
+    module: str = "Net",
+) -> Case:
+    """Make the case net-cpu-1."""
+    return load(tmp_path, MATRIX.format(search=search, lr=lr, budget=budget, module=module))[0]
+
+
+def surroundings(tmp_path: Path) -> Surroundings:
+    """Return the surroundings of a run below `tmp_path`."""
+    return Surroundings(tmp_path / "results", tmp_path / "work", (str(WORKLOADS), *sys.path))
+
+
+def seed_curve(rates: Sequence[float], seed: int) -> list[float]:
+    """Return losses that fall around 1e-2, with a little noise that depends on the seed."""
+    return fall(rates, 1e-2, noise=0.002, seed=seed)
+
+
+@dataclass
+class Rehearsal:
+    """Stands for a ProbeRunner whose workload takes memory in proportion to its batch."""
+
+    budget: int = 64 * MIB
+    per_sample: int = MIB
+    validation_per_sample: int = MIB // 4
+    base: int = 10 * MIB
+    description: Description = field(
+        default_factory=lambda: Description(
+            {"module": "zoo.Net"}, "sha256:f1", 4096, 4096, True, False, 0
+        )
+    )
+    curve: Callable[[Sequence[float], int], list[float]] = seed_curve
+    failing_seeds: dict[int, str | Probe] = field(default_factory=dict)
+    """Seeds whose sweep is refused, or fails."""
+    trained: list[dict[str, Any]] = field(default_factory=list)
+    """Arguments of each probe."""
+    swept: list[tuple[int, int, int]] = field(default_factory=list)
+    """Batch size, number of learning rates and seed of each sweep."""
+    versions: dict[str, str] = field(default_factory=lambda: {"torch": "2.13.0"})
+    torch_settings: dict[str, Any] = field(default_factory=dict)
+    retries_from: int | None = None
+    """The smallest batch size at which the allocator empties its cache."""
+    lasts: int = 10_000
+    """Steps after which a training runs out of memory, whatever its batch size."""
+    afresh: str | None = None
+    flaw: dict[str, Any] = field(default_factory=dict)
+    """Further fields of every probe."""
+    directory: Path = Path()
+
+    @property
+    def device(self) -> Device:
+        """The CPU, with the budget."""
+        return CpuDevice(self.budget)
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        """The budget."""
+        return self.budget
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was started."""
+
+    def describe(self) -> Description:
+        """Return the description that was given."""
+        return self.description
+
+    def train(self, batch_size: int, **arguments: Any) -> Probe:
+        """Return a probe that fits if training and validation are within their limits."""
+        self.trained.append({"batch_size": batch_size} | arguments)
+        peak = self.base + self.per_sample * batch_size
+        varied, kind, phase, fits = (
+            batch_size,
+            "train",
+            "forward",
+            peak <= self.budget and arguments["steps"] <= self.lasts,
+        )
+        if (validation := arguments.get("validation_batch_size")) is not None:
+            needed = self.base + self.validation_per_sample * validation
+            varied, kind, phase = validation, "validation", "validation"
+            fits = fits and needed <= arguments["validation_share"] * self.budget
+            peak = max(peak, needed)
+        return Probe(
+            varied,
+            "fits" if fits else "oom",
+            None if fits else phase,
+            peak if fits else None,
+            kind=kind,  # type: ignore[arg-type] # one of the two words
+            detail=None if fits else "MemoryError",
+            alloc_retries=7
+            if self.retries_from is not None and batch_size >= self.retries_from
+            else 0,
+            samples=batch_size * min(arguments["steps"], self.lasts),
+            **self.flaw,
+        )
+
+    def sweep(self, batch_size: int, learning_rates: Sequence[float], seed: int) -> Sweep:
+        """Return the seed's curve, or its refusal or failure."""
+        self.swept.append((batch_size, len(learning_rates), seed))
+        trouble = self.failing_seeds.get(seed)
+        if isinstance(trouble, str):
+            return Sweep(None, trouble, None)
+        if trouble is not None:
+            return Sweep(None, None, trouble)
+        losses = self.curve(learning_rates, seed)
+        return Sweep(LrCurve(seed, tuple(learning_rates), tuple(losses)), None, None)

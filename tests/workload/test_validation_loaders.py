@@ -1,0 +1,212 @@
+"""Whether a workload has validation, and its loaders at the size that a probe sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import zoo
+from projects import workload
+from torch.utils.data import DataLoader
+
+from harness.workload.build import Workload, build
+from harness.workload.train_loaders import NoFullBatchError, WrongBatchSizeError
+from harness.workload.validation_loaders import (
+    FullFirstBatch,
+    has_validation,
+    num_validation_samples,
+    replace_validation_loader,
+)
+
+
+def here(name: str) -> str:
+    """Return the class path of an object in this file."""
+    return f"{__name__}.{name}"
+
+
+def built(module: str = "zoo.Net", data: str | None = "zoo.Numbers", **more: Any) -> Workload:
+    """Build a small workload."""
+    return build(workload(module, data, **more))
+
+
+def sizes(loader: Any, number: int = 2) -> list[int]:
+    """Return the sizes of a loader's first batches."""
+    return [len(batch[0]) for batch, _ in zip(loader, range(number), strict=False)]
+
+
+class OwnAttribute(zoo.Numbers):
+    """Has a validation batch size of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.val_batch_size = 3
+
+    def val_dataloader(self) -> Any:
+        """Use that batch size."""
+        return DataLoader(self.train, batch_size=self.val_batch_size)
+
+
+class OwnHyperparameter(zoo.Numbers):
+    """Keeps its validation batch size in its hparams."""
+
+    def __init__(self, eval_batch_size: int = 3) -> None:
+        super().__init__()
+        self.save_hyperparameters({"eval_batch_size": eval_batch_size})
+
+    def val_dataloader(self) -> Any:
+        """Use that batch size."""
+        return DataLoader(self.train, batch_size=self.hparams["eval_batch_size"])
+
+
+class Config(zoo.Numbers):
+    """Keeps its batch size in a mapping of settings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.batch_size
+        self.config = {"size": 4}
+
+    def val_dataloader(self) -> Any:
+        """Use that batch size."""
+        return DataLoader(self.train, batch_size=self.config["size"])
+
+
+class Several(zoo.Numbers):
+    """Validates on a list of two sets."""
+
+    def val_dataloader(self) -> Any:
+        """Return two loaders."""
+        return [super().val_dataloader(), super().val_dataloader()]
+
+
+class Endless(zoo.Numbers):
+    """Validates on a stream, which has no length."""
+
+    def val_dataloader(self) -> Any:
+        """Return an iterator over batches."""
+        return iter([torch.zeros(4, 16)])
+
+
+class Fixed(zoo.Numbers):
+    """Validates in batches of 7, whatever size is set."""
+
+    def val_dataloader(self) -> Any:
+        """Ignore the batch size."""
+        return DataLoader(self.train, batch_size=7)
+
+
+class OwnLoaders(zoo.Net):
+    """Has loaders of its own, and needs no data module."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.batch_size = 4
+
+    def val_dataloader(self) -> Any:
+        """Validate on numbers."""
+        return DataLoader(zoo.Numbers(64).train, batch_size=self.batch_size)
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "expected"),
+    [
+        ("zoo.Net", "zoo.Numbers", True),
+        ("zoo.NoValidation", "zoo.Numbers", False),
+        ("zoo.OlderPackageNet", "zoo.OlderPackageNumbers", False),
+        ("zoo.PlainModel", "zoo.PlainData", True),
+        (here("OwnLoaders"), None, True),
+        ("zoo.Net", None, False),
+    ],
+)
+def test_validation_takes_a_step_and_a_loader(
+    module: str, data: str | None, *, expected: bool
+) -> None:
+    """Validation needs the module's step, and a loader of the data or else of the module."""
+    assert expected == has_validation(built(module, data))
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "expected"),
+    [
+        ("zoo.Net", "zoo.Numbers", 4096),
+        (here("OwnLoaders"), None, 64),
+        ("zoo.NoValidation", "zoo.Numbers", None),
+        ("zoo.Net", here("Several"), None),
+        ("zoo.Net", here("Endless"), None),
+    ],
+)
+def test_validation_samples_are_counted_where_they_can_be(
+    module: str, data: str | None, expected: int | None
+) -> None:
+    """The samples of one data set are counted; no data, several sets and streams give None."""
+    assert expected == num_validation_samples(built(module, data))
+
+
+@pytest.mark.parametrize("data", ["zoo.Numbers", here("OwnAttribute"), here("OwnHyperparameter")])
+def test_loader_takes_the_size_searched_for(data: str) -> None:
+    """The loader has the probe's size, with or without an attribute for it; training's stays."""
+    found = built(data=data)
+    replace_validation_loader(found, 20)
+    assert [20, 20] == sizes(found.datamodule.val_dataloader())
+    assert (4, [4, 4]) == (found.datamodule.batch_size, sizes(found.datamodule.train_dataloader()))
+
+
+def test_named_attribute_is_used_and_restored() -> None:
+    """The attribute of `batch_size_attr` is set for the loader, and then restored."""
+    found = built(data=here("Config"), batch_size_attr="config.size")
+    replace_validation_loader(found, 20)
+    assert [20, 20] == sizes(found.datamodule.val_dataloader())
+    assert {"size": 4} == found.datamodule.config
+
+
+def test_training_size_comes_back_after_a_loader_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Training's batch size is restored after the user's loader raises."""
+    found = built()
+    monkeypatch.delattr(found.datamodule, "train")
+    replace_validation_loader(found, 20)
+    with pytest.raises(AttributeError, match="train"):
+        found.datamodule.val_dataloader()
+    assert 4 == found.datamodule.batch_size
+
+
+def test_modules_own_loader_is_replaced() -> None:
+    """Without a data module, the module's own loader gets the size."""
+    found = built(here("OwnLoaders"), None)
+    replace_validation_loader(found, 20)
+    assert [20, 20] == sizes(found.module.val_dataloader())
+
+
+def test_each_of_several_loaders_takes_the_size() -> None:
+    """A list of loaders stays a list, and each loader has the size."""
+    found = built(data=here("Several"))
+    replace_validation_loader(found, 20)
+    assert [[20, 20], [20, 20]] == [sizes(loader) for loader in found.datamodule.val_dataloader()]
+
+
+@pytest.mark.parametrize(("num_samples", "expected"), [(20, [20]), (21, [20, 1]), (40, [20, 20])])
+def test_last_batch_may_be_partial(num_samples: int, expected: list[int]) -> None:
+    """Only the first batch must be full; the length is that of the user's loader."""
+    data = zoo.Numbers(num_samples).train
+    loader = FullFirstBatch(DataLoader(data, batch_size=20), 20)
+    assert (expected, len(expected)) == (sizes(loader, 5), len(loader))
+
+
+def test_data_smaller_than_the_batch_are_told_apart() -> None:
+    """A first batch that is not full raises NoFullBatchError."""
+    found = built(data_args={"num_samples": 19})
+    replace_validation_loader(found, 20)
+    with pytest.raises(NoFullBatchError, match="the validation data hold no full batch of 20"):
+        sizes(found.datamodule.val_dataloader())
+
+
+def test_loader_that_ignores_the_size_is_found_out() -> None:
+    """A larger batch is refused, and the error names the attributes that the loader should use."""
+    found = built(data=here("Fixed"))
+    replace_validation_loader(found, 5)
+    with pytest.raises(
+        WrongBatchSizeError, match=r"a batch of 7 samples .* set to 5: .*val_batch_size"
+    ):
+        sizes(found.datamodule.val_dataloader())
