@@ -27,14 +27,28 @@ LOCKED_HOLDERS = 16
 _MEMORY_TOLERANCE = 0.01
 
 
+# No product of NVIDIA's begins so: a profile of a simulated GPU never matches a real one.
+SIMULATED = "simulated "
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceIdentity:
     """The values that identify the device of a locked profile."""
 
     name: str
-    """NVML's product name, or `cpu`."""
+    """NVML's product name, or `cpu`; that of a simulated GPU begins with `simulated `."""
     memory_bytes: int
     """NVML's total, the budget of an emulated device, or the budget on the CPU."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether this is a simulated GPU: it counts memory, and computes nothing."""
+        return self.name.startswith(SIMULATED)
+
+    @property
+    def product(self) -> str:
+        """NVML's product name, also of a simulated GPU."""
+        return self.name.removeprefix(SIMULATED)
 
     def matches(self, other: DeviceIdentity) -> bool:
         """Return whether both are the same device: equal names, memory within 1%."""

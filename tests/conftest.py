@@ -14,6 +14,8 @@ import matplotlib.figure
 import pytest
 from command_line import of_case
 from projects import MIB, WORKLOADS, Project, StartRunner
+from simulated_worlds import Worlds, h100, inside
+from torch_server import TorchServer
 
 import harness.run.hooks
 from harness.devices.cpu import CpuDevice
@@ -21,6 +23,8 @@ from harness.devices.nvml import gpus as nvml
 from harness.errors import HarnessError
 from harness.lockfile.write import update_lock
 from harness.probes.runner import ProbeRunner
+from harness.simulated.library import library
+from harness.simulated.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,3 +100,21 @@ def lock(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(project.path)
     update_lock(project.lock, [of_case()])
     return project.lock
+
+
+@pytest.fixture(scope="session")
+def torch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServer]:
+    """Start a process with torch over a simulated GPU; skip where its library cannot be had."""
+    try:
+        library()
+    except HarnessError as error:
+        pytest.skip(str(error))
+    world = World.create(tmp_path_factory.mktemp("world") / "world", [h100()])
+    with TorchServer(inside(world)) as server:
+        yield server
+
+
+@pytest.fixture
+def worlds(tmp_path: Path, torch_server: TorchServer) -> Worlds:
+    """Make worlds of simulated GPUs in the test's folder."""
+    return Worlds(tmp_path, torch_server)

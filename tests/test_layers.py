@@ -26,6 +26,7 @@ LAYERS = (
     ("measurement",),
     ("protocol",),
     ("files", "synthetic"),
+    ("simulated",),
     ("figures", "lockfile", "matrix", "search", "workload"),
     ("lr_range", "memory_bounds"),
     ("devices", "failures", "identity"),

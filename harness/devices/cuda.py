@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ from harness.devices.cuda_environment import allocator_settings
 from harness.devices.nvml import gpus as nvml
 from harness.devices.nvml.health import HealthWatch
 from harness.errors import MachineError
-from harness.measurement import DeviceIdentity
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class CudaDevice:
         self.gpu = gpus[0]
         self.wait_seconds = wait_seconds
         self.emulated = budget_bytes is not None
-        self.identity = DeviceIdentity(self.gpu.name, budget_bytes or self.gpu.memory_bytes)
+        self.identity = replace(
+            self.gpu.identity, memory_bytes=budget_bytes or self.gpu.memory_bytes
+        )
         self.bound: BoundSpec = {
             "accelerator": "cuda",
             "budget_bytes": budget_bytes,

@@ -41,6 +41,10 @@ _NO_LOSS = (
     "the training loss at batch {} is not a number after the first steps: the memory is "
     "measured correctly, but nothing is learned"
 )
+_SIMULATED = (
+    "this GPU is simulated: the memory is what torch asked for, nothing was computed, and no time "
+    "is a GPU's"
+)
 _THRASHING = (
     "batch {} trains, but it thrashes: torch's allocator emptied its cache {} times after the "
     "first step, which is slow; set a smaller safety_factor, or allow_thrashing: false"
@@ -92,7 +96,7 @@ def _predicted(opened: OpenCase) -> Predicted | None:
     """
     case, runner = opened.case, opened.runner
     try:
-        gpu = by_name(runner.device.identity.name)
+        gpu = by_name(runner.device.identity.product)
         training = trace_case(opened, gpu.capability)
         prediction = predict(opened, training, gpu)
         predicted = prediction.to_lock(training, opened)
@@ -120,7 +124,10 @@ def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
         recipe=made.digest,
         memory_limit_bytes=runner.memory_limit_bytes or 0,
         peak_memory_bytes=best.peak_memory_bytes if best else None,
-        samples_per_second=best.samples_per_second if best else None,
+        # A simulated GPU computes nothing, so its speed is not one.
+        samples_per_second=(
+            best.samples_per_second if best and not device.identity.simulated else None
+        ),
         non_monotone=found.non_monotone,
         workload=description.workload,
         settings=dict(made.settings),
@@ -132,6 +139,8 @@ def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
 
 def _warnings(runner: ProbeRunner, best: Probe | None) -> tuple[str, ...]:
     warnings: tuple[str, ...] = ()
+    if runner.device.identity.simulated:
+        warnings += (_SIMULATED,)
     if runner.afresh is not None:
         warnings += (_AFRESH.format(runner.afresh),)
     if best is not None and best.alloc_retries:

@@ -43,6 +43,8 @@ def with_learning_rate(opened: OpenCase, measurement: Measurement) -> Measuremen
     """Add the learning rate at the tuned batch, or the reason why there is none."""
     case, locked = opened.case, opened.locked
     settings = case.lr_range
+    if measurement.device.simulated:
+        return replace(measurement, lr_refusal="a simulated GPU computes no loss")
     if settings.when == "never":
         return _kept(measurement, locked) if locked is not None else measurement
     if settings.when == "changed" and locked is not None and _unchanged(measurement, locked):

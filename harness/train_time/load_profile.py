@@ -64,6 +64,8 @@ def load_profile(
             f"{_remedy(gpu)}"
         )
     fitting = [profile for profile in on_gpu if _has(profile, wanted)]
+    if here is None:
+        fitting = _not_simulated(fitting, path)
     if len(fitting) == 1:
         _warn_of_prediction(fitting[0])
         return fitting[0]
@@ -135,6 +137,20 @@ def _this_device(found: Sequence[LockedProfile], path: Path) -> DeviceIdentity:
         )
     _warn_of_unclear_order(gpus)
     return gpus[0].identity
+
+
+def _not_simulated(fitting: list[LockedProfile], path: Path) -> list[LockedProfile]:
+    """Return the profiles of real devices.
+
+    Raises HarnessError when all that fit are of simulated ones.
+    """
+    real = [profile for profile in fitting if not profile.device.simulated]
+    if fitting and not real:
+        raise HarnessError(
+            f"{shown_path(path)}: {fitting[0].case_id} was found on a simulated GPU and never "
+            f"measured: measure it with `{RELOCK}` on {fitting[0].device.product}"
+        )
+    return real
 
 
 def _warn_of_prediction(profile: LockedProfile) -> None:

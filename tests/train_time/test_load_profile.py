@@ -17,12 +17,12 @@ from harness.devices.nvml.gpu import Gpu
 from harness.errors import HarnessError
 from harness.lockfile.toml_text import LockError
 from harness.lockfile.write import update_lock
+from harness.measurement import DeviceIdentity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.case_names import Scalar
-    from harness.measurement import DeviceIdentity
 
 
 EMULATED = replace(H200, memory_bytes=24 * 1024**3)
@@ -81,6 +81,22 @@ def test_the_gpu_of_this_machine_decides(
 def test_a_label_decides_without_nvml(lock: Path, gpu: str, batch_size: int) -> None:
     """On any machine, a label selects any profile, emulated and CPU ones included."""
     assert harness.load_profile("resnet18", resolution=224, gpu=gpu).batch_size == batch_size
+
+
+def test_a_simulated_gpu_is_never_taken_for_a_real_one(lock: Path) -> None:
+    """A label finds what was measured beside it, and refuses what was only simulated."""
+    simulated = DeviceIdentity(f"simulated {H200.name}", H200.memory_bytes)
+    update_lock(
+        lock,
+        [
+            locked(device=simulated, batch_size=77),
+            locked(model="gpt2", device=simulated, batch_size=88),
+        ],
+    )
+    assert 3328 == harness.load_profile("resnet18", gpu="h200", resolution=224).batch_size
+    message = refusal("gpt2", gpu="h200")
+    assert "was found on a simulated GPU and never measured" in message
+    assert message.endswith(f"on {H200.name}")
 
 
 def test_the_resolution_may_be_left_out_where_there_is_one(lock: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.measurement import DeviceIdentity
+from harness.measurement import SIMULATED, DeviceIdentity
+from harness.simulated.mark import is_simulated
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Gpu:
     @property
     def identity(self) -> DeviceIdentity:
         """The part that a locked profile is matched on."""
-        return DeviceIdentity(self.name, self.memory_bytes)
+        mark = SIMULATED if is_simulated() else ""
+        return DeviceIdentity(mark + self.name, self.memory_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,8 @@
+"""A simulated GPU: torch's own CUDA build over a library that counts memory and computes nothing.
+
+`world` makes the file that says which GPUs there are, `environment` the variables under which a
+process lives in it, `library` compiles what answers for CUDA. Runs in pytest's process and in
+tests, and starts no CUDA itself; the library in `sources/` runs in every process of a world. May
+import `harness.errors`, `harness.files`, `harness.measurement` and `harness.wording`. Imports no
+torch.
+"""
