@@ -73,10 +73,11 @@ def merge(base: Lock, ours: Lock, theirs: Iterable[Lock]) -> Lock:
         if value is not None:
             extra[key] = value
     if conflicts:
-        several = "\n".join(
-            [*conflicts, "nothing is merged: leave out the lockfile that you do not want"]
+        remedy = (
+            "nothing is merged: lock these cases again, or merge without the lockfile whose values "
+            "you do not want"
         )
-        raise LockError(several)
+        raise LockError("\n".join([*conflicts, remedy]))
     return Lock(ours.path, sort(profiles), exists=True, extra=extra)
 
 

@@ -121,7 +121,10 @@ def test_two_values_of_one_profile_are_a_conflict(path: Path) -> None:
             f"resnet18-h200-224 on NVIDIA H200: {files} have batch_size 3000 and 3100, "
             "learning_rate 0.00316 and 0.1"
         ),
-        "nothing is merged: leave out the lockfile that you do not want",
+        (
+            "nothing is merged: lock these cases again, or merge without the lockfile whose values "
+            "you do not want"
+        ),
     ]
     assert before == path.read_bytes()
 

@@ -25,24 +25,24 @@ gathered = [None, None]; dist.all_gather_object(gathered, rank)
 open(f"{rank}.txt", "w").write(json.dumps([torch.cuda.max_memory_allocated() >> 20, gathered])); dist.destroy_process_group()
 """
 STEP = """
-import time, resource
+import resource
 model = {model}.cuda(); optimizer = torch.optim.AdamW(model.parameters())
 def step():
     x = torch.randn({shape}, device="cuda"); y = torch.zeros({batch}, dtype=torch.long, device="cuda")
     torch.nn.functional.cross_entropy(model(x), y).backward(); optimizer.step(); optimizer.zero_grad(); torch.cuda.synchronize()
-step(); step(); start = time.perf_counter(); step(); seconds = time.perf_counter() - start
-tell([torch.cuda.max_memory_allocated() >> 20, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10])
+step(); step(); step()
+tell([torch.cuda.max_memory_allocated() >> 20, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10])
 """
 
 
-def test_step_of_resnet50_is_quick_and_takes_no_memory_of_the_host(worlds: Worlds) -> None:
-    """Batch 256 at 224 px holds 21 GiB of the GPU, and takes well under 0.1 s."""
+def test_step_of_resnet50_takes_no_memory_of_the_host(worlds: Worlds) -> None:
+    """Batch 256 at 224 px holds 21 GiB of the GPU, and the process stays small."""
     pytest.importorskip("torchvision")
     script = STEP.format(
         model="__import__('torchvision').models.resnet50()", shape="256, 3, 224, 224", batch=256
     )
-    ((allocated, seconds, resident),) = worlds.run(worlds.make(), script)
-    assert [21, True, True] == [round(allocated / 1024), seconds < 0.1, resident < 2048]
+    ((allocated, resident),) = worlds.run(worlds.make(), script)
+    assert [21, True] == [round(allocated / 1024), resident < 2048]
 
 
 def test_two_ranks_train_over_nccl(worlds: Worlds) -> None:

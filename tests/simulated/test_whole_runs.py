@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from simulated_worlds import GIB, MIB, h100, inside
+from simulated_worlds import CONTEXT, GIB, MIB, h100, inside
 
 from harness.lockfile.profiles import read_lock
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.simulated
 
+PYTEST = (sys.executable, "-m", "pytest", "--gpu-profile", "-p", "no:cacheprovider")
 MATRIX = """
 version: 1
 matrix: {model: [net], gpu: [h100-as-1GiB], resolution: [32]}
@@ -60,32 +63,49 @@ def folder(worlds: Worlds) -> Path:
 
 
 def run(worlds: Worlds, folder: Path, *flags: str, **changes: Any) -> tuple[int, str, Any]:
-    """Run the cases on one H100; return the exit code, the output and the case of the report."""
+    """Run the case on one H100; return the exit code, the output and the case of the report."""
+    code, output = start(folder, inside(worlds.make(h100(**changes))), *flags)
+    (case,) = json.loads((folder / ".gpu-profile" / "report.json").read_text())["cases"]
+    return code, output, case
+
+
+def start(folder: Path, environment: dict[str, str], *flags: str) -> tuple[int, str]:
+    """Run the cases of a project to the end; return the exit code and the output."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--gpu-profile", "-p", "no:cacheprovider", *flags],
-        env=inside(worlds.make(h100(**changes))),
+        [*PYTEST, *flags],
+        env=environment,
         cwd=folder,
         check=False,
         capture_output=True,
         text=True,
         timeout=280,
     )
-    (case,) = json.loads((folder / ".gpu-profile" / "report.json").read_text())["cases"]
-    return done.returncode, done.stdout, case
+    return done.returncode, done.stdout
+
+
+def train_outcomes(case: Any) -> dict[int, str]:
+    """Return the outcome of each batch size that was trained."""
+    return {
+        probe["batch_size"]: probe["outcome"]
+        for probe in case["probes"]
+        if probe["kind"] == "train"
+    }
 
 
 def test_search_ends_in_torchs_own_out_of_memory(worlds: Worlds, folder: Path) -> None:
     """B fits, B + 1 is CUDA's OutOfMemoryError at the fraction, and the case was never locked."""
     code, output, case = run(worlds, folder)
     largest = case["max_batch_size"]
-    outcomes = {probe["batch_size"]: probe for probe in case["probes"] if probe["kind"] == "train"}
+    outcomes = train_outcomes(case)
     assert [1, "fits", "oom", "memory"] == [
         code,
-        outcomes[largest]["outcome"],
-        outcomes[largest + 1]["outcome"],
+        outcomes[largest],
+        outcomes[largest + 1],
         case["bounded_by"],
     ]
-    assert "OutOfMemoryError: CUDA out of memory" in outcomes[largest + 1]["detail"]
+    assert "OutOfMemoryError: CUDA out of memory" in next(
+        probe["detail"] for probe in case["probes"] if probe["batch_size"] == largest + 1
+    )
     assert case["memory_limit_bytes"] == int(0.9 * GIB)
     assert "never locked on simulated NVIDIA H100" in output
 
@@ -131,3 +151,99 @@ def test_foreign_memory_is_named_and_nothing_is_measured(worlds: Worlds, folder:
     )
     assert (1, "error", None) == (code, case["status"], case["max_batch_size"])
     assert "is busy" in output
+
+
+def test_two_workers_share_two_gpus(worlds: Worlds, folder: Path) -> None:
+    """Each of xdist's workers takes a GPU for its case; alike GPUs make one profile per case."""
+    matrix = MATRIX.replace("resolution: [32]}", "resolution: [16, 32]}")
+    (folder / "profiles" / "matrix.yaml").write_text(matrix)
+    environment = inside(worlds.make(h100(), h100()))
+    code, output = start(folder, environment, "--gpu-profile-update", "-n", "2")
+    profiles = read_lock(folder / "profiles" / "gpu-profile.lock")
+    assert (0, ["net-h100-as-1GiB-16", "net-h100-as-1GiB-32"]) == (
+        code,
+        sorted(profile.case_id for profile in profiles),
+    ), output
+
+
+def test_precision_and_accumulation_are_the_trainers(worlds: Worlds, folder: Path) -> None:
+    """In bf16 more samples fit than in fp32, and the accumulated gradients count."""
+    _, _, full = run(worlds, folder)
+    settings = "trainer: {precision: bf16-mixed, accumulate_grad_batches: 2}\n"
+    (folder / "profiles" / "matrix.yaml").write_text(MATRIX + settings)
+    _, output, half = run(worlds, folder)
+    largest = half["max_batch_size"]
+    assert largest > full["max_batch_size"], output
+    assert ["fits", "oom"] == [train_outcomes(half)[size] for size in (largest, largest + 1)]
+
+
+def test_expandable_segments_end_in_out_of_memory_too(worlds: Worlds, folder: Path) -> None:
+    """The allocator's setting reaches the probes, and the fraction bounds what is mapped."""
+    setting = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    code, output = start(folder, inside(worlds.make()) | setting, "--gpu-profile-update")
+    (profile,) = read_lock(folder / "profiles" / "gpu-profile.lock")
+    assert (0, "memory") == (code, profile.bounded_by), output
+    assert "expandable_segments" in str(dict(profile.settings))
+
+
+def test_snapshot_of_the_first_batch_that_fails(worlds: Worlds, folder: Path) -> None:
+    """The allocator's history of batch B + 1 lies beside the report."""
+    _, _, case = run(worlds, folder)
+    (path,) = case["artifacts"]
+    assert path.endswith(f"out-of-memory-b{case['max_batch_size'] + 1}.pickle")
+    script = f"import pickle; tell(sorted(pickle.load(open({str(folder / path)!r}, 'rb'))))"
+    (told,) = worlds.run(worlds.make(), script)
+    assert {"device_traces", "segments"} <= {*told}
+
+
+def test_instance_of_a_gpu_is_a_device_of_its_own(worlds: Worlds, folder: Path) -> None:
+    """An instance in MIG mode is found by its name, and named in the lock."""
+    world = worlds.make(
+        h100(mig=True),
+        h100(
+            name="NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+            parent=0,
+            instance=(7, 0),
+            total_bytes=9 * GIB,
+            nvml_bytes=10 * GIB,
+        ),
+    )
+    matrix = MATRIX.replace(
+        "{name: NVIDIA H100*, budget: 1GiB}", "{name: '*MIG 1g.10gb', budget: 1GiB}"
+    )
+    (folder / "profiles" / "matrix.yaml").write_text(matrix)
+    code, output = start(folder, inside(world), "--gpu-profile-update")
+    assert code == 0, output
+    (profile,) = read_lock(folder / "profiles" / "gpu-profile.lock")
+    assert (0, "simulated NVIDIA H100 80GB HBM3 MIG 1g.10gb", "memory") == (
+        code,
+        profile.device.name,
+        profile.bounded_by,
+    ), output
+
+
+def test_memory_of_a_killed_run_is_given_back(worlds: Worlds, folder: Path) -> None:
+    """SIGKILL for pytest in the middle of a probe ends the probe, too, and frees the GPU."""
+    reached, never = folder / "reached", folder / "never"
+    for fifo in (reached, never):
+        os.mkfifo(fifo)
+    # The trace of a prediction runs the same code, on tensors without memory.
+    halting = (
+        "        if type(images) is torch.Tensor:\n"
+        "            open('reached', 'w').close(); open('never').read()\n"
+        "        x = self.act(self"
+    )
+    (folder / "net.py").write_text(NET.replace("        x = self.act(self", halting))
+    world = worlds.make()
+    with subprocess.Popen(
+        PYTEST, env=inside(world), cwd=folder, stdout=subprocess.DEVNULL, process_group=0
+    ) as process:
+        reached.open("rb").close()  # it opens when a probe is in its forward pass
+        holders = [os.pidfd_open(holder.pid) for holder in world.holders()]
+        process.kill()
+    for holder in holders:
+        select.select([holder], [], [])
+        os.close(holder)
+    assert len(holders) == 1
+    ((free, total),) = worlds.run(world, "tell(torch.cuda.mem_get_info())")
+    assert free == total - CONTEXT
