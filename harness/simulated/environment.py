@@ -39,7 +39,8 @@ def watching(world: World, base: Mapping[str, str] = os.environ) -> dict[str, st
 
     Raises HarnessError where the library cannot be had.
     """
-    return {name: environment(world, base)[name] for name in (WORLD, "LD_LIBRARY_PATH")}
+    inside = environment(world, base)
+    return {name: inside[name] for name in (WORLD, "LD_LIBRARY_PATH")}
 
 
 def _before(path: object, rest: str | None) -> str:

@@ -141,7 +141,7 @@ class World:
         return cls(path)
 
     def add(self, fault: Fault) -> None:
-        """Have calls fail from now on. Raises HarnessError where there are too many faults."""
+        """Add a fault, from now on. Raises HarnessError where there are too many."""
         number = self.raw.num_faults
         if number >= MAX_FAULTS:
             raise HarnessError(f"a simulated world has at most {MAX_FAULTS} faults: make it anew")
@@ -164,20 +164,20 @@ class World:
         return int(self.raw.faults[number].seen)
 
     def raise_xid(self, xid: int, gpu: int = 0) -> None:
-        """Have NVML tell of an Xid."""
+        """Add an Xid to NVML's events."""
         self._event(_XID_EVENT, xid, gpu)
 
     def raise_ecc_error(self, gpu: int = 0) -> None:
-        """Have NVML tell of an uncorrected error of the memory, and count it."""
+        """Add an uncorrected error of the memory to NVML's events, and count it."""
         self.raw.gpus[gpu].ecc_errors += 1
         self._event(_ECC_EVENT, 0, gpu)
 
     def lose(self, gpu: int = 0, nvml_error: int = 15) -> None:
-        """Have NVML answer every question about a GPU with an error: 15, that it is lost."""
+        """Make NVML answer every question about a GPU with an error: 15, that it is lost."""
         self.raw.gpus[gpu].nvml_error = nvml_error
 
     def take(self, foreign_bytes: int, gpu: int = 0) -> None:
-        """Have others hold this much of a GPU's memory."""
+        """Set the memory of a GPU that others hold."""
         self.raw.gpus[gpu].foreign = foreign_bytes
 
     def holders(self, gpu: int = 0) -> list[Holder]:

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from simulated_worlds import GIB, H100_NVML, MIB, h100
+from simulated_worlds import GIB, H100_NVML, MIB, MIG, h100
 
 from harness.simulated.environment import watching
 from harness.simulated.world import World
@@ -35,11 +35,6 @@ world = World(Path(sys.argv[1]))
 def tell(value):
     print(json.dumps(value, default=asdict))
 """
-MIG = (
-    h100(mig=True),
-    h100(name="NVIDIA H100 MIG 1g.10gb", total_bytes=9 * GIB, nvml_bytes=10 * GIB, parent=0, instance=(7, 0)),
-    h100(name="NVIDIA H100 MIG 2g.20gb", total_bytes=19 * GIB, nvml_bytes=20 * GIB, parent=0, instance=(3, 0)),
-)  # fmt: skip
 
 
 def told(folder: Path, script: str, *gpus: SimulatedGpu) -> list[Any]:

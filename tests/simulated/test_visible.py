@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from simulated_worlds import GIB, h100
+from simulated_worlds import GIB, MIG, h100
 
 from harness.simulated.world import SimulatedGpu
 
@@ -58,25 +58,6 @@ def test_each_gpu_has_its_own_memory(worlds: Worlds) -> None:
         "tell([torch.cuda.mem_get_info(i)[1] - torch.cuda.mem_get_info(i)[0] for i in (0, 1)])",
     )
     assert [[0, GIB]] == told
-
-
-MIG = (
-    h100(mig=True),
-    h100(
-        name="NVIDIA H100 MIG 1g.10gb",
-        total_bytes=9 * GIB,
-        nvml_bytes=10 * GIB,
-        parent=0,
-        instance=(7, 0),
-    ),
-    h100(
-        name="NVIDIA H100 MIG 2g.20gb",
-        total_bytes=19 * GIB,
-        nvml_bytes=20 * GIB,
-        parent=0,
-        instance=(3, 0),
-    ),
-)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,26 @@ def h100(**changes: Any) -> SimulatedGpu:
     return SimulatedGpu(**(facts | changes))
 
 
+MIG = (
+    h100(mig=True),
+    h100(
+        name="NVIDIA H100 MIG 1g.10gb",
+        total_bytes=9 * GIB,
+        nvml_bytes=10 * GIB,
+        parent=0,
+        instance=(7, 0),
+    ),
+    h100(
+        name="NVIDIA H100 MIG 2g.20gb",
+        total_bytes=19 * GIB,
+        nvml_bytes=20 * GIB,
+        parent=0,
+        instance=(3, 0),
+    ),
+)
+"""A GPU in MIG mode, and its two instances."""
+
+
 @dataclass
 class Worlds:
     """Makes worlds in a test's folder, and runs scripts in them."""
