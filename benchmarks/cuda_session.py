@@ -1,193 +1,176 @@
-"""Runs the experiments that need a real GPU, in 25 minutes.
+"""Runs the experiments that need a real GPU: in one call of eight minutes, and one of four.
 
-    python benchmarks/cuda_session.py --json session.json [--only 1,3] [--budget 4GiB] [--dry-run]
-    python benchmarks/cuda_session.py --json session.json --only none
-        --fixtures tests/data/cuda_exceptions.json
+    python benchmarks/cuda_session.py --json cuda.json --call 1
+    python benchmarks/cuda_session.py --json cuda.json --call 2
+    python benchmarks/cuda_session.py --json try.json --call 1 --simulate H200
+    python benchmarks/cuda_session.py --json h200.json --record --simulate H200
 
-Each fact of an experiment is on disk as soon as it is found. A session may be split over several
-calls: an existing JSON keeps its other experiments. `--dry-run` uses the bounded CPU instead of the
-GPU, to try the script. `--fixtures` replaces recorded exceptions by those of experiment 3 that a
-GPU has shown. See benchmarks/CUDA.md.
+Each fact is on disk as soon as it is found, and a call ends by itself. See benchmarks/CUDA.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 import time
-import traceback
-from dataclasses import dataclass
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+BEGUN = time.monotonic()
 # For machines where the package is not installed.
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
 
-from cuda_experiments.endings import killed_in_a_step, large_tensors
-from cuda_experiments.failures import failures, update_fixtures
-from cuda_experiments.identity import forking, identity
-from cuda_experiments.peaks import speed_at_the_edge, step_peaks
-from cuda_experiments.searching import cold_searches, eight_workloads
-from cuda_experiments.setting import NeedsCudaError, Setting
-from cuda_experiments.whole_runs import whole_runs
+from cuda_experiments.convolutions import half_workspaces, plain_workspaces  # noqa: E402
+from cuda_experiments.endings import killed_in_a_step, large_tensors  # noqa: E402
+from cuda_experiments.failures import failures, update_fixtures  # noqa: E402
+from cuda_experiments.identity import forking, identity  # noqa: E402
+from cuda_experiments.peaks import speed_at_the_edge, step_peaks  # noqa: E402
+from cuda_experiments.searching import cold_searches, eight_workloads  # noqa: E402
+from cuda_experiments.session import Planned, SessionFile, ended_by, run_session  # noqa: E402
+from cuda_experiments.setting import Setting  # noqa: E402
+from cuda_experiments.simulation import enter, expected_of, keep_values  # noqa: E402
+from cuda_experiments.whole_runs import whole_runs  # noqa: E402
 
-from harness.units import parse_size
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from cuda_experiments.setting import Experiment
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One experiment of the session."""
-
-    title: str
-    run: Experiment
-    seconds: float
-    """The time after which no further part of it starts."""
-
+from harness.errors import HarnessError  # noqa: E402
+from harness.simulated.mark import is_simulated  # noqa: E402
 
 EXPERIMENTS: dict[str, Planned] = {
-    "1": Planned("identity and totals", identity, 45),
-    "2": Planned("forking", forking, 90),
-    "3": Planned("out of memory in every way", failures, 240),
-    "4": Planned("cold searches", cold_searches, 330),
-    "5": Planned("peaks per step", step_peaks, 120),
-    "6": Planned("speed at the edge", speed_at_the_edge, 90),
-    "7": Planned("eight workloads", eight_workloads, 300),
-    "8": Planned("killed in a step", killed_in_a_step, 30),
-    "9": Planned("whole runs", whole_runs, 200),
-    "10": Planned("2^31 elements", large_tensors, 55),
+    "1": Planned("identity and totals", identity, 35),
+    "7": Planned("eight workloads", eight_workloads, 205),
+    "11": Planned("convolutions of twenty networks, float32", plain_workspaces, 110),
+    "3": Planned("out of memory in every way", failures, 120),
+    "2": Planned("forking", forking, 35),
+    "4": Planned("cold searches", cold_searches, 105),
+    "8": Planned("killed in a step", killed_in_a_step, 15),
+    "5": Planned("peaks per step", step_peaks, 35),
+    "9": Planned("whole runs", whole_runs, 42),
+    "12": Planned("convolutions of twenty networks, bfloat16", half_workspaces, 80),
+    "6": Planned("speed at the edge", speed_at_the_edge, 45),
+    "10": Planned("2^31 elements", large_tensors, 30),
 }
-"""The experiments in their order; late ones may leave the device in a bad state. 1500 s in all."""
+"""The experiments, the most valuable first."""
+CALLS: dict[str, tuple[float, tuple[str, ...]]] = {
+    "1": (480.0, ("1", "7", "11", "3")),
+    "2": (240.0, ("2", "4", "8", "5", "9")),
+}
+"""The seconds of each call, and the experiments that it begins with."""
+RECORDED = ("7", "11", "12")
+"""The experiments whose simulation is compared with a real GPU."""
+_BUDGET, _LEAST_BUDGET = 4 << 30, 256 << 20
 
 
-def conduct(
-    planned: Planned, setting: Setting, keep: Callable[[dict[str, Any]], None]
-) -> dict[str, Any]:
-    """Run one experiment, and return its result; an exception becomes part of the result.
+def chosen(options: argparse.Namespace, file: SessionFile) -> dict[str, Planned]:
+    """Return the experiments of a call, in their order.
 
-    keep: called with the result so far after each fact.
+    A call goes on with all that is not done yet, so that no minute of a GPU is left over.
     """
-    started = time.monotonic()
-    result: dict[str, Any] = {
-        "title": planned.title,
-        "status": "running",
-        "seconds": 0.0,
-        "facts": {},
-    }
-    keep(result)
-    facts = planned.run(setting)
-    try:
-        result["status"] = "done"
-        for name, fact in facts:
-            result["facts"][name] = fact
-            result["seconds"] = round(time.monotonic() - started, 1)
-            if result["seconds"] > planned.seconds:
-                result["status"] = "out of time"
-                break
-            keep(result | {"status": "running"})
-    except NeedsCudaError:
-        result["status"] = "needs CUDA"
-    except Exception as error:  # noqa: BLE001 - the other experiments go on
-        result |= {"status": "crashed", "error": repr(error), "traceback": traceback.format_exc()}
-    result["seconds"] = round(time.monotonic() - started, 1)
-    keep(result)
-    return result
+    if options.record:
+        numbers = list(RECORDED)
+    elif options.only:
+        numbers = options.only.split(",")
+    else:
+        first = CALLS[options.call][1]
+        numbers = [*first, *(number for number in EXPERIMENTS if number not in first)]
+        numbers = [number for number in numbers if file.status(number) != "done"]
+    return {number: EXPERIMENTS[number] for number in numbers}
 
 
-def run_session(
-    path: Path,
-    setting: Setting,
-    chosen: list[str],
-    experiments: Mapping[str, Planned] = EXPERIMENTS,
-) -> dict[str, Any]:
-    """Run the chosen experiments, and write them to the file at `path`; return its content.
-
-    The file keeps its other experiments.
-    """
-    session: dict[str, Any] = {"experiments": {}}
-    if path.exists():
-        session = json.loads(path.read_text(encoding="utf-8"))
-    session |= {
-        "dry_run": setting.dry_run,
-        "budget_bytes": setting.budget_bytes,
-        "machine": platform.platform(),
-        "python": platform.python_version(),
-    }
-    for number in chosen:
-
-        def keep(result: dict[str, Any], number: str = number) -> None:
-            session["experiments"][number] = result
-            _write(path, session)
-
-        result = conduct(experiments[number], setting, keep)
-        print(
-            f"{number:>2} {result['title']}: {result['status']}, {result['seconds']:.0f} s",
-            flush=True,
-        )
-    return session
-
-
-def _write(path: Path, session: dict[str, Any]) -> None:
-    """Replace the file in one piece: the machine may end at any moment."""
-    order = sorted(session["experiments"], key=int)
-    session["experiments"] = {number: session["experiments"][number] for number in order}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(session, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line; ends the process where it is wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--json", type=Path, required=True, help="file for the facts; an existing one is extended"
     )
-    parser.add_argument("--only", help="numbers of experiments, with commas; `none` runs none")
-    parser.add_argument("--budget", help="budget of memory; default: 4GiB, and 32MiB in a dry run")
-    parser.add_argument(
-        "--directory",
-        type=Path,
-        help="folder for logs and recorded histories; default: beside the JSON",
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--call", choices=[*CALLS], help="what a real GPU is asked in each call")
+    what.add_argument("--only", help="numbers of experiments, with commas, done or not")
+    what.add_argument(
+        "--record", action="store_true", help="keep what the simulation says, for later sessions"
     )
-    parser.add_argument(
+    what.add_argument(
         "--fixtures", type=Path, help="replace recorded exceptions by those that a GPU has shown"
     )
-    parser.add_argument("--dry-run", action="store_true", help="run on the bounded CPU")
+    parser.add_argument("--directory", type=Path, help="folder for logs; default: beside the JSON")
+    parser.add_argument(
+        "--seconds", type=float, help="end by then; default: the call's, else no limit"
+    )
+    parser.add_argument("--simulate", metavar="GPU", help="run on a simulated GPU, such as H200")
+    parser.add_argument(
+        "--cut-down", action="store_true", help="only the least of each experiment, to try it"
+    )
     options = parser.parse_args(arguments)
-    numbers = options.only.split(",") if options.only else list(EXPERIMENTS)
-    options.chosen = [] if options.only == "none" else numbers
-    if unknown := set(options.chosen) - set(EXPERIMENTS):
-        parser.error(
-            f"--only: {', '.join(sorted(unknown))} is not one of {', '.join(EXPERIMENTS)}, none"
-        )
+    if options.only and (unknown := set(options.only.split(",")) - set(EXPERIMENTS)):
+        parser.error(f"--only: {', '.join(sorted(unknown))} is not one of {', '.join(EXPERIMENTS)}")
+    if options.record and not (options.simulate or is_simulated()):
+        parser.error("--record needs --simulate GPU")
     return options
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a session; exit code 1 when an experiment crashed."""
-    options = _parse(arguments)
-    setting = Setting(
-        dry_run=options.dry_run,
-        budget_bytes=parse_size(options.budget or ("32MiB" if options.dry_run else "4GiB")),
-        directory=options.directory
-        or options.json.absolute().parent / f"{options.json.stem}-files",
-    )
-    session = run_session(options.json, setting, options.chosen)
-    if options.fixtures:
-        facts = session["experiments"].get("3", {}).get("facts", {})
-        rows = update_fixtures(options.fixtures, facts)
-        print(f"{len(rows)} records replaced or added:", *rows, sep="\n  ")
-    return int(
-        any(session["experiments"][number]["status"] == "crashed" for number in options.chosen)
-    )
+    """Run a call of a session; exit code 1 when an experiment crashed, or when it cannot run."""
+    options = parse(arguments)
+    beside = options.json.absolute().parent / f"{options.json.stem}-files"
+    directory = (options.directory or beside).absolute()
+    try:
+        if options.simulate and not is_simulated():
+            enter(options.simulate, directory, sys.argv if arguments is None else arguments)
+        file = SessionFile(options.json, simulated=is_simulated())
+        if options.fixtures:
+            rows = update_fixtures(
+                options.fixtures, file.content["experiments"].get("3", {}).get("facts", {})
+            )
+            print(f"{len(rows)} records replaced or added:", *rows, sep="\n  ")
+            return 0
+        return _run(options, file, directory)
+    except HarnessError as error:
+        print(f"cuda_session: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace, file: SessionFile, directory: Path) -> int:
+    seconds = options.seconds or (CALLS[options.call][0] if options.call else float("inf"))
+    planned = chosen(options, file)
+    if options.record:
+        # Not a word of earlier values, and as long as it takes.
+        planned = {number: Planned(one.title, one.run, 7200) for number, one in planned.items()}
+
+    def last_words() -> None:
+        left = [number for number in EXPERIMENTS if file.status(number) != "done"]
+        print(
+            f"{time.monotonic() - BEGUN:.0f} s; left: "
+            + ("; ".join(f"{number} {file.status(number)}" for number in left) or "nothing"),
+            flush=True,
+        )
+
+    with ended_by(BEGUN + seconds, last_words):
+        setting = Setting(
+            budget_bytes=_LEAST_BUDGET if options.cut_down else _BUDGET,
+            directory=directory,
+            simulated=is_simulated(),
+            cut_down=options.cut_down,
+            recording=options.record,
+        )
+        name = setting.device().identity.name
+        expected = {} if options.record else expected_of(name, version("torch"))
+        setting = replace(setting, expected=expected)
+        file.content |= {
+            "gpu": name,
+            "budget_bytes": setting.budget_bytes,
+            "cut_down": setting.cut_down,
+            "compared_with": expected.get("of"),
+            "machine": platform.platform(),
+            "python": platform.python_version(),
+            "torch": version("torch"),
+        }
+        run_session(file, setting, planned, deadline=BEGUN + seconds)
+    if options.record:
+        keep_values(name, file.content)
+    last_words()
+    return int(any(file.status(number) == "crashed" for number in planned))
 
 
 if __name__ == "__main__":

@@ -147,3 +147,45 @@ class CheckpointedMlp(nn.Module):
             hidden = checkpoint(block, hidden, use_reentrant=False)
         logits: torch.Tensor = self.head(hidden)
         return logits
+
+
+class Unet(nn.Module):
+    """A U-Net of four levels, with transposed convolutions on the way up.
+
+    Maps images [batch, 3, height, width] to logits [batch, 2, height, width]; the sides are
+    multiples of 8.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        widths = [width << level for level in range(4)]
+        self.down = nn.ModuleList(
+            _two_convolutions(before, after) for before, after in pairwise([3, *widths])
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(after, before, 2, stride=2) for before, after in pairwise(widths)
+        )
+        self.merge = nn.ModuleList(_two_convolutions(2 * before, before) for before in widths[:-1])
+        self.pool, self.head = nn.MaxPool2d(2), nn.Conv2d(width, 2, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Segment."""
+        hidden, kept = self.down[0](images), []
+        for block in self.down[1:]:
+            kept.append(hidden)
+            hidden = block(self.pool(hidden))
+        for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
+            hidden = merge(torch.cat([up(hidden), kept.pop()], dim=1))
+        logits: torch.Tensor = self.head(hidden)
+        return logits
+
+
+def _two_convolutions(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, padding=1, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(after, after, 3, padding=1, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU(inplace=True),
+    )

@@ -9,50 +9,51 @@ from typing import TYPE_CHECKING
 
 from cuda_experiments.identity import used_bytes
 from cuda_experiments.large import OPERATIONS
-from cuda_experiments.setting import start_child
+from cuda_experiments.processes import end, start_child
 
 if TYPE_CHECKING:
-    from cuda_experiments.setting import Facts, Setting
+    from cuda_experiments.setting import Note, Setting
 
 _NUM_KILLS = 3
 # NVML's count varies by this much without any cause here.
 _NOISE_BYTES = 64 << 20
 _PATIENCE_SECONDS = 30.0
+_LARGE_SECONDS = 30.0
 
 
-def killed_in_a_step(setting: Setting) -> Facts:
+def killed_in_a_step(setting: Setting, note: Note) -> None:
     """Kill a computing process that holds memory; time its end and the return of its memory."""
-    size = min(setting.budget_bytes, 16 << 30)
-    for turn in range(1 if setting.dry_run else _NUM_KILLS):
-        before = used_bytes() if setting.cuda else 0
-        process = start_child(
-            "hold", dict(setting.device().environment), cuda=setting.cuda, num_bytes=size
-        )
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        held = used_bytes() - before if setting.cuda else size
-        started = time.monotonic()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        fact = {
-            "said": said.strip(),
-            "held_bytes": held,
-            "seconds until the end": round(time.monotonic() - started, 3),
-        }
-        if setting.cuda:
-            while (
-                used := used_bytes()
-            ) > before + _NOISE_BYTES and time.monotonic() - started < _PATIENCE_SECONDS:
-                time.sleep(0.02)
-            fact |= {
+    for turn in range(1 if setting.cut_down else _NUM_KILLS):
+        before = used_bytes()
+        process = start_child("hold", setting.environment(), num_bytes=setting.budget_bytes)
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            held = used_bytes() - before
+            started = time.monotonic()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        finally:
+            end(process)
+        gone = time.monotonic() - started
+        while (
+            used := used_bytes()
+        ) > before + _NOISE_BYTES and time.monotonic() - started < _PATIENCE_SECONDS:
+            time.sleep(0.02)
+        note(
+            f"kill {turn + 1}",
+            {
+                "said": said.strip(),
+                "held_bytes": held,
+                "seconds until the end": round(gone, 3),
                 "seconds until the memory is back": round(time.monotonic() - started, 3),
                 "left_bytes": used - before,
-            }
-        yield f"kill {turn + 1}", fact
+            },
+        )
 
 
-def large_tensors(setting: Setting) -> Facts:
-    """Cross 2^31 elements in each operation, in a process of its own."""
-    setting.require_cuda()
-    for name in OPERATIONS:
-        yield name, setting.child("large", 90.0, operation=name)
+def large_tensors(setting: Setting, note: Note) -> None:
+    """Cross 2^31 elements in each operation, in a fork of its own."""
+    with setting.server("large") as server:
+        for name in setting.some(OPERATIONS, "relu"):
+            note(name, server.ask("large", _LARGE_SECONDS, operation=name))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from cuda_experiments.failing import ENVIRONMENTS, NO_CONTEXT, ON_THE_HOST, ROWS
+from cuda_experiments.failing import ENVIRONMENTS, NO_CONTEXT, ROWS
 from cuda_experiments.models import main_workload
-from cuda_experiments.setting import start_child
+from cuda_experiments.processes import end, start_child
+from cuda_experiments.searching import facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cuda_experiments.setting import Facts, Setting
+    from cuda_experiments.setting import Note, Setting
 
 _NVML_FUNCTIONS = (
     "nvmlInit_v2",
@@ -29,49 +29,63 @@ _NVML_FUNCTIONS = (
     "nvmlDeviceGetCount_v2",
 )
 _DRIVER_NOT_LOADED = 9
+_NVML = "NVML broken"
+_LEAST = (
+    "host, an allocation of torch's",
+    "caching allocator, at the fraction",
+    "caching allocator, cudaMallocAsync",
+)
+_ROW_SECONDS = 30.0
+# Batches of ResNet-50, and of the small workload, that no budget of some GiB holds.
+_HUGE, _HUGE_LEAST = 1 << 12, 1 << 16
 
 
-def failures(setting: Setting) -> Facts:
-    """Fail in each way, in a process of its own; then in training and validation of a probe."""
-    for row in ROWS if setting.cuda else ON_THE_HOST:
-        environment = dict(ENVIRONMENTS.get(row, {}))
-        if row.startswith("NVML broken"):
-            broken = break_nvml(setting.directory)
-            if broken is None:
-                yield row, "needs a C compiler"
+def failures(setting: Setting, note: Note) -> None:
+    """Fail in each way, in a process of its own; then in training and validation of a probe.
+
+    Rows that need other variables get a Python of their own, the others a fork.
+    """
+    request = {"budget_bytes": setting.budget_bytes, "seen_on_gpu": not setting.simulated}
+    rows = setting.some(ROWS, *_LEAST)
+    with setting.server("rows") as server:
+        for row in sorted(rows, key=_needs_its_own):
+            if not _needs_its_own(row):
+                with _filled(setting) if row == NO_CONTEXT else nullcontext():
+                    note(row, server.ask("fail", _ROW_SECONDS, row=row, **request))
                 continue
-            path = os.environ.get("LD_LIBRARY_PATH")
-            environment["LD_LIBRARY_PATH"] = f"{broken}:{path}" if path else str(broken)
-        with _filled(setting) if row == NO_CONTEXT else nullcontext():
-            ended = setting.child(
-                "fail", 120.0, environment, row=row, budget_bytes=setting.budget_bytes
-            )
-        yield row, ended
-    with setting.runner("failures", main_workload(dry_run=setting.dry_run)) as runner:
+            environment = dict(ENVIRONMENTS.get(row, {}))
+            if row.startswith(_NVML):
+                broken = break_nvml(setting.directory)
+                if broken is None:
+                    note(row, "needs a C compiler")
+                    continue
+                path = os.environ.get("LD_LIBRARY_PATH")
+                environment["LD_LIBRARY_PATH"] = f"{broken}:{path}" if path else str(broken)
+            note(row, setting.child("fail", 2 * _ROW_SECONDS, environment, row=row, **request))
+    with setting.runner("failures", main_workload(cut_down=setting.cut_down)) as runner:
         runner.describe()
-        huge = 1 << 12 if setting.cuda else 1 << 16
-        for name, probe in (
-            ("harness, training", runner.train(huge, steps=1)),
-            (
-                "harness, validation",
-                runner.train(2, steps=1, validation_steps=1, validation_batch_size=huge),
-            ),
-            ("harness, afterwards", runner.train(2, steps=1)),
-        ):
-            yield name, {"outcome": probe.outcome, "phase": probe.phase, "detail": probe.detail}
+        huge = _HUGE_LEAST if setting.cut_down else _HUGE
+        note("harness, training", facts_of(runner.train(huge, steps=1)))
+        validating = runner.train(2, steps=1, validation_steps=1, validation_batch_size=huge)
+        note("harness, validation", facts_of(validating))
+        note("harness, afterwards", facts_of(runner.train(2, steps=1)))
+
+
+def _needs_its_own(row: str) -> bool:
+    """Return whether torch reads a variable of the row while it is imported."""
+    return row in ENVIRONMENTS or row.startswith(_NVML)
 
 
 @contextmanager
 def _filled(setting: Setting) -> Iterator[None]:
     """Let another process hold all memory of the device."""
-    process = start_child("hold", dict(setting.device().environment), cuda=True, num_bytes=None)
-    assert process.stdout is not None
-    process.stdout.readline()
+    process = start_child("hold", setting.environment(), num_bytes=None)
     try:
+        assert process.stdout is not None
+        process.stdout.readline()
         yield
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        end(process)
 
 
 def break_nvml(directory: Path) -> Path | None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import platform
 import time
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from cuda_experiments.models import main_workload
+from cuda_experiments.processes import end, ended, start_child
+from cuda_experiments.searching import facts_of
+from cuda_experiments.setting import version_of
 
 if TYPE_CHECKING:
-    from cuda_experiments.setting import Facts, Setting
+    from cuda_experiments.setting import Note, Setting
 
 _PACKAGES = (
     "torch",
     "lightning",
+    "pytorch-lightning",
     "nvidia-ml-py",
     "transformers",
     "torchvision",
@@ -33,40 +36,50 @@ FORKS = {
     "mem_get_info": {},
 }
 """The action of the parent before it forks, and its environment."""
+_STAGES_SECONDS, _FORK_SECONDS = 60.0, 60.0
+_NUM_PROBES = 3
 
 
-def identity(setting: Setting) -> Facts:
-    """Yield the identity of the machine by NVML and torch, and the memory after each start."""
-    yield "python", platform.python_version()
-    yield "cores", len(os.sched_getaffinity(0))
-    yield "packages", {name: _version(name) for name in _PACKAGES}
-    if setting.cuda:
-        yield "nvml", nvml_facts()
-    yield "device", vars_of(setting)
-    yield "stages", setting.child("stages", 120.0)
-    if setting.cuda:
-        yield (
-            "stages, no NVML check",
-            setting.child("stages", 120.0, {"PYTORCH_NVML_BASED_CUDA_CHECK": "0"}),
-        )
+def identity(setting: Setting, note: Note) -> None:
+    """Note the identity of the machine by NVML and torch, and the memory after each start."""
+    note("python", platform.python_version())
+    note("cores", len(os.sched_getaffinity(0)))
+    note("packages", {name: version_of(name) for name in _PACKAGES})
+    note("nvml", nvml_facts())
+    note("device", facts_of_device(setting))
+    note("stages", setting.child("stages", _STAGES_SECONDS))
+    if not setting.cut_down:
+        without = {"PYTORCH_NVML_BASED_CUDA_CHECK": "0"}
+        note("stages, no NVML check", setting.child("stages", _STAGES_SECONDS, without))
 
 
-def forking(setting: Setting) -> Facts:
-    """Fork after each action that a zygote's imports may take; then time zygote and probes."""
-    for before, environment in FORKS.items():
-        yield f"fork: {before}", setting.child("fork", 90.0, environment, before=before)
+def forking(setting: Setting, note: Note) -> None:
+    """Fork after each action that a zygote's imports may take; then time zygote and probes.
+
+    The forks measure no memory, so all of their processes start at once.
+    """
+    forks = setting.some(FORKS, "clean", "backward on the CPU")
+    processes = {
+        before: start_child("fork", setting.environment(variables), before=before)
+        for before, variables in forks.items()
+    }
+    try:
+        for before, process in processes.items():
+            note(f"fork: {before}", ended(process, _FORK_SECONDS))
+    finally:
+        for process in processes.values():
+            end(process)
     started = time.monotonic()
-    with setting.runner("forking", main_workload(dry_run=setting.dry_run)) as runner:
-        yield "seconds to build a zygote", round(time.monotonic() - started, 2)
+    with setting.runner("forking", main_workload(cut_down=setting.cut_down)) as runner:
+        note("seconds to build a zygote", round(time.monotonic() - started, 2))
         runner.describe()
-        probes = [runner.train(2, steps=3) for _ in range(3)]
-    yield "seconds per probe", [round(probe.seconds, 2) for probe in probes]
-    yield "outcomes", [f"{probe.outcome} {probe.detail or ''}".strip() for probe in probes]
+        for turn in range(1 if setting.cut_down else _NUM_PROBES):
+            note(f"probe {turn + 1}", facts_of(runner.train(2, steps=3)))
 
 
 def nvml_facts() -> dict[str, Any]:
     """Read the first GPU through NVML: memory in both versions, MIG, processes."""
-    import pynvml  # noqa: PLC0415 - a dry run does not need it
+    import pynvml  # noqa: PLC0415 - tests import this module without it
 
     pynvml.nvmlInit()
     handle = pynvml.nvmlDeviceGetHandleByIndex(0)
@@ -109,7 +122,7 @@ def used_bytes() -> int:
         pynvml.nvmlShutdown()
 
 
-def vars_of(setting: Setting) -> dict[str, Any]:
+def facts_of_device(setting: Setting) -> dict[str, Any]:
     """Return the device as gpu-profile sees it."""
     device = setting.device()
     return {
@@ -125,10 +138,3 @@ def _fields(structure: Any) -> dict[str, Any]:
     """Return the known fields of one of NVML's structures; versions of NVML lack some of them."""
     names = ("total", "free", "used", "reserved", "pid", "usedGpuMemory")
     return {name: getattr(structure, name) for name in names if hasattr(structure, name)}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

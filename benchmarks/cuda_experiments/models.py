@@ -1,4 +1,4 @@
-"""The workloads: eight for a GPU's budget of some GiB, and two of them smaller for the CPU."""
+"""The workloads: eight for a budget of some GiB, and one that is small."""
 
 from __future__ import annotations
 
@@ -65,32 +65,25 @@ def _lstm(side: int, width: int) -> WorkloadSpec:
     return _images(called("workloads.RowLstm", side=side, width=width), side, channels=1)
 
 
-def _gpu_workloads() -> dict[str, WorkloadSpec]:
-    return {
-        "resnet50": _images(called("torchvision.models.resnet50", num_classes=10), 128),
-        "convnext": _images(
-            called("timm.create_model", model_name="convnext_tiny", num_classes=10), 128
-        ),
-        "vit": _images(
-            called("timm.create_model", model_name="vit_small_patch16_224", num_classes=10), 224
-        ),
-        "gpt2": _texts("GPT2LMHeadModel", {"kind": "GPT2Config", "values": _GPT2}, 512),
-        "bert": _texts("BertForMaskedLM", {"kind": "BertConfig", "values": _BERT}, 512),
-        "t5": _texts("T5ForConditionalGeneration", {"kind": "T5Config", "values": _T5}, 256),
-        "mlp": _mlp(32, 8192),
-        "lstm": _lstm(128, 512),
-    }
+WORKLOADS: dict[str, WorkloadSpec] = {
+    "resnet50": _images(called("torchvision.models.resnet50", num_classes=10), 128),
+    "convnext": _images(
+        called("timm.create_model", model_name="convnext_tiny", num_classes=10), 128
+    ),
+    "vit": _images(
+        called("timm.create_model", model_name="vit_small_patch16_224", num_classes=10), 224
+    ),
+    "gpt2": _texts("GPT2LMHeadModel", {"kind": "GPT2Config", "values": _GPT2}, 512),
+    "bert": _texts("BertForMaskedLM", {"kind": "BertConfig", "values": _BERT}, 512),
+    "t5": _texts("T5ForConditionalGeneration", {"kind": "T5Config", "values": _T5}, 256),
+    "mlp": _mlp(32, 4096),
+    "lstm": _lstm(128, 512),
+}
+"""The eight workloads by name."""
+LEAST: dict[str, WorkloadSpec] = {"mlp": _mlp(32, 512)}
+"""In their place where experiments are cut down."""
 
 
-def _cpu_workloads() -> dict[str, WorkloadSpec]:
-    return {"mlp": _mlp(8, 256), "lstm": _lstm(16, 32)}
-
-
-def workloads(*, dry_run: bool) -> dict[str, WorkloadSpec]:
-    """Return the workloads by name."""
-    return _cpu_workloads() if dry_run else _gpu_workloads()
-
-
-def main_workload(*, dry_run: bool) -> WorkloadSpec:
-    """Return the workload of experiments that need only one: ResNet-50 on a GPU."""
-    return workloads(dry_run=dry_run)["mlp" if dry_run else "resnet50"]
+def main_workload(*, cut_down: bool) -> WorkloadSpec:
+    """Return the workload of experiments that need only one: ResNet-50."""
+    return LEAST["mlp"] if cut_down else WORKLOADS["resnet50"]

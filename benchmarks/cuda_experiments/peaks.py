@@ -8,68 +8,77 @@ from cuda_experiments.models import called, main_workload
 from cuda_experiments.searching import find_largest
 
 if TYPE_CHECKING:
-    from cuda_experiments.setting import Facts, Setting
+    from cuda_experiments.processes import ForkServer
+    from cuda_experiments.setting import Note, Setting
     from harness.protocol import WorkloadSpec
 
 _SGD = called("torch.optim.SGD", lr=0.01, momentum=0.9)
 _SHARES = (1.0, 0.98, 0.95)
 _NUM_ROUNDS = 3
+_BATCH = 16
+# Compiling takes the longest.
+_CHILD_SECONDS = 90.0
 
 
 def variants(setting: Setting) -> dict[str, tuple[WorkloadSpec, dict[str, Any]]]:
-    """Return workload and Trainer's settings of each variant; a dry run has only two."""
-    plain = main_workload(dry_run=setting.dry_run)
-    both: dict[str, tuple[WorkloadSpec, dict[str, Any]]] = {
+    """Return workload and Trainer's settings of each variant."""
+    plain = main_workload(cut_down=setting.cut_down)
+    every: dict[str, tuple[WorkloadSpec, dict[str, Any]]] = {
         "SGD": ({**plain, "optimizer": _SGD}, {}),
         "AdamW": (plain, {}),
-    }
-    if setting.dry_run:
-        return both
-    return both | {
         "16-mixed": (plain, {"precision": "16-mixed"}),
         "bf16-mixed": (plain, {"precision": "bf16-mixed"}),
-        "compile": ({**plain, "module": called("torch.compile", model=plain["module"])}, {}),
         "cudnn.benchmark": (plain, {"benchmark": True}),
+        "compile": ({**plain, "module": called("torch.compile", model=plain["module"])}, {}),
     }
+    return setting.some(every, "SGD")
 
 
-def step_peaks(setting: Setting) -> Facts:
+def step_peaks(setting: Setting, note: Note) -> None:
     """Train ten steps and validate, in each variant."""
-    for name, (spec, trainer) in variants(setting).items():
-        yield (
-            name,
-            setting.child(
-                "steps",
-                150.0,
-                spec=spec,
-                bound=setting.device().bound,
-                trainer=trainer,
-                batch_size=4 if setting.dry_run else 16,
-                num_steps=10,
-            ),
-        )
+    with setting.server("steps") as server:
+        for name, (spec, trainer) in variants(setting).items():
+            note(name, _steps(setting, server, spec, trainer, _BATCH))
 
 
-def speed_at_the_edge(setting: Setting) -> Facts:
+def speed_at_the_edge(setting: Setting, note: Note) -> None:
     """Find B, and train alternately at B and just below."""
-    spec = main_workload(dry_run=setting.dry_run)
+    spec = main_workload(cut_down=setting.cut_down)
+    known = setting.expected.get("workloads", {}).get("resnet50", {}).get("B")
     with setting.runner("edge", spec) as runner:
         runner.describe()
-        largest = find_largest(runner).max_batch_size
-    yield "B", largest
-    for turn in range(1 if setting.dry_run else _NUM_ROUNDS):
-        for share in _SHARES:
-            batch_size = max(1, int(share * largest))
-            ended = setting.child(
-                "steps",
-                120.0,
-                spec=spec,
-                bound=setting.device().bound,
-                trainer={},
-                batch_size=batch_size,
-                num_steps=10,
-            )
-            yield f"{share:g} B, turn {turn + 1}", _speed(ended, batch_size) | {"child": ended}
+        largest = find_largest(
+            runner, note, "search", None if setting.cut_down else known
+        ).max_batch_size
+    note("B", largest)
+    with setting.server("edge") as server:
+        for turn in range(1 if setting.cut_down else _NUM_ROUNDS):
+            for share in _SHARES:
+                batch_size = max(1, int(share * largest))
+                ended = _steps(setting, server, spec, {}, batch_size)
+                speed = _speed(ended, batch_size) | {"child": ended}
+                if setting.simulated:
+                    del speed["samples_per_second"]  # it computes nothing
+                note(f"{share:g} B, turn {turn + 1}", speed)
+
+
+def _steps(
+    setting: Setting,
+    server: ForkServer,
+    spec: WorkloadSpec,
+    trainer: dict[str, Any],
+    batch_size: int,
+) -> dict[str, Any]:
+    """Train ten steps and a validation batch in a fork; return a record of each."""
+    return server.ask(
+        "steps",
+        _CHILD_SECONDS,
+        spec=spec,
+        bound=setting.device().bound,
+        trainer=trainer,
+        batch_size=batch_size,
+        num_steps=10,
+    )
 
 
 def _speed(ended: dict[str, Any], batch_size: int) -> dict[str, Any]:

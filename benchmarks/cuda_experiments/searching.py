@@ -1,12 +1,15 @@
-"""Experiments 4 and 7: compares cold searches with each other, and eight workloads' predictions."""
+"""Experiments 4 and 7: largest batches beside the simulation's, and cold searches side by side."""
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cuda_experiments.models import main_workload, workloads
-from cuda_experiments.setting import told, variables
+from cuda_experiments.models import LEAST, WORKLOADS
+from cuda_experiments.processes import variables
+from cuda_experiments.setting import told
 from harness.errors import HarnessError
 from harness.predict.gpus import by_label, by_name
 from harness.predict.largest_batch import Limits, largest_batch
@@ -15,7 +18,9 @@ from harness.predict.trace_request import take_traces
 from harness.search.search import search
 
 if TYPE_CHECKING:
-    from cuda_experiments.setting import Facts, Setting
+    from collections.abc import Callable, Iterator
+
+    from cuda_experiments.setting import Note, Setting
     from harness.measurement import Probe
     from harness.probes.runner import ProbeRunner
     from harness.search.search import SearchResult
@@ -33,75 +38,167 @@ CONFIGURATIONS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
 """The environment and the Trainer's settings of each configuration."""
 
 
-def find_largest(runner: ProbeRunner, locked: int | None = None) -> SearchResult[Probe]:
-    """Search as gpu-profile does, with a validation batch in every probe."""
-    return search(
-        lambda size: runner.train(size, steps=_STEPS, validation_steps=1),
-        memory_limit_bytes=_limit_of(runner),
-        locked=locked,
-    )
+@contextmanager
+def ahead(
+    make: Callable[[str], ProbeRunner], names: list[str]
+) -> Iterator[Iterator[tuple[str, ProbeRunner | Exception]]]:
+    """Yield an iterator over runners; while one is used, the zygote of the next one is started.
 
+    A zygote never starts CUDA, so what is measured on the GPU meanwhile stays the same. A runner
+    that cannot be started is its exception. Each is closed before the next one is handed out.
+    """
+    runners = {name: make(name) for name in names}
+    # Zygotes die with the thread that has started them: this one lives as long as all of them.
+    starter = ThreadPoolExecutor(1)
 
-def cold_searches(setting: Setting) -> Facts:
-    """Run cold searches in new zygotes, in turn for each configuration; then check B and B + 1."""
-    spec = main_workload(dry_run=setting.dry_run)
-    chosen = {"plain": CONFIGURATIONS["plain"]} if setting.dry_run else CONFIGURATIONS
-    found: dict[str, int] = {}
-    for turn in range(2 if setting.dry_run else _NUM_COLD):
-        for name, (environment, trainer) in chosen.items():
-            key = f"{name}, turn {turn + 1}"
+    def each() -> Iterator[tuple[str, ProbeRunner | Exception]]:
+        coming = starter.submit(runners[names[0]].__enter__)
+        for name, following in zip(names, [*names[1:], None], strict=True):
             try:
-                with variables(environment), setting.runner(key, spec, trainer) as runner:
-                    runner.describe()
-                    fact = _searched(runner)
-            except Exception as error:  # noqa: BLE001 - the other configurations go on
-                fact = {"error": told(error)}
-            found.setdefault(name, fact.get("B", 0))
-            yield key, fact
-    for name, (environment, trainer) in chosen.items():
-        with variables(environment), setting.runner(f"{name}, check", spec, trainer) as runner:
-            runner.describe()
-            sizes = [size for size in (found[name], found[name] + 1) if size > 0]
-            yield (
-                f"{name}, B and B + 1",
-                [runner.train(size, steps=_STEPS, validation_steps=1).outcome for size in sizes],
-            )
+                runner: ProbeRunner | Exception = coming.result()
+            except Exception as error:  # noqa: BLE001 - the other runners go on
+                runner = error
+            if following is not None:
+                coming = starter.submit(runners[following].__enter__)
+            yield name, runner
+            runners[name].close()
+
+    try:
+        yield each()
+    finally:
+        # This ends a start that is under way, too; one may just begin.
+        for runner in runners.values():
+            runner.close()
+        starter.shutdown(cancel_futures=True)
+        for runner in runners.values():
+            runner.close()
 
 
-def eight_workloads(setting: Setting) -> Facts:
-    """Search each workload, compare with its prediction, and record the allocator's history."""
-    archive = setting.directory / "histories.zip"
-    setting.directory.mkdir(parents=True, exist_ok=True)
-    archive.unlink(missing_ok=True)
-    for name, spec in workloads(dry_run=setting.dry_run).items():
-        try:
-            with setting.runner(name, spec) as runner:
-                runner.describe()
-                predicted = _predicted(runner)
-                fact = _searched(runner)
-        except Exception as error:  # noqa: BLE001 - the other workloads go on
-            fact = {"error": told(error)}
-        else:
-            if fact["B"]:
-                fact |= {"predicted": predicted, "predicted / B": round(predicted / fact["B"], 4)}
-        yield name, fact
-        for batch_size in (2, 8) if setting.cuda else ():
-            yield (
-                f"{name}, history at {batch_size}",
-                setting.child(
-                    "record",
-                    120.0,
-                    spec=spec,
-                    bound=setting.device().bound,
-                    batch_size=batch_size,
-                    archive=str(archive),
-                    entry=f"{name}-b{batch_size}",
-                ),
-            )
+def find_largest(
+    runner: ProbeRunner, note: Note, name: str, locked: int | None = None
+) -> SearchResult[Probe]:
+    """Search as gpu-profile does, with a validation batch in every probe; note each of them."""
+
+    def probe(size: int) -> Probe:
+        found = trained(runner, size)
+        note(f"{name}, batch {size}", facts_of(found))
+        return found
+
+    return search(probe, memory_limit_bytes=_limit_of(runner), locked=locked)
+
+
+def trained(runner: ProbeRunner, size: int) -> Probe:
+    """Probe one batch as gpu-profile does."""
+    return runner.train(size, steps=_STEPS, validation_steps=1)
+
+
+def facts_of(probe: Probe) -> dict[str, Any]:
+    """Return what a probe has shown; bytes are those of torch's allocator."""
+    return {
+        "outcome": probe.outcome,
+        "phase": probe.phase,
+        "allocated_bytes": probe.peak_allocated_bytes,
+        "reserved_bytes": probe.peak_memory_bytes,
+        "non_torch_bytes": probe.non_torch_bytes,
+        "retries": probe.alloc_retries,
+        "seconds": round(probe.seconds, 2),
+        "detail": probe.detail,
+    }
+
+
+def eight_workloads(setting: Setting, note: Note) -> None:
+    """Search each workload's B, and train given batches below it, beside the simulation's values.
+
+    The search begins with the simulation's B. Where that is not known, it begins with nothing.
+    """
+    specs = LEAST if setting.cut_down else WORKLOADS
+    with ahead(lambda name: setting.runner(name, specs[name]), [*specs]) as runners:
+        for name, runner in runners:
+            expected = setting.expected.get("workloads", {}).get(name, {})
+            try:
+                _one_workload(setting, note, name, runner, expected)
+            except Exception as error:  # noqa: BLE001 - the other workloads go on
+                note(name, {"error": told(error)})
+
+
+def _one_workload(
+    setting: Setting,
+    note: Note,
+    name: str,
+    runner: ProbeRunner | Exception,
+    expected: dict[str, Any],
+) -> None:
+    if isinstance(runner, Exception):
+        raise runner
+    runner.describe()
+    started = time.monotonic()
+    result = find_largest(runner, note, name, expected.get("B"))
+    fact = {
+        "B": result.max_batch_size,
+        "bounded_by": result.bounded_by,
+        "exact": result.exact,
+        "limit_bytes": runner.memory_limit_bytes,
+        "seconds": round(time.monotonic() - started, 1),
+        "simulated": {key: value for key, value in expected.items() if key != "batches"},
+    }
+    if setting.recording:
+        fact["predicted"] = _predicted(runner)
+    note(name, fact)
+    given = [int(size) for size in expected.get("batches", {})]
+    for size in given or sorted({max(1, result.max_batch_size // part) for part in (4, 2)}):
+        found = facts_of(trained(runner, size))
+        known = expected.get("batches", {}).get(str(size))
+        note(f"{name}, given batch {size}", found | ({"simulated": known} if known else {}))
+
+
+def cold_searches(setting: Setting, note: Note) -> None:
+    """Run five cold searches in new zygotes, then one after the other in other configurations.
+
+    ConvNeXt is first, because its searches are short; then ResNet-50, which has more convolutions.
+    """
+    first = "mlp" if setting.cut_down else "convnext"
+    spec = (LEAST | WORKLOADS)[first]
+    turns = [f"{first}, turn {turn + 1}" for turn in range(1 if setting.cut_down else _NUM_COLD)]
+    with ahead(lambda name: setting.runner(name, spec), turns) as runners:
+        for name, runner in runners:
+            _cold(note, name, runner)
+    if setting.cut_down:
+        return
+    for turn in range(_NUM_COLD):
+        for name, (environment, trainer) in CONFIGURATIONS.items():
+            key = f"resnet50, {name}, turn {turn + 1}"
+            with (
+                variables(environment),
+                setting.runner(key, WORKLOADS["resnet50"], trainer) as runner,
+            ):
+                _cold(note, key, runner)
+
+
+def _cold(note: Note, name: str, runner: ProbeRunner | Exception) -> None:
+    """Search with nothing known; an error is the turn's fact, and the other turns go on."""
+    try:
+        note(name, _searched(note, name, runner))
+    except Exception as error:  # noqa: BLE001 - any error is the fact
+        note(name, {"error": told(error)})
+
+
+def _searched(note: Note, name: str, runner: ProbeRunner | Exception) -> dict[str, Any]:
+    if isinstance(runner, Exception):
+        raise runner
+    runner.describe()
+    started = time.monotonic()
+    result = find_largest(runner, note, name)
+    return {
+        "B": result.max_batch_size,
+        "bounded_by": result.bounded_by,
+        "exact": result.exact,
+        "num_probes": len(result.probes),
+        "seconds": round(time.monotonic() - started, 1),
+    }
 
 
 def _predicted(runner: ProbeRunner) -> int:
-    """Predict the result of `_searched`; a GPU of unknown name counts as an H200."""
+    """Predict B from traces; a GPU of unknown name counts as an H200."""
     try:
         gpu = by_name(runner.device.identity.name)
     except HarnessError:
@@ -112,30 +209,6 @@ def _predicted(runner: ProbeRunner) -> int:
 
 def _limit_of(runner: ProbeRunner) -> int:
     bound = runner.device.bound
-    if bound["accelerator"] == "cpu":
-        return bound["budget_bytes"]
+    assert bound["accelerator"] == "cuda", "experiments run on a GPU"
     budget = bound["budget_bytes"] or runner.device.identity.memory_bytes
     return int(budget * bound["fraction"])
-
-
-def _searched(runner: ProbeRunner) -> dict[str, Any]:
-    started = time.monotonic()
-    result = find_largest(runner)
-    return {
-        "B": result.max_batch_size,
-        "bounded_by": result.bounded_by,
-        "exact": result.exact,
-        "limit_bytes": runner.memory_limit_bytes,
-        "seconds": round(time.monotonic() - started, 1),
-        "trials": [
-            {
-                "batch_size": size,
-                "outcome": probe.outcome,
-                "phase": probe.phase,
-                "peak_bytes": probe.peak_memory_bytes,
-                "seconds": round(probe.seconds, 2),
-                "detail": probe.detail,
-            }
-            for size, probe in result.probes
-        ],
-    }

@@ -1,64 +1,57 @@
-"""Provides experiments with a GPU, or with the bounded CPU that replaces it in a dry run."""
+"""Provides experiments with the GPU, with folders, and with what the simulation says of it."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from cuda_experiments.processes import SYS_PATH, ForkServer, run_child
 from harness.devices.finding import find_device
 from harness.matrix.settings import GpuSettings
 from harness.probes.runner import ProbeRunner
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from harness.devices.device import Device
     from harness.protocol import WorkloadSpec
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-SYS_PATH = [str(ROOT), str(ROOT / "benchmarks"), *sys.path]
 FRACTION = 0.9
-"""The share of the budget or of the GPU that training may reserve: gpu-profile's default."""
+"""The share of the budget that training may reserve: gpu-profile's default."""
+# Of one probe. On an idle machine they take 2 to 5 s, and one that hangs must not take the whole
+# part's time.
+_PROBE_SECONDS = 60.0
 
-Facts = Iterator[tuple[str, Any]]
-"""The facts that an experiment yields: each is on disk before the next one is found."""
-
-
-class NeedsCudaError(Exception):
-    """The experiment has no meaning without a GPU."""
+Note = Callable[[str, Any], None]
+"""Puts a fact on the disk: its name, and a value that JSON knows. A name's last value stays."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The machine, the memory budget and the folder of an experiment."""
+    """The GPU's budget, the folder and the extent of experiments."""
 
-    dry_run: bool
     budget_bytes: int
+    """The memory that searches emulate."""
     directory: Path
-    """The folder for logs and recorded histories."""
+    """The folder for logs."""
+    simulated: bool
+    """Whether the GPU is simulated."""
+    cut_down: bool = False
+    """Whether each experiment does only the least of its parts, to try the script."""
+    recording: bool = False
+    """Whether this is the simulation that a later session is compared with."""
+    expected: Mapping[str, Any] = field(default_factory=dict)
+    """The simulation's values, as `simulation.expected_of` returns them; {}: none."""
 
-    @property
-    def cuda(self) -> bool:
-        """Whether the experiment runs on a GPU."""
-        return not self.dry_run
-
-    def require_cuda(self) -> None:
-        """Raise NeedsCudaError in a dry run."""
-        if self.dry_run:
-            raise NeedsCudaError
+    def some(self, parts: Mapping[str, Any], *least: str) -> dict[str, Any]:
+        """Return all parts of an experiment, or only those named where it is cut down."""
+        return {name: part for name, part in parts.items() if not self.cut_down or name in least}
 
     def device(self) -> Device:
-        """Return the first GPU, or in a dry run the CPU, with the budget as its memory."""
-        if self.dry_run:
-            return find_device(GpuSettings(accelerator="cpu", budget=self.budget_bytes), FRACTION)
+        """Return the first GPU, with the budget as its memory."""
         return find_device(GpuSettings(name="*", budget=self.budget_bytes), FRACTION)
 
     def runner(
@@ -71,7 +64,7 @@ class Setting:
             trainer or {},
             self.directory / name,
             sys_path=SYS_PATH,
-            timeout=180.0,
+            timeout=_PROBE_SECONDS,
         )
 
     def child(
@@ -81,63 +74,16 @@ class Setting:
         environment: Mapping[str, str] | None = None,
         **request: Any,
     ) -> dict[str, Any]:
-        """Run a function of `children.py` in a process of its own; return exit code and answer."""
-        process = start_child(
-            name,
-            dict(self.device().environment) | dict(environment or {}),
-            cuda=self.cuda,
-            **request,
-        )
-        started = time.monotonic()
-        try:
-            output, errors = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            output, errors = process.communicate()
-            return {"answer": None, "timed_out": timeout, "stderr": errors[-2000:]}
-        answer = None
-        for line in output.splitlines():
-            if line.startswith("{"):
-                answer = json.loads(line)
-        ended = {
-            "answer": answer,
-            "exit_code": process.returncode,
-            "seconds": round(time.monotonic() - started, 2),
-        }
-        return ended if answer is not None else ended | {"stderr": errors[-2000:]}
+        """Run a function of `children.py` in a Python of its own; return exit code and answer."""
+        return run_child(name, self.environment(environment), timeout, **request)
 
+    def server(self, name: str) -> ForkServer:
+        """Return a process that has imported torch and forks for each request; enter it."""
+        return ForkServer(self.environment(), self.directory / name)
 
-def start_child(name: str, environment: Mapping[str, str], **request: Any) -> subprocess.Popen[str]:
-    """Start `children.py` with its request, as the leader of a process session."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as inbox:
-        json.dump(request, inbox)
-        inbox.seek(0)
-        return subprocess.Popen(
-            [sys.executable, "-m", "cuda_experiments.children", name],
-            stdin=inbox,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ
-            | dict(environment)
-            | {"PYTHONPATH": os.pathsep.join(filter(None, SYS_PATH))},
-            start_new_session=True,
-        )
-
-
-@contextmanager
-def variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while; zygotes inherit them."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the variables that the harness gives a process on the GPU, and some more."""
+        return {**self.device().environment, **(more or {})}
 
 
 def told(error: Exception) -> str:
@@ -145,4 +91,12 @@ def told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
 
 
-Experiment = Callable[[Setting], Facts]
+def version_of(package: str) -> str | None:
+    """Return the version of a package, or None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+Experiment = Callable[[Setting, Note], None]

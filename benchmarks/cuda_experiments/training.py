@@ -122,7 +122,6 @@ def fit(
 
 def steps(
     *,
-    cuda: bool,
     spec: WorkloadSpec,
     bound: BoundSpec,
     trainer: dict[str, Any],
@@ -130,18 +129,16 @@ def steps(
     num_steps: int,
 ) -> dict[str, Any]:
     """Train some steps and a validation batch; return a record of each."""
-    del cuda
     _be_quiet()
     return fit(
         workloads.build(spec), bound, trainer, batch_size, num_steps=num_steps, validation=True
     )
 
 
-def tuner(*, cuda: bool, spec: WorkloadSpec, bound: BoundSpec) -> dict[str, Any]:
+def tuner(*, spec: WorkloadSpec, bound: BoundSpec) -> dict[str, Any]:
     """Search the batch size with Lightning's Tuner under the same limit, in this process."""
     from lightning.pytorch.tuner.tuning import Tuner  # noqa: PLC0415 - one child of all needs it
 
-    del cuda
     _be_quiet()
     built = workloads.build(spec)
     limit = make_bound(bound)

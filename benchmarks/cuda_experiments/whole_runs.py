@@ -4,49 +4,52 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from cuda_experiments.models import main_workload
-from cuda_experiments.setting import SYS_PATH
+from cuda_experiments.processes import SYS_PATH
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cuda_experiments.setting import Facts, Setting
+    from cuda_experiments.setting import Note, Setting
 
-_RUNS: tuple[tuple[str, list[str]], ...] = (
-    ("cold", []),
-    ("update", ["--gpu-profile-update"]),
-    ("warm", []),
+_RUNS: tuple[tuple[str, str, list[str]], ...] = (
+    ("update", "workload", ["--gpu-profile-update"]),
+    ("warm", "workload", []),
+    ("with a planted regression", "hungry", []),
+    ("cold", "workload", []),
 )
+_RUN_SECONDS, _TUNER_SECONDS = 120.0, 90.0
 
 
-def whole_runs(setting: Setting) -> Facts:
-    """Run cold, with an update, warm, and with a planted regression.
+def whole_runs(setting: Setting, note: Note) -> None:
+    """Run with an update, warm, with a planted regression, and cold.
 
-    The cold run fails because nothing is locked, the update locks, and the warm run passes. Twice
-    the activations are the regression, which fails.
+    The update locks and the warm run passes. Twice the activations are the regression, which
+    fails. The cold run fails because nothing is locked.
     """
     project = setting.directory / "project"
-    write_project(project, setting, "workload")
-    for name, options in _RUNS:
-        yield name, run_pytest(project, options)
-    write_project(project, setting, "hungry")
-    yield "with a planted regression", run_pytest(project, [])
-    spec = main_workload(dry_run=setting.dry_run)
-    yield (
-        "Lightning's Tuner",
-        setting.child("tuner", 120.0, spec=spec, bound=setting.device().bound),
-    )
+    shutil.rmtree(project, ignore_errors=True)
+    for name, module, options in _RUNS[: 2 if setting.cut_down else None]:
+        write_project(project, setting, module)
+        if name == "cold":
+            (project / "profiles" / "gpu-profile.lock").unlink(missing_ok=True)
+        note(name, run_pytest(project, options))
+    if setting.cut_down:
+        return
+    spec, bound = main_workload(cut_down=False), setting.device().bound
+    note("Lightning's Tuner", setting.child("tuner", _TUNER_SECONDS, spec=spec, bound=bound))
 
 
 def write_project(project: Path, setting: Setting, module: str) -> None:
     """Write a user's project; `module` names the function in it that makes the model."""
     (project / "profiles").mkdir(parents=True, exist_ok=True)
-    spec = main_workload(dry_run=setting.dry_run)
+    spec = main_workload(cut_down=setting.cut_down)
     (project / "models.py").write_text(
         "import json\n\nfrom torch import nn\n\nfrom harness.workload.build import instantiate\n\n"
         f"SPEC = json.loads({json.dumps(spec['module'])!r})\n\n\n"
@@ -59,8 +62,6 @@ def write_project(project: Path, setting: Setting, module: str) -> None:
         encoding="utf-8",
     )
     device: dict[str, Any] = {"name": "*", "budget": setting.budget_bytes}
-    if setting.dry_run:
-        device = {"accelerator": "cpu", "budget": setting.budget_bytes}
     matrix = {
         "version": 1,
         "matrix": {"model": ["net"], "gpu": ["here"], "resolution": [1]},
@@ -81,6 +82,8 @@ def write_project(project: Path, setting: Setting, module: str) -> None:
 def run_pytest(project: Path, options: list[str]) -> dict[str, Any]:
     """Run pytest in the project; return its exit code, its last lines and its cases."""
     started = time.monotonic()
+    report = project / ".gpu-profile" / "report.json"
+    report.unlink(missing_ok=True)
     path = os.pathsep.join(filter(None, [str(project), *SYS_PATH]))
     done = subprocess.run(
         [
@@ -99,10 +102,9 @@ def run_pytest(project: Path, options: list[str]) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300.0,
+        timeout=_RUN_SECONDS,
     )
     seconds = round(time.monotonic() - started, 1)
-    report = project / ".gpu-profile" / "report.json"
     cases = json.loads(report.read_text(encoding="utf-8"))["cases"] if report.exists() else []
     return {
         "exit_code": done.returncode,

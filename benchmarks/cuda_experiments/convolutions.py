@@ -1,0 +1,101 @@
+"""Experiments 11 and 12: the convolutions of twenty networks, and how their rows are read."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from cuda_experiments.networks import NETWORKS
+from cuda_experiments.processes import lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cuda_experiments.setting import Note, Setting
+
+KINDS = ("fprop", "dgrad", "wgrad")
+"""Forward, the gradient of the data, that of the weights."""
+COLUMNS = (
+    "kind",
+    "dtype",
+    "input",
+    "weight",
+    "gradient",
+    "stride",
+    "padding",
+    "dilation",
+    "transposed",
+    "groups",
+    "formats",
+    "backend",
+    "passing",
+    "kept",
+    "count",
+)
+"""Of a row. kind: one of `KINDS`. input, weight, gradient: shapes. formats: theirs.
+passing: the bytes of each block that came and went within the operation, in order. kept: those of
+what it returned. count: how often the same row came in one step."""
+_ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_BATCH, _LEAST_BATCH = 32, 2
+
+
+def plain_workspaces(setting: Setting, note: Note) -> None:
+    """Watch the convolutions in float32."""
+    _watched(setting, note, "float32")
+
+
+def half_workspaces(setting: Setting, note: Note) -> None:
+    """Watch the convolutions under autocast in bfloat16."""
+    _watched(setting, note, "bfloat16")
+
+
+def _watched(setting: Setting, note: Note, dtype: str) -> None:
+    """Train each network in one process; a network that ends it is left out of the next one."""
+    left = [*setting.some(NETWORKS, "resnet18", "unet")]
+    expected = setting.expected.get("networks", {})
+    while left:
+        begun = None
+        for line in lines(
+            "record",
+            setting.environment(),
+            setting.directory / f"workspaces-{dtype}.log",
+            networks=left,
+            batch_size=_LEAST_BATCH if setting.cut_down else _BATCH,
+            dtype=dtype,
+        ):
+            begun = line.get("begins", begun)
+            if "network" in line:
+                name, fact = line["network"], line["fact"]
+                if name in expected.get(dtype, {}) and not setting.cut_down:
+                    fact["simulated"] = expected[dtype][name]
+                note(f"{name}, {dtype}", fact)
+                left.remove(name)
+        if begun is not None and begun in left:
+            note(f"{begun}, {dtype}", {"error": "its process ended: see the log"})
+            left.remove(begun)
+        elif begun is None:
+            note(f"no network, {dtype}", {"error": "the process did not begin: see the log"})
+            return
+
+
+def rows_of(fact: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a network's fact by the names of `COLUMNS`, with their `workspace`."""
+    for values in fact.get("rows", ()):
+        row = dict(zip(fact["columns"], values, strict=True))
+        yield row | {"workspace": workspace_bytes(row)}
+
+
+def workspace_bytes(row: dict[str, Any]) -> int:
+    """Return the bytes of the workspace within one operation of a row.
+
+    That is all that came and went, but for copies of operands: where the memory formats differ, one
+    block of an operand's own size is its copy.
+    """
+    passing: list[int] = [*row["passing"]]
+    formats = {name for name in row["formats"] if name != "both"}
+    if len(formats) > 1 or "strided" in formats:
+        for shape in (row["input"], row["weight"], row["gradient"]):
+            size = prod(shape) * _ITEM_BYTES[row["dtype"]] if shape else 0
+            if size in passing:
+                passing.remove(size)
+    return sum(passing)
