@@ -22,24 +22,24 @@ BEGUN = time.monotonic()
 # For machines where the package is not installed.
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
 
-from cuda_experiments.convolutions import half_workspaces, plain_workspaces  # noqa: E402
+from cuda_experiments.convolutions import half_workspaces, plain_workspaces, small_workspaces  # noqa: E402
 from cuda_experiments.endings import killed_in_a_step, large_tensors  # noqa: E402
 from cuda_experiments.failures import failures, update_fixtures  # noqa: E402
 from cuda_experiments.identity import forking, identity  # noqa: E402
 from cuda_experiments.peaks import speed_at_the_edge, step_peaks  # noqa: E402
-from cuda_experiments.searching import cold_searches, eight_workloads  # noqa: E402
+from cuda_experiments.searching import cold_searches, configured_searches, eight_workloads  # noqa: E402
 from cuda_experiments.session import Planned, SessionFile, ended_by, run_session  # noqa: E402
 from cuda_experiments.setting import Setting  # noqa: E402
-from cuda_experiments.simulation import enter, expected_of, keep_values  # noqa: E402
+from cuda_experiments.simulation import RECORDED, enter, expected_of, keep_values  # noqa: E402
 from cuda_experiments.whole_runs import whole_runs  # noqa: E402
 
 from harness.errors import HarnessError  # noqa: E402
 from harness.simulated.mark import is_simulated  # noqa: E402
 
 EXPERIMENTS: dict[str, Planned] = {
-    "1": Planned("identity and totals", identity, 35),
-    "7": Planned("eight workloads", eight_workloads, 205),
-    "11": Planned("convolutions of twenty networks, float32", plain_workspaces, 110),
+    "1": Planned("identity and totals", identity, 45),
+    "7": Planned("eight workloads", eight_workloads, 200),
+    "11": Planned("convolutions of twenty networks, float32", plain_workspaces, 107),
     "3": Planned("out of memory in every way", failures, 120),
     "2": Planned("forking", forking, 35),
     "4": Planned("cold searches", cold_searches, 105),
@@ -47,6 +47,8 @@ EXPERIMENTS: dict[str, Planned] = {
     "5": Planned("peaks per step", step_peaks, 35),
     "9": Planned("whole runs", whole_runs, 42),
     "12": Planned("convolutions of twenty networks, bfloat16", half_workspaces, 80),
+    "13": Planned("the same, small batches", small_workspaces, 60),
+    "14": Planned("cold searches in four configurations", configured_searches, 120),
     "6": Planned("speed at the edge", speed_at_the_edge, 45),
     "10": Planned("2^31 elements", large_tensors, 30),
 }
@@ -56,8 +58,6 @@ CALLS: dict[str, tuple[float, tuple[str, ...]]] = {
     "2": (240.0, ("2", "4", "8", "5", "9")),
 }
 """The seconds of each call, and the experiments that it begins with."""
-RECORDED = ("7", "11", "12")
-"""The experiments whose simulation is compared with a real GPU."""
 _BUDGET, _LEAST_BUDGET = 4 << 30, 256 << 20
 
 

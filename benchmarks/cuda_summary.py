@@ -81,7 +81,7 @@ def networks(facts: dict[str, Any]) -> list[list[Any]]:
 
 
 def convolutions(facts: dict[str, Any], network: str) -> list[list[Any]]:
-    """Return each convolution of a network, in all dtypes, with the bytes of its workspace."""
+    """Return each convolution of a network, dtype and batch, with the bytes of its workspace."""
     return [
         [row["kind"], row["dtype"], _by(row["input"]), _by(row["weight"]), _by(row["stride"]),
          row["groups"], "/".join(row["formats"]), row["backend"], row["count"], row["workspace"]]
@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     session = json.loads(options.json.read_text(encoding="utf-8"))
     facts = {number: one["facts"] for number, one in session["experiments"].items()}
-    watched = facts.get("11", {}) | facts.get("12", {})
+    watched = facts.get("11", {}) | facts.get("12", {}) | facts.get("13", {})
     if options.network:
         heads = ["kind", "dtype", "input", "weight", "stride", "groups", "formats", "backend",
                  "count", "workspace bytes"]  # fmt: skip

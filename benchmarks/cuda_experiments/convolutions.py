@@ -1,4 +1,4 @@
-"""Experiments 11 and 12: the convolutions of twenty networks, and how their rows are read."""
+"""Experiments 11 to 13: the convolutions of twenty networks, and how their rows are read."""
 
 from __future__ import annotations
 
@@ -36,45 +36,51 @@ COLUMNS = (
 passing: the bytes of each block that came and went within the operation, in order. kept: those of
 what it returned. count: how often the same row came in one step."""
 _ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-_BATCH, _LEAST_BATCH = 32, 2
+_BATCH, _SMALL_BATCH = 32, 8
 
 
 def plain_workspaces(setting: Setting, note: Note) -> None:
     """Watch the convolutions in float32."""
-    _watched(setting, note, "float32")
+    _watched(setting, note, "float32", _BATCH)
 
 
 def half_workspaces(setting: Setting, note: Note) -> None:
     """Watch the convolutions under autocast in bfloat16."""
-    _watched(setting, note, "bfloat16")
+    _watched(setting, note, "bfloat16", _BATCH)
 
 
-def _watched(setting: Setting, note: Note, dtype: str) -> None:
+def small_workspaces(setting: Setting, note: Note) -> None:
+    """Watch the convolutions of small batches in float32: how workspaces grow with the batch."""
+    _watched(setting, note, "float32", _SMALL_BATCH)
+
+
+def _watched(setting: Setting, note: Note, dtype: str, batch_size: int) -> None:
     """Train each network in one process; a network that ends it is left out of the next one."""
     left = [*setting.some(NETWORKS, "resnet18", "unet")]
-    expected = setting.expected.get("networks", {})
+    ending = f"{dtype}, batch {batch_size}"
+    expected = setting.expected.get("networks", {}).get(ending, {})
     while left:
         begun = None
         for line in lines(
             "record",
             setting.environment(),
-            setting.directory / f"workspaces-{dtype}.log",
+            setting.directory / f"workspaces-{dtype}-{batch_size}.log",
             networks=left,
-            batch_size=_LEAST_BATCH if setting.cut_down else _BATCH,
+            batch_size=batch_size,
             dtype=dtype,
         ):
             begun = line.get("begins", begun)
             if "network" in line:
                 name, fact = line["network"], line["fact"]
-                if name in expected.get(dtype, {}) and not setting.cut_down:
-                    fact["simulated"] = expected[dtype][name]
-                note(f"{name}, {dtype}", fact)
+                if name in expected:
+                    fact["simulated"] = expected[name]
+                note(f"{name}, {ending}", fact)
                 left.remove(name)
         if begun is not None and begun in left:
-            note(f"{begun}, {dtype}", {"error": "its process ended: see the log"})
+            note(f"{begun}, {ending}", {"error": "its process ended: see the log"})
             left.remove(begun)
         elif begun is None:
-            note(f"no network, {dtype}", {"error": "the process did not begin: see the log"})
+            note(f"no network, {ending}", {"error": "the process did not begin: see the log"})
             return
 
 

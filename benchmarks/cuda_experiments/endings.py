@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING
 
 from cuda_experiments.identity import used_bytes
-from cuda_experiments.large import OPERATIONS
 from cuda_experiments.processes import end, start_child
 
 if TYPE_CHECKING:
@@ -55,5 +54,6 @@ def killed_in_a_step(setting: Setting, note: Note) -> None:
 def large_tensors(setting: Setting, note: Note) -> None:
     """Cross 2^31 elements in each operation, in a fork of its own."""
     with setting.server("large") as server:
-        for name in setting.some(OPERATIONS, "relu"):
+        names = server.ask("operations", _LARGE_SECONDS)["answer"]
+        for name in setting.some(dict.fromkeys(names), "relu"):
             note(name, server.ask("large", _LARGE_SECONDS, operation=name))

@@ -177,6 +177,14 @@ ENVIRONMENTS = {
 """The environment variables of rows."""
 
 
+def rows() -> dict[str, dict[str, Any]]:
+    """Return the rows in their order: the variables that each needs, and who fills the device."""
+    return {
+        row: {"variables": ENVIRONMENTS.get(row, {}), "filled_by_another": row == NO_CONTEXT}
+        for row in ROWS
+    }
+
+
 def fail(*, row: str, budget_bytes: int, seen_on_gpu: bool) -> dict[str, Any]:
     """Run out of memory in the way of a row; return a record in the form of the tests' fixtures.
 

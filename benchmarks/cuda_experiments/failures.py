@@ -9,7 +9,6 @@ import subprocess
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from cuda_experiments.failing import ENVIRONMENTS, NO_CONTEXT, ROWS
 from cuda_experiments.models import main_workload
 from cuda_experiments.processes import end, start_child
 from cuda_experiments.searching import facts_of
@@ -23,9 +22,12 @@ if TYPE_CHECKING:
 _NVML_FUNCTIONS = (
     "nvmlInit_v2",
     "nvmlDeviceGetHandleByPciBusId_v2",
+    "nvmlDeviceGetNvLinkRemoteDeviceType",
     "nvmlDeviceGetNvLinkRemotePciInfo_v2",
     "nvmlDeviceGetComputeRunningProcesses",
+    "nvmlDeviceGetGpuFabricInfoV",
     "nvmlSystemGetCudaDriverVersion",
+    "nvmlSystemGetCudaDriverVersion_v2",
     "nvmlDeviceGetCount_v2",
 )
 _DRIVER_NOT_LOADED = 9
@@ -46,14 +48,15 @@ def failures(setting: Setting, note: Note) -> None:
     Rows that need other variables get a Python of their own, the others a fork.
     """
     request = {"budget_bytes": setting.budget_bytes, "seen_on_gpu": not setting.simulated}
-    rows = setting.some(ROWS, *_LEAST)
     with setting.server("rows") as server:
-        for row in sorted(rows, key=_needs_its_own):
-            if not _needs_its_own(row):
-                with _filled(setting) if row == NO_CONTEXT else nullcontext():
+        rows = setting.some(server.ask("rows", _ROW_SECONDS)["answer"], *_LEAST)
+        # Those with variables of their own take the longest.
+        for row, needs in sorted(rows.items(), key=lambda row: _needs_its_own(*row)):
+            if not _needs_its_own(row, needs):
+                with _filled(setting) if needs["filled_by_another"] else nullcontext():
                     note(row, server.ask("fail", _ROW_SECONDS, row=row, **request))
                 continue
-            environment = dict(ENVIRONMENTS.get(row, {}))
+            environment = dict(needs["variables"])
             if row.startswith(_NVML):
                 broken = break_nvml(setting.directory)
                 if broken is None:
@@ -71,9 +74,9 @@ def failures(setting: Setting, note: Note) -> None:
         note("harness, afterwards", facts_of(runner.train(2, steps=1)))
 
 
-def _needs_its_own(row: str) -> bool:
+def _needs_its_own(row: str, needs: dict[str, Any]) -> bool:
     """Return whether torch reads a variable of the row while it is imported."""
-    return row in ENVIRONMENTS or row.startswith(_NVML)
+    return bool(needs["variables"]) or row.startswith(_NVML)
 
 
 @contextmanager

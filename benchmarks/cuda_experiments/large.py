@@ -42,6 +42,11 @@ OPERATIONS: dict[str, Callable[[], torch.Tensor]] = {
 }
 
 
+def operations() -> list[str]:
+    """Return the names of the operations."""
+    return [*OPERATIONS]
+
+
 def cross(*, operation: str) -> dict[str, Any]:
     """Run one operation, forward and backward, on more than 2^31 elements."""
     phase, error = "forward", None

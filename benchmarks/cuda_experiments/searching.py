@@ -1,4 +1,4 @@
-"""Experiments 4 and 7: largest batches beside the simulation's, and cold searches side by side."""
+"""Experiments 4, 7 and 14: largest batches beside the simulation's, and cold searches."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from harness.search.search import SearchResult
 
 _STEPS = 3
-_NUM_COLD = 5
+_NUM_COLD, _NUM_TURNS = 5, 2
 _MAXIMUM = 65536
 _EXPANDABLE = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+_ALLOCATOR = "expandable segments"
 CONFIGURATIONS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "plain": ({}, {}),
-    "expandable segments": (_EXPANDABLE, {}),
+    _ALLOCATOR: (_EXPANDABLE, {}),
     "cudnn.benchmark": ({}, {"benchmark": True}),
     "expandable segments, cudnn.benchmark": (_EXPANDABLE, {"benchmark": True}),
 }
@@ -152,25 +153,22 @@ def _one_workload(
 
 
 def cold_searches(setting: Setting, note: Note) -> None:
-    """Run five cold searches in new zygotes, then one after the other in other configurations.
-
-    ConvNeXt is first, because its searches are short; then ResNet-50, which has more convolutions.
-    """
+    """Run five cold searches in new zygotes: of ConvNeXt, whose searches are short."""
     first = "mlp" if setting.cut_down else "convnext"
     spec = (LEAST | WORKLOADS)[first]
     turns = [f"{first}, turn {turn + 1}" for turn in range(1 if setting.cut_down else _NUM_COLD)]
     with ahead(lambda name: setting.runner(name, spec), turns) as runners:
         for name, runner in runners:
             _cold(note, name, runner)
-    if setting.cut_down:
-        return
-    for turn in range(_NUM_COLD):
-        for name, (environment, trainer) in CONFIGURATIONS.items():
-            key = f"resnet50, {name}, turn {turn + 1}"
-            with (
-                variables(environment),
-                setting.runner(key, WORKLOADS["resnet50"], trainer) as runner,
-            ):
+
+
+def configured_searches(setting: Setting, note: Note) -> None:
+    """Run cold searches of ResNet-50, in turn for each configuration."""
+    spec = LEAST["mlp"] if setting.cut_down else WORKLOADS["resnet50"]
+    for turn in range(1 if setting.cut_down else _NUM_TURNS):
+        for name, (environment, trainer) in setting.some(CONFIGURATIONS, _ALLOCATOR).items():
+            key = f"{name}, turn {turn + 1}"
+            with variables(environment), setting.runner(key, spec, trainer) as runner:
                 _cold(note, key, runner)
 
 

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VALUES = Path(__file__).resolve().parent.parent / "results" / "cuda_simulated.json"
+RECORDED = ("7", "11", "12", "13")
+"""The experiments whose simulation is compared with a real GPU: the workloads, the networks."""
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "lightning")
 _GIVEN = "given batch "
-_PEAKS = ("peak_allocated_bytes", "peak_reserved_bytes", "retries", "batch_size", "error")
+_PEAKS = ("peak_allocated_bytes", "peak_reserved_bytes", "retries", "error")
 
 
 def simulated_gpu(label: str, workspace_bytes: int = 0) -> SimulatedGpu:
@@ -87,10 +89,7 @@ def values_of(content: dict[str, Any]) -> dict[str, Any]:
 
     Bytes are those of torch's allocator.
     """
-    facts = {
-        number: content["experiments"].get(number, {}).get("facts", {})
-        for number in ("7", "11", "12")
-    }
+    facts = {number: content["experiments"].get(number, {}).get("facts", {}) for number in RECORDED}
     workloads: dict[str, Any] = {}
     for name, fact in facts["7"].items():
         workload, _, rest = name.partition(", ")
@@ -106,11 +105,11 @@ def values_of(content: dict[str, Any]) -> dict[str, Any]:
                 for key in ("outcome", "allocated_bytes", "reserved_bytes", "retries")
             }
     networks: dict[str, Any] = {}
-    for number in ("11", "12"):
+    for number in RECORDED[1:]:
         for name, fact in facts[number].items():
-            network, _, dtype = name.partition(", ")
+            network, _, ending = name.partition(", ")
             peaks = {key: fact[key] for key in _PEAKS if key in fact}
-            networks.setdefault(dtype, {})[network] = peaks
+            networks.setdefault(ending, {})[network] = peaks
     return {
         "made_with": {package: version_of(package) for package in _PACKAGES},
         "budget_bytes": content["budget_bytes"],

@@ -1,4 +1,4 @@
-"""The child side of experiments 11 and 12: reads each convolution's allocations from the history.
+"""The child side of experiments 11 to 13: reads each convolution's allocations from the history.
 
 Each block that torch's allocator hands out and gets back within one convolution is listed in its
 row: cuDNN's workspace, and copies of operands in another memory format. A backward pass is split

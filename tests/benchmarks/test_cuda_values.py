@@ -64,7 +64,7 @@ CONTENT = {
             "title": "convolutions",
             "status": "done",
             "seconds": 1.0,
-            "facts": {"vgg11, float32": NETWORK},
+            "facts": {"vgg11, float32, batch 32": NETWORK},
         },
     },
 }
@@ -102,9 +102,10 @@ def test_values_of_a_recorded_session() -> None:
     assert {
         "vit": B | {"predicted": 41, "batches": {"20": PROBE}},
     } == values["workloads"]
-    assert {"float32": {"vgg11": {key: NETWORK[key] for key in (
-        "peak_allocated_bytes", "peak_reserved_bytes", "retries", "batch_size",
-    )}}} == values["networks"]  # fmt: skip
+    peaks = ("peak_allocated_bytes", "peak_reserved_bytes", "retries")
+    assert {
+        "float32, batch 32": {"vgg11": {key: NETWORK[key] for key in peaks}},
+    } == values["networks"]
 
 
 @pytest.mark.parametrize(
@@ -140,8 +141,9 @@ def test_values_of_the_lent_gpus_are_committed(gpu: str) -> None:
     """All workloads and networks have values of torch 2.11 for both GPUs."""
     values = json.loads(VALUES.read_text(encoding="utf-8"))[key_of(gpu, "2.11.0")]
     assert set(WORKLOADS) == set(values["workloads"])
-    assert {"float32": set(NETWORKS), "bfloat16": set(NETWORKS)} == {
-        dtype: set(peaks) for dtype, peaks in values["networks"].items()
+    endings = ("float32, batch 32", "bfloat16, batch 32", "float32, batch 8")
+    assert {ending: set(NETWORKS) for ending in endings} == {
+        ending: set(peaks) for ending, peaks in values["networks"].items()
     }
     assert [] == [name for name, one in values["workloads"].items() if not one["exact"]]
 
@@ -158,11 +160,11 @@ def test_summary_sets_measured_values_beside_simulated_ones(
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert "simulated NVIDIA H200, torch 2.11.0; compared with nothing" == " ".join(lines[0])
     assert ["vit", "B", "40", "50", "0.8", "49"] in lines
-    assert ["vgg11,", "float32", "3", "3", "3", "0", "0", "0"] in lines
+    assert ["vgg11,", "float32,", "batch", "32", "3", "3", "3", "0", "0", "0"] in lines
     assert 0 == cuda_summary.main([str(path), "--network", "vgg11"])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     formats = "contiguous/contiguous/contiguous"
     assert [
-        ["dgrad", "float32", "2x4x8x8", "4x4x3x3", "1x1", "1"] + [formats, "Cudnn", "3", "777"]
+        ["dgrad", "float32", "2x4x8x8", "4x4x3x3", "1x1", "1", formats, "Cudnn", "3", "777"]
     ] == lines[2:]
     assert 1 == cuda_summary.main([str(path), "--network", "resnet18"])
