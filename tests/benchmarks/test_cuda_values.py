@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import cuda_summary
@@ -11,6 +12,7 @@ from cuda_experiments import simulation
 from cuda_experiments.convolutions import COLUMNS, rows_of, workspace_bytes
 from cuda_experiments.models import WORKLOADS
 from cuda_experiments.networks import NETWORKS
+from cuda_experiments.processes import ROOT
 from cuda_experiments.simulation import VALUES, expected_of, key_of, values_of
 
 if TYPE_CHECKING:
@@ -168,3 +170,17 @@ def test_summary_sets_measured_values_beside_simulated_ones(
         ["dgrad", "float32", "2x4x8x8", "4x4x3x3", "1x1", "1", formats, "Cudnn", "3", "777"]
     ] == lines[2:]
     assert 1 == cuda_summary.main([str(path), "--network", "resnet18"])
+
+
+def test_wheels_are_those_of_the_constraints() -> None:
+    """A machine without an index gets the versions that the project was last tested with."""
+    script = (ROOT / "benchmarks" / "bare_machine.sh").read_text(encoding="utf-8")
+    wheels = dict(re.findall(r"\b([a-z-]+)==([\d.]+)", script))
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    tested = {
+        name.lower().replace("_", "-"): version
+        for name, _, version in (line.partition("==") for line in lines)
+        if version
+    }
+    assert {"lightning", "pydantic", "tabulate", "tomli-w"} == set(wheels) & set(tested)
+    assert [] == [name for name in set(wheels) & set(tested) if wheels[name] != tested[name]]
