@@ -135,7 +135,7 @@ def _run(options: argparse.Namespace, file: SessionFile, directory: Path) -> int
     seconds = options.seconds or (CALLS[options.call][0] if options.call else float("inf"))
     planned = chosen(options, file)
     if options.record:
-        # Not a word of earlier values, and as long as it takes.
+        # As long as it takes.
         planned = {number: Planned(one.title, one.run, 7200) for number, one in planned.items()}
 
     def last_words() -> None:
@@ -155,7 +155,9 @@ def _run(options: argparse.Namespace, file: SessionFile, directory: Path) -> int
             recording=options.record,
         )
         name = setting.device().identity.name
-        expected = {} if options.record else expected_of(name, version("torch"))
+        # A simulation that is recorded starts from nothing, and one cut down is of other workloads.
+        alone = options.record or options.cut_down
+        expected = {} if alone else expected_of(name, version("torch"))
         setting = replace(setting, expected=expected)
         file.content |= {
             "gpu": name,

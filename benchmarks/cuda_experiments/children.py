@@ -7,6 +7,7 @@ the name `serve` it forks for each of the requests that it reads, a line each.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import select
@@ -165,8 +166,14 @@ def answer(name: str, request: dict[str, Any], descriptor: int) -> int:
     return 0
 
 
-def serve() -> None:
-    """Fork for each request, and print how it ended."""
+def serve(modules: list[str]) -> None:
+    """Fork for each request, and print how it ended.
+
+    modules: what the requests import, so that only this process takes the time for it.
+    """
+    for module in modules:
+        with suppress(ImportError):  # what needs it will say so
+            importlib.import_module(module)
     for line in sys.stdin:
         asked = json.loads(line)
         print(json.dumps(_forked(**asked)), flush=True)
@@ -220,7 +227,7 @@ def main() -> None:
     """Answer one request, or serve many, and exit at once."""
     die_with_the_parent()
     if sys.argv[1] == "serve":
-        serve()
+        serve(sys.argv[2:])
         return
     code = answer(sys.argv[1], json.load(sys.stdin), 1)
     sys.stdout.flush()

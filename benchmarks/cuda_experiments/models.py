@@ -80,10 +80,11 @@ WORKLOADS: dict[str, WorkloadSpec] = {
     "lstm": _lstm(128, 512),
 }
 """The eight workloads by name."""
-LEAST: dict[str, WorkloadSpec] = {"mlp": _mlp(32, 512)}
+SMALL = "small mlp"
+LEAST: dict[str, WorkloadSpec] = {SMALL: _mlp(32, 512)}
 """In their place where experiments are cut down."""
 
 
 def main_workload(*, cut_down: bool) -> WorkloadSpec:
     """Return the workload of experiments that need only one: ResNet-50."""
-    return LEAST["mlp"] if cut_down else WORKLOADS["resnet50"]
+    return LEAST[SMALL] if cut_down else WORKLOADS["resnet50"]

@@ -16,6 +16,7 @@ _SGD = called("torch.optim.SGD", lr=0.01, momentum=0.9)
 _SHARES = (1.0, 0.98, 0.95)
 _NUM_ROUNDS = 3
 _BATCH = 16
+_IMPORTED = ("lightning.pytorch", "torchvision")
 # Compiling takes the longest.
 _CHILD_SECONDS = 90.0
 
@@ -36,7 +37,7 @@ def variants(setting: Setting) -> dict[str, tuple[WorkloadSpec, dict[str, Any]]]
 
 def step_peaks(setting: Setting, note: Note) -> None:
     """Train ten steps and validate, in each variant."""
-    with setting.server("steps") as server:
+    with setting.server("steps", *_IMPORTED) as server:
         for name, (spec, trainer) in variants(setting).items():
             note(name, _steps(setting, server, spec, trainer, _BATCH))
 
@@ -47,11 +48,9 @@ def speed_at_the_edge(setting: Setting, note: Note) -> None:
     known = setting.expected.get("workloads", {}).get("resnet50", {}).get("B")
     with setting.runner("edge", spec) as runner:
         runner.describe()
-        largest = find_largest(
-            runner, note, "search", None if setting.cut_down else known
-        ).max_batch_size
+        largest = find_largest(runner, note, "search", known).max_batch_size
     note("B", largest)
-    with setting.server("edge") as server:
+    with setting.server("edge", *_IMPORTED) as server:
         for turn in range(1 if setting.cut_down else _NUM_ROUNDS):
             for share in _SHARES:
                 batch_size = max(1, int(share * largest))

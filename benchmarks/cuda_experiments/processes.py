@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SYS_PATH = [str(ROOT), str(ROOT / "benchmarks"), *sys.path]
@@ -105,18 +105,24 @@ class ForkServer:
     Args:
         environment: variables that are set before torch is imported.
         directory: the folder for its output; it is created.
+        modules: what it imports beside torch, for all requests.
 
     """
 
-    def __init__(self, environment: Mapping[str, str], directory: Path) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], directory: Path, modules: Sequence[str] = ()
+    ) -> None:
         self._environment = environment
+        self._modules = modules
         self._log = directory / "server.log"
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("w") as errors:
-            self._process = _popen("serve", self._environment, stdin=subprocess.PIPE, stderr=errors)
+            self._process = _popen(
+                "serve", self._environment, *self._modules, stdin=subprocess.PIPE, stderr=errors
+            )
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -156,10 +162,10 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _popen(
-    name: str, environment: Mapping[str, str], *, stdin: Any, stderr: Any
+    name: str, environment: Mapping[str, str], *arguments: str, stdin: Any, stderr: Any
 ) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "cuda_experiments.children", name],
+        [sys.executable, "-m", "cuda_experiments.children", name, *arguments],
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=stderr,

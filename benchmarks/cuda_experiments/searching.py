@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cuda_experiments.models import LEAST, WORKLOADS
+from cuda_experiments.models import LEAST, SMALL, WORKLOADS, main_workload
 from cuda_experiments.processes import variables
 from cuda_experiments.setting import told
 from harness.errors import HarnessError
@@ -154,7 +154,7 @@ def _one_workload(
 
 def cold_searches(setting: Setting, note: Note) -> None:
     """Run five cold searches in new zygotes: of ConvNeXt, whose searches are short."""
-    first = "mlp" if setting.cut_down else "convnext"
+    first = SMALL if setting.cut_down else "convnext"
     spec = (LEAST | WORKLOADS)[first]
     turns = [f"{first}, turn {turn + 1}" for turn in range(1 if setting.cut_down else _NUM_COLD)]
     with ahead(lambda name: setting.runner(name, spec), turns) as runners:
@@ -164,7 +164,7 @@ def cold_searches(setting: Setting, note: Note) -> None:
 
 def configured_searches(setting: Setting, note: Note) -> None:
     """Run cold searches of ResNet-50, in turn for each configuration."""
-    spec = LEAST["mlp"] if setting.cut_down else WORKLOADS["resnet50"]
+    spec = main_workload(cut_down=setting.cut_down)
     for turn in range(1 if setting.cut_down else _NUM_TURNS):
         for name, (environment, trainer) in setting.some(CONFIGURATIONS, _ALLOCATOR).items():
             key = f"{name}, turn {turn + 1}"

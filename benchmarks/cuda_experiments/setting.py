@@ -77,9 +77,9 @@ class Setting:
         """Run a function of `children.py` in a Python of its own; return exit code and answer."""
         return run_child(name, self.environment(environment), timeout, **request)
 
-    def server(self, name: str) -> ForkServer:
-        """Return a process that has imported torch and forks for each request; enter it."""
-        return ForkServer(self.environment(), self.directory / name)
+    def server(self, name: str, *modules: str) -> ForkServer:
+        """Return a process that has imported torch and modules, and forks for each request."""
+        return ForkServer(self.environment(), self.directory / name, modules)
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the variables that the harness gives a process on the GPU, and some more."""
