@@ -56,4 +56,6 @@ def large_tensors(setting: Setting, note: Note) -> None:
     with setting.server("large") as server:
         names = server.ask("operations", _LARGE_SECONDS)["answer"]
         for name in setting.some(dict.fromkeys(names), "relu"):
+            if name in note:
+                continue
             note(name, server.ask("large", _LARGE_SECONDS, operation=name))

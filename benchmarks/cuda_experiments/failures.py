@@ -52,6 +52,8 @@ def failures(setting: Setting, note: Note) -> None:
         rows = setting.some(server.ask("rows", _ROW_SECONDS)["answer"], *_LEAST)
         # Those with variables of their own take the longest.
         for row, needs in sorted(rows.items(), key=lambda row: _needs_its_own(*row)):
+            if row in note:
+                continue
             if not _needs_its_own(row, needs):
                 with _filled(setting) if needs["filled_by_another"] else nullcontext():
                     note(row, server.ask("fail", _ROW_SECONDS, row=row, **request))

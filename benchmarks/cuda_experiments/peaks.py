@@ -39,7 +39,8 @@ def step_peaks(setting: Setting, note: Note) -> None:
     """Train ten steps and validate, in each variant."""
     with setting.server("steps", *_IMPORTED) as server:
         for name, (spec, trainer) in variants(setting).items():
-            note(name, _steps(setting, server, spec, trainer, _BATCH))
+            if name not in note:
+                note(name, _steps(setting, server, spec, trainer, _BATCH))
 
 
 def speed_at_the_edge(setting: Setting, note: Note) -> None:

@@ -53,6 +53,8 @@ def ahead(
     starter = ThreadPoolExecutor(1)
 
     def each() -> Iterator[tuple[str, ProbeRunner | Exception]]:
+        if not names:
+            return
         coming = starter.submit(runners[names[0]].__enter__)
         for name, following in zip(names, [*names[1:], None], strict=True):
             try:
@@ -113,13 +115,19 @@ def eight_workloads(setting: Setting, note: Note) -> None:
     The search begins with the simulation's B. Where that is not known, it begins with nothing.
     """
     specs = LEAST if setting.cut_down else WORKLOADS
-    with ahead(lambda name: setting.runner(name, specs[name]), [*specs]) as runners:
+    known = setting.expected.get("workloads", {})
+    left = [name for name in specs if not _is_known(name, note, known.get(name, {}))]
+    with ahead(lambda name: setting.runner(name, specs[name]), left) as runners:
         for name, runner in runners:
-            expected = setting.expected.get("workloads", {}).get(name, {})
             try:
-                _one_workload(setting, note, name, runner, expected)
+                _one_workload(setting, note, name, runner, known.get(name, {}))
             except Exception as error:  # noqa: BLE001 - the other workloads go on
                 note(name, {"error": told(error)})
+
+
+def _is_known(name: str, note: Note, expected: dict[str, Any]) -> bool:
+    sizes = expected.get("batches", {})
+    return name in note and all(f"{name}, given batch {size}" in note for size in sizes)
 
 
 def _one_workload(
@@ -157,6 +165,7 @@ def cold_searches(setting: Setting, note: Note) -> None:
     first = SMALL if setting.cut_down else "convnext"
     spec = (LEAST | WORKLOADS)[first]
     turns = [f"{first}, turn {turn + 1}" for turn in range(1 if setting.cut_down else _NUM_COLD)]
+    turns = [turn for turn in turns if turn not in note]
     with ahead(lambda name: setting.runner(name, spec), turns) as runners:
         for name, runner in runners:
             _cold(note, name, runner)
@@ -168,6 +177,8 @@ def configured_searches(setting: Setting, note: Note) -> None:
     for turn in range(1 if setting.cut_down else _NUM_TURNS):
         for name, (environment, trainer) in setting.some(CONFIGURATIONS, _ALLOCATOR).items():
             key = f"{name}, turn {turn + 1}"
+            if key in note:
+                continue
             with variables(environment), setting.runner(key, spec, trainer) as runner:
                 _cold(note, key, runner)
 

@@ -74,18 +74,50 @@ class SessionFile:
         with replacing(self.path) as temporary:
             temporary.write_text(_text(self.content), encoding="utf-8")
 
+    def unfinished(self, number: str) -> dict[str, Any]:
+        """Return the facts of an experiment that did not come to its end; {} where it did."""
+        earlier = self.content["experiments"].get(number, {})
+        return {} if earlier.get("status") == "done" else dict(earlier.get("facts", {}))
+
     def status(self, number: str) -> str:
         """Return the status of an experiment, such as `not begun` or `done`."""
         return str(self.content["experiments"].get(number, {}).get("status", "not begun"))
 
 
+class Notes:
+    """The facts of one experiment: each is on disk before the next one is looked for."""
+
+    def __init__(self, result: dict[str, Any], keep: Callable[[dict[str, Any]], None]) -> None:
+        self._result = result
+        self._keep = keep
+        self._started = time.monotonic()
+
+    def __call__(self, name: str, fact: Any) -> None:
+        """Write a fact."""
+        self._result["facts"][name] = fact
+        self._result["seconds"] = round(time.monotonic() - self._started, 1)
+        self._keep(self._result)
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether this call or an earlier one has found a fact, and not only an error."""
+        fact = self._result["facts"].get(name)
+        if isinstance(fact, dict):
+            return "error" not in fact and fact.get("answer", "") is not None
+        return fact is not None
+
+
 def conduct(
-    planned: Planned, setting: Setting, keep: Callable[[dict[str, Any]], None], seconds: float
+    planned: Planned,
+    setting: Setting,
+    keep: Callable[[dict[str, Any]], None],
+    seconds: float,
+    earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run one experiment, and return its result; an exception becomes part of the result.
 
     keep: called with the result so far after each fact.
     seconds: the time that it has, and not a second more.
+    earlier: the facts of an earlier call that did not come to the experiment's end; they stay.
     """
     started = time.monotonic()
     result: dict[str, Any] = {
@@ -93,18 +125,12 @@ def conduct(
         "status": "running",
         "simulated": setting.simulated,
         "seconds": 0.0,
-        "facts": {},
+        "facts": dict(earlier or {}),
     }
-
-    def note(name: str, fact: Any) -> None:
-        result["facts"][name] = fact
-        result["seconds"] = round(time.monotonic() - started, 1)
-        keep(result)
-
     keep(result)
     try:
         with limited(seconds):
-            planned.run(setting, note)
+            planned.run(setting, Notes(result, keep))
         result["status"] = "done"
     except OutOfTimeError:
         result["status"] = "out of time"
@@ -136,7 +162,7 @@ def run_session(
         def keep(result: dict[str, Any], number: str = number) -> None:
             file.keep(number, result)
 
-        result = conduct(one, setting, keep, left)
+        result = conduct(one, setting, keep, left, file.unfinished(number))
         end_all()
         print(
             f"{number:>2} {one.title}: {result['status']}, {len(result['facts'])} facts, "

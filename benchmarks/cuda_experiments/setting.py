@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cuda_experiments.processes import SYS_PATH, ForkServer, run_child
 from harness.devices.finding import find_device
@@ -25,8 +25,15 @@ FRACTION = 0.9
 # part's time.
 _PROBE_SECONDS = 60.0
 
-Note = Callable[[str, Any], None]
-"""Puts a fact on the disk: its name, and a value that JSON knows. A name's last value stays."""
+
+class Note(Protocol):
+    """Puts an experiment's facts on the disk, and knows those of an earlier call."""
+
+    def __call__(self, name: str, fact: Any) -> None:
+        """Write a fact: its name, and a value that JSON knows. A name's last value stays."""
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether a fact is there: an experiment that goes on does not look for it again."""
 
 
 @dataclass(frozen=True)

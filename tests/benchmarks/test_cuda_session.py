@@ -15,7 +15,7 @@ import cuda_session
 import pytest
 from cuda_experiments import failing, session
 from cuda_experiments.failures import update_fixtures
-from cuda_experiments.session import Planned, SessionFile, conduct, run_session
+from cuda_experiments.session import Notes, Planned, SessionFile, conduct, run_session
 from cuda_experiments.setting import Setting
 from cuda_session import CALLS, EXPERIMENTS
 from projects import DATA, MIB
@@ -132,7 +132,7 @@ def test_time_left_over_goes_to_the_next_experiment(
     """An experiment may use its share and what those before it have left; never the reserve."""
     given = []
 
-    def conducted(_one: Any, _setting: Any, _keep: Any, seconds: float) -> dict[str, Any]:
+    def conducted(_: Any, _setting: Any, _keep: Any, seconds: float, _earlier: Any) -> Any:
         given.append(round(seconds))
         return {"status": "done", "facts": {}, "seconds": 0.0}
 
@@ -196,6 +196,40 @@ def test_calls_add_up(file: SessionFile, setting: Setting) -> None:
     found = run(again, setting, 60, n10=PLANNED["1"])
     assert {"2": "crashed", "10": "crashed"} == {n: one["status"] for n, one in found.items()}
     assert ["2", "10"] == list(found)
+
+
+def test_facts_of_an_unfinished_experiment_stay(file: SessionFile, setting: Setting) -> None:
+    """An experiment that goes on in a later call knows its facts, and none of them is lost."""
+    seen = []
+
+    def goes_on(_setting: Setting, note: Note) -> None:
+        seen.append(["one" in note, "other" in note])
+        note("other", 2)
+
+    run(file, setting, 60, n1=PLANNED["1"])
+    again = SessionFile(file.path, simulated=True)
+    found = run(again, setting, 60, n1=Planned("goes on", goes_on, 10.0))["1"]
+    assert ("done", {"one": 1, "other": 2}) == (found["status"], found["facts"])
+    # One that is done begins anew.
+    run(again, setting, 60, n1=Planned("goes on", goes_on, 10.0))
+    assert [[True, False], [False, False]] == seen
+
+
+@pytest.mark.parametrize(
+    ("fact", "known"),
+    [
+        (118, True),
+        ({"B": 118}, True),
+        ({"answer": {"record": None}, "exit_code": 0}, True),
+        ({"answer": None, "exit_code": 1}, False),
+        ({"error": "WorkloadError: lost"}, False),
+    ],
+)
+def test_errors_are_looked_for_again(file: SessionFile, fact: Any, known: bool) -> None:
+    """An experiment that goes on skips what it knows, and tries again what has failed."""
+    notes = Notes({"facts": {}}, lambda result: file.keep("1", result))
+    notes("one", fact)
+    assert known is ("one" in notes)
 
 
 def test_file_has_one_fact_a_line(file: SessionFile, setting: Setting) -> None:

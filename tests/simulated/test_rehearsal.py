@@ -11,6 +11,7 @@ import cuda_session
 import psutil
 import pytest
 from cuda_experiments.convolutions import KINDS, rows_of
+from cuda_experiments.models import SMALL
 from cuda_experiments.processes import SYS_PATH, ForkServer
 from simulated_worlds import MIB, h100, inside
 
@@ -106,6 +107,8 @@ def test_whole_rehearsal(worlds: Worlds) -> None:
         if isinstance(fact, dict) and ("error" in fact or fact.get("answer", "") is None)
     }
     assert {} == failed
+    found = [experiments[n]["facts"][name] for n, name in (("7", SMALL), ("4", f"{SMALL}, turn 1"))]
+    assert [(True, found[0]["B"])] * 2 == [(fact["exact"], fact["B"]) for fact in found]
     assert [0, 0] == [fact["exit_code"] for fact in experiments["9"]["facts"].values()]
 
 
