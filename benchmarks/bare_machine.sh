@@ -27,6 +27,7 @@ case "${1-}" in
   call)
     number=$2 folder=$(realpath "$3")
     work=$(mktemp -d)
+    mkdir "$work/logs"
     python3 -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --upgrade \
       --target "$work/site" .whl/*.whl
     if [ -f cuda.json ]; then cp cuda.json "$folder/"; fi

@@ -79,6 +79,7 @@ def stages() -> dict[str, Any]:
         "capability": torch.cuda.get_device_capability(0),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        "TF32": [torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32],
         "statistics": sorted(torch.cuda.memory_stats(0)),
         "workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
     }

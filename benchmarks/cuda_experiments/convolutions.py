@@ -29,12 +29,14 @@ COLUMNS = (
     "formats",
     "backend",
     "passing",
+    "at_once",
     "kept",
     "count",
 )
 """Of a row. kind: one of `KINDS`. input, weight, gradient: shapes. formats: theirs.
-passing: the bytes of each block that came and went within the operation, in order. kept: those of
-what it returned. count: how often the same row came in one step."""
+passing: the bytes of each block that came and went within the operation, in the order of their
+ends. at_once: the most of these at one time. kept: the bytes of what it returned. count: how often
+the same row came in one step."""
 _ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _BATCH, _SMALL_BATCH = 32, 8
 
@@ -95,14 +97,17 @@ def rows_of(fact: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def workspace_bytes(row: dict[str, Any]) -> int:
     """Return the bytes of the workspace within one operation of a row.
 
-    That is all that came and went, but for copies of operands: where the memory formats differ, one
-    block of an operand's own size is its copy.
+    That is the most that came and went at once, less copies of operands: where the memory formats
+    differ, one block of an operand's own size is its copy. Where cuDNN's first plan fails, the next
+    one has a workspace after it.
     """
     passing: list[int] = [*row["passing"]]
+    copies = 0
     formats = {name for name in row["formats"] if name != "both"}
     if len(formats) > 1 or "strided" in formats:
         for shape in (row["input"], row["weight"], row["gradient"]):
             size = prod(shape) * _ITEM_BYTES[row["dtype"]] if shape else 0
             if size in passing:
                 passing.remove(size)
-    return sum(passing)
+                copies += size
+    return int(row["at_once"]) - copies if passing else 0

@@ -11,6 +11,7 @@ import json
 import signal
 import time
 from contextlib import nullcontext
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -149,16 +150,24 @@ def _rows(
         places[allocated, freed] = place + 1
     rows: dict[str, list[Any]] = {}
     for facts, before, after in watch.seen:
-        held: dict[int, int] = {}
-        passing = []
-        for event in events[places[before] : places[after]]:
-            if event["action"] == "alloc":
-                held[event["addr"]] = event["size"]
-            elif event["action"] == "free_completed" and event["addr"] in held:
-                passing.append(held.pop(event["addr"]))
-        row = [*facts, passing, [*held.values()]]
+        row = [*facts, *_blocks(events[places[before] : places[after]])]
         rows.setdefault(json.dumps(row), [*row, 0])[-1] += 1
     return [*rows.values()]
+
+
+def _blocks(events: list[dict[str, Any]]) -> tuple[list[int], int, list[int]]:
+    """Return the bytes of each block that came and went, the most at once, and those that stay."""
+    held: dict[int, tuple[int, int]] = {}
+    changes, passing = [0] * len(events), []
+    for place, event in enumerate(events):
+        if event["action"] == "alloc":
+            held[event["addr"]] = place, event["size"]
+        elif event["action"] == "free_completed" and event["addr"] in held:
+            begin, size = held.pop(event["addr"])
+            passing.append(size)
+            changes[begin] += size
+            changes[place] -= size
+    return passing, max(accumulate(changes), default=0), [size for _, size in held.values()]
 
 
 def _facts(kind: str, operands: list[torch.Tensor], bias: Any, settings: list[Any]) -> list[Any]:

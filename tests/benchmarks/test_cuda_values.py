@@ -32,9 +32,11 @@ ROW: dict[str, Any] = {
     "formats": ["contiguous", "contiguous", "contiguous"],
     "backend": "Cudnn",
     "passing": [777],
+    "at_once": 777,
     "kept": [2048],
     "count": 3,
 }
+STRIDED = ["both", "contiguous", "strided"]
 IMAGE, WEIGHT = 2 * 4 * 8 * 8 * 4, 4 * 4 * 3 * 3 * 4
 B = {"B": 40, "bounded_by": "memory", "exact": True, "limit_bytes": 100}
 PROBE = {"outcome": "fits", "allocated_bytes": 1 << 20, "reserved_bytes": 2 << 20, "retries": 0}
@@ -76,15 +78,29 @@ CONTENT = {
     ("changes", "expected"),
     [
         ({}, 777),
-        ({"passing": []}, 0),
-        ({"passing": [IMAGE, 777]}, IMAGE + 777),
-        ({"passing": [IMAGE, 777], "formats": ["both", "contiguous", "strided"]}, 777),
+        ({"passing": [], "at_once": 0}, 0),
+        ({"passing": [999, 777], "at_once": 999}, 999),
+        ({"passing": [IMAGE, 777], "at_once": IMAGE + 777}, IMAGE + 777),
+        ({"passing": [777, IMAGE], "at_once": IMAGE + 777, "formats": STRIDED}, 777),
+        ({"passing": [IMAGE], "at_once": IMAGE, "formats": STRIDED}, 0),
         (
-            {"passing": [WEIGHT, IMAGE, 777], "formats": ["channels_last", "contiguous", "both"]},
+            {
+                "passing": [777, WEIGHT, IMAGE],
+                "at_once": WEIGHT + IMAGE + 777,
+                "formats": ["channels_last", "contiguous", "both"],
+            },
             777,
         ),
-        ({"passing": [777], "formats": ["channels_last", "channels_last", "both"]}, 777),
-        ({"passing": [IMAGE // 2, 5], "dtype": "bfloat16", "formats": ["strided", "both"]}, 5),
+        ({"formats": ["channels_last", "channels_last", "both"]}, 777),
+        (
+            {
+                "passing": [5, IMAGE // 2],
+                "at_once": IMAGE // 2 + 5,
+                "dtype": "bfloat16",
+                "formats": STRIDED,
+            },
+            5,
+        ),
         ({"kind": "fprop", "gradient": None, "formats": ["contiguous", "both"]}, 777),
     ],
 )
