@@ -6,8 +6,8 @@
 #           benchmarks/bare_machine.sh call 2 FOLDER
 #
 # `fetch` downloads the wheels that such a machine lacks into .whl/, which travels with the working
-# tree. `call` installs them for itself alone, and leaves cuda.json and logs.tar.gz in FOLDER. A
-# cuda.json in the working tree is extended: put that of the first call there before the second.
+# tree. `call` installs them for itself alone, and leaves cuda.json and logs.tar.gz in FOLDER. It
+# extends a .whl/cuda.json: put that of the first call there before the second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ wheels=(annotated-types==0.8.0 lightning==2.6.6 pydantic==2.14.3 pydantic-core==
 
 case "${1-}" in
   fetch)
-    rm -rf .whl
+    rm -f .whl/*.whl
     python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 \
       --implementation cp --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
       --platform manylinux2014_x86_64 --dest .whl "${wheels[@]}"
@@ -30,7 +30,7 @@ case "${1-}" in
     mkdir "$work/logs"
     python3 -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --upgrade \
       --target "$work/site" .whl/*.whl
-    if [ -f cuda.json ]; then cp cuda.json "$folder/"; fi
+    if [ -f .whl/cuda.json ]; then cp .whl/cuda.json "$folder/"; fi
     # Facts lie in FOLDER from the first one on, whenever the machine ends this.
     status=0
     PYTHONPATH="$PWD:$work/site" PYTHONUNBUFFERED=1 python3 benchmarks/cuda_session.py \

@@ -118,7 +118,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.simulate and not is_simulated():
             enter(options.simulate, directory, sys.argv if arguments is None else arguments)
-        file = SessionFile(options.json, simulated=is_simulated())
+        file = SessionFile(
+            options.json,
+            simulated=is_simulated(),
+            cut_down=options.cut_down,
+        )
         if options.fixtures:
             rows = update_fixtures(
                 options.fixtures, file.content["experiments"].get("3", {}).get("facts", {})
@@ -162,7 +166,6 @@ def _run(options: argparse.Namespace, file: SessionFile, directory: Path) -> int
         file.content |= {
             "gpu": name,
             "budget_bytes": setting.budget_bytes,
-            "cut_down": setting.cut_down,
             "compared_with": expected.get("of"),
             "machine": platform.platform(),
             "python": platform.python_version(),

@@ -51,12 +51,16 @@ class SessionFile:
     """The facts of a session on disk.
 
     Raises HarnessError where an existing file cannot be read, and where it holds a simulation's
-    facts and this session runs on a GPU, or the other way round.
+    facts and this session runs on a GPU, or the other way round; likewise if only one is cut down.
     """
 
-    def __init__(self, path: Path, *, simulated: bool) -> None:
+    def __init__(self, path: Path, *, simulated: bool, cut_down: bool = False) -> None:
         self.path = path
-        self.content: dict[str, Any] = {"simulated": simulated, "experiments": {}}
+        self.content: dict[str, Any] = {
+            "simulated": simulated,
+            "cut_down": cut_down,
+            "experiments": {},
+        }
         if path.exists():
             try:
                 self.content = json.loads(path.read_text(encoding="utf-8"))
@@ -66,6 +70,11 @@ class SessionFile:
                 raise HarnessError(
                     f"{shown_path(path)}: holds facts of a {_kind(not simulated)} GPU, and this "
                     f"GPU is {_kind(simulated)}: name another file"
+                )
+            if self.content.get("cut_down") != cut_down:
+                raise HarnessError(
+                    f"{shown_path(path)}: only one of its sessions and this one is cut down: name "
+                    "another file"
                 )
 
     def keep(self, number: str, result: dict[str, Any]) -> None:

@@ -239,13 +239,13 @@ def test_file_has_one_fact_a_line(file: SessionFile, setting: Setting) -> None:
     assert ['"one": 1,', '"other": [2]'] == lines[lines.index('"facts": {') + 1 :][:2]
 
 
-def test_facts_of_simulated_and_real_gpus_are_never_mixed(
-    file: SessionFile, setting: Setting
-) -> None:
-    """Each result says that it is simulated, and such a file takes no facts of a real GPU."""
+def test_facts_of_different_kinds_are_never_mixed(file: SessionFile, setting: Setting) -> None:
+    """Each result says that it is simulated, and its file takes no facts of another kind."""
     assert [True] == [one["simulated"] for one in run(file, setting, 60, n2=PLANNED["2"]).values()]
     with pytest.raises(HarnessError, match="holds facts of a simulated GPU, and this GPU is real"):
         SessionFile(file.path, simulated=False)
+    with pytest.raises(HarnessError, match="is cut down: name another file"):
+        SessionFile(file.path, simulated=True, cut_down=True)
 
 
 def test_unreadable_file_is_refused(tmp_path: Path) -> None:
