@@ -110,24 +110,19 @@ def facts_of(probe: Probe) -> dict[str, Any]:
 
 
 def eight_workloads(setting: Setting, note: Note) -> None:
-    """Search each workload's B, and train given batches below it, beside the simulation's values.
+    """Train given batches of each workload, and search its B, beside the simulation's values.
 
     The search begins with the simulation's B. Where that is not known, it begins with nothing.
     """
     specs = LEAST if setting.cut_down else WORKLOADS
     known = setting.expected.get("workloads", {})
-    left = [name for name in specs if not _is_known(name, note, known.get(name, {}))]
+    left = [name for name in specs if name not in note]
     with ahead(lambda name: setting.runner(name, specs[name]), left) as runners:
         for name, runner in runners:
             try:
                 _one_workload(setting, note, name, runner, known.get(name, {}))
             except Exception as error:  # noqa: BLE001 - the other workloads go on
                 note(name, {"error": told(error)})
-
-
-def _is_known(name: str, note: Note, expected: dict[str, Any]) -> bool:
-    sizes = expected.get("batches", {})
-    return name in note and all(f"{name}, given batch {size}" in note for size in sizes)
 
 
 def _one_workload(
@@ -140,6 +135,9 @@ def _one_workload(
     if isinstance(runner, Exception):
         raise runner
     runner.describe()
+    known = expected.get("batches", {})
+    # The peaks first: a search may take the rest of the time.
+    _at_given_batches(note, name, runner, [int(size) for size in known], known)
     started = time.monotonic()
     result = find_largest(runner, note, name, expected.get("B"))
     fact = {
@@ -152,12 +150,20 @@ def _one_workload(
     }
     if setting.recording:
         fact["predicted"] = _predicted(runner)
+    if not known:
+        sizes = {max(1, result.max_batch_size // part) for part in (4, 2)}
+        _at_given_batches(note, name, runner, sorted(sizes), {})
     note(name, fact)
-    given = [int(size) for size in expected.get("batches", {})]
-    for size in given or sorted({max(1, result.max_batch_size // part) for part in (4, 2)}):
-        found = facts_of(trained(runner, size))
-        known = expected.get("batches", {}).get(str(size))
-        note(f"{name}, given batch {size}", found | ({"simulated": known} if known else {}))
+
+
+def _at_given_batches(
+    note: Note, name: str, runner: ProbeRunner, sizes: list[int], known: dict[str, Any]
+) -> None:
+    for size in sizes:
+        key = f"{name}, given batch {size}"
+        if key not in note:
+            simulated = {"simulated": known[str(size)]} if known else {}
+            note(key, facts_of(trained(runner, size)) | simulated)
 
 
 def cold_searches(setting: Setting, note: Note) -> None:
