@@ -44,7 +44,7 @@ def call(world: World, path: Path, *arguments: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=600,
     )
     return done.returncode, done.stdout
 
