@@ -100,6 +100,8 @@ class TrainTask(TypedDict):
     """The memory limit during validation, as a share of training's."""
     snapshot: str | None
     """The file for the allocator's history when memory runs out; None records no history."""
+    history: str | None
+    """The file for the sizes of all blocks when the training fits; None records none."""
 
 
 class SweepTask(TypedDict):

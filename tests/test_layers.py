@@ -30,7 +30,7 @@ LAYERS = (
     ("figures", "lockfile", "matrix", "search", "workload"),
     ("lr_range", "memory_bounds"),
     ("devices", "failures", "identity"),
-    ("bounds", "probe_tasks", "probes"),
+    ("allocator", "bounds", "probe_tasks", "probes"),
     ("predict",),
     ("measure", "report", "zygote"),
     ("run",),

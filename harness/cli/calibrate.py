@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from harness.allocator.settings import MIB
 from harness.devices.nvml.gpus import visible_gpus
 from harness.errors import HarnessError, MachineError
 from harness.lockfile.profiles import read_lock
-from harness.predict.allocator.settings import MIB
 from harness.predict.gpus import by_name
 from harness.predict.prediction import SAFE_SHARE
 

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness.measure.histories import recorded_histories
 from harness.probes.outcomes import describe_probe
 from harness.search.search import SearchResult, search
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from harness.measurement import BoundedBy, Measurement, Probe
     from harness.probes.open_cases import OpenCase
+    from harness.search.estimates import Estimator
 
     TryBatch = Callable[[int], Probe]
 
@@ -53,6 +55,7 @@ def train(
     steps: int | None = None,
     settle: bool = True,
     snapshot: Path | None = None,
+    history: Path | None = None,
 ) -> Probe:
     """Probe a training batch with the case's settings; arguments as in `ProbeRunner.train`.
 
@@ -65,6 +68,7 @@ def train(
         validation_steps=opened.validation_steps,
         settle=settle,
         snapshot=snapshot,
+        history=history,
     )
     if probe.outcome == "fits" and probe.alloc_retries and not settings.allow_thrashing:
         detail = (
@@ -80,20 +84,23 @@ def search_training(opened: OpenCase, aim: int | None = None) -> FoundBatch:
     The search starts at the locked batch size, else at `aim`, the predicted one.
     """
     settings, locked = opened.case.search, opened.locked
+    with recorded_histories(opened) as histories:
 
-    def scout(batch_size: int) -> Probe:
-        return train(opened, batch_size, steps=SCOUTING_STEPS, settle=False)
+        def scout(batch_size: int) -> Probe:
+            file = histories.file(batch_size)
+            return train(opened, batch_size, steps=SCOUTING_STEPS, settle=False, history=file)
 
-    return _search(
-        opened,
-        lambda batch_size: train(opened, batch_size),
-        scout if settings.steps_per_trial > SCOUTING_STEPS else None,
-        minimum=settings.min_batch_size,
-        maximum=settings.max_batch_size,
-        num_samples=opened.description.num_samples,
-        locked=locked.max_batch_size if locked else None,
-        aim=aim,
-    )
+        return _search(
+            opened,
+            lambda batch_size: train(opened, batch_size, history=histories.file(batch_size)),
+            scout if settings.steps_per_trial > SCOUTING_STEPS else None,
+            minimum=settings.min_batch_size,
+            maximum=settings.max_batch_size,
+            num_samples=opened.description.num_samples,
+            locked=locked.max_batch_size if locked else None,
+            aim=aim,
+            estimator=histories.estimator,
+        )
 
 
 def with_validation(opened: OpenCase, measurement: Measurement) -> Measurement:
@@ -147,6 +154,7 @@ def _search(
     num_samples: int | None,
     locked: int | None,
     aim: int | None = None,
+    estimator: Estimator | None = None,
     share: float = 1.0,
 ) -> FoundBatch:
     """Search for the largest batch that fits, never beyond the number of samples.
@@ -178,6 +186,7 @@ def _search(
         max_trials=settings.max_trials,
         locked=locked,
         aim=aim,
+        estimator=estimator,
     )
     by_data = result.bounded_by == "cap" and cap < maximum
     return FoundBatch(

@@ -7,14 +7,16 @@ context.
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MachineError
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from harness.protocol import MemoryFacts
 
@@ -33,6 +35,7 @@ class CudaBound:
         self.limit_bytes = 0
         self._total = 0
         self._warm_retries = 0
+        self._warm_events = 0
 
     def start(self) -> None:
         """Start CUDA and set the limit, before anything is allocated.
@@ -98,8 +101,11 @@ class CudaBound:
         return int(torch.cuda.max_memory_allocated(0)) if self._total else 0
 
     def warmed_up(self) -> None:
-        """Ignore the allocator's retries so far: its cache fills in the first steps."""
+        """Ignore the allocator's retries so far: its cache fills in the first step."""
         self._warm_retries = self._num_retries()
+        self._warm_events = self._statistic("allocation.all.allocated") + self._statistic(
+            "allocation.all.freed"
+        )
 
     def facts(self) -> MemoryFacts:
         """Return figures beyond the peak, by the names of a `Probe`'s fields."""
@@ -116,11 +122,23 @@ class CudaBound:
             facts["non_torch_bytes"] = total - free - int(torch.cuda.memory_reserved(0))
         return facts
 
-    def record(self) -> None:
-        """Make the allocator keep a history of its allocations and frees, with stacks."""
+    def record(self, *, stacks: bool) -> None:
+        """Make the allocator keep a history of its allocations and frees."""
         import torch  # noqa: PLC0415
 
-        torch.cuda.memory._record_memory_history(max_entries=_HISTORY)  # noqa: SLF001 - documented
+        torch.cuda.memory._record_memory_history(  # noqa: SLF001 - documented
+            context="all" if stacks else None, max_entries=_HISTORY
+        )
+
+    def write_history(self, path: str) -> None:
+        """Write the history as the fields of a `harness.allocator.history.BlockHistory`."""
+        import torch  # noqa: PLC0415
+
+        (entries, *_) = torch.cuda.memory._snapshot()["device_traces"]  # noqa: SLF001 - documented
+        if len(entries) < _HISTORY:
+            sizes, events = _blocks(entries)
+            history = {"sizes": sizes, "events": events, "first_step": self._warm_events}
+            Path(path).write_text(json.dumps(history), encoding="utf-8")
 
     def dump(self, path: str) -> None:
         """Write the allocator's state and history, for https://pytorch.org/memory_viz."""
@@ -139,8 +157,26 @@ class CudaBound:
                 torch.cuda.set_per_process_memory_fraction(1.0, 0)
 
     def _num_retries(self) -> int:
+        # A retry is an allocation that torch repeats after it has emptied its cache.
+        return self._statistic("num_alloc_retries")
+
+    def _statistic(self, name: str) -> int:
         import torch  # noqa: PLC0415
 
-        # The key is absent before the allocator's first use. A retry is an allocation that torch
-        # repeats after it has emptied its cache.
-        return int(torch.cuda.memory_stats(0).get("num_alloc_retries", 0)) if self._total else 0
+        # The key is absent before the allocator's first use.
+        return int(torch.cuda.memory_stats(0).get(name, 0)) if self._total else 0
+
+
+def _blocks(entries: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[int]]:
+    """Return the sizes of a history's blocks, and when each comes and goes, as `Trace` has it."""
+    sizes: list[int] = []
+    events: list[int] = []
+    live: dict[int, int] = {}
+    for entry in entries:
+        if entry["action"] == "alloc":
+            live[entry["addr"]] = len(sizes)
+            events.append(len(sizes))
+            sizes.append(entry["size"])
+        elif entry["action"] == "free_completed" and entry["addr"] in live:
+            events.append(~live.pop(entry["addr"]))
+    return sizes, events

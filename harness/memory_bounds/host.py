@@ -75,8 +75,11 @@ class HostBound:
         """Return no figures beyond the peak."""
         return {}
 
-    def record(self) -> None:
+    def record(self, *, stacks: bool) -> None:
         """Do nothing: malloc keeps no history."""
+
+    def write_history(self, path: str) -> None:
+        """Do nothing: there is no history to write."""
 
     def dump(self, path: str) -> None:
         """Do nothing: there is no history to write."""

@@ -45,8 +45,11 @@ class MemoryBound(Protocol):
     def facts(self) -> MemoryFacts:
         """Return figures beyond the peak, by the names of a `Probe`'s fields."""
 
-    def record(self) -> None:
-        """Keep a history for `dump`. Only called where the device `can_snapshot`."""
+    def record(self, *, stacks: bool) -> None:
+        """Keep a history, with or without stacks. Only called where the device `can_snapshot`."""
+
+    def write_history(self, path: str) -> None:
+        """Write the sizes of all blocks so far as JSON to `path`, unless some are missing."""
 
     def dump(self, path: str) -> None:
         """Write a snapshot of the allocator to `path`."""

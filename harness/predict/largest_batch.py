@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.predict.allocator.caching import OutOfMemoryError
-from harness.predict.allocator.replay import replay
-from harness.predict.allocator.settings import AllocatorSettings
+from harness.allocator.caching import OutOfMemoryError
+from harness.allocator.replay import replay
+from harness.allocator.settings import AllocatorSettings
 from harness.predict.trace import DirectTraces, live_bytes
 from harness.search.search import search
 

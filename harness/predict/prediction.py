@@ -9,9 +9,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.allocator.settings import AllocatorSettings, cublas_workspace
 from harness.errors import UntraceableError
 from harness.measurement import LOCKED_HOLDERS, Predicted
-from harness.predict.allocator.settings import AllocatorSettings, cublas_workspace
 from harness.predict.largest_batch import Holder, Limits, holders_at_peak, largest_batch, simulate
 from harness.predict.trace import AffineTrace, DirectTraces, QuadraticTrace, TraceMismatchError
 from harness.predict.trace_request import take_traces

@@ -172,8 +172,8 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
     failure: Failure | None = None
     try:
         bound.start()
-        if watch.snapshot is not None:
-            bound.record()
+        if watch.snapshot is not None or request["history"] is not None:
+            bound.record(stacks=watch.snapshot is not None)
         prepare(workload, batch_size)
         if request["validation_batch_size"] is not None:
             replace_validation_loader(workload, request["validation_batch_size"])
@@ -191,6 +191,8 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
                 "steps: see what sets `trainer.should_stop`, or returns -1 from "
                 "`on_train_batch_start`"
             )
+        if request["history"] is not None:
+            bound.write_history(request["history"])
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
         bound.lift()
         accelerator = request["bound"]["accelerator"]

@@ -135,6 +135,7 @@ class ProbeRunner:
         validation_share: float = 1.0,
         settle: bool = True,
         snapshot: Path | None = None,
+        history: Path | None = None,
     ) -> Probe:
         """Probe one batch size: train it and report how that ended.
 
@@ -144,6 +145,7 @@ class ProbeRunner:
         validation_share: the limit during validation, as a share of training's.
         settle: run further steps while the peak grows.
         snapshot: the file for the allocator's history, written when the training fails.
+        history: the file for the sizes of all blocks, written when it fits, for a `BlockHistory`.
 
         Raises MachineError when the machine is at fault, whatever the batch size.
         """
@@ -158,6 +160,7 @@ class ProbeRunner:
             "validation_batch_size": validation_batch_size,
             "validation_share": validation_share,
             "snapshot": None if snapshot is None else str(snapshot.absolute()),
+            "history": None if history is None else str(history.absolute()),
         }
         name = f"{kind}-b{varied}"
         answer = self.ask(task, f"{kind} batch {varied}", name, self._timeout_of(steps))

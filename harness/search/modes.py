@@ -2,7 +2,7 @@
 
 `power` and `binsearch` are the modes of Lightning's Tuner, but their answer is always a size that
 was probed and fits, and they stay between the minimum and the maximum. Once a size fits, `exact`
-continues in `harness.search.secant`.
+continues in `harness.search.estimates` or in `harness.search.secant`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from harness.search import estimates
 from harness.search.bracket import NextProbe
+from harness.search.estimates import safe_size
 from harness.search.secant import Secant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.search.bracket import Bracket
+    from harness.search.estimates import Estimator
 
 # The largest batch moves by about this share between two runs: the first step down from a locked
 # size that no longer fits.
@@ -38,22 +41,31 @@ def binsearch(bracket: Bracket[Any], init_val: int) -> Iterator[NextProbe]:
 
 
 def exact(
-    bracket: Bracket[Any], init_val: int, locked: int | None, aim: int | None
+    bracket: Bracket[Any],
+    init_val: int,
+    locked: int | None,
+    aim: int | None,
+    estimator: Estimator | None,
 ) -> Iterator[NextProbe]:
-    """Yield sizes predicted from peaks, until `low` fits and `low + 1` fails.
+    """Yield estimated sizes, or sizes predicted from peaks, until `low` fits and `low + 1` fails.
 
-    Starts at `locked`, or else at `aim`, or else at `init_val`. Without peaks or a memory limit,
-    the sizes grow until one fails, and are then bisected.
+    Starts at `locked`, or else at `aim`, or else at `init_val`. Without estimates, peaks and a
+    memory limit the sizes grow until one fails, and are then bisected.
     """
     if locked is not None:
         yield from _around(bracket, locked)
     elif aim is not None:
         yield NextProbe(bracket.clip(aim))
+        if estimator is not None and bracket.outcome(bracket.clip(aim)) == "oom":
+            yield NextProbe(bracket.clip(safe_size(aim)), scouting=True)
     for wanted in _first_fit(bracket, init_val, divisor=4):
         # Only the first size of a search without `locked` and `aim` is scouted.
         yield wanted._replace(scouting=bracket.high is None and wanted.size < bracket.maximum)
-    if bracket.fitting:
-        yield from Secant(bracket).narrow()
+    if not bracket.fitting:
+        return
+    if estimator is not None:
+        yield from estimates.narrow(bracket, estimator)
+    yield from Secant(bracket).narrow()
 
 
 def _first_fit(bracket: Bracket[Any], init_val: int, divisor: int) -> Iterator[NextProbe]:

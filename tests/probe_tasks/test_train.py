@@ -77,9 +77,13 @@ class Recorded:
         """Return facts about the allocator."""
         return {"alloc_retries": 5}
 
-    def record(self) -> None:
+    def record(self, *, stacks: bool) -> None:
         """Record the call."""
-        self.asked.append("record")
+        self.asked.append("record with stacks" if stacks else "record")
+
+    def write_history(self, path: str) -> None:
+        """Record the call and the path."""
+        self.asked.append(f"history {path}")
 
     def dump(self, path: str) -> None:
         """Record the call and the path."""
@@ -119,6 +123,7 @@ class Probing:
             "validation_batch_size": None,
             "validation_share": 1.0,
             "snapshot": None,
+            "history": None,
         }
         whole = cast("TrainRequest", asked | request)
         return {**train.train(build(workload(module, data)), whole, self.phases.append)}
@@ -242,7 +247,7 @@ def test_snapshot_is_taken_while_the_failure_is_alive(probe: Probing) -> None:
     assert "oom" == result["outcome"]
     assert [
         "start",
-        "record",
+        "record with stacks",
         "RunsOut",
         "dump here.pickle",
         "lift",
@@ -270,6 +275,14 @@ def test_probe_goes_on_until_the_peak_stands_still(
         found["outcome"],
         found["samples"],
         found["growing"],
+    )
+
+
+def test_history_is_written_of_a_training_that_fits(probe: Probing) -> None:
+    """It has no stacks, begins before the module is on its device, and ends with validation."""
+    probe(here("Small"), history="here.json")
+    assert ["start", "record", "Small", "warm", 1.0, "history here.json", "lift"] == (
+        probe.bound.asked
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.search.search import search
 
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Any, Literal
 
     from harness.search.search import Mode, SearchResult
 
@@ -51,7 +51,7 @@ class Device:
         self.calls.append(("scout", size))
         return self._try(size, self.overlooked)
 
-    def search(self, mode: Mode = "exact", **settings: int) -> SearchResult[Tried]:
+    def search(self, mode: Mode = "exact", **settings: Any) -> SearchResult[Tried]:
         """Return the result of a search with probes and scouts."""
         return search(self.probe, scout=self.scout, mode=mode, memory_limit_bytes=LIMIT, **settings)
 

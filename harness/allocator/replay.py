@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.predict.allocator.caching import CachingAllocator
-from harness.predict.allocator.expandable import ExpandableAllocator
-from harness.predict.allocator.settings import AllocatorSettings
+from harness.allocator.caching import CachingAllocator
+from harness.allocator.expandable import ExpandableAllocator
+from harness.allocator.settings import AllocatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from harness.predict.allocator.caching import Chunk
+    from harness.allocator.caching import Chunk
 
 
 def replay(

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.allocator.caching import CachingAllocator, OutOfMemoryError
+from harness.allocator.expandable import ExpandableAllocator
+from harness.allocator.replay import replay
+from harness.allocator.settings import AllocatorSettings, cublas_workspace
 from harness.errors import HarnessError
-from harness.predict.allocator.caching import CachingAllocator, OutOfMemoryError
-from harness.predict.allocator.expandable import ExpandableAllocator
-from harness.predict.allocator.replay import replay
-from harness.predict.allocator.settings import AllocatorSettings, cublas_workspace
 
 MIB = 1 << 20
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
-from harness.predict.allocator.settings import MIB, AllocatorSettings
+from harness.allocator.settings import MIB, AllocatorSettings
 
 GRAIN = 512
 _SMALL = 1 * MIB

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from harness.predict.allocator.caching import (
+from harness.allocator.caching import (
     GRAIN,
     LARGE_SEGMENT,
     SMALL_SEGMENT,
@@ -26,7 +26,7 @@ from harness.predict.allocator.caching import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.predict.allocator.settings import AllocatorSettings
+    from harness.allocator.settings import AllocatorSettings
 
 # Of addresses per pool: whole pages, and more than any GPU has memory.
 _RANGE = LARGE_SEGMENT << 20

@@ -1,0 +1,4 @@
+"""A simulation of torch's CUDA caching allocator, and the replay of allocations through it.
+
+Runs in pytest's process. Pure: no torch. Imports errors and the names of the environment variables.
+"""

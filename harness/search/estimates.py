@@ -1,0 +1,84 @@
+"""Searches with estimates: the allocations of a size that fits tell which is the largest. Pure.
+
+Near its limit CUDA's allocator empties its cache, so that the peak of reserved bytes stands still
+while larger batches still fit: no line through peaks leads to the maximum there. An estimate by
+the allocations themselves does. The rule:
+
+1. A size of a few samples tells roughly how many fit. Scout three quarters of that: a prime number,
+   because then the blocks that hold samples can be told from all others.
+2. Try the estimate of the largest size that fits, and then its neighbour: above it if it fits,
+   below it if not. A new fit makes a new estimate, of a closer maximum.
+3. If the estimate fails, step back by a share of the way that it has bridged: a fit near the
+   maximum makes an estimate that is right. If that fails, too, step twice as far, but never beyond
+   the middle of the bracket.
+
+As a rule the sizes are 2, the prime, B and B + 1.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.search.bracket import NextProbe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from harness.search.bracket import Bracket
+
+# The share of a rough estimate, or of an aim that failed, that should fit.
+_SAFE_SHARE = 0.75
+# An estimate is wrong by about this share of the way from the size that it comes from.
+_ERROR = 0.03
+
+
+class Estimate(NamedTuple):
+    """The largest size that fits, by the allocations of a smaller one."""
+
+    size: int
+    rough: bool
+    """Whether it shows only where to look next."""
+
+
+if TYPE_CHECKING:
+    Estimator = Callable[[int, int], Estimate | None]
+    """Takes a size that fits and one that is too large; returns None if it cannot tell."""
+
+
+def narrow(bracket: Bracket[Any], estimator: Estimator) -> Iterator[NextProbe]:
+    """Yield probes until the bracket is closed or the estimator cannot tell; one size must fit."""
+    source = stride = 0
+    estimate: Estimate | None = None
+    while not bracket.closed:
+        low, high = bracket.low, bracket.high
+        if source != low:
+            source, stride = low, 0
+            estimate = estimator(low, bracket.maximum + 1 if high is None else high)
+        if estimate is None:
+            return
+        if estimate.rough:
+            size = safe_size(estimate.size)
+            # Of a few samples the estimate is as good as any other.
+            few = size <= low
+            yield NextProbe(
+                bracket.clip(estimate.size if few else size), scouting=high is None and not few
+            )
+        elif high is None or (estimate.size < high and not stride):
+            # The size may fit although its estimate says that nothing larger does.
+            yield NextProbe(bracket.clip(max(estimate.size, low + 1)))
+        elif bracket.outcome(high) != "oom":
+            yield NextProbe(bracket.middle)
+        else:
+            stride = 2 * stride or max(1, round(_ERROR * (estimate.size - low)))
+            yield NextProbe(max(high - stride, bracket.middle))
+
+
+def safe_size(size: int) -> int:
+    """Return a size that should fit if `size` almost does: the prime at or below a share of it."""
+    wanted = max(1, int(_SAFE_SHARE * size))
+    return next((prime for prime in range(wanted, 4, -1) if _is_prime(prime)), wanted)
+
+
+def _is_prime(number: int) -> bool:
+    return all(number % divisor for divisor in range(2, isqrt(number) + 1))
