@@ -29,7 +29,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuda_experiments.setting import SYS_PATH
+from cuda_experiments.processes import SYS_PATH
 from cuda_experiments.simulation import simulated_gpu
 from exactness_cuda_cases import BUDGETS, GIB, NETWORKS, PRECISIONS
 from tabulate import tabulate

@@ -63,7 +63,18 @@ LIBRARIES = {
 PROBES = ("memory_bounds", "probe_tasks", "zygote")
 """What runs in a case's zygote and its probes alone."""
 
-PYTESTS = ("bounds", "cli", "devices", "lockfile", "matrix", "measure", "probes", "report", "run")
+PYTESTS = (
+    "allocator",
+    "bounds",
+    "cli",
+    "devices",
+    "lockfile",
+    "matrix",
+    "measure",
+    "probes",
+    "report",
+    "run",
+)
 """What never runs there."""
 
 

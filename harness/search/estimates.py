@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _SAFE_SHARE = 0.75
 # An estimate is wrong by about this share of the way from the size that it comes from.
 _ERROR = 0.03
+# After this number of tried estimates a bracket is bisected.
+_MAX_AIMS = 4
 
 
 class Estimate(NamedTuple):
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 
 def narrow(bracket: Bracket[Any], estimator: Estimator) -> Iterator[NextProbe]:
     """Yield probes until the bracket is closed or the estimator cannot tell; one size must fit."""
-    source = stride = 0
+    source = aims = stride = beyond = 0
     estimate: Estimate | None = None
     while not bracket.closed:
         low, high = bracket.low, bracket.high
@@ -57,20 +59,23 @@ def narrow(bracket: Bracket[Any], estimator: Estimator) -> Iterator[NextProbe]:
             estimate = estimator(low, bracket.maximum + 1 if high is None else high)
         if estimate is None:
             return
-        if estimate.rough:
-            size = safe_size(estimate.size)
-            # Of a few samples the estimate is as good as any other.
-            few = size <= low
-            yield NextProbe(
-                bracket.clip(estimate.size if few else size), scouting=high is None and not few
-            )
-        elif high is None or (estimate.size < high and not stride):
-            # The size may fit although its estimate says that nothing larger does.
-            yield NextProbe(bracket.clip(max(estimate.size, low + 1)))
-        elif bracket.outcome(high) != "oom":
+        if high is None:
+            safe = safe_size(estimate.size)
+            scouting = estimate.rough and safe > low
+            size = safe if scouting else estimate.size
+            # More may fit than estimated. If that goes on, the estimates are no help.
+            beyond = 2 * beyond or 1 if size <= low else 0
+            aims += not scouting
+            yield NextProbe(bracket.clip(max(size, low + beyond)), scouting)
+        elif estimate.rough or bracket.outcome(high) != "oom" or aims > _MAX_AIMS:
+            yield NextProbe(bracket.middle)
+        elif estimate.size < high and not stride:
+            aims, stride = aims + 1, 1
+            yield NextProbe(bracket.clip(estimate.size))
+        elif aims > 1:
             yield NextProbe(bracket.middle)
         else:
-            stride = 2 * stride or max(1, round(_ERROR * (estimate.size - low)))
+            stride = max(2 * stride, round(_ERROR * (estimate.size - low)))
             yield NextProbe(max(high - stride, bracket.middle))
 
 

@@ -55,8 +55,9 @@ def exact(
     if locked is not None:
         yield from _around(bracket, locked)
     elif aim is not None:
-        yield NextProbe(bracket.clip(aim))
-        if estimator is not None and bracket.outcome(bracket.clip(aim)) == "oom":
+        aim = bracket.clip(aim)
+        yield NextProbe(aim)
+        if estimator is not None and bracket.outcome(aim) == "oom":
             yield NextProbe(bracket.clip(safe_size(aim)), scouting=True)
     for wanted in _first_fit(bracket, init_val, divisor=4):
         # Only the first size of a search without `locked` and `aim` is scouted.
