@@ -11,6 +11,8 @@ from cuda_experiments.models import LEAST, SMALL, WORKLOADS, main_workload
 from cuda_experiments.processes import variables
 from cuda_experiments.setting import told
 from harness.errors import HarnessError
+from harness.measure.batch_sizes import SCOUTING_STEPS
+from harness.measure.histories import recorded_histories
 from harness.predict.gpus import by_label, by_name
 from harness.predict.largest_batch import Limits, largest_batch
 from harness.predict.trace import AffineTrace
@@ -19,6 +21,7 @@ from harness.search.search import search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from cuda_experiments.setting import Note, Setting
     from harness.measurement import Probe
@@ -81,18 +84,36 @@ def find_largest(
     runner: ProbeRunner, note: Note, name: str, locked: int | None = None
 ) -> SearchResult[Probe]:
     """Search as gpu-profile does, with a validation batch in every probe; note each of them."""
+    with recorded_histories(runner, allow_thrashing=True) as histories:
 
-    def probe(size: int) -> Probe:
-        found = trained(runner, size)
-        note(f"{name}, batch {size}", facts_of(found))
-        return found
+        def probe(size: int) -> Probe:
+            found = trained(runner, size, histories.file(size))
+            note(f"{name}, batch {size}", facts_of(found))
+            return found
 
-    return search(probe, memory_limit_bytes=_limit_of(runner), locked=locked)
+        def scout(size: int) -> Probe:
+            found = runner.train(
+                size,
+                steps=SCOUTING_STEPS,
+                validation_steps=1,
+                settle=False,
+                history=histories.file(size),
+            )
+            note(f"{name}, scout {size}", facts_of(found))
+            return found
+
+        return search(
+            probe,
+            scout=scout,
+            memory_limit_bytes=_limit_of(runner),
+            locked=locked,
+            estimator=histories.estimator,
+        )
 
 
-def trained(runner: ProbeRunner, size: int) -> Probe:
+def trained(runner: ProbeRunner, size: int, history: Path | None = None) -> Probe:
     """Probe one batch as gpu-profile does."""
-    return runner.train(size, steps=_STEPS, validation_steps=1)
+    return runner.train(size, steps=_STEPS, validation_steps=1, history=history)
 
 
 def facts_of(probe: Probe) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def search_training(opened: OpenCase, aim: int | None = None) -> FoundBatch:
     The search starts at the locked batch size, else at `aim`, the predicted one.
     """
     settings, locked = opened.case.search, opened.locked
-    with recorded_histories(opened) as histories:
+    with recorded_histories(opened.runner, allow_thrashing=settings.allow_thrashing) as histories:
 
         def scout(batch_size: int) -> Probe:
             file = histories.file(batch_size)

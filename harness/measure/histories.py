@@ -17,7 +17,7 @@ from harness.search.estimates import Estimate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.probes.open_cases import OpenCase
+    from harness.probes.runner import ProbeRunner
     from harness.search.estimates import Estimator
 
 
@@ -54,9 +54,11 @@ class Histories:
 
 
 @contextmanager
-def recorded_histories(opened: OpenCase) -> Iterator[Histories]:
-    """Make a folder for the histories of one search, and remove it behind."""
-    runner, search = opened.runner, opened.case.search
+def recorded_histories(runner: ProbeRunner, *, allow_thrashing: bool) -> Iterator[Histories]:
+    """Make a folder for the histories of one search, and remove it behind.
+
+    The workload is described already, so that the memory limit is known.
+    """
     limit = runner.memory_limit_bytes or 0
     try:
         settings, _ = AllocatorSettings.of_environment(os.environ)
@@ -64,7 +66,7 @@ def recorded_histories(opened: OpenCase) -> Iterator[Histories]:
     except HarnessError:  # such as another backend
         settings, known = AllocatorSettings(), False
     if not known:
-        yield Histories(None, limit, settings, search.allow_thrashing)
+        yield Histories(None, limit, settings, allow_thrashing)
         return
     with TemporaryDirectory(prefix="histories-", dir=runner.directory) as directory:
-        yield Histories(Path(directory), limit, settings, search.allow_thrashing)
+        yield Histories(Path(directory), limit, settings, allow_thrashing)

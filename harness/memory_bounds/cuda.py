@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # A recorded history holds this many allocations and frees at most: some steps of a large model.
 _HISTORY = 200_000
+# Without stacks it may be longer. A network has some thousand per step and accumulated batch.
+_LONG_HISTORY = 500_000
 
 
 class CudaBound:
@@ -127,7 +129,8 @@ class CudaBound:
         import torch  # noqa: PLC0415
 
         torch.cuda.memory._record_memory_history(  # noqa: SLF001 - documented
-            context="all" if stacks else None, max_entries=_HISTORY
+            context="all" if stacks else None,
+            max_entries=_HISTORY if stacks else _LONG_HISTORY,
         )
 
     def write_history(self, path: str) -> None:
@@ -135,7 +138,7 @@ class CudaBound:
         import torch  # noqa: PLC0415
 
         (entries, *_) = torch.cuda.memory._snapshot()["device_traces"]  # noqa: SLF001 - documented
-        if len(entries) < _HISTORY:
+        if len(entries) < _LONG_HISTORY:
             sizes, events = _blocks(entries)
             history = {"sizes": sizes, "events": events, "first_step": self._warm_events}
             Path(path).write_text(json.dumps(history), encoding="utf-8")

@@ -192,7 +192,9 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
                 "`on_train_batch_start`"
             )
         if request["history"] is not None:
-            bound.write_history(request["history"])
+            # The training fits, whatever becomes of the file; without it the search goes by peaks.
+            with suppress(Exception):
+                bound.write_history(request["history"])
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
         bound.lift()
         accelerator = request["bound"]["accelerator"]
