@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import subprocess
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from simulated_runs import MATRIX, NET, PYTEST, make_project, run, start, train_outcomes
 from simulated_worlds import CONTEXT, GIB, MIB, h100, inside
 
 from harness.lockfile.profiles import read_lock
@@ -21,75 +20,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.simulated
 
-PYTEST = (sys.executable, "-m", "pytest", "--gpu-profile", "-p", "no:cacheprovider")
-MATRIX = """
-version: 1
-matrix: {model: [net], gpu: [h100-as-1GiB], resolution: [32]}
-models:
-  net:
-    module: {class_path: net.Net}
-    loss: {class_path: torch.nn.CrossEntropyLoss}
-    data: {class_path: harness.synthetic.SyntheticImages, init_args: {resolution: "${resolution}", num_classes: 10}}
-gpus:
-  h100-as-1GiB: {name: NVIDIA H100*, budget: 1GiB}
-"""
-NET = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.stem, self.mix = nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1)
-        self.act, self.head = nn.ReLU(inplace=True), nn.Linear(64, 10)
-
-    def forward(self, images):
-        x = self.act(self.mix(self.act(self.stem(images))))
-        return self.head(x.mean((2, 3)))
-"""
-
 
 @pytest.fixture
 def folder(worlds: Worlds) -> Path:
     """Make a user's project with one case on a GPU, and leave it unlocked."""
-    folder = worlds.folder / "project"
-    (folder / "profiles").mkdir(parents=True)
-    (folder / "profiles" / "test_profiles.py").write_text(
-        "from harness.testing import test_gpu_profile\n"
-    )
-    (folder / "profiles" / "matrix.yaml").write_text(MATRIX)
-    (folder / "net.py").write_text(NET)
-    return folder
-
-
-def run(worlds: Worlds, folder: Path, *flags: str, **changes: Any) -> tuple[int, str, Any]:
-    """Run the case on one H100; return the exit code, the output and the case of the report."""
-    code, output = start(folder, inside(worlds.make(h100(**changes))), *flags)
-    (case,) = json.loads((folder / ".gpu-profile" / "report.json").read_text())["cases"]
-    return code, output, case
-
-
-def start(folder: Path, environment: dict[str, str], *flags: str) -> tuple[int, str]:
-    """Run the cases of a project to the end; return the exit code and the output."""
-    done = subprocess.run(
-        [*PYTEST, *flags],
-        env=environment,
-        cwd=folder,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    return done.returncode, done.stdout
-
-
-def train_outcomes(case: Any) -> dict[int, str]:
-    """Return the outcome of each batch size that was trained."""
-    return {
-        probe["batch_size"]: probe["outcome"]
-        for probe in case["probes"]
-        if probe["kind"] == "train"
-    }
+    return make_project(worlds.folder / "project")
 
 
 def test_search_ends_in_torchs_own_out_of_memory(worlds: Worlds, folder: Path) -> None:
