@@ -174,7 +174,7 @@ class CudaDevice:
                 return lock
             if not told:
                 told = True
-                _log.info("%s: waiting for another run to end its case there", self.gpu.name)
+                _log.warning("%s: waiting for another run to end its case there", self.gpu.name)
             time.sleep(_PAUSE)
 
     def _await_room(self, seconds: float) -> int:
@@ -201,7 +201,7 @@ class CudaDevice:
                 )
             if not told:
                 told = True
-                _log.info("%s; waiting up to %.0f s", busy, seconds)
+                _log.warning("%s; waiting up to %.0f s", busy, seconds)
             time.sleep(min(_LONG_PAUSE, max(_PAUSE, deadline - time.monotonic())))
 
 
