@@ -60,6 +60,7 @@ class CudaDevice:
     ) -> None:
         self.gpus = gpus
         self.gpu = gpus[0]
+        self.total_bytes = self.gpu.memory_bytes
         self.wait_seconds = wait_seconds
         self.emulated = budget_bytes is not None
         self.identity = replace(
