@@ -15,6 +15,7 @@ import torch
 from torch.nn.grad import conv2d_weight
 
 from harness.failures.out_of_memory import DeviceMemory, classify, device_memory
+from harness.simulated.mark import is_simulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,8 @@ GIB = 1 << 30
 NO_CONTEXT = "other CUDA call, the context does not fit"
 """The row that needs another process to fill the device."""
 _KEPT: list[torch.Tensor] = []
+# The failures by which `fill` notices that the device is full: they are no row's own.
+_FILLING = {"num_ooms": 0}
 # Triton's language, which a kernel looks up among the globals of its module.
 tl: Any = None
 
@@ -34,6 +37,7 @@ def fill(leave_bytes: int = 0) -> None:
         try:
             _KEPT.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
         except torch.cuda.OutOfMemoryError:
+            _FILLING["num_ooms"] += 1
             size //= 2
     given = 0
     while _KEPT and given < leave_bytes:
@@ -183,12 +187,18 @@ def fail(*, cuda: bool, row: str, budget_bytes: int) -> dict[str, Any]:
     """
     if cuda and row in AT_THE_LIMIT:
         torch.cuda.set_per_process_memory_fraction(budget_bytes / torch.cuda.mem_get_info(0)[1], 0)
-    before = device_memory().num_ooms
+    return provoked(row, ROWS[row], cuda=cuda)
+
+
+def provoked(row: str, function: Callable[[], object], *, cuda: bool) -> dict[str, Any]:
+    """Call a function that is to fail in the way of a row; return as `fail` does."""
+    before = device_memory().num_ooms - _FILLING["num_ooms"]
     try:
-        ROWS[row]()
+        function()
     except BaseException as error:  # noqa: BLE001 - any error is an answer
         now = device_memory()
-        known = DeviceMemory(now.num_ooms - before, now.free_bytes, now.reserved_bytes)
+        own = now.num_ooms - _FILLING["num_ooms"] - before
+        known = DeviceMemory(own, now.free_bytes, now.reserved_bytes)
         return {
             "record": record(row, error, known, cuda=cuda),
             "usable afterwards": _usable(cuda=cuda),
@@ -217,12 +227,14 @@ def record(row: str, error: BaseException, known: DeviceMemory, *, cuda: bool) -
         "reserved_bytes": known.reserved_bytes,
         "expected": classify(error, known),
         "source": f"seen on {_place(cuda=cuda)}, torch {torch.__version__}",
-        "seen_on_gpu": cuda,
+        "seen_on_gpu": cuda and not is_simulated(),
     }
 
 
 def _place(*, cuda: bool) -> str:
     """Return the name of the device, or `a GPU` where the process has no context."""
+    if is_simulated():
+        return "a simulated GPU"
     with suppress(RuntimeError):
         return torch.cuda.get_device_name(0) if cuda else "a CPU"
     return "a GPU"

@@ -25,6 +25,10 @@ _NVML_FUNCTIONS = (
     "nvmlDeviceGetHandleByPciBusId_v2",
     "nvmlDeviceGetNvLinkRemotePciInfo_v2",
     "nvmlDeviceGetComputeRunningProcesses",
+    # torch looks all of them up before it calls one; these since 2.9 or so.
+    "nvmlDeviceGetNvLinkRemoteDeviceType",
+    "nvmlDeviceGetGpuFabricInfoV",
+    "nvmlSystemGetCudaDriverVersion_v2",
     "nvmlSystemGetCudaDriverVersion",
     "nvmlDeviceGetCount_v2",
 )
