@@ -7,6 +7,7 @@ context.
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 
 # A recorded history holds this many allocations and frees at most: some steps of a large model.
 _HISTORY = 200_000
+
+
+def fraction_for(limit_bytes: int, total_bytes: int) -> float:
+    """Return the fraction that torch turns into a limit, to the byte; 1.0 for more than all.
+
+    torch cuts the product of fraction and total off (c10/cuda/CUDACachingAllocator.cpp,
+    setMemoryFraction), which may lose a byte of the limit. Torch's segments are multiples of 2 MiB:
+    where the limit is one, that byte would cost a whole segment.
+    """
+    fraction = min(1.0, limit_bytes / total_bytes)
+    exact = int(fraction * total_bytes) >= min(limit_bytes, total_bytes)
+    return fraction if exact else math.nextafter(fraction, 1.0)
 
 
 class CudaBound:
@@ -72,9 +85,8 @@ class CudaBound:
         """Allow `share` times the limit, and at most all of the GPU's memory."""
         import torch  # noqa: PLC0415
 
-        torch.cuda.set_per_process_memory_fraction(
-            min(1.0, share * self.limit_bytes / self._total), 0
-        )
+        fraction = fraction_for(int(share * self.limit_bytes), self._total)
+        torch.cuda.set_per_process_memory_fraction(fraction, 0)
 
     def peak_bytes(self) -> int:
         """Return the allocator's peak of reserved bytes: the limit is on those."""
