@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-import select
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from simulated_runs import MATRIX, NET, PYTEST, make_project, run, start, train_outcomes
+from simulated_runs import (
+    MATRIX,
+    NET,
+    halted,
+    halting,
+    make_project,
+    run,
+    start,
+    train_outcomes,
+    wait_for_the_end,
+)
 from simulated_worlds import CONTEXT, GIB, MIB, h100, inside
 
 from harness.lockfile.profiles import read_lock
@@ -159,26 +167,12 @@ def test_instance_of_a_gpu_is_a_device_of_its_own(worlds: Worlds, folder: Path) 
 
 def test_memory_of_a_killed_run_is_given_back(worlds: Worlds, folder: Path) -> None:
     """SIGKILL for pytest in the middle of a probe ends the probe, too, and frees the GPU."""
-    reached, never = folder / "reached", folder / "never"
-    for fifo in (reached, never):
-        os.mkfifo(fifo)
-    # The trace of a prediction runs the same code, on tensors without memory.
-    halting = (
-        "        if type(images) is torch.Tensor:\n"
-        "            open('reached', 'w').close(); open('never').read()\n"
-        "        x = self.act(self"
-    )
-    (folder / "net.py").write_text(NET.replace("        x = self.act(self", halting))
+    (folder / "net.py").write_text(halting())
     world = worlds.make()
-    with subprocess.Popen(
-        PYTEST, env=inside(world), cwd=folder, stdout=subprocess.DEVNULL, process_group=0
-    ) as process:
-        reached.open("rb").close()  # it opens when a probe is in its forward pass
+    with halted(folder, inside(world)) as process:
         holders = [os.pidfd_open(holder.pid) for holder in world.holders()]
         process.kill()
-    for holder in holders:
-        select.select([holder], [], [])
-        os.close(holder)
+    wait_for_the_end(holders)
     assert len(holders) == 1
     ((free, total),) = worlds.run(world, "tell(torch.cuda.mem_get_info())")
     assert free == total - CONTEXT

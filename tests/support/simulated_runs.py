@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from simulated_worlds import h100, inside
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from simulated_worlds import Worlds
@@ -40,6 +44,21 @@ class Net(nn.Module):
         x = self.act(self.mix(self.act(self.stem(images))))
         return self.head(x.mean((2, 3)))
 """
+
+
+def halting(condition: str = "True") -> str:
+    """Return the module of a project whose probes halt in their forward pass, on a condition.
+
+    condition: an expression of `images`, the batch. The trace of a prediction runs the same code on
+    tensors without memory, and does not halt.
+    """
+    return NET.replace(
+        "        x = self.act(self",
+        f"        if type(images) is torch.Tensor and {condition}:\n"
+        "            kept = torch.empty(1 << 29, dtype=torch.uint8, device='cuda')\n"
+        "            open('reached', 'w').write('x'); open('never').read()\n"
+        "        x = self.act(self",
+    )
 
 
 def make_project(folder: Path, matrix: str = MATRIX, net: str = NET) -> Path:
@@ -78,6 +97,47 @@ def start(folder: Path, environment: dict[str, str], *flags: str) -> tuple[int, 
         timeout=280,
     )
     return done.returncode, done.stdout
+
+
+@contextmanager
+def halted(
+    folder: Path, environment: dict[str, str], *flags: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Start the cases of a project that is `halting`, in a process group of their own.
+
+    The block begins when a probe has halted; at its end the run must have ended, or is killed.
+    """
+    for fifo in ("reached", "never"):
+        os.mkfifo(folder / fifo)
+    # Opened for writing, too, so that the probe can open its end at any time.
+    reader = os.open(folder / "reached", os.O_RDWR | os.O_NONBLOCK)
+    with subprocess.Popen(
+        [*PYTEST, *flags],
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    ) as process:
+        ended = os.pidfd_open(process.pid)
+        try:
+            ready, _, _ = select.select([reader, ended], [], [], 200)
+            if ready != [reader]:
+                process.kill()
+                raise AssertionError(f"no probe has halted:\n{process.communicate()[0]}")
+            yield process
+        finally:
+            process.kill()
+            os.close(ended)
+            os.close(reader)
+
+
+def wait_for_the_end(processes: list[int]) -> None:
+    """Wait until processes have ended, given by descriptors of `os.pidfd_open`; close these."""
+    for descriptor in processes:
+        select.select([descriptor], [], [])
+        os.close(descriptor)
 
 
 def train_outcomes(case: Any) -> dict[int, str]:
