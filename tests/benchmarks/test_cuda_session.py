@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cuda_session
@@ -14,11 +16,10 @@ from cuda_session import EXPERIMENTS, Planned, run_session
 from projects import DATA, MIB
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cuda_experiments.setting import Facts
 
 FIXTURES = DATA / "cuda_exceptions.json"
+BENCHMARKS = Path(cuda_session.__file__).parent
 
 
 def works(_setting: Setting) -> Facts:
@@ -173,6 +174,22 @@ def test_what_a_gpu_showed_replaces_what_was_read(tmp_path: Path) -> None:
     assert [("a", "seen", "device"), ("b", "read", "device"), ("c", "seen", "host")] == [
         (record["row"], record["message"], record["expected"]) for record in records
     ]
+
+
+def test_statements_keep_their_numbers_and_tests() -> None:
+    """The page for the GPU has each of its 49 statements, and the tests that it names exist."""
+    text = (BENCHMARKS / "CUDA.md").read_text(encoding="utf-8")
+    statements = text.partition("## What only a GPU can prove")[2]
+    numbers = {int(number) for number in re.findall(r"^\| (\d+) \|", statements, re.MULTILINE)}
+    assert {*range(1, 50)} == numbers
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    simulated = BENCHMARKS.parent / "tests" / "simulated"
+    missing = [
+        (file, test)
+        for file, test in named
+        if f"def {test}(" not in (simulated / file).read_text(encoding="utf-8")
+    ]
+    assert (True, []) == (len(named) > 30, missing)
 
 
 def test_session_fits_its_machine() -> None:

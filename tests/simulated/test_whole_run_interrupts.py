@@ -37,7 +37,11 @@ def folder(worlds: Worlds) -> Path:
 
 @pytest.mark.parametrize(
     ("number", "group", "expected"),
-    [(signal.SIGINT, True, 2), (signal.SIGINT, False, 2), (signal.SIGTERM, False, 143)],
+    [
+        (signal.SIGINT, True, 2),
+        pytest.param(signal.SIGINT, False, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, False, 143, marks=pytest.mark.slow),
+    ],
     ids=["Ctrl-C", "kill -INT", "kill"],
 )
 def test_interrupted_run_frees_the_gpu_and_keeps_what_it_measured(

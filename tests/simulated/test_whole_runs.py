@@ -129,16 +129,6 @@ def test_expandable_segments_end_in_out_of_memory_too(worlds: Worlds, folder: Pa
     assert "expandable_segments" in str(dict(profile.settings))
 
 
-def test_snapshot_of_the_first_batch_that_fails(worlds: Worlds, folder: Path) -> None:
-    """The allocator's history of batch B + 1 lies beside the report."""
-    _, _, case = run(worlds, folder)
-    (path,) = case["artifacts"]
-    assert path.endswith(f"out-of-memory-b{case['max_batch_size'] + 1}.pickle")
-    script = f"import pickle; tell(sorted(pickle.load(open({str(folder / path)!r}, 'rb'))))"
-    (told,) = worlds.run(worlds.make(), script)
-    assert {"device_traces", "segments"} <= {*told}
-
-
 def test_instance_of_a_gpu_is_a_device_of_its_own(worlds: Worlds, folder: Path) -> None:
     """An instance in MIG mode is found by its name, and named in the lock."""
     world = worlds.make(
