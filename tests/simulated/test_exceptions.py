@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import recorded_exceptions
 import torch
-from recorded_exceptions import FIXTURES, SCENARIOS, in_general, recorded, without_paths
+from recorded_exceptions import (
+    BEFORE,
+    FIXTURES,
+    IS_OLD,
+    SCENARIOS,
+    in_general,
+    recorded,
+    without_paths,
+)
 
 if TYPE_CHECKING:
     from simulated_worlds import Worlds
@@ -32,7 +40,7 @@ def release(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in version.split(".")[:2])
 
 
-@pytest.mark.parametrize("row", SCENARIOS)
+@pytest.mark.parametrize("row", [*SCENARIOS, *(BEFORE if IS_OLD else ())])
 def test_torch_raises_what_is_recorded(worlds: Worlds, row: str) -> None:
     """Type, code, arguments and number of failures are equal; so is the text but for numbers.
 

@@ -93,6 +93,7 @@ def test_batch_that_fits_by_retries_is_told(worlds: Worlds, folder: Path) -> Non
     assert f"emptied its cache {retries} times after the first step" in " ".join(output.split())
 
 
+@pytest.mark.slow
 def test_batch_that_fits_by_retries_may_be_refused(worlds: Worlds, folder: Path) -> None:
     """With `allow_thrashing: false` the largest batch has none, and the next is out of memory."""
     (folder / "net.py").write_text(GROWING)
@@ -115,6 +116,7 @@ def test_validation_that_runs_out_bounds_the_batch(worlds: Worlds, folder: Path)
     assert (0, [("fits", None), ("oom", "validation")]) == (code, edge(case)), output
 
 
+@pytest.mark.slow
 def test_validation_has_a_batch_of_its_own(worlds: Worlds, folder: Path) -> None:
     """Where it is searched for, it does not bound training's, and ends in validation."""
     matrix = VALIDATING_MATRIX + "search: {validation: search}\n"

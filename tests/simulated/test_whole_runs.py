@@ -130,7 +130,7 @@ def test_expandable_segments_end_in_out_of_memory_too(worlds: Worlds, folder: Pa
 
 
 def test_instance_of_a_gpu_is_a_device_of_its_own(worlds: Worlds, folder: Path) -> None:
-    """An instance in MIG mode is found by its name, and named in the lock."""
+    """An instance in MIG mode is found by its name, named in the lock, and predicted."""
     world = worlds.make(
         h100(mig=True),
         h100(
@@ -148,11 +148,11 @@ def test_instance_of_a_gpu_is_a_device_of_its_own(worlds: Worlds, folder: Path) 
     code, output = start(folder, inside(world), "--gpu-profile-update")
     assert code == 0, output
     (profile,) = read_lock(folder / "profiles" / "gpu-profile.lock")
-    assert (0, "simulated NVIDIA H100 80GB HBM3 MIG 1g.10gb", "memory") == (
-        code,
+    assert ("simulated NVIDIA H100 80GB HBM3 MIG 1g.10gb", "memory") == (
         profile.device.name,
         profile.bounded_by,
-    ), output
+    )
+    assert profile.max_batch_size == profile.predicted_batch_size
 
 
 def test_memory_of_a_killed_run_is_given_back(worlds: Worlds, folder: Path) -> None:

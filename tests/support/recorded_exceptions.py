@@ -3,8 +3,9 @@
     python tests/support/recorded_exceptions.py
 
 replaces the records of these rows in `tests/data/cuda_exceptions.json`, but those that a real GPU
-has shown. It needs torch's CUDA build. What CUDA and its libraries answer is given by a fault, by
-the words of their documentation; what torch makes of it is torch's.
+has shown. It needs torch's CUDA build; one before 2.8 records the rows that are its own. What CUDA
+and its libraries answer is given by a fault, by the words of their documentation; what torch makes
+of it is torch's.
 """
 
 from __future__ import annotations
@@ -175,12 +176,19 @@ SCENARIOS: dict[str, Scenario] = {
         _SHORT,
     ),
 }
-"""The rows that torch's own code decides."""
+"""The rows that torch's own code decides, since 2.8."""
+BEFORE = {
+    "other CUDA call, the device is full, before torch 2.8": SCENARIOS[
+        "other CUDA call, the device is full"
+    ]
+}
+"""The rows that only an older torch has: it has no AcceleratorError."""
+IS_OLD = not hasattr(torch, "AcceleratorError")
 
 
 def make(worlds: Worlds, row: str) -> dict[str, Any]:
     """Let a row come about; return its record in the form of the fixtures."""
-    scenario = SCENARIOS[row]
+    scenario = (SCENARIOS | BEFORE)[row]
     world = worlds.make(scenario.gpu)
     for fault in scenario.faults:
         world.add(fault)
@@ -240,7 +248,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with TorchServer(inside(World.create(folder / "world", [h100()]))) as server:
-            for row in SCENARIOS:
+            for row in BEFORE if IS_OLD else SCENARIOS:
                 recorded(records, make(Worlds(folder, server), row))
     FIXTURES.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
