@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # A recorded history holds this many allocations and frees at most: some steps of a large model.
 _HISTORY = 200_000
+# Outside of torch's allocator a probe's own libraries take less than this.
+_LIBRARIES_BYTES = 1 << 30
 
 
 def fraction_for(limit_bytes: int, total_bytes: int) -> float:
@@ -45,6 +47,7 @@ class CudaBound:
         self.fraction = fraction
         self.limit_bytes = 0
         self._total = 0
+        self._outside = 0
         self._warm_retries = 0
 
     def start(self) -> None:
@@ -74,7 +77,7 @@ class CudaBound:
                 f"may use {format_bytes(self.limit_bytes)}: end what else runs there (see "
                 "nvidia-smi), or lower search.target_memory_fraction"
             )
-        self._total = total
+        self._total, self._outside = total, total - free
         self.rescale(1.0)
         torch.cuda.reset_peak_memory_stats(0)
 
@@ -141,6 +144,21 @@ class CudaBound:
         memory = torch.cuda.memory
         memory._dump_snapshot(path)  # type: ignore[no-untyped-call]  # noqa: SLF001 - documented
         memory._record_memory_history(enabled=None)  # noqa: SLF001 - documented
+
+    def crowded_out(self, free_bytes: int | None, reserved_bytes: int) -> str | None:
+        """Return in words that others took memory of the limit; None where nothing shows it.
+
+        Others may have left before the probe's end is seen, and then only the probe knows of them.
+        """
+        if free_bytes is None or free_bytes >= self.limit_bytes - reserved_bytes:
+            return None
+        grown = self._total - free_bytes - reserved_bytes - self._outside
+        if grown < _LIBRARIES_BYTES:
+            return None
+        return (
+            f"others took {format_bytes(grown)} of the GPU's memory while this probe ran, and left "
+            "less than its limit: end what else runs there (see nvidia-smi), and run again"
+        )
 
     def lift(self) -> None:
         """Allow all of the GPU's memory."""

@@ -150,6 +150,33 @@ def test_limit_does_not_move_with_what_is_outside(
     assert [told] == worlds.run(worlds.make(h100(**changes)), BLOCKS)
 
 
+@pytest.mark.parametrize(
+    ("taken", "asked", "told"),
+    [
+        (0, 5 * GIB, None),
+        (H100_TOTAL - 10 * GIB, 5 * GIB, None),
+        (H100_TOTAL - 3 * GIB, 3 * GIB, "others took 76.1 GiB of the GPU's memory"),
+    ],
+    ids=["alone", "neighbour that leaves enough", "neighbour in the way"],
+)
+def test_others_are_told_from_the_limit(
+    worlds: Worlds, taken: int, asked: int, told: str | None
+) -> None:
+    """A failure is theirs where the device, and not the limit, has too little."""
+    (found,) = worlds.run(
+        worlds.make(),
+        "from pathlib import Path\n"
+        "from harness.failures.out_of_memory import device_memory\n"
+        "from harness.memory_bounds.cuda import CudaBound\n"
+        "from harness.simulated.world import World\n"
+        "bound = CudaBound(5 << 30, 0.9); bound.start()\n"
+        f"World(Path(os.environ['GPU_PROFILE_SIMULATED_WORLD'])).take({taken})\n"
+        f"message(torch.empty, {asked}, dtype=torch.uint8, device='cuda')\n"
+        "now = device_memory(); tell(bound.crowded_out(now.free_bytes, now.reserved_bytes))",
+    )
+    assert told == (found and found.partition(" while")[0])
+
+
 def test_budget_emulates_a_smaller_gpu(worlds: Worlds) -> None:
     """Under the same limit in bytes as much fits on a large GPU as on a small one (28)."""
     small = h100(total_bytes=10 * GIB, nvml_bytes=10 * GIB)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from simulated_runs import MATRIX, NET, PYTEST, make_project, report_of, run, start, train_outcomes
+from simulated_runs import (
+    MATRIX,
+    NET,
+    PYTEST,
+    halted,
+    halting,
+    make_project,
+    report_of,
+    run,
+    start,
+    train_outcomes,
+    wait_for_the_end,
+)
 from simulated_worlds import GIB, H100_TOTAL, MIB, h100, inside
 
 from harness.simulated.faults import Fault
@@ -92,6 +105,29 @@ def test_probe_starts_when_the_memory_of_a_killed_one_is_back(worlds: Worlds, fo
         killed["phase"],
         killed["detail"],
     )
+
+
+def test_neighbour_that_comes_and_goes_makes_no_batch_smaller(worlds: Worlds, folder: Path) -> None:
+    """A probe that ran out because of one is an error, although all memory is free again."""
+    (folder / "net.py").write_text(halting("__import__('os').path.exists('armed')"))
+    (folder / "armed").touch()
+    world = worlds.make()
+    with halted(folder, inside(world), "--gpu-profile-update") as process:
+        probes = [os.pidfd_open(holder.pid) for holder in world.holders()]
+        world.take(TOO_MUCH)
+        (folder / "armed").unlink()
+        (folder / "never").write_text("")
+        wait_for_the_end(probes)
+        world.take(0)
+        output, _ = process.communicate(timeout=120)
+    (case,) = report_of(folder)
+    assert (1, 1, "error", None) == (
+        process.returncode,
+        len(probes),
+        case["status"],
+        case["max_batch_size"],
+    ), output
+    assert "of the GPU's memory while this probe ran, and left less than its limit" in output
 
 
 @pytest.mark.slow
