@@ -24,6 +24,8 @@ GIB = 1 << 30
 NO_CONTEXT = "other CUDA call, the context does not fit"
 """The row that needs another process to fill the device."""
 _KEPT: list[torch.Tensor] = []
+# The failures by which `fill` notices that the device is full: they are no row's own.
+_FILLING = {"num_ooms": 0}
 # Triton's language, which a kernel looks up among the globals of its module.
 tl: Any = None
 
@@ -35,6 +37,7 @@ def fill(leave_bytes: int = 0) -> None:
         try:
             _KEPT.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
         except torch.cuda.OutOfMemoryError:
+            _FILLING["num_ooms"] += 1
             size //= 2
     given = 0
     while _KEPT and given < leave_bytes:
@@ -195,12 +198,18 @@ def fail(*, row: str, budget_bytes: int, seen_on_gpu: bool) -> dict[str, Any]:
     """
     if row in AT_THE_LIMIT:
         torch.cuda.set_per_process_memory_fraction(budget_bytes / torch.cuda.mem_get_info(0)[1], 0)
-    before = device_memory().num_ooms
+    return provoked(row, ROWS[row], seen_on_gpu=seen_on_gpu)
+
+
+def provoked(row: str, function: Callable[[], object], *, seen_on_gpu: bool) -> dict[str, Any]:
+    """Call a function that is to fail in the way of a row; return as `fail` does."""
+    before = device_memory().num_ooms - _FILLING["num_ooms"]
     try:
-        ROWS[row]()
+        function()
     except BaseException as error:  # noqa: BLE001 - any error is an answer
         now = device_memory()
-        known = DeviceMemory(now.num_ooms - before, now.free_bytes, now.reserved_bytes)
+        own = now.num_ooms - _FILLING["num_ooms"] - before
+        known = DeviceMemory(own, now.free_bytes, now.reserved_bytes)
         return {
             "record": record(row, error, known, seen_on_gpu=seen_on_gpu),
             "usable afterwards": _usable(row),

@@ -45,7 +45,7 @@ class CpuDevice:
     memory_settings: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
 
     def __init__(self, budget_bytes: int) -> None:
-        self.budget_bytes = budget_bytes
+        self.budget_bytes = self.total_bytes = budget_bytes
         self.identity = DeviceIdentity("cpu", budget_bytes)
         self.bound: BoundSpec = {"accelerator": "cpu", "budget_bytes": budget_bytes}
 

@@ -60,6 +60,7 @@ class CudaDevice:
     ) -> None:
         self.gpus = gpus
         self.gpu = gpus[0]
+        self.total_bytes = self.gpu.memory_bytes
         self.wait_seconds = wait_seconds
         self.emulated = budget_bytes is not None
         self.identity = replace(
@@ -174,7 +175,7 @@ class CudaDevice:
                 return lock
             if not told:
                 told = True
-                _log.info("%s: waiting for another run to end its case there", self.gpu.name)
+                _log.warning("%s: waiting for another run to end its case there", self.gpu.name)
             time.sleep(_PAUSE)
 
     def _await_room(self, seconds: float) -> int:
@@ -201,7 +202,7 @@ class CudaDevice:
                 )
             if not told:
                 told = True
-                _log.info("%s; waiting up to %.0f s", busy, seconds)
+                _log.warning("%s; waiting up to %.0f s", busy, seconds)
             time.sleep(min(_LONG_PAUSE, max(_PAUSE, deadline - time.monotonic())))
 
 

@@ -29,6 +29,10 @@ class Device(Protocol):
         """The part that a locked profile is matched on."""
 
     @property
+    def total_bytes(self) -> int:
+        """All of its memory, whatever the budget: NVML's total of a GPU."""
+
+    @property
     def emulated(self) -> bool:
         """Whether the memory is an artificial budget."""
 

@@ -68,8 +68,10 @@ _LIBRARY_MESSAGES = (
 )
 # cuDNN has tried its plans one by one, and torch does not report why each of them failed.
 _ENGINE_MESSAGES = (("unable to find an engine to execute this computation",),)
-# A library could not start, for lack of memory or for another reason.
-_HANDLE_MESSAGES = (
+# These may have a cause other than memory. A library could not start. Or, under cudnn.benchmark,
+# torch did not even try the plans whose workspace is larger than the free memory.
+_AMBIGUOUS_MESSAGES = (
+    ("FIND was unable to find an engine to execute this computation",),
     ("CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",),
     ("CUSOLVER_STATUS_INTERNAL_ERROR, when calling `cusolverDnCreate",),
     ("CUDNN_STATUS_NOT_INITIALIZED",),
@@ -191,10 +193,10 @@ def _for_want_of_memory(text: str, device: DeviceMemory | None) -> bool:
     """Return whether an ambiguous error came up while the device's memory was short."""
     if device is None:
         return False
-    if _says(text, _ENGINE_MESSAGES):
-        return device.num_ooms > 0
+    if _says(text, _ENGINE_MESSAGES) and device.num_ooms > 0:
+        return True
     short = device.free_bytes is not None and device.free_bytes < _PLENTY_BYTES
-    return short and _says(text, _HANDLE_MESSAGES)
+    return short and _says(text, _AMBIGUOUS_MESSAGES)
 
 
 def _says(text: str, messages: tuple[tuple[str, ...], ...]) -> bool:

@@ -1,4 +1,4 @@
-"""After the search: trains the tuned batch for longer, snapshots the first batch that failed."""
+"""After the search: refuses one in which CUDA itself is broken, soaks, and snapshots a failure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,48 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.errors import WorkloadError
+from harness.errors import MachineError, WorkloadError
+from harness.failures.broken_libraries import broken_library
 from harness.measure.batch_sizes import train
 from harness.probes.outcomes import describe_outcome
 
 if TYPE_CHECKING:
+    from harness.measure.batch_sizes import FoundBatch
     from harness.measurement import Measurement
     from harness.probes.open_cases import OpenCase
 
 _log = logging.getLogger("harness")
+
+
+def refuse_broken_libraries(opened: OpenCase, found: FoundBatch) -> None:
+    """Raise where no batch size trains because CUDA's libraries fail, though the GPU has room.
+
+    A largest batch of 0 would read as a regression, and it is none. Raises MachineError where a
+    library cannot start or allocate, WorkloadError where cuDNN has no kernel for the workload.
+    """
+    failed = [probe for probe in found.probes if probe.outcome == "error"]
+    if found.max_batch_size or not failed:
+        return
+    smallest = min(failed, key=lambda probe: probe.batch_size)
+    broken = broken_library(smallest.detail or "")
+    if broken is None:
+        return
+    message = (
+        f"{opened.case.id}: no batch size trains: {describe_outcome(smallest)}. The GPU has memory "
+        "to spare, so this is no matter of the batch size: "
+    )
+    if broken == "library":
+        raise MachineError(
+            f"{message}see whether driver, CUDA and torch fit together (`python -m "
+            f"torch.utils.collect_env`), and restart what else may have spoiled the GPU (the "
+            f"probe's output is in {smallest.log})"
+        )
+    raise WorkloadError(
+        f"{message}cuDNN has no kernel for an operation of the workload; see its data types and "
+        "memory formats, and whether cuDNN is the one that torch was built with",
+        smallest.traceback or "",
+        log=smallest.log,
+    )
 
 
 def soak(opened: OpenCase, measurement: Measurement) -> None:

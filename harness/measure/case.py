@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from harness.devices import host_memory
 from harness.errors import HarnessError, MachineError
 from harness.identity.recipe import recipe
-from harness.measure.after_search import soak, with_snapshot
+from harness.measure.after_search import refuse_broken_libraries, soak, with_snapshot
 from harness.measure.batch_sizes import search_training, with_validation
 from harness.measure.learning_rate import with_learning_rate
 from harness.measurement import Measurement
-from harness.predict.gpus import by_name
+from harness.predict.gpus import by_name, is_instance
 from harness.predict.prediction import predict, trace_case
 from harness.probes.open_cases import open_case
 
@@ -80,6 +80,7 @@ def _measure(opened: OpenCase) -> Measurement:
     if opened.locked is not None and opened.locked.source == "predicted":
         opened = replace(opened, locked=None)  # nothing was measured yet
     found = search_training(opened, None if predicted is None else predicted.batch_size)
+    refuse_broken_libraries(opened, found)
     measurement = _measurement(opened, found).with_prediction(predicted)
     if measurement.max_batch_size:
         soak(opened, measurement)
@@ -96,7 +97,9 @@ def _predicted(opened: OpenCase) -> Predicted | None:
     """
     case, runner = opened.case, opened.runner
     try:
-        gpu = by_name(runner.device.identity.product)
+        product = runner.device.identity.product
+        # Only the total of an instance is in no table.
+        gpu = by_name(product, runner.device.total_bytes if is_instance(product) else None)
         training = trace_case(opened, gpu.capability)
         prediction = predict(opened, training, gpu)
         predicted = prediction.to_lock(training, opened)

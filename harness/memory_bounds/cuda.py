@@ -8,6 +8,7 @@ context.
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
 _HISTORY = 200_000
 # Without stacks it may be longer. A network has some thousand per step and accumulated batch.
 _LONG_HISTORY = 500_000
+# Outside of torch's allocator a probe's own libraries take less than this.
+_LIBRARIES_BYTES = 1 << 30
+
+
+def fraction_for(limit_bytes: int, total_bytes: int) -> float:
+    """Return the fraction that torch turns into a limit, to the byte; 1.0 for more than all.
+
+    torch cuts the product of fraction and total off (c10/cuda/CUDACachingAllocator.cpp,
+    setMemoryFraction), which may lose a byte of the limit. Torch's segments are multiples of 2 MiB:
+    where the limit is one, that byte would cost a whole segment.
+    """
+    fraction = min(1.0, limit_bytes / total_bytes)
+    exact = int(fraction * total_bytes) >= min(limit_bytes, total_bytes)
+    return fraction if exact else math.nextafter(fraction, 1.0)
 
 
 class CudaBound:
@@ -36,6 +51,7 @@ class CudaBound:
         self.fraction = fraction
         self.limit_bytes = 0
         self._total = 0
+        self._outside = 0
         self._warm_retries = 0
         self._warm_events = 0
 
@@ -66,7 +82,7 @@ class CudaBound:
                 f"may use {format_bytes(self.limit_bytes)}: end what else runs there (see "
                 "nvidia-smi), or lower search.target_memory_fraction"
             )
-        self._total = total
+        self._total, self._outside = total, total - free
         self.rescale(1.0)
         torch.cuda.reset_peak_memory_stats(0)
 
@@ -77,9 +93,8 @@ class CudaBound:
         """Allow `share` times the limit, and at most all of the GPU's memory."""
         import torch  # noqa: PLC0415
 
-        torch.cuda.set_per_process_memory_fraction(
-            min(1.0, share * self.limit_bytes / self._total), 0
-        )
+        fraction = fraction_for(int(share * self.limit_bytes), self._total)
+        torch.cuda.set_per_process_memory_fraction(fraction, 0)
 
     def peak_bytes(self) -> int:
         """Return the allocator's peak of reserved bytes: the limit is on those."""
@@ -150,6 +165,21 @@ class CudaBound:
         memory = torch.cuda.memory
         memory._dump_snapshot(path)  # type: ignore[no-untyped-call]  # noqa: SLF001 - documented
         memory._record_memory_history(enabled=None)  # noqa: SLF001 - documented
+
+    def crowded_out(self, free_bytes: int | None, reserved_bytes: int) -> str | None:
+        """Return in words that others took memory of the limit; None where nothing shows it.
+
+        Others may have left before the probe's end is seen, and then only the probe knows of them.
+        """
+        if free_bytes is None or free_bytes >= self.limit_bytes - reserved_bytes:
+            return None
+        grown = self._total - free_bytes - reserved_bytes - self._outside
+        if grown < _LIBRARIES_BYTES:
+            return None
+        return (
+            f"others took {format_bytes(grown)} of the GPU's memory while this probe ran, and left "
+            "less than its limit: end what else runs there (see nvidia-smi), and run again"
+        )
 
     def lift(self) -> None:
         """Allow all of the GPU's memory."""

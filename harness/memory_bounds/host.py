@@ -84,6 +84,9 @@ class HostBound:
     def dump(self, path: str) -> None:
         """Do nothing: there is no history to write."""
 
+    def crowded_out(self, _free_bytes: int | None, _reserved_bytes: int) -> None:
+        """Return None: each process has a limit of its own."""
+
     def lift(self) -> None:
         """Remove the limit, and let malloc keep freed blocks."""
         resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -54,5 +54,11 @@ class MemoryBound(Protocol):
     def dump(self, path: str) -> None:
         """Write a snapshot of the allocator to `path`."""
 
+    def crowded_out(self, free_bytes: int | None, reserved_bytes: int) -> str | None:
+        """Return in words that others took memory of the limit; None where nothing shows it.
+
+        free_bytes, reserved_bytes: the device's memory when the probe ran out, as torch read it.
+        """
+
     def lift(self) -> None:
         """Stop enforcing the limit, so that an error can be reported in full."""

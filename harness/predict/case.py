@@ -13,7 +13,7 @@ from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError
 from harness.identity.recipe import recipe
 from harness.measurement import DeviceIdentity, Measurement
-from harness.predict.gpus import by_name
+from harness.predict.gpus import by_name, is_instance
 from harness.predict.prediction import predict, trace_case
 from harness.probes.open_cases import open_case
 
@@ -40,8 +40,13 @@ def find_gpu(case: Case, lock: Lock) -> GpuFacts:
         for profile in lock.of_case(case.id)
         if fnmatchcase(profile.device.name, gpu.name)
     )
+    name, memory = gpu.name, gpu.memory
+    if locked:
+        name = locked[0][1]
+        if memory is None and gpu.budget is None and is_instance(name):
+            memory = locked[0][0]  # in no table; a lock under a budget holds the budget instead
     try:
-        return by_name(locked[0][1] if locked else gpu.name, gpu.memory)
+        return by_name(name, memory)
     except HarnessError as error:
         raise NoSuchDeviceError(str(error)) from error
 

@@ -26,6 +26,8 @@ _WORKSPACE_BYTES = 8_519_680
 # Of a GPU that is not in the table: kernels for half precision, and the smaller workspace.
 _ASSUMED_CAPABILITY = (8, 0)
 _FROM_THE_MATRIX = "the matrix"
+# NVML names an instance by its GPU and its profile: NVIDIA A100-SXM4-40GB MIG 1g.5gb.
+_INSTANCE = " MIG "
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class GpuFacts:
 
 _PUBLISHED = "torch.cuda listings and out-of-memory messages in public issues"
 _DERIVED = "NVML's total; no print of torch's found"
+_INSTANCE_OF = "the total that NVML gives the instance, and its GPU's row"
 GPUS = (
     GpuFacts("T4", "Tesla T4", 15360, 15102, (7, 5), "hpcaitech/Open-Sora#697"),
     GpuFacts("V100-16GB", "Tesla V100-SXM2-16GB", 16384, 16130, (7, 0), _PUBLISHED),
@@ -124,13 +127,26 @@ def by_label(label: str) -> GpuFacts:
     raise HarnessError(f"unknown GPU {label}; known: {', '.join(gpu.label for gpu in GPUS)}")
 
 
+def is_instance(name: str) -> bool:
+    """Return whether a product name is that of an instance of a GPU in MIG mode."""
+    return _INSTANCE in name
+
+
 def by_name(pattern: str, memory_bytes: int | None = None) -> GpuFacts:
     """Return the GPU that a matrix means by a glob over product names, and perhaps a total memory.
 
-    Of several it is the one with the least memory, which a batch has to fit. A GPU that is not in
-    the table is assumed to be an Ampere with the memory that the matrix gives. Raises HarnessError
-    when neither helps.
+    Of several it is the one with the least memory, which a batch has to fit. An instance in MIG
+    mode has the memory that is given, and its GPU's compute capability. A GPU that is not in the
+    table is assumed to be an Ampere with the memory that the matrix gives. Raises HarnessError when
+    neither helps.
     """
+    if memory_bytes is not None and is_instance(pattern):
+        product = pattern.partition(_INSTANCE)[0]
+        capabilities = {gpu.capability for gpu in GPUS if fnmatchcase(gpu.name, product)}
+        if len(capabilities) == 1:
+            return GpuFacts(
+                pattern, pattern, memory_bytes // MIB, None, capabilities.pop(), _INSTANCE_OF
+            )
     fitting = [
         gpu
         for gpu in GPUS

@@ -199,6 +199,11 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
         bound.lift()
         accelerator = request["bound"]["accelerator"]
         failure = explain(watch.error or error, watch.memory, accelerator)
+        memory = watch.memory
+        if failure["outcome"] == "oom" and memory is not None:
+            crowded = bound.crowded_out(memory.free_bytes, memory.reserved_bytes)
+            if crowded is not None:
+                failure = {**failure, "outcome": "machine", "detail": crowded}
     bound.lift()
     return {
         "outcome": "fits" if failure is None else failure["outcome"],

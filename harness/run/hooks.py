@@ -267,9 +267,14 @@ def _progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
         sys.stdout.write(text)
         sys.stdout.flush()
 
+    def write_line(text: str) -> None:
+        # A pipe's buffer would keep the line until the wait that it tells of is over.
+        terminal.write_line(text)
+        terminal.flush()
+
     return TerminalProgress(
         write=write,
-        write_line=terminal.write_line,
+        write_line=write_line,
         room=lambda: writer.fullwidth - writer.width_of_current_line,
         suspend_capture=capture.global_and_fixture_disabled if capture else nullcontext,
         verbose=config.get_verbosity() > 0,

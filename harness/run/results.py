@@ -61,7 +61,9 @@ class Results:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            _log.info("%s: waiting for another process that measures it into %s", case_id, folder)
+            _log.warning(
+                "%s: waiting for another process that measures it into %s", case_id, folder
+            )
             lock.acquire()
         try:
             # Logs and plots of an earlier run would look like this run's.

@@ -26,12 +26,13 @@ class TerminalProgress(logging.Handler):
     If `verbose`, each record is a line. Otherwise, on a terminal, the last record is a status
     behind the cursor. It is cut to the room on the line, followed by backspaces, and erased at the
     end; a carriage return would wipe out the results that pytest has on that line. If the output is
-    no terminal and `verbose` is false, nothing is shown.
+    no terminal and `verbose` is false, only warnings are shown, each as a line: a CI log says for
+    what a run waits.
 
     Args:
         write: writes text as it is and flushes; must not count columns for `room`, as backspaces
             would be miscounted.
-        write_line: writes a line of its own.
+        write_line: writes a line of its own, and flushes.
         room: returns the number of columns that are left on the current line.
         suspend_capture: makes a context in which output reaches the terminal.
         verbose: whether each record is a line.
@@ -49,7 +50,7 @@ class TerminalProgress(logging.Handler):
         verbose: bool,
         tty: bool,
     ) -> None:
-        super().__init__(logging.INFO)
+        super().__init__(logging.INFO if verbose or tty else logging.WARNING)
         self._write = write
         self._write_line = write_line
         self._room = room
@@ -65,7 +66,7 @@ class TerminalProgress(logging.Handler):
             self._lowered = logger.level == logging.NOTSET
             if self._lowered:
                 logger.setLevel(logging.INFO)
-            logger.addHandler(self)
+        logger.addHandler(self)
         return self
 
     def __exit__(
@@ -85,7 +86,7 @@ class TerminalProgress(logging.Handler):
         """Show one record."""
         try:
             with self._suspend_capture():
-                if self._verbose:
+                if self._verbose or not self._tty:
                     self._write_line(self.format(record))
                 else:
                     self._show(self.format(record))

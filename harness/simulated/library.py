@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CUDA, NVML = "libcuda.so.1", "libnvidia-ml.so.1"
 """Names of the two libraries, by which others ask for them."""
+LINKED = "libcuda.so"
+"""The first one's name for linkers: Triton up to 3.2 links what it compiles with it."""
 
 _SOURCES = Path(__file__).parent / "sources"
 _OF_BOTH, _OF_CUDA, _OF_NVML = ("world",), ("process", "memory", "kernels", "libraries"), ("nvml",)
@@ -100,6 +102,7 @@ def _compile(command: list[str], build: TorchBuild, folder: Path) -> None:
         output = (f"-Wl,-soname,{name}", "-o", str(folder / name))
         _run([*command, *_FLAGS, *versions, *includes, *output], sources + more)
     generated.unlink()
+    (folder / LINKED).symlink_to(CUDA)
 
 
 def _run(command: list[str], sources: list[Path]) -> None:

@@ -2,9 +2,10 @@
 
 `data/cuda_exceptions.json` holds one record for each way in which CUDA and its libraries run out of
 memory, or seem to, with the text of its source. Records that no GPU has shown yet have
-`seen_on_gpu: false`, and the ids of their tests end in "unseen". `benchmarks/cuda_session.py
---fixtures` replaces them by the exceptions of a GPU. A SIGKILL leaves no exception: see
-test_oom_killer.py.
+`seen_on_gpu: false`. The ids of their tests end in "simulated" where torch's own code has raised
+the exception on a simulated GPU (`tests/support/recorded_exceptions.py`), and in "unseen" where it
+was read from sources. `benchmarks/cuda_session.py --fixtures` replaces both by the exceptions of a
+GPU. A SIGKILL leaves no exception: see test_oom_killer.py.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def memory(record: dict[str, Any]) -> DeviceMemory:
 def label(record: dict[str, Any]) -> str:
     """Return the id of a record's test."""
     row: str = record["row"]
-    return row + ("" if record["seen_on_gpu"] else " - unseen")
+    if record["seen_on_gpu"]:
+        return row
+    return row + (" - simulated" if "on a simulated GPU" in record["source"] else " - unseen")
 
 
 def provoke(function: Callable[[], object]) -> BaseException:

@@ -14,6 +14,7 @@ import torch
 from harness.devices.cpu import CpuDevice
 from harness.errors import MachineError
 from harness.memory_bounds import CudaBound, HostBound, make_bound, no_bound
+from harness.memory_bounds.cuda import fraction_for
 
 MIB = 1 << 20
 IN_A_PROBE = """
@@ -103,3 +104,11 @@ def test_build_of_torch_without_cuda_is_named() -> None:
     bound = make_bound({"accelerator": "cuda", "budget_bytes": None, "fraction": 0.9})
     with pytest.raises(MachineError, match="is built without CUDA: install one of the builds"):
         bound.start()
+
+
+@pytest.mark.parametrize("total", [81008 * MIB, 40441 * MIB, 143156 * MIB])
+def test_fraction_is_the_limit_to_the_byte(total: int) -> None:
+    """What torch computes of it, rounded down, is the limit; more than all is all."""
+    limits = [pieces * 2 * MIB for pieces in range(1, total // (2 * MIB), 97)]
+    assert limits == [int(fraction_for(limit, total) * total) for limit in limits]
+    assert 1.0 == fraction_for(total + 1, total)

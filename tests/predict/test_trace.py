@@ -194,6 +194,24 @@ def test_gpu_that_is_not_in_the_table_is_taken_by_its_memory() -> None:
         by_name("NVIDIA H200", 24 * 1024 * MIB)
 
 
+def test_instance_has_its_own_memory_and_its_gpus_capability() -> None:
+    """An instance in MIG mode is in no table: its total is NVML's, the rest is its GPU's."""
+    gpu = by_name("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 9856 * MIB)
+    assert (9856, int(9856 * MIB * 0.983), (9, 0), 32 * MIB) == (
+        gpu.nvml_mib,
+        gpu.total_bytes,
+        gpu.capability,
+        gpu.workspace_bytes,
+    )
+    assert "the memory that torch sees on NVIDIA H100 80GB HBM3 MIG 1g.10gb" in str(gpu.note)
+
+
+def test_instance_of_any_gpu_is_assumed_to_be_an_amperes() -> None:
+    """Where the name leaves its GPU open, the assumption is that of any unknown GPU."""
+    gpu = by_name("*MIG 1g.10gb", 9856 * MIB)
+    assert ((8, 0), "the matrix") == (gpu.capability, gpu.source)
+
+
 def test_unknown_gpu_names_those_that_are_known() -> None:
     """An unknown label or name is an error that lists the known ones."""
     for find in (by_label, by_name):

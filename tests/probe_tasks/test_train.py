@@ -89,6 +89,9 @@ class Recorded:
         """Record the call and the path."""
         self.asked.append(f"dump {path}")
 
+    def crowded_out(self, _free_bytes: int | None, _reserved_bytes: int) -> None:
+        """Return None: nobody else uses it."""
+
     def lift(self) -> None:
         """Record the call."""
         self.asked.append("lift")

@@ -183,11 +183,29 @@ def test_status_is_one_line(screen: Screen) -> None:
 
 
 def test_neither_verbose_nor_a_terminal(screen: Screen) -> None:
-    """In a pipe nothing is shown, and the logger's level stays the same."""
+    """In a pipe no probe is shown, and the logger's level stays the same."""
     with screen.progress(tty=False):
         assert logger.level == logging.NOTSET
         log_probe(CASE, FITS, 256 * MIB)
     assert (screen.line, screen.lines) == ("tests/test_profiles.py .", [])
+
+
+def test_wait_is_a_line_in_a_pipe(screen: Screen) -> None:
+    """A CI log says what a run waits for, which it logs as a warning."""
+    with screen.progress(tty=False):
+        logger.warning("NVIDIA H200 is busy; waiting up to 60 s")
+    assert ["NVIDIA H200 is busy; waiting up to 60 s"] == screen.lines
+
+
+def test_wait_is_the_status_of_a_terminal(screen: Screen) -> None:
+    """There it is erased when it is over."""
+    with screen.progress():
+        logger.warning("NVIDIA H200 is busy; waiting up to 60 s")
+        shown = screen.line.rstrip()
+    assert ("tests/test_profiles.py . NVIDIA H200 is busy; waiting up to 60 s", []) == (
+        shown,
+        screen.lines,
+    )
 
 
 def test_level_is_restored(screen: Screen) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError
-from harness.simulated.library import CUDA, NVML, library
+from harness.simulated.library import CUDA, LINKED, NVML, library
 
 if TYPE_CHECKING:
     from torch_server import TorchServer
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.simulated
 
 
 def test_two_processes_may_compile_at_once(tmp_path: Path, torch_server: TorchServer) -> None:
-    """Both get the same folder, with both libraries, and nothing is left beside it."""
+    """Both get the same folder, with the libraries, and nothing is left beside it."""
     code = "from harness.simulated.library import library; print(library())"
     variables = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     started = [
@@ -32,7 +32,7 @@ def test_two_processes_may_compile_at_once(tmp_path: Path, torch_server: TorchSe
     ]
     folders = {process.communicate(timeout=120)[0].strip() for process in started}
     assert folders == {str(path) for path in (tmp_path / "pytest-gpu-profile").iterdir()}
-    assert [[CUDA, NVML]] == [
+    assert [[LINKED, CUDA, NVML]] == [
         sorted(path.name for path in Path(folder).iterdir()) for folder in folders
     ]
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import select
-import subprocess
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from simulated_runs import (
+    MATRIX,
+    NET,
+    halted,
+    halting,
+    make_project,
+    run,
+    start,
+    train_outcomes,
+    wait_for_the_end,
+)
 from simulated_worlds import CONTEXT, GIB, MIB, h100, inside
 
 from harness.lockfile.profiles import read_lock
@@ -21,75 +28,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.simulated
 
-PYTEST = (sys.executable, "-m", "pytest", "--gpu-profile", "-p", "no:cacheprovider")
-MATRIX = """
-version: 1
-matrix: {model: [net], gpu: [h100-as-1GiB], resolution: [32]}
-models:
-  net:
-    module: {class_path: net.Net}
-    loss: {class_path: torch.nn.CrossEntropyLoss}
-    data: {class_path: harness.synthetic.SyntheticImages, init_args: {resolution: "${resolution}", num_classes: 10}}
-gpus:
-  h100-as-1GiB: {name: NVIDIA H100*, budget: 1GiB}
-"""
-NET = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.stem, self.mix = nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1)
-        self.act, self.head = nn.ReLU(inplace=True), nn.Linear(64, 10)
-
-    def forward(self, images):
-        x = self.act(self.mix(self.act(self.stem(images))))
-        return self.head(x.mean((2, 3)))
-"""
-
 
 @pytest.fixture
 def folder(worlds: Worlds) -> Path:
     """Make a user's project with one case on a GPU, and leave it unlocked."""
-    folder = worlds.folder / "project"
-    (folder / "profiles").mkdir(parents=True)
-    (folder / "profiles" / "test_profiles.py").write_text(
-        "from harness.testing import test_gpu_profile\n"
-    )
-    (folder / "profiles" / "matrix.yaml").write_text(MATRIX)
-    (folder / "net.py").write_text(NET)
-    return folder
-
-
-def run(worlds: Worlds, folder: Path, *flags: str, **changes: Any) -> tuple[int, str, Any]:
-    """Run the case on one H100; return the exit code, the output and the case of the report."""
-    code, output = start(folder, inside(worlds.make(h100(**changes))), *flags)
-    (case,) = json.loads((folder / ".gpu-profile" / "report.json").read_text())["cases"]
-    return code, output, case
-
-
-def start(folder: Path, environment: dict[str, str], *flags: str) -> tuple[int, str]:
-    """Run the cases of a project to the end; return the exit code and the output."""
-    done = subprocess.run(
-        [*PYTEST, *flags],
-        env=environment,
-        cwd=folder,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    return done.returncode, done.stdout
-
-
-def train_outcomes(case: Any) -> dict[int, str]:
-    """Return the outcome of each batch size that was trained."""
-    return {
-        probe["batch_size"]: probe["outcome"]
-        for probe in case["probes"]
-        if probe["kind"] == "train"
-    }
+    return make_project(worlds.folder / "project")
 
 
 def test_search_ends_in_torchs_own_out_of_memory(worlds: Worlds, folder: Path) -> None:
@@ -186,18 +129,8 @@ def test_expandable_segments_end_in_out_of_memory_too(worlds: Worlds, folder: Pa
     assert "expandable_segments" in str(dict(profile.settings))
 
 
-def test_snapshot_of_the_first_batch_that_fails(worlds: Worlds, folder: Path) -> None:
-    """The allocator's history of batch B + 1 lies beside the report."""
-    _, _, case = run(worlds, folder)
-    (path,) = case["artifacts"]
-    assert path.endswith(f"out-of-memory-b{case['max_batch_size'] + 1}.pickle")
-    script = f"import pickle; tell(sorted(pickle.load(open({str(folder / path)!r}, 'rb'))))"
-    (told,) = worlds.run(worlds.make(), script)
-    assert {"device_traces", "segments"} <= {*told}
-
-
 def test_instance_of_a_gpu_is_a_device_of_its_own(worlds: Worlds, folder: Path) -> None:
-    """An instance in MIG mode is found by its name, and named in the lock."""
+    """An instance in MIG mode is found by its name, named in the lock, and predicted."""
     world = worlds.make(
         h100(mig=True),
         h100(
@@ -215,35 +148,21 @@ def test_instance_of_a_gpu_is_a_device_of_its_own(worlds: Worlds, folder: Path) 
     code, output = start(folder, inside(world), "--gpu-profile-update")
     assert code == 0, output
     (profile,) = read_lock(folder / "profiles" / "gpu-profile.lock")
-    assert (0, "simulated NVIDIA H100 80GB HBM3 MIG 1g.10gb", "memory") == (
-        code,
+    assert ("simulated NVIDIA H100 80GB HBM3 MIG 1g.10gb", "memory") == (
         profile.device.name,
         profile.bounded_by,
-    ), output
+    )
+    assert profile.max_batch_size == profile.predicted_batch_size
 
 
 def test_memory_of_a_killed_run_is_given_back(worlds: Worlds, folder: Path) -> None:
     """SIGKILL for pytest in the middle of a probe ends the probe, too, and frees the GPU."""
-    reached, never = folder / "reached", folder / "never"
-    for fifo in (reached, never):
-        os.mkfifo(fifo)
-    # The trace of a prediction runs the same code, on tensors without memory.
-    halting = (
-        "        if type(images) is torch.Tensor:\n"
-        "            open('reached', 'w').close(); open('never').read()\n"
-        "        x = self.act(self"
-    )
-    (folder / "net.py").write_text(NET.replace("        x = self.act(self", halting))
+    (folder / "net.py").write_text(halting())
     world = worlds.make()
-    with subprocess.Popen(
-        PYTEST, env=inside(world), cwd=folder, stdout=subprocess.DEVNULL, process_group=0
-    ) as process:
-        reached.open("rb").close()  # it opens when a probe is in its forward pass
+    with halted(folder, inside(world)) as process:
         holders = [os.pidfd_open(holder.pid) for holder in world.holders()]
         process.kill()
-    for holder in holders:
-        select.select([holder], [], [])
-        os.close(holder)
+    wait_for_the_end(holders)
     assert len(holders) == 1
     ((free, total),) = worlds.run(world, "tell(torch.cuda.mem_get_info())")
     assert free == total - CONTEXT
