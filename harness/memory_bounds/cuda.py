@@ -154,7 +154,7 @@ class CudaBound:
 
         (entries, *_) = torch.cuda.memory._snapshot()["device_traces"]  # noqa: SLF001 - documented
         if len(entries) < _LONG_HISTORY:
-            sizes, events = _blocks(entries)
+            sizes, events = blocks(entries)
             history = {"sizes": sizes, "events": events, "first_step": self._warm_events}
             Path(path).write_text(json.dumps(history), encoding="utf-8")
 
@@ -200,8 +200,8 @@ class CudaBound:
         return int(torch.cuda.memory_stats(0).get(name, 0)) if self._total else 0
 
 
-def _blocks(entries: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[int]]:
-    """Return the sizes of a history's blocks, and when each comes and goes, as `Trace` has it."""
+def blocks(entries: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[int]]:
+    """Return the bytes of a history's blocks, and its events: i allocates block i, ~i frees it."""
     sizes: list[int] = []
     events: list[int] = []
     live: dict[int, int] = {}

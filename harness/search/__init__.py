@@ -4,7 +4,6 @@ Runs in pytest's process. Pure: imports neither torch nor pytest, and of this pa
 `harness.errors` and the types of `harness.measurement`.
 """
 
-from harness.search.estimates import Estimate
 from harness.search.search import SearchResult, search
 
-__all__ = ["Estimate", "SearchResult", "search"]
+__all__ = ["SearchResult", "search"]

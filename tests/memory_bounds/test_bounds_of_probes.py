@@ -14,7 +14,7 @@ import torch
 from harness.devices.cpu import CpuDevice
 from harness.errors import MachineError
 from harness.memory_bounds import CudaBound, HostBound, make_bound, no_bound
-from harness.memory_bounds.cuda import fraction_for
+from harness.memory_bounds.cuda import blocks, fraction_for
 
 MIB = 1 << 20
 IN_A_PROBE = """
@@ -112,3 +112,18 @@ def test_fraction_is_the_limit_to_the_byte(total: int) -> None:
     limits = [pieces * 2 * MIB for pieces in range(1, total // (2 * MIB), 97)]
     assert limits == [int(fraction_for(limit, total) * total) for limit in limits]
     assert 1.0 == fraction_for(total + 1, total)
+
+
+def test_blocks_of_a_history_are_numbered_in_their_order() -> None:
+    """A block comes with its allocation, and goes when its free is done; segments do not count."""
+    entries = [
+        {"action": "segment_alloc", "addr": 0, "size": 2 << 20},
+        {"action": "alloc", "addr": 0, "size": 100},
+        {"action": "alloc", "addr": 512, "size": 200},
+        {"action": "free_requested", "addr": 0, "size": 100},
+        {"action": "free_completed", "addr": 0, "size": 100},
+        {"action": "alloc", "addr": 0, "size": 300},
+        {"action": "free_completed", "addr": 512, "size": 200},
+        {"action": "free_completed", "addr": 4096, "size": 1},
+    ]
+    assert ([100, 200, 300], [0, 1, ~0, 2, ~1]) == blocks(entries)
