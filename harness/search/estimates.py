@@ -75,7 +75,7 @@ def narrow(bracket: Bracket[Any], estimator: Estimator) -> Iterator[NextProbe]:
         elif aims > 1:
             yield NextProbe(bracket.middle)
         else:
-            stride = max(2 * stride, round(_ERROR * (estimate.size - low)))
+            stride = max(1, 2 * stride, round(_ERROR * (estimate.size - low)))
             yield NextProbe(max(high - stride, bracket.middle))
 
 

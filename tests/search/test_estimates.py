@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -34,17 +35,23 @@ class Gpu:
 
     largest: int
     error: float = 0.0
+    probes: list[int] = field(default_factory=list)
     scouts: list[int] = field(default_factory=list)
 
     def probe(self, size: int) -> Tried:
-        """Try a size; from nine tenths of the maximum on, the reserved peak stands still."""
+        """Try a size in full."""
+        self.probes.append(size)
+        return self._try(size)
+
+    def _try(self, size: int) -> Tried:
+        """Try a size; near the maximum the reserved peak stands still."""
         peak = LIMIT // 5 + size * LIMIT // self.largest
         return Tried("fits" if size <= self.largest else "oom", min(peak, LIMIT))
 
     def scout(self, size: int) -> Tried:
         """Try a size, and note that it was scouted."""
         self.scouts.append(size)
-        return self.probe(size)
+        return self._try(size)
 
     def estimate(self, fitting: int, below: int) -> Estimate:
         """Estimate the maximum from a size that fits."""
@@ -80,6 +87,19 @@ def test_estimate_that_is_right_costs_four_probes() -> None:
 def test_estimate_one_too_large_costs_no_more() -> None:
     """B + 1 fails, and then B fits."""
     assert [2, 113, 159, 158] == sizes(Gpu(158, error=1 / 45).search())
+
+
+@pytest.mark.parametrize("largest", range(5, 60))
+def test_no_size_is_tried_twice_in_full(largest: int) -> None:
+    """An estimate that is one too large leads to the size below it, however near it comes from."""
+
+    def estimator(fitting: int, below: int) -> Estimate:
+        return Estimate(min(largest + 1, below - 1), rough=fitting < SMALL)
+
+    gpu = Gpu(largest)
+    result = search(gpu.probe, memory_limit_bytes=LIMIT, estimator=estimator)
+    assert (largest, True) == (result.max_batch_size, result.exact)
+    assert len(set(sizes(result))) == len(sizes(result)) <= 6
 
 
 def test_estimate_far_off_is_mended_by_a_fit_near_the_maximum() -> None:
@@ -159,6 +179,7 @@ def test_any_estimator_leads_to_the_maximum(
         estimator=estimator,
     )
     assert (largest, True) == (result.max_batch_size, result.exact)
+    assert [1] * len(gpu.probes) == [*Counter(gpu.probes).values()]
 
 
 @pytest.mark.parametrize(
