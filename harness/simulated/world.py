@@ -24,6 +24,7 @@ from harness.simulated.layout import (
     MAX_EVENTS,
     MAX_FAULTS,
     MAX_GPUS,
+    MAX_PEAKS,
     NO_GPU,
     SIZE,
     TEXT,
@@ -88,6 +89,25 @@ class Holder:
 
     pid: int
     held_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """What a process needed of one GPU at most; it may have ended since."""
+
+    pid: int
+    gpu: int
+    """The place in the world."""
+    rank: int | None
+    """RANK, as a launcher set it."""
+    local_rank: int | None
+    """LOCAL_RANK."""
+    reserved_bytes: int
+    """What it held beyond its CUDA context: torch's reserved memory, and what others took."""
+    allocated_bytes: int | None
+    """What torch's tensors had, by torch's own count; None where its allocator does not tell."""
+    refused: int
+    """Allocations that did not fit. torch frees what it keeps after one, and tries again."""
 
 
 class World:
@@ -192,6 +212,33 @@ class World:
         """Return what is in use on a GPU, by processes of the world and by others."""
         held = sum(process.held[gpu] for process in self.raw.processes)
         return int(self.raw.gpus[gpu].foreign + held)
+
+    def peak_used_bytes(self, gpu: int = 0) -> int:
+        """Return the most that was in use on a GPU at once, contexts and others included."""
+        return int(self.raw.gpus[gpu].peak)
+
+    def peaks(self) -> list[Peak]:
+        """Return what each process needed, in the order of their first use of a GPU.
+
+        A process has an entry for each GPU that it used. `num_peaks` tells how many there would be.
+        """
+        return [
+            Peak(
+                raw.pid,
+                raw.gpu,
+                None if raw.rank < 0 else raw.rank,
+                None if raw.local_rank < 0 else raw.local_rank,
+                raw.held - self.raw.gpus[raw.gpu].context,
+                raw.allocated or None,
+                raw.refused,
+            )
+            for raw in self.raw.peaks[: min(self.num_peaks, MAX_PEAKS)]
+        ]
+
+    @property
+    def num_peaks(self) -> int:
+        """How many entries were begun; `peaks` has the first 1024 of them."""
+        return int(self.raw.num_peaks)
 
     def _event(self, kind: int, data: int, gpu: int) -> None:
         found = self.raw.gpus[gpu]

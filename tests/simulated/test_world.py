@@ -30,6 +30,7 @@ def test_layout_is_that_of_the_library(tmp_path: Path) -> None:
         "Gpu": layout.RawGpu,
         "Process": layout.RawProcess,
         "Fault": layout.RawFault,
+        "Peak": layout.RawPeak,
         "Event": layout.RawEvent,
         "World": layout.RawWorld,
     }
