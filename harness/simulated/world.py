@@ -44,7 +44,7 @@ MIB = 1 << 20
 _ECC_EVENT, _XID_EVENT = 2, 8
 # An assumption that no measurement stands behind yet: half a GiB, as nvidia-smi shows for idle
 # processes on recent GPUs. Batches do not depend on it, because the limit is on reserved bytes.
-_CONTEXT_BYTES = 530 * MIB
+CONTEXT_BYTES = 530 * MIB
 _NANOSECONDS = 1e9
 
 
@@ -64,7 +64,7 @@ class SimulatedGpu:
     """GPU-… or MIG-… with 32 hexadecimal digits; None: one by the place."""
     bus_id: str | None = None
     """None: one by the place; an instance has its GPU's."""
-    context_bytes: int = _CONTEXT_BYTES
+    context_bytes: int = CONTEXT_BYTES
     """What a process's first use takes."""
     foreign_bytes: int = 0
     """What others hold."""

@@ -174,8 +174,12 @@ int world_take(int gpu, uint64_t bytes)
     uint64_t total = mapped->gpus[gpu].total;
     if (world_used(gpu) + bytes > total) reap();
     int fits = process && world_used(gpu) + bytes <= total;
-    if (fits) peaks_held(gpu, __atomic_add_fetch(&process->held[gpu], bytes, __ATOMIC_RELAXED), world_used(gpu));
-    else peaks_refused(gpu);
+    if (fits) {
+        uint64_t held = __atomic_add_fetch(&process->held[gpu], bytes, __ATOMIC_RELAXED);
+        peaks_held(gpu, held, world_used(gpu));
+    } else {
+        peaks_refused(gpu);
+    }
     unlock();
     return fits;
 }
