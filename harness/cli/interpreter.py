@@ -13,7 +13,7 @@ _PYTHON = re.compile(r"python[\d.]*")
 _BEGINNING = 1024
 # Of PEP 397 and distlib: `#!/path/python`, `#!/usr/bin/env python3`, or `'''exec' "/path/python"`.
 _NAMED = re.compile(
-    rb"^(?:#!|'''exec' )\s*\"?(?:/\S*/env\s+(?:-S\s+)?)?([^\s\"]*python[\d.]*)", re.M
+    rb"^(?:#!|'''exec' )\s*\"?(?:/\S*/env\s+(?:-S\s+)?)?([^\s\"]*python[\d.]*)", re.MULTILINE
 )
 _QUESTION = "import importlib.util as u; s = u.find_spec('torch'); print(s.origin if s and s.origin else '')"
 _WAIT_SECONDS = 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,10 @@ def simulate(options: argparse.Namespace) -> int:
         world = World.create(Path(folder) / "world", options.count * [gpu])
         variables = environment(world, torch_folder=torch_of(program))
         code = run_program(program, options.command, os.environ | variables)
-        sys.stderr.write(as_text(world, code))
+        # A reader that has gone away, as `2>&1 | head` does, must not change the exit code.
+        with suppress(BrokenPipeError):
+            sys.stderr.write(as_text(world, code))
+            sys.stderr.flush()
         if path is not None:
             write_text(path, as_json(world, code, options.command))
     return code

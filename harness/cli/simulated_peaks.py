@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tabulate import tabulate
-
+from harness.report.table import align
 from harness.units import format_bytes
 from harness.wording import one_line
 
@@ -18,9 +17,10 @@ if TYPE_CHECKING:
 _VERSION = 1
 _UNKNOWN = "unknown"
 _NONE = "-"
+_HEADINGS = ["process", "rank", "GPU", "peak allocated", "peak reserved", "left on the GPU"]
 LIMITS = (
-    "Simulated: memory is counted and nothing is computed. Time, values of tensors, and what NCCL "
-    "and cuDNN take for themselves are not known."
+    "Memory was counted and nothing was computed: time, values of tensors, and what NCCL and\n"
+    "cuDNN take for themselves are not known."
 )
 """What the table cannot tell, shown below it."""
 
@@ -94,8 +94,9 @@ def _table(world: World, peaks: Sequence[Peak]) -> str:
         ]
         for peak in peaks
     ]
-    headings = ["process", "rank", "GPU", "peak allocated", "peak reserved", "left on the GPU"]
-    return tabulate(rows, headings, "simple", colalign=["right"] * 6, disable_numparse=True)
+    widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    return align([_HEADINGS, rule, *rows], ["right"] * len(_HEADINGS))
 
 
 def _refusals(peaks: Sequence[Peak]) -> list[str]:

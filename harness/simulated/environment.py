@@ -21,7 +21,9 @@ def environment(
     """Return the variables of a process that is to live in a world, merged with those of `base`.
 
     torch_folder: the package of the torch that the process will import; None: that of this
-    environment. Raises HarnessError where the library cannot be had.
+    environment.
+
+    Raises HarnessError where the library cannot be had.
     """
     folder = library(base, torch_folder)
     compiled = cache(base) / "simulated-kernels"

@@ -34,7 +34,9 @@ _SEPARATOR = re.compile(r"[\s:]")
 def library(environment: Mapping[str, str] = os.environ, torch_folder: Path | None = None) -> Path:
     """Return the folder with both libraries for one torch.
 
-    torch_folder: torch's package; None: that of this environment. Compiles them where that was not done before, which takes some seconds. Raises HarnessError
+    torch_folder: torch's package; None: that of this environment.
+
+    Compiles them where that was not done before, which takes some seconds. Raises HarnessError
     where what that needs is missing, and where it fails.
     """
     build = torch_build(torch_folder)
