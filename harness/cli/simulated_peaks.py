@@ -101,7 +101,8 @@ def _table(world: World, peaks: Sequence[Peak]) -> str:
 
 def _refusals(peaks: Sequence[Peak]) -> list[str]:
     return [
-        f"Process {peak.pid} asked {peak.refused} times for more than GPU {peak.gpu} had left."
+        f"process {peak.pid} on GPU {peak.gpu}: {peak.refused} "
+        f"{'allocation' if peak.refused == 1 else 'allocations'} did not fit"
         for peak in peaks
         if peak.refused
     ]
