@@ -1,4 +1,4 @@
-"""`gpu-profile simulate`: what it refuses, and which GPU and torch are meant. No CUDA starts here."""
+"""`gpu-profile simulate`: what it refuses, and which GPU and torch are meant. No CUDA starts."""
 
 from __future__ import annotations
 
