@@ -55,7 +55,7 @@ def simulate(options: argparse.Namespace) -> int:
         code = run_program(program, options.command, os.environ | variables)
         # A reader that has gone away, as `2>&1 | head` does, must not change the exit code.
         with suppress(BrokenPipeError):
-            sys.stderr.write(as_text(world, code))
+            sys.stderr.write(as_text(world, code, os.environ.get("CUDA_VISIBLE_DEVICES")))
             sys.stderr.flush()
         if path is not None:
             write_text(path, as_json(world, code, options.command))

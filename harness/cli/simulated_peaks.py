@@ -25,20 +25,21 @@ LIMITS = (
 """What the table cannot tell, shown below it."""
 
 
-def as_text(world: World, code: int) -> str:
+def as_text(world: World, code: int, visible: str | None = None) -> str:
     """Return the table of a world whose program has ended, for people.
 
-    code: the program's exit code.
+    code: the program's exit code. visible: the CUDA_VISIBLE_DEVICES that it was started with.
     """
     gpus = world.raw.num_gpus
     name = one_line(world.raw.gpus[0].name.decode())
     total = format_bytes(world.raw.gpus[0].total)
     lines = ["", f"gpu-profile: exit code {code} on {gpus} x simulated {name}, {total} each"]
-    peaks = world.peaks()
+    peaks = _by_rank(world)
     if peaks:
         lines += ["", *_table(world, peaks).splitlines(), ""]
     else:
-        lines.append("No process used CUDA.")
+        given = "" if visible is None else f" CUDA_VISIBLE_DEVICES is {json.dumps(visible)}."
+        lines.append(f"No process used CUDA.{given}")
     if world.num_peaks > len(peaks):
         lines.append(f"Not listed: {world.num_peaks - len(peaks)} later processes.")
     lines += _refusals(peaks)
@@ -48,7 +49,7 @@ def as_text(world: World, code: int) -> str:
 
 def as_json(world: World, code: int, command: Sequence[str]) -> str:
     """Return the same for programs: sizes are in bytes, and what is not known is null."""
-    peaks = world.peaks()
+    peaks = _by_rank(world)
     content: dict[str, Any] = {
         "version": _VERSION,
         "simulated": True,
@@ -80,6 +81,11 @@ def as_json(world: World, code: int, command: Sequence[str]) -> str:
         "not_listed": world.num_peaks - len(peaks),
     }
     return json.dumps(content, indent=1) + "\n"
+
+
+def _by_rank(world: World) -> list[Peak]:
+    """Return the peaks in the order of ranks; those without one in the order of their first use."""
+    return sorted(world.peaks(), key=lambda peak: -1 if peak.rank is None else peak.rank)
 
 
 def _table(world: World, peaks: Sequence[Peak]) -> str:

@@ -228,7 +228,8 @@ class World:
                 raw.gpu,
                 None if raw.rank < 0 else raw.rank,
                 None if raw.local_rank < 0 else raw.local_rank,
-                raw.held - self.raw.gpus[raw.gpu].context,
+                # Less than a context: it was refused.
+                max(0, raw.held - self.raw.gpus[raw.gpu].context),
                 raw.allocated or None,
                 raw.refused,
             )

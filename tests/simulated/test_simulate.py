@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,17 @@ def test_processes_of_one_gpu_share_it(simulate: Simulate) -> None:
     assert 2 == ended.errors.count("unknown")
 
 
+def test_process_whose_context_finds_no_room_is_listed(simulate: Simulate) -> None:
+    """Where another one has filled the GPU, it held nothing, and its one allocation did not fit."""
+    ended = simulate(
+        sys.executable, "SCRIPT", script=SHARED, flags=("--gpu", "any", "--memory", "3.6GiB")
+    )
+    assert [(3 * GIB, 0), (0, 1)] == [
+        (process["peak_reserved_bytes"], process["refused_allocations"])
+        for process in ended.told["processes"]
+    ]
+
+
 def test_program_without_cuda_is_told(simulate: Simulate) -> None:
     """There is no table, and the exit code is the program's."""
     ended = simulate("sh", "-c", "exit 5")
@@ -260,7 +272,8 @@ def test_memory_replaces_that_of_a_known_gpu(simulate: Simulate) -> None:
 @pytest.mark.slow
 def test_trainer_finds_its_batch_size(simulate: Simulate) -> None:
     """The search of transformers' Trainer goes from out of memory to a batch that trains."""
-    pytest.importorskip("accelerate", reason="transformers' Trainer needs accelerate")
+    if find_spec("accelerate") is None:
+        pytest.skip("transformers' Trainer needs accelerate, which is not installed")
     ended = simulate(
         sys.executable, "SCRIPT", script=HUGGING_FACE, flags=("--gpu", "any", "--memory", "4GiB")
     )

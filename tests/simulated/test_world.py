@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.simulated import faults, layout
 from harness.simulated.faults import Fault
 from harness.simulated.mark import WORLD, is_simulated
-from harness.simulated.world import SimulatedGpu, World
+from harness.simulated.world import Peak, SimulatedGpu, World
 
 GPU = SimulatedGpu("NVIDIA L4", 22558 << 20, (8, 9))
 SOURCES = Path(harness.simulated.__file__).parent / "sources" / "world"
@@ -108,6 +108,23 @@ def test_name_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     """NVML's names have less than 96 bytes."""
     with pytest.raises(HarnessError, match="less than 96 bytes"):
         World.create(tmp_path / "world", [SimulatedGpu(96 * "x", 1, (8, 0))])
+
+
+def test_peaks_are_read_without_the_context(tmp_path: Path) -> None:
+    """What a launcher or torch's allocator did not tell is None."""
+    world = World.create(tmp_path / "world", [GPU, GPU])
+    context = GPU.context_bytes
+    world.raw.peaks[0] = layout.RawPeak(7, 1, 3, 0, context + 50, 40, 2)
+    world.raw.peaks[1] = layout.RawPeak(8, 0, -1, -1, 0, 0, 1)
+    world.raw.num_peaks = 2
+    assert [Peak(7, 1, 3, 0, 50, 40, 2), Peak(8, 0, None, None, 0, None, 1)] == world.peaks()
+
+
+def test_processes_beyond_the_last_entry_are_counted(tmp_path: Path) -> None:
+    """The file has places for 1024."""
+    world = World.create(tmp_path / "world", [GPU])
+    world.raw.num_peaks = layout.MAX_PEAKS + 5
+    assert [layout.MAX_PEAKS, layout.MAX_PEAKS + 5] == [len(world.peaks()), world.num_peaks]
 
 
 @pytest.mark.parametrize(("variables", "expected"), [({}, False), ({WORLD: "/w"}, True)])

@@ -177,7 +177,9 @@ int world_take(int gpu, uint64_t bytes)
     if (fits) {
         uint64_t held = __atomic_add_fetch(&process->held[gpu], bytes, __ATOMIC_RELAXED);
         peaks_held(gpu, held, world_used(gpu));
-    } else {
+    } else if (process) {
+        /* It may be the context that finds no room. */
+        peaks_begin(gpu, process->held[gpu]);
         peaks_refused(gpu);
     }
     unlock();
