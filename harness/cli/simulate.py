@@ -52,7 +52,8 @@ def simulate(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="gpu-profile-") as folder:
         world = World.create(Path(folder) / "world", options.count * [gpu])
         variables = environment(world, torch_folder=torch_of(program))
-        code = run_program(program, options.command, os.environ | variables)
+        # Ranks do not wait for each other here: one may have ended before another one trains.
+        code = run_program(program, options.command, os.environ | variables, world.living)
         # A reader that has gone away, as `2>&1 | head` does, must not change the exit code.
         with suppress(BrokenPipeError):
             sys.stderr.write(as_text(world, code, os.environ.get("CUDA_VISIBLE_DEVICES")))

@@ -208,6 +208,14 @@ class World:
             if process.pid and process.contexts & 1 << gpu
         ]
 
+    def living(self) -> list[int]:
+        """Return the ids of the processes that have used a GPU of the world and still run."""
+        return [
+            process.pid
+            for process in self.raw.processes
+            if process.pid and process.contexts and _start_of(process.pid) == process.started
+        ]
+
     def used_bytes(self, gpu: int = 0) -> int:
         """Return what is in use on a GPU, by processes of the world and by others."""
         held = sum(process.held[gpu] for process in self.raw.processes)
@@ -248,6 +256,17 @@ class World:
             type=kind, data=data, gpu=physical, gpu_instance=found.gpu_instance
         )
         self.raw.num_events += 1
+
+
+def _start_of(pid: int) -> int | None:
+    """Return when a process was started, by the kernel's clock; None where it has ended."""
+    try:
+        facts = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # Behind the name, which may hold anything: the state, and 18 numbers further the start.
+    state, *numbers = facts.rpartition(b")")[2].split()
+    return None if state in {b"Z", b"X"} else int(numbers[18])
 
 
 def _raw(place: int, gpu: SimulatedGpu, gpus: Sequence[SimulatedGpu]) -> RawGpu:

@@ -97,6 +97,25 @@ def test_interrupt_of_the_terminal_comes_once() -> None:
     assert 1 == seen.count(b"got 2")
 
 
+def test_processes_that_remain_are_waited_for() -> None:
+    """They are asked for until there is none."""
+    asked = iter([[2**30], [2**30], []])
+    assert 6 == run_program("/bin/sh", ["sh", "-c", "exit 6"], os.environ, lambda: next(asked))
+    assert [] == list(asked)
+
+
+def test_signal_ends_the_wait_and_reaches_those_that_remain() -> None:
+    """So nobody waits for a server that the program has left running."""
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as server:
+
+        def ask() -> list[int]:
+            signal.raise_signal(signal.SIGTERM)  # blocked until it is waited for
+            return [server.pid]
+
+        assert 6 == run_program("/bin/sh", ["sh", "-c", "exit 6"], os.environ, ask)
+        assert -signal.SIGTERM == server.wait(timeout=60)
+
+
 def test_program_that_cannot_run_is_told(tmp_path: Path) -> None:
     """Such as a file that is none."""
     program = tmp_path / "program"

@@ -79,6 +79,21 @@ for pid, done in pids:
     os.write(done[1], b"x")
     os.waitpid(pid, 0)
 """
+# The child begins with CUDA, and takes its memory when the program has ended.
+LEFT_BEHIND = """
+import ctypes, os
+cuda, place = ctypes.CDLL(None), ctypes.c_void_p()
+ready, ended = os.pipe(), os.pipe()
+if not os.fork():
+    os.close(ended[1])
+    cuda.cudaSetDevice(0)
+    os.write(ready[1], b"x")
+    os.read(ended[0], 1)
+    cuda.cudaMalloc(ctypes.byref(place), ctypes.c_size_t(3 << 30))
+    os._exit(0)
+os.read(ready[0], 1)
+os._exit(4)
+"""
 HUGGING_FACE = """
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
@@ -252,6 +267,12 @@ def test_process_whose_context_finds_no_room_is_listed(simulate: Simulate) -> No
         (process["peak_reserved_bytes"], process["refused_allocations"])
         for process in ended.told["processes"]
     ]
+
+
+def test_process_that_outlives_the_program_is_waited_for(simulate: Simulate) -> None:
+    """Its peak is complete, and the exit code is the program's."""
+    ended = simulate(sys.executable, "SCRIPT", script=LEFT_BEHIND)
+    assert [4, 3 * GIB] == [ended.code, ended.process["peak_reserved_bytes"]]
 
 
 def test_program_without_cuda_is_told(simulate: Simulate) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
@@ -118,6 +119,18 @@ def test_peaks_are_read_without_the_context(tmp_path: Path) -> None:
     world.raw.peaks[1] = layout.RawPeak(8, 0, -1, -1, 0, 0, 1)
     world.raw.num_peaks = 2
     assert [Peak(7, 1, 3, 0, 50, 40, 2), Peak(8, 0, None, None, 0, None, 1)] == world.peaks()
+
+
+def test_processes_that_run_are_told_from_those_that_ended(tmp_path: Path) -> None:
+    """Another process with the same id, and one without a context, do not count."""
+    world = World.create(tmp_path / "world", [GPU])
+    started = int(
+        Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    )
+    for place, (contexts, start) in enumerate([(1, started), (1, started - 1), (0, started)]):
+        slot = world.raw.processes[place]
+        slot.pid, slot.contexts, slot.started = os.getpid(), contexts, start
+    assert [os.getpid()] == world.living()
 
 
 def test_processes_beyond_the_last_entry_are_counted(tmp_path: Path) -> None:
