@@ -32,6 +32,7 @@ from harness.simulated.layout import (
     RawEvent,
     RawFault,
     RawGpu,
+    RawPeak,
     RawWorld,
 )
 from harness.wording import shown_path
@@ -230,24 +231,26 @@ class World:
 
         A process has an entry for each GPU that it used. `num_peaks` tells how many there would be.
         """
-        return [
-            Peak(
-                raw.pid,
-                raw.gpu,
-                None if raw.rank < 0 else raw.rank,
-                None if raw.local_rank < 0 else raw.local_rank,
-                # Less than a context: it was refused.
-                max(0, raw.held - self.raw.gpus[raw.gpu].context),
-                raw.allocated or None,
-                raw.refused,
-            )
-            for raw in self.raw.peaks[: min(self.num_peaks, MAX_PEAKS)]
-        ]
+        return [self._peak(raw) for raw in self.raw.peaks[: min(self.num_peaks, MAX_PEAKS)]]
 
     @property
     def num_peaks(self) -> int:
         """How many entries were begun; `peaks` has the first 1024 of them."""
         return int(self.raw.num_peaks)
+
+    def _peak(self, raw: RawPeak) -> Peak:
+        # Less than a context: it was refused.
+        reserved = max(0, raw.held - self.raw.gpus[raw.gpu].context)
+        return Peak(
+            pid=raw.pid,
+            gpu=raw.gpu,
+            rank=None if raw.rank < 0 else raw.rank,
+            local_rank=None if raw.local_rank < 0 else raw.local_rank,
+            reserved_bytes=reserved,
+            # Who reserved nothing has allocated nothing, whether or not the allocator tells.
+            allocated_bytes=raw.allocated or (None if reserved else 0),
+            refused=raw.refused,
+        )
 
     def _event(self, kind: int, data: int, gpu: int) -> None:
         found = self.raw.gpus[gpu]

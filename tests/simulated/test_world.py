@@ -112,13 +112,18 @@ def test_name_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_peaks_are_read_without_the_context(tmp_path: Path) -> None:
-    """What a launcher or torch's allocator did not tell is None."""
+    """What a launcher or torch's allocator did not tell is None; a refused context leaves zeros."""
     world = World.create(tmp_path / "world", [GPU, GPU])
     context = GPU.context_bytes
     world.raw.peaks[0] = layout.RawPeak(7, 1, 3, 0, context + 50, 40, 2)
     world.raw.peaks[1] = layout.RawPeak(8, 0, -1, -1, 0, 0, 1)
-    world.raw.num_peaks = 2
-    assert [Peak(7, 1, 3, 0, 50, 40, 2), Peak(8, 0, None, None, 0, None, 1)] == world.peaks()
+    world.raw.peaks[2] = layout.RawPeak(9, 0, -1, -1, context + 50, 0, 0)
+    world.raw.num_peaks = 3
+    assert [
+        Peak(7, 1, 3, 0, 50, 40, 2),
+        Peak(8, 0, None, None, 0, 0, 1),
+        Peak(9, 0, None, None, 50, None, 0),
+    ] == world.peaks()
 
 
 def test_processes_that_run_are_told_from_those_that_ended(tmp_path: Path) -> None:
