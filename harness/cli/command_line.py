@@ -18,6 +18,7 @@ from harness.cli.check import check
 from harness.cli.lockfile import diff, merge, prune, show
 from harness.cli.predict import predict
 from harness.cli.probe import probe
+from harness.cli.simulate import simulate
 from harness.errors import HarnessError
 from harness.run.paths import Paths
 
@@ -37,9 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code.
 
     0 when all is well; 1 when something differs or a probe does not fit; 2 when there is no answer:
-    wrong input, a device that is not here, a workload that cannot be built; 130 after Ctrl-C.
+    wrong input, a device that is not here, a workload that cannot be built; 130 after Ctrl-C. That
+    of `simulate` is its program's.
     """
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command: list[str] | None = None
+    if given[:1] == ["simulate"] and "--" in given:
+        # Before argparse sees it: whatever stands behind is the program's.
+        place = given.index("--")
+        given, command = given[:place], given[place + 1 :]
+    options = _parser().parse_args(given)
+    options.command = command
     verb: Callable[[argparse.Namespace], int] = options.run
     try:
         code = verb(options)
@@ -128,6 +137,14 @@ def _parser() -> argparse.ArgumentParser:
             "predict the largest batch of a case or of any workload, on GPUs that need not be here",
         )
     )
+    _add_simulate(
+        add(
+            "simulate",
+            simulate,
+            "run a program, unmodified, under GPUs that are not there, and print its peak memory",
+            parents=(),
+        )
+    )
     add(
         "calibrate",
         _with_paths(calibrate),
@@ -184,6 +201,28 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot", metavar="PATH", help="draw the memory of a training step over time (PNG)"
     )
+
+
+def _add_simulate(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s --gpu LABEL [--count N] [--memory SIZE] [--json PATH] -- COMMAND ..."
+    parser.epilog = "Exit code: the program's, or 128 + N where signal N ended it; 2 if none ran."
+    parser.add_argument(
+        "--gpu",
+        metavar="LABEL",
+        required=True,
+        help="the GPU, such as H200 or A100-40GB; any name together with --memory",
+    )
+    parser.add_argument(
+        "--count", metavar="N", type=int, default=1, help="how many of them there are; default: 1"
+    )
+    parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="the memory of each, such as 24GiB; default: that of the GPU",
+    )
+    parser.add_argument("--json", metavar="PATH", help="also write the peaks as JSON")
+    # A command without `--` ends here, for a message that tells so.
+    parser.add_argument("stray", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def _with_paths(

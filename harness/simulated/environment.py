@@ -10,16 +10,22 @@ from harness.simulated.mark import WORLD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from harness.simulated.world import World
 
 
-def environment(world: World, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+def environment(
+    world: World, base: Mapping[str, str] = os.environ, torch_folder: Path | None = None
+) -> dict[str, str]:
     """Return the variables of a process that is to live in a world, merged with those of `base`.
+
+    torch_folder: the package of the torch that the process will import; None: that of this
+    environment.
 
     Raises HarnessError where the library cannot be had.
     """
-    folder = library(base)
+    folder = library(base, torch_folder)
     compiled = cache(base) / "simulated-kernels"
     return {
         WORLD: str(world.path),

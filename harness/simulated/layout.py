@@ -6,8 +6,8 @@ import ctypes
 from ctypes import c_char, c_int32, c_uint32, c_uint64
 from typing import ClassVar
 
-MAGIC, VERSION = 0x53475055, 1
-MAX_GPUS, MAX_PROCESSES, MAX_FAULTS, MAX_EVENTS = 32, 512, 64, 256
+MAGIC, VERSION = 0x53475055, 2
+MAX_GPUS, MAX_PROCESSES, MAX_FAULTS, MAX_EVENTS, MAX_PEAKS = 32, 512, 64, 256, 1024
 TEXT = 96
 NO_GPU = -1
 
@@ -25,6 +25,7 @@ class RawGpu(ctypes.Structure):
         ("context", c_uint64),
         ("foreign", c_uint64),
         ("workspace", c_uint64),
+        ("peak", c_uint64),
         ("ecc_errors", c_uint64),
         ("slow_reasons", c_uint64),
         ("slow_nanoseconds", c_uint64 * 12),
@@ -54,6 +55,20 @@ class RawProcess(ctypes.Structure):
         ("started", c_uint64),
         ("leaves", c_uint64),
         ("held", c_uint64 * MAX_GPUS),
+    ]
+
+
+class RawPeak(ctypes.Structure):
+    """`Peak` of world.h."""
+
+    _fields_: ClassVar = [
+        ("pid", c_int32),
+        ("gpu", c_int32),
+        ("rank", c_int32),
+        ("local_rank", c_int32),
+        ("held", c_uint64),
+        ("allocated", c_uint64),
+        ("refused", c_uint64),
     ]
 
 
@@ -99,11 +114,13 @@ class RawWorld(ctypes.Structure):
         ("late", c_uint64),
         ("num_faults", c_uint64),
         ("num_events", c_uint64),
+        ("num_peaks", c_uint64),
         ("mutex", c_uint64 * 8),
         ("gpus", RawGpu * MAX_GPUS),
         ("faults", RawFault * MAX_FAULTS),
         ("events", RawEvent * MAX_EVENTS),
         ("processes", RawProcess * MAX_PROCESSES),
+        ("peaks", RawPeak * MAX_PEAKS),
     ]
 
 

@@ -33,13 +33,15 @@ _WAIT_SECONDS = 120
 _SEPARATOR = re.compile(r"[\s:]")
 
 
-def library(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder with both libraries for the torch of this environment.
+def library(environment: Mapping[str, str] = os.environ, torch_folder: Path | None = None) -> Path:
+    """Return the folder with both libraries for one torch.
+
+    torch_folder: torch's package; None: that of this environment.
 
     Compiles them where that was not done before, which takes some seconds. Raises HarnessError
     where what that needs is missing, and where it fails.
     """
-    build = torch_build()
+    build = torch_build(torch_folder)
     folder = cache(environment) / f"simulated-{_key(build)}"
     if _SEPARATOR.search(str(folder)):
         raise HarnessError(

@@ -24,6 +24,7 @@ from harness.simulated.layout import (
     MAX_EVENTS,
     MAX_FAULTS,
     MAX_GPUS,
+    MAX_PEAKS,
     NO_GPU,
     SIZE,
     TEXT,
@@ -31,6 +32,7 @@ from harness.simulated.layout import (
     RawEvent,
     RawFault,
     RawGpu,
+    RawPeak,
     RawWorld,
 )
 from harness.wording import shown_path
@@ -43,7 +45,7 @@ MIB = 1 << 20
 _ECC_EVENT, _XID_EVENT = 2, 8
 # An assumption that no measurement stands behind yet: half a GiB, as nvidia-smi shows for idle
 # processes on recent GPUs. Batches do not depend on it, because the limit is on reserved bytes.
-_CONTEXT_BYTES = 530 * MIB
+CONTEXT_BYTES = 530 * MIB
 _NANOSECONDS = 1e9
 
 
@@ -63,7 +65,7 @@ class SimulatedGpu:
     """GPU-… or MIG-… with 32 hexadecimal digits; None: one by the place."""
     bus_id: str | None = None
     """None: one by the place; an instance has its GPU's."""
-    context_bytes: int = _CONTEXT_BYTES
+    context_bytes: int = CONTEXT_BYTES
     """What a process's first use takes."""
     foreign_bytes: int = 0
     """What others hold."""
@@ -88,6 +90,25 @@ class Holder:
 
     pid: int
     held_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """What a process needed of one GPU at most; it may have ended since."""
+
+    pid: int
+    gpu: int
+    """The place in the world."""
+    rank: int | None
+    """RANK, as a launcher set it."""
+    local_rank: int | None
+    """LOCAL_RANK."""
+    reserved_bytes: int
+    """What it held beyond its CUDA context: torch's reserved memory, and what others took."""
+    allocated_bytes: int | None
+    """What torch's tensors had, by torch's own count; None where its allocator does not tell."""
+    refused: int
+    """Allocations that did not fit. torch frees what it keeps after one, and tries again."""
 
 
 class World:
@@ -188,10 +209,48 @@ class World:
             if process.pid and process.contexts & 1 << gpu
         ]
 
+    def living(self) -> list[int]:
+        """Return the ids of the processes that have used a GPU of the world and still run."""
+        return [
+            process.pid
+            for process in self.raw.processes
+            if process.pid and process.contexts and _start_of(process.pid) == process.started
+        ]
+
     def used_bytes(self, gpu: int = 0) -> int:
         """Return what is in use on a GPU, by processes of the world and by others."""
         held = sum(process.held[gpu] for process in self.raw.processes)
         return int(self.raw.gpus[gpu].foreign + held)
+
+    def peak_used_bytes(self, gpu: int = 0) -> int:
+        """Return the most that was in use on a GPU at once, contexts and others included."""
+        return int(self.raw.gpus[gpu].peak)
+
+    def peaks(self) -> list[Peak]:
+        """Return what each process needed, in the order of their first use of a GPU.
+
+        A process has an entry for each GPU that it used. `num_peaks` tells how many there would be.
+        """
+        return [self._peak(raw) for raw in self.raw.peaks[: min(self.num_peaks, MAX_PEAKS)]]
+
+    @property
+    def num_peaks(self) -> int:
+        """How many entries were begun; `peaks` has the first 1024 of them."""
+        return int(self.raw.num_peaks)
+
+    def _peak(self, raw: RawPeak) -> Peak:
+        # Less than a context: it was refused.
+        reserved = max(0, raw.held - self.raw.gpus[raw.gpu].context)
+        return Peak(
+            pid=raw.pid,
+            gpu=raw.gpu,
+            rank=None if raw.rank < 0 else raw.rank,
+            local_rank=None if raw.local_rank < 0 else raw.local_rank,
+            reserved_bytes=reserved,
+            # Who reserved nothing has allocated nothing, whether or not the allocator tells.
+            allocated_bytes=raw.allocated or (None if reserved else 0),
+            refused=raw.refused,
+        )
 
     def _event(self, kind: int, data: int, gpu: int) -> None:
         found = self.raw.gpus[gpu]
@@ -200,6 +259,17 @@ class World:
             type=kind, data=data, gpu=physical, gpu_instance=found.gpu_instance
         )
         self.raw.num_events += 1
+
+
+def _start_of(pid: int) -> int | None:
+    """Return when a process was started, by the kernel's clock; None where it has ended."""
+    try:
+        facts = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # Behind the name, which may hold anything: the state, and 18 numbers further the start.
+    state, *numbers = facts.rpartition(b")")[2].split()
+    return None if state in {b"Z", b"X"} else int(numbers[18])
 
 
 def _raw(place: int, gpu: SimulatedGpu, gpus: Sequence[SimulatedGpu]) -> RawGpu:

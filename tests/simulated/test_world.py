@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from harness.errors import HarnessError
 from harness.simulated import faults, layout
 from harness.simulated.faults import Fault
 from harness.simulated.mark import WORLD, is_simulated
-from harness.simulated.world import SimulatedGpu, World
+from harness.simulated.world import Peak, SimulatedGpu, World
 
 GPU = SimulatedGpu("NVIDIA L4", 22558 << 20, (8, 9))
 SOURCES = Path(harness.simulated.__file__).parent / "sources" / "world"
@@ -30,6 +31,7 @@ def test_layout_is_that_of_the_library(tmp_path: Path) -> None:
         "Gpu": layout.RawGpu,
         "Process": layout.RawProcess,
         "Fault": layout.RawFault,
+        "Peak": layout.RawPeak,
         "Event": layout.RawEvent,
         "World": layout.RawWorld,
     }
@@ -107,6 +109,40 @@ def test_name_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     """NVML's names have less than 96 bytes."""
     with pytest.raises(HarnessError, match="less than 96 bytes"):
         World.create(tmp_path / "world", [SimulatedGpu(96 * "x", 1, (8, 0))])
+
+
+def test_peaks_are_read_without_the_context(tmp_path: Path) -> None:
+    """What a launcher or torch's allocator did not tell is None; a refused context leaves zeros."""
+    world = World.create(tmp_path / "world", [GPU, GPU])
+    context = GPU.context_bytes
+    world.raw.peaks[0] = layout.RawPeak(7, 1, 3, 0, context + 50, 40, 2)
+    world.raw.peaks[1] = layout.RawPeak(8, 0, -1, -1, 0, 0, 1)
+    world.raw.peaks[2] = layout.RawPeak(9, 0, -1, -1, context + 50, 0, 0)
+    world.raw.num_peaks = 3
+    assert [
+        Peak(7, 1, 3, 0, 50, 40, 2),
+        Peak(8, 0, None, None, 0, 0, 1),
+        Peak(9, 0, None, None, 50, None, 0),
+    ] == world.peaks()
+
+
+def test_processes_that_run_are_told_from_those_that_ended(tmp_path: Path) -> None:
+    """Another process with the same id, and one without a context, do not count."""
+    world = World.create(tmp_path / "world", [GPU])
+    started = int(
+        Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    )
+    for place, (contexts, start) in enumerate([(1, started), (1, started - 1), (0, started)]):
+        slot = world.raw.processes[place]
+        slot.pid, slot.contexts, slot.started = os.getpid(), contexts, start
+    assert [os.getpid()] == world.living()
+
+
+def test_processes_beyond_the_last_entry_are_counted(tmp_path: Path) -> None:
+    """The file has places for 1024."""
+    world = World.create(tmp_path / "world", [GPU])
+    world.raw.num_peaks = layout.MAX_PEAKS + 5
+    assert [layout.MAX_PEAKS, layout.MAX_PEAKS + 5] == [len(world.peaks()), world.num_peaks]
 
 
 @pytest.mark.parametrize(("variables", "expected"), [({}, False), ({WORLD: "/w"}, True)])

@@ -34,6 +34,7 @@ static void unlock(void) { pthread_mutex_unlock(mutex()); }
 static void after_fork(void)
 {
     mine = NULL;
+    peaks_forget();
     memset(seen_here, 0, sizeof seen_here);
 }
 
@@ -173,7 +174,14 @@ int world_take(int gpu, uint64_t bytes)
     uint64_t total = mapped->gpus[gpu].total;
     if (world_used(gpu) + bytes > total) reap();
     int fits = process && world_used(gpu) + bytes <= total;
-    if (fits) __atomic_add_fetch(&process->held[gpu], bytes, __ATOMIC_RELAXED);
+    if (fits) {
+        uint64_t held = __atomic_add_fetch(&process->held[gpu], bytes, __ATOMIC_RELAXED);
+        peaks_held(gpu, held, world_used(gpu));
+    } else if (process) {
+        /* It may be the context that finds no room. */
+        peaks_begin(gpu, process->held[gpu]);
+        peaks_refused(gpu);
+    }
     unlock();
     return fits;
 }
@@ -185,7 +193,11 @@ void world_give(int gpu, uint64_t bytes)
 
 void world_context(int gpu)
 {
-    if (mine) __atomic_or_fetch(&mine->contexts, (int32_t)(1u << gpu), __ATOMIC_RELAXED);
+    if (!mine) return;
+    __atomic_or_fetch(&mine->contexts, (int32_t)(1u << gpu), __ATOMIC_RELAXED);
+    lock();
+    peaks_begin(gpu, mine->held[gpu]);
+    unlock();
 }
 
 void world_event(uint64_t type, uint64_t data, int gpu)

@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { WORLD_MAGIC = 0x53475055, WORLD_VERSION = 1 };
-enum { MAX_GPUS = 32, MAX_PROCESSES = 512, MAX_FAULTS = 64, MAX_EVENTS = 256, TEXT = 96 };
+enum { WORLD_MAGIC = 0x53475055, WORLD_VERSION = 2 };
+enum { MAX_GPUS = 32, MAX_PROCESSES = 512, MAX_FAULTS = 64, MAX_EVENTS = 256, MAX_PEAKS = 1024, TEXT = 96 };
 enum { NO_GPU = -1 };
 
 typedef struct {
@@ -25,6 +25,7 @@ typedef struct {
     uint64_t context;       /* what a process's context takes */
     uint64_t foreign;       /* what others hold */
     uint64_t workspace;     /* what cuDNN's engine asks for */
+    uint64_t peak;          /* the most that was in use at once, by everybody */
     uint64_t ecc_errors;
     uint64_t slow_reasons;  /* bits of the reasons why clocks are low */
     uint64_t slow_nanoseconds[12]; /* by policy */
@@ -47,6 +48,14 @@ typedef struct {
     uint64_t leaves;        /* when the memory of a process that ended comes back; 0: it was not seen yet */
     uint64_t held[MAX_GPUS];
 } Process;
+
+typedef struct {
+    int32_t pid, gpu;
+    int32_t rank, local_rank; /* -1: no launcher told one */
+    uint64_t held;          /* the most that the process held on the GPU, its context included */
+    uint64_t allocated;     /* the most that torch's tensors had; 0: its allocator does not tell */
+    uint64_t refused;       /* allocations that did not fit */
+} Peak;
 
 typedef enum {
     FAULT_ALLOCATION, FAULT_MAPPING, FAULT_PINNED, FAULT_CONTEXT, FAULT_CUBLAS, FAULT_CUBLASLT, FAULT_CUDNN,
@@ -74,12 +83,13 @@ typedef struct {
     int32_t cuda_version;
     int32_t mutex_made;
     uint64_t late;          /* nanoseconds until the memory of a process that ended is free */
-    uint64_t num_faults, num_events;
+    uint64_t num_faults, num_events, num_peaks;
     uint64_t mutex[8];
     Gpu gpus[MAX_GPUS];
     Fault faults[MAX_FAULTS];
     Event events[MAX_EVENTS];
     Process processes[MAX_PROCESSES];
+    Peak peaks[MAX_PEAKS];
 } World;
 
 /* The world of this process; NULL where there is none. */
@@ -95,6 +105,14 @@ int world_strikes(FaultKind kind, int gpu, int *sticky);
 void world_event(uint64_t type, uint64_t data, int gpu);
 /* Forget the processes that have ended, as far as their memory is back. */
 void world_reap(void);
+
+/* peaks.c: begin the entry of this process on a GPU, and raise what it has. */
+void peaks_begin(int gpu, uint64_t held);
+void peaks_held(int gpu, uint64_t held, uint64_t used);
+void peaks_refused(int gpu);
+void peaks_allocated(int gpu, uint64_t bytes);
+/* The child of a fork is another process. */
+void peaks_forget(void);
 
 enum { EVENT_ECC = 2, EVENT_XID = 8 };
 

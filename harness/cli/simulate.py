@@ -1,0 +1,96 @@
+"""The verb `gpu-profile simulate`: runs any program under GPUs that are not there."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.cli.child import find_program, run_program
+from harness.cli.interpreter import torch_of
+from harness.cli.simulated_peaks import as_json, as_text
+from harness.errors import HarnessError
+from harness.files import refuse_read_only, write_text
+from harness.predict.gpus import by_label
+from harness.simulated.environment import environment
+from harness.simulated.layout import MAX_GPUS
+from harness.simulated.world import CONTEXT_BYTES, SimulatedGpu, World
+from harness.units import format_bytes, parse_size
+
+if TYPE_CHECKING:
+    import argparse
+
+# Of a GPU that is not in the table, as for predictions: an Ampere.
+_ASSUMED_CAPABILITY = (8, 0)
+
+
+def simulate(options: argparse.Namespace) -> int:
+    """Run the command of the options, print each process's peaks, and return its exit code.
+
+    Raises HarnessError for wrong options, where a simulated GPU cannot be had here, and where the
+    program cannot be started.
+    """
+    if options.stray or not options.command:
+        command = " ".join(options.stray) or "python train.py"
+        raise HarnessError(
+            "simulate needs a command behind `--`: "
+            f"`gpu-profile simulate --gpu {options.gpu} -- {command}`"
+        )
+    if not 1 <= options.count <= MAX_GPUS:
+        raise HarnessError(
+            f"--count {options.count} is not allowed; a whole number from 1 to {MAX_GPUS}"
+        )
+    gpu = simulated_gpu(options.gpu, options.memory)
+    path = None if options.json is None else Path(options.json)
+    if path is not None:
+        # Before the program runs: nobody wants to lose the result of a long run.
+        refuse_read_only(path)
+    program = find_program(options.command)
+    with tempfile.TemporaryDirectory(prefix="gpu-profile-") as folder:
+        world = World.create(Path(folder) / "world", options.count * [gpu])
+        variables = environment(world, torch_folder=torch_of(program))
+        # Ranks do not wait for each other here: one may have ended before another one trains.
+        code = run_program(program, options.command, os.environ | variables, world.living)
+        # A reader that has gone away, as `2>&1 | head` does, must not change the exit code.
+        with suppress(BrokenPipeError):
+            sys.stderr.write(as_text(world, code, os.environ.get("CUDA_VISIBLE_DEVICES")))
+            sys.stderr.flush()
+        if path is not None:
+            write_text(path, as_json(world, code, options.command))
+    return code
+
+
+def simulated_gpu(label: str, memory: str | None) -> SimulatedGpu:
+    """Return a GPU of the table of predictions, or one of any name with the memory that is given.
+
+    label: the common name or NVML's. memory: its total as CUDA sees it, such as 24GiB; None: as in
+    the table. Raises HarnessError for an unknown GPU without memory, and for a wrong memory.
+    """
+    total = None if memory is None else _total(memory)
+    try:
+        known = by_label(label)
+    except HarnessError as error:
+        if total is None:
+            raise HarnessError(f"{error}; give any other GPU its memory: --memory 24GiB") from None
+        return SimulatedGpu(label, total, _ASSUMED_CAPABILITY)
+    if total is None:
+        return SimulatedGpu(
+            known.name, known.total_bytes, known.capability, nvml_bytes=known.nvml_bytes
+        )
+    return SimulatedGpu(known.name, total, known.capability)
+
+
+def _total(memory: str) -> int:
+    try:
+        total = parse_size(int(memory) if memory.isdecimal() else memory)
+    except ValueError as error:
+        raise HarnessError(f"--memory {error}") from None
+    if total <= CONTEXT_BYTES:
+        raise HarnessError(
+            f"--memory {memory} is not allowed; the CUDA context of a process alone takes "
+            f"{format_bytes(CONTEXT_BYTES)}: give more, such as 24GiB"
+        )
+    return total

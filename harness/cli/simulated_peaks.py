@@ -1,0 +1,128 @@
+"""Shows what the processes of a simulated world needed of its GPUs, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from harness.report.table import align
+from harness.units import format_bytes
+from harness.wording import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.simulated.world import Peak, World
+
+_VERSION = 1
+_UNKNOWN = "unknown"
+_NONE = "-"
+_HEADINGS = ["process", "rank", "GPU", "peak allocated", "peak reserved", "left on the GPU"]
+LIMITS = (
+    "Memory was counted and nothing was computed: time, values of tensors, and what NCCL and\n"
+    "cuDNN take for themselves are not known."
+)
+"""What the table cannot tell, shown below it."""
+
+
+def as_text(world: World, code: int, visible: str | None = None) -> str:
+    """Return the table of a world whose program has ended, for people.
+
+    code: the program's exit code. visible: the CUDA_VISIBLE_DEVICES that it was started with.
+    """
+    gpus = world.raw.num_gpus
+    name = one_line(world.raw.gpus[0].name.decode())
+    total = format_bytes(world.raw.gpus[0].total)
+    lines = ["", f"gpu-profile: exit code {code} on {gpus} x simulated {name}, {total} each"]
+    peaks = _by_rank(world)
+    if peaks:
+        lines += ["", *_table(world, peaks).splitlines(), ""]
+    else:
+        given = "" if visible is None else f" CUDA_VISIBLE_DEVICES is {json.dumps(visible)}."
+        lines.append(f"No process used CUDA.{given}")
+    if world.num_peaks > len(peaks):
+        lines.append(f"Not listed: {world.num_peaks - len(peaks)} later processes.")
+    lines += _refusals(peaks)
+    lines.append(LIMITS)
+    return "\n".join(lines) + "\n"
+
+
+def as_json(world: World, code: int, command: Sequence[str]) -> str:
+    """Return the same for programs: sizes are in bytes, and what is not known is null."""
+    peaks = _by_rank(world)
+    content: dict[str, Any] = {
+        "version": _VERSION,
+        "simulated": True,
+        "command": list(command),
+        "exit_code": code,
+        "gpus": [
+            {
+                "gpu": gpu,
+                "name": world.raw.gpus[gpu].name.decode(),
+                "total_bytes": world.raw.gpus[gpu].total,
+                "peak_used_bytes": world.peak_used_bytes(gpu),
+                "headroom_bytes": _headroom(world, gpu),
+            }
+            for gpu in range(world.raw.num_gpus)
+        ],
+        "processes": [
+            {
+                "pid": peak.pid,
+                "rank": peak.rank,
+                "local_rank": peak.local_rank,
+                "gpu": peak.gpu,
+                "peak_reserved_bytes": peak.reserved_bytes,
+                "peak_allocated_bytes": peak.allocated_bytes,
+                "context_bytes": world.raw.gpus[peak.gpu].context,
+                "refused_allocations": peak.refused,
+            }
+            for peak in peaks
+        ],
+        "not_listed": world.num_peaks - len(peaks),
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _by_rank(world: World) -> list[Peak]:
+    """Return the peaks in the order of ranks; those without one in the order of their first use."""
+    return sorted(world.peaks(), key=lambda peak: -1 if peak.rank is None else peak.rank)
+
+
+def _table(world: World, peaks: Sequence[Peak]) -> str:
+    rows = [
+        [
+            str(peak.pid),
+            _rank(peak),
+            str(peak.gpu),
+            _bytes(peak.allocated_bytes),
+            _bytes(peak.reserved_bytes),
+            format_bytes(_headroom(world, peak.gpu)),
+        ]
+        for peak in peaks
+    ]
+    widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    return align([_HEADINGS, rule, *rows], ["right"] * len(_HEADINGS))
+
+
+def _refusals(peaks: Sequence[Peak]) -> list[str]:
+    return [
+        f"process {peak.pid} on GPU {peak.gpu}: {peak.refused} "
+        f"{'allocation' if peak.refused == 1 else 'allocations'} did not fit"
+        for peak in peaks
+        if peak.refused
+    ]
+
+
+def _headroom(world: World, gpu: int) -> int:
+    """Return what was free on a GPU when it was fullest: contexts and all processes count."""
+    return int(world.raw.gpus[gpu].total) - world.peak_used_bytes(gpu)
+
+
+def _rank(peak: Peak) -> str:
+    rank = peak.local_rank if peak.rank is None else peak.rank
+    return _NONE if rank is None else str(rank)
+
+
+def _bytes(number: int | None) -> str:
+    return _UNKNOWN if number is None else format_bytes(number)
