@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING, Self
 
 from harness.allocator.caching import OutOfMemoryError
+from harness.allocator.live import live_bytes
 from harness.allocator.replay import replay
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class BlockHistory:
         What is live after the first step is the state of the training, and the rest of the peak is
         the samples'. This overestimates a sample where the optimizer has the peak.
         """
-        live = list(accumulate(self.sizes[i] if i >= 0 else -self.sizes[~i] for i in self.events))
+        live = list(live_bytes(self.sizes, self.events))
         state = live[self.first_step - 1]
         per_sample = max(1, max(live) - state) / self.batch_size
         return max(self.batch_size, int((limit_bytes - state) / per_sample))

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.allocator.caching import OutOfMemoryError
+from harness.allocator.live import live_bytes
 from harness.allocator.replay import replay
 from harness.allocator.settings import AllocatorSettings
-from harness.predict.trace import DirectTraces, live_bytes
+from harness.predict.trace import DirectTraces
 from harness.search.search import search
 
 if TYPE_CHECKING:

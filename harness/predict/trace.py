@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import accumulate
 from math import lcm, prod
 from operator import mul
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from harness.allocator.live import live_bytes
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable
 
 
 class TraceMismatchError(HarnessError):
     """Two traces of one workload do not have the same events: no third one follows from them."""
-
-
-def live_bytes(sizes: Sequence[int], events: Iterable[int]) -> Iterator[int]:
-    """Yield the bytes that are live after each event of a trace whose blocks have these sizes."""
-    return accumulate(sizes[event] if event >= 0 else -sizes[~event] for event in events)
 
 
 class Mark(NamedTuple):
