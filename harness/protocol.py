@@ -113,18 +113,6 @@ class SweepTask(TypedDict):
     seed: int
 
 
-class TraceTask(TypedDict):
-    """Train two steps on tensors without memory, for a prediction."""
-
-    task: Literal["trace"]
-    batch_sizes: list[int]
-    validation_steps: int
-    files: list[str]
-    """The file for the trace of each batch size."""
-    capability: list[int]
-    """The GPU's compute capability, major and minor."""
-
-
 class ProbeContext(TypedDict):
     """The keys of every request, beside those of its task."""
 
@@ -133,6 +121,8 @@ class ProbeContext(TypedDict):
     """The user's keywords for the Trainer."""
     log: str
     """The file for the probe's output."""
+    workload: WorkloadSpec | None
+    """A workload that the probe builds by itself; None: the one that the zygote has built."""
 
 
 class DescribeRequest(DescribeTask, ProbeContext):
@@ -147,12 +137,8 @@ class SweepRequest(SweepTask, ProbeContext):
     """A request for a probe that sweeps the learning rate."""
 
 
-class TraceRequest(TraceTask, ProbeContext):
-    """A request for a probe that traces."""
-
-
-Task = DescribeTask | TrainTask | SweepTask | TraceTask
-Request = DescribeRequest | TrainRequest | SweepRequest | TraceRequest
+Task = DescribeTask | TrainTask | SweepTask
+Request = DescribeRequest | TrainRequest | SweepRequest
 
 
 class Kill(TypedDict):
@@ -161,11 +147,10 @@ class Kill(TypedDict):
     task: Literal["kill"]
 
 
-FailedOutcome = Literal["oom", "error", "dataset", "machine", "untraceable"]
+FailedOutcome = Literal["oom", "error", "dataset", "machine"]
 """The ways in which a task fails.
 
-`oom`, `error` and `dataset` are outcomes of probes. `machine` is trouble with the machine, and
-`untraceable` a workload that cannot be traced.
+`oom`, `error` and `dataset` are outcomes of probes. `machine` is trouble with the machine.
 """
 
 
@@ -224,16 +209,12 @@ class DescribeResult(TypedDict):
     validation: bool
     synthetic: bool
     num_workers: int
+    torch_settings: dict[str, Any]
+    """Global settings of torch that the building of the workload has changed."""
     memory_limit_bytes: int
 
 
-class TraceResult(TypedDict):
-    """The answer to a TraceTask that did not fail; the traces are in the task's files."""
-
-    outcome: Literal["fits"]
-
-
-Result = TrainResult | SweepResult | DescribeResult | TraceResult | Failure
+Result = TrainResult | SweepResult | DescribeResult | Failure
 
 
 class Report(TypedDict, total=False):
@@ -259,8 +240,6 @@ class Ready(TypedDict):
 
     event: Literal["ready"]
     versions: dict[str, str]
-    torch_settings: dict[str, Any]
-    """Global settings of torch that the building of the workload has changed."""
 
 
 class Failed(Failure):

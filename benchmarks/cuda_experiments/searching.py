@@ -11,8 +11,8 @@ from cuda_experiments.models import LEAST, SMALL, WORKLOADS, main_workload
 from cuda_experiments.processes import variables
 from cuda_experiments.setting import told
 from harness.errors import HarnessError
-from harness.measure.batch_sizes import SCOUTING_STEPS
-from harness.measure.histories import recorded_histories
+from harness.batch_search.training import SCOUTING_STEPS
+from harness.batch_search.histories import recorded_histories
 from harness.predict.gpus import by_label, by_name
 from harness.predict.largest_batch import Limits, largest_batch
 from harness.predict.trace import AffineTrace

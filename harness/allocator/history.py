@@ -89,11 +89,13 @@ class BlockHistory:
         *,
         allow_thrashing: bool = True,
     ) -> int:
-        """Return the largest size from the own one on that fits, and whose next does not.
+        """Return the largest size that fits, and whose next does not; 0 if none fits.
 
         below: the answer is smaller. If memory is not monotone there are several answers.
         """
         low, high = self.batch_size, below
+        if not self.fits(low, limit_bytes, settings, allow_thrashing=allow_thrashing):
+            low, high = 0, low
         stride = max(1, low // 8)
         while high - low > 1:
             size = min(low + stride, (low + high) // 2) if high == below else (low + high) // 2

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from harness.errors import HarnessError
+from harness.simulated.world import SimulatedGpu
 
 MIB = 1 << 20
 # Of NVML's total, what torch sees at least: 98.3% on a T4, 99.6% on an H200.
@@ -170,3 +171,16 @@ def by_name(pattern: str, memory_bytes: int | None = None) -> GpuFacts:
             + ". Give any other GPU its `memory` in the matrix"
         )
     return min(fitting, key=lambda gpu: gpu.total_bytes)
+
+
+def simulated(gpu: GpuFacts, total_bytes: int | None = None) -> SimulatedGpu:
+    """Return a simulated GPU of a product.
+
+    total_bytes: the memory that torch sees; None: the product's.
+    """
+    return SimulatedGpu(
+        gpu.name,
+        total_bytes or gpu.total_bytes,
+        gpu.capability,
+        nvml_bytes=total_bytes or gpu.nvml_bytes,
+    )

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
         SweepResult,
         SweepTask,
         Task,
-        TraceResult,
-        TraceTask,
         TrainResult,
         TrainTask,
         WorkloadSpec,
@@ -71,7 +69,6 @@ class ProbeRunner:
         self.directory = directory
         self.timeout = timeout
         self.versions: dict[str, str] = {}
-        self.torch_settings: dict[str, Any] = {}
         self.memory_limit_bytes: int | None = None
         self.afresh: str | None = None
         """Why its probes cannot be forked, such as `starts CUDA`; None if they can."""
@@ -81,13 +78,14 @@ class ProbeRunner:
             "directory": None if working_directory is None else str(working_directory),
             "scratch": None,
         }
+        # The zygote has built the first workload; probes build a later one by themselves.
+        self._built_afterwards: WorkloadSpec | None = None
         self._zygote = ZygoteClient(directory)
         self._count = 0
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
-        ready = self._zygote.start(self._case, self.device.environment)
-        self.versions, self.torch_settings = ready["versions"], ready["torch_settings"]
+        self.versions = self._zygote.start(self._case, self.device.environment)["versions"]
         return self
 
     def __exit__(
@@ -101,6 +99,19 @@ class ProbeRunner:
     def close(self) -> None:
         """End the zygote and everything it started, and remove their temporary files."""
         self._zygote.close()
+
+    def turn_to(
+        self, workload: WorkloadSpec, trainer: Mapping[str, Any], directory: Path, timeout: float
+    ) -> None:
+        """Serve another workload from now on; arguments as in the constructor.
+
+        Each probe builds it by itself. That takes less time than a zygote of its own, which would
+        import everything anew.
+        """
+        same = workload == self._case["workload"]
+        self._built_afterwards = None if same else workload
+        self.trainer, self.directory, self.timeout = dict(trainer), directory, timeout
+        directory.mkdir(parents=True, exist_ok=True)
 
     def describe(self) -> Description:
         """Set up the workload in a process of its own and return its description.
@@ -227,10 +238,6 @@ class ProbeRunner:
     def ask(
         self, task: SweepTask, what: str, name: str, timeout: float | None = None
     ) -> Answer[SweepResult | Failure]: ...
-    @overload
-    def ask(
-        self, task: TraceTask, what: str, name: str, timeout: float | None = None
-    ) -> Answer[TraceResult | Failure]: ...
     def ask(self, task: Task, what: str, name: str, timeout: float | None = None) -> Answer[Any]:
         """Run one probe and wait until the device is as it was before.
 
@@ -245,7 +252,13 @@ class ProbeRunner:
         Path(log).unlink(missing_ok=True)
         started = time.monotonic()
         kills = oom_kills.count()
-        request = {**task, "bound": self.device.bound, "trainer": self.trainer, "log": log}
+        request = {
+            **task,
+            "bound": self.device.bound,
+            "trainer": self.trainer,
+            "log": log,
+            "workload": self._built_afterwards,
+        }
         ending, self.afresh = self._zygote.ask(cast("Request", request), timeout or self.timeout)
         seconds = time.monotonic() - started
         self.device.settle()
