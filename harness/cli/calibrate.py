@@ -118,7 +118,7 @@ def report(
         lines += [
             "",
             (
-                "this GPU is not in the table (harness/predict/gpus.py); "
+                "this GPU is not in the table (harness/predict/gpu_table.py); "
                 "its row needs the values above"
             ),
         ]

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from harness.errors import HarnessError
-from harness.predict.gpus import GPUS, by_label, by_name
 from harness.predict.largest_batch import Holder, Limits, holders_at_peak, largest_batch, simulate
 from harness.predict.trace import (
     AffineTrace,
@@ -164,64 +162,3 @@ def test_holders_are_those_of_the_fullest_moment(affine: AffineTrace) -> None:
         Holder("activation", "net.0", 16 * MIB),
     } == set(holders)
     assert holders == sorted(holders, key=lambda holder: -holder.num_bytes)
-
-
-def test_gpu_of_a_matrix_is_found() -> None:
-    """The GPU matches the glob and the memory; of several, it is the one with the least memory."""
-    assert ["H200", "A100-80GB", "A100-PCIE-40GB"] == [
-        gpu.label
-        for gpu in (
-            by_name("NVIDIA H200"),
-            by_name("NVIDIA A100-SXM4*", 81920 * MIB),
-            by_name("NVIDIA A100*"),
-        )
-    ]
-
-
-def test_gpu_that_is_not_in_the_table_is_taken_by_its_memory() -> None:
-    """A GPU with a memory in the matrix need not be in the table; a note gives the assumptions."""
-    gpu = by_name("NVIDIA RTX A5000", 24564 * MIB)
-    assert (24564, int(24564 * MIB * 0.983), (8, 0)) == (
-        gpu.nvml_mib,
-        gpu.total_bytes,
-        gpu.capability,
-    )
-    assert (
-        "only the memory of NVIDIA RTX A5000 is known: the prediction assumes an Ampere GPU, and "
-        "that torch sees 98.3% of its memory"
-    ) == gpu.note
-    with pytest.raises(HarnessError, match="NVIDIA H200"):
-        by_name("NVIDIA H200", 24 * 1024 * MIB)
-
-
-def test_instance_has_its_own_memory_and_its_gpus_capability() -> None:
-    """An instance in MIG mode is in no table: its total is NVML's, the rest is its GPU's."""
-    gpu = by_name("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 9856 * MIB)
-    assert (9856, int(9856 * MIB * 0.983), (9, 0), 32 * MIB) == (
-        gpu.nvml_mib,
-        gpu.total_bytes,
-        gpu.capability,
-        gpu.workspace_bytes,
-    )
-    assert "the memory that torch sees on NVIDIA H100 80GB HBM3 MIG 1g.10gb" in str(gpu.note)
-
-
-def test_instance_of_any_gpu_is_assumed_to_be_an_amperes() -> None:
-    """Where the name leaves its GPU open, the assumption is that of any unknown GPU."""
-    gpu = by_name("*MIG 1g.10gb", 9856 * MIB)
-    assert ((8, 0), "the matrix") == (gpu.capability, gpu.source)
-
-
-def test_unknown_gpu_names_those_that_are_known() -> None:
-    """An unknown label or name is an error that lists the known ones."""
-    for find in (by_label, by_name):
-        with pytest.raises(HarnessError, match="GTX 970") as caught:
-            find("GTX 970")
-        assert "H200" in str(caught.value)
-
-
-def test_torch_sees_less_than_nvml() -> None:
-    """Every entry has less memory for torch than for NVML, by less than 3%."""
-    shares = [gpu.total_bytes / (gpu.nvml_mib * MIB) for gpu in GPUS]
-    assert len(GPUS) == len({gpu.label for gpu in GPUS})
-    assert 0.97 < min(shares) <= max(shares) < 1.0
