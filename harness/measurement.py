@@ -90,6 +90,10 @@ class Probe:
     """The last line that read a value on a simulated GPU, where values are zeros."""
     log: str | None = None
     """Path of the probe's output, as a string so that it travels as JSON."""
+    notes: tuple[str, ...] = ()
+    """On a simulated GPU: the lines where values decide, which are zeros there."""
+    values_read: str | None = None
+    """On a simulated GPU: the line that read a value last. An error may come from that zero."""
 
 
 @dataclass(frozen=True, slots=True)

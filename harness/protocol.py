@@ -184,6 +184,10 @@ class TrainResult(MemoryFacts):
     samples_per_second: float | None
     growing: bool
     finite_loss: bool
+    notes: list[str]
+    """On a simulated GPU: the lines where values decide, which are zeros there."""
+    values_read: str | None
+    """On a simulated GPU: the line that read a value last; None where none was read."""
 
 
 class SweepResult(TypedDict):

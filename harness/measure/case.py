@@ -154,4 +154,6 @@ def _warnings(runner: ProbeRunner, best: Probe | None) -> tuple[str, ...]:
         warnings += (_GROWING.format(best.batch_size),)
     if best is not None and not best.finite_loss:
         warnings += (_NO_LOSS.format(best.batch_size),)
+    if best is not None:
+        warnings += best.notes
     return warnings

@@ -197,6 +197,8 @@ class ProbeRunner:
             detail=result["detail"],
             traceback=result["traceback"],
             log=answer.log,
+            notes=tuple(result["notes"]),
+            values_read=result["values_read"],
         )
 
     def sweep(self, batch_size: int, learning_rates: Sequence[float], seed: int) -> Sweep:
