@@ -84,10 +84,6 @@ class Probe:
     detail: str | None = None
     """One line: the exception, the signal, the exit code or the time-out."""
     traceback: str | None = None
-    notes: tuple[str, ...] = ()
-    """What readers should know: where a value of a tensor decided on a simulated GPU."""
-    values_read: str | None = None
-    """The last line that read a value on a simulated GPU, where values are zeros."""
     log: str | None = None
     """Path of the probe's output, as a string so that it travels as JSON."""
     notes: tuple[str, ...] = ()
@@ -229,7 +225,9 @@ class Measurement(Profile):
             for curve in data["lr_curves"]
         )
         own = {
-            "probes": tuple(Probe(**probe) for probe in data["probes"]),
+            "probes": tuple(
+                Probe(**probe | {"notes": tuple(probe["notes"])}) for probe in data["probes"]
+            ),
             "lr_curves": curves,
             "warnings": tuple(data["warnings"]),
             "artifacts": tuple(data["artifacts"]),

@@ -90,8 +90,6 @@ def values_of(content: dict[str, Any]) -> dict[str, Any]:
         workload, _, rest = name.partition(", ")
         if not rest and "B" in fact:
             kept = {key: fact[key] for key in ("B", "bounded_by", "exact", "limit_bytes")}
-            if "predicted" in fact:
-                kept["predicted"] = fact["predicted"]
             workloads.setdefault(workload, {}).update(kept)
         elif rest.startswith(_GIVEN):
             known = workloads.setdefault(workload, {}).setdefault("batches", {})

@@ -54,7 +54,10 @@ class Histories:
                 return None
             if fitting < READABLE:
                 return Estimate(min(history.rough(limit_bytes), below - 1), rough=True)
-            return Estimate(self._largest(history, below, limit_bytes), rough=False)
+            largest = history.largest(
+                below, limit_bytes, self.settings, allow_thrashing=self.allow_thrashing
+            )
+            return Estimate(largest, rough=False)
 
         return estimate
 
@@ -70,7 +73,9 @@ class Histories:
             history = self._read(size)
             if history is None:
                 continue
-            found = self._largest(history, maximum + 1, limit_bytes)
+            found = history.largest_elsewhere(
+                maximum + 1, limit_bytes, self.settings, allow_thrashing=self.allow_thrashing
+            )
             if best is None or abs(found - size) < abs(best[0] - best[1]):
                 best = (found, size)
             if best[0] == best[1]:
@@ -85,11 +90,6 @@ class Histories:
     def _read(self, batch_size: int) -> BlockHistory | None:
         assert self.directory is not None, "only histories that are kept are read"
         return BlockHistory.read(self.directory / f"{batch_size}.json", batch_size)
-
-    def _largest(self, history: BlockHistory, below: int, limit_bytes: int) -> int:
-        return history.largest(
-            below, limit_bytes, self.settings, allow_thrashing=self.allow_thrashing
-        )
 
 
 @contextmanager

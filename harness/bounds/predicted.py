@@ -28,7 +28,7 @@ class Growth(NamedTuple):
     now_bytes: int
     at_most: bool
     """Whether `then_bytes` is an upper limit, because only larger holders were locked."""
-    line: str
+    line: str = ""
     """The line of the user's code, `model.py:33`; empty if none is known."""
 
     @property
@@ -108,7 +108,7 @@ def _deciding_versions(locked: Mapping[str, str], predicted: Mapping[str, str]) 
     """Return the versions of both that forbid a comparison; two empty texts if none does."""
     names = [name for name in _DECIDING if locked.get(name) != predicted.get(name)]
     then, now = (
-        ", ".join(f"{name} {made[name]}" if name in made else f"not {name}" for name in names)
+        ", ".join(f"{name} {made[name]}" if name in made else f"no {name} GPU" for name in names)
         for made in (locked, predicted)
     )
     return then, now
