@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.allocator.settings import AllocatorSettings
 from harness.batch_search.training import largest_allowed, search_training
 from harness.errors import UnpredictableError, WorkloadError
 from harness.failures.broken_libraries import broken_library
@@ -89,7 +87,6 @@ def predict(case: SimulatedCase, gpu: GpuFacts) -> Prediction:
     WorkloadError when it fails at every batch size, MachineError when the machine is at fault.
     """
     opened = case.opened
-    _, notes = AllocatorSettings.of_environment(os.environ)
     maximum = largest_allowed(opened)
     locked = None if opened.locked is None else opened.locked.predicted_batch_size
     found = search_training(
@@ -112,8 +109,9 @@ def predict(case: SimulatedCase, gpu: GpuFacts) -> Prediction:
         holders=held(case, shown),
         at_locked=held(case, locked) if locked else None,
         made_with=opened.runner.versions | {"simulated": SIMULATION},
-        probes=found.probes,
-        notes=notes + _notes(best) + (() if gpu.note is None else (gpu.note,)),
+        # Nothing was computed, so its speed is not one.
+        probes=tuple(replace(probe, samples_per_second=None) for probe in found.probes),
+        notes=_notes(best) + (() if gpu.note is None else (gpu.note,)),
     )
 
 
