@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,8 +27,6 @@ _log = logging.getLogger("harness")
 
 # Counted up when the library that answers for CUDA, or what is asked of it, changes batch sizes.
 SIMULATION = "1"
-# Of the holders of memory only two steps are recorded: the first makes the optimizer's state.
-_STEPS = 2
 _GROWING = (
     "the memory of batch {} still grew from step to step when its probe ended: a longer training "
     "may need more"
@@ -55,10 +52,10 @@ class Prediction:
     """Of reserved memory: the target fraction of what torch sees."""
     peak_memory_bytes: int
     """Reserved at `shown_batch_size`."""
-    holders: PeakHolders
-    """What holds memory at the peak of `shown_batch_size`."""
+    holders: PeakHolders | None
+    """What holds memory at the peak of `shown_batch_size`; None where that cannot be told."""
     at_locked: PeakHolders | None
-    """The same at the locked predicted batch; None where none is locked."""
+    """The same at the locked predicted batch; None also where none is locked."""
     made_with: Mapping[str, str]
     """Versions. Predictions of the same torch and simulation are compared exactly."""
     probes: tuple[Probe, ...]
@@ -71,8 +68,8 @@ class Prediction:
         return Predicted(
             batch_size=self.max_batch_size,
             made_with=dict(self.made_with),
-            peak=dict(_named(self.holders).most_common(LOCKED_HOLDERS)),
-            at_locked={} if self.at_locked is None else dict(_named(self.at_locked)),
+            peak={} if self.holders is None else _largest(self.holders.by_name()),
+            at_locked={} if self.at_locked is None else self.at_locked.by_name(),
             lines={} if self.at_locked is None else _lines(self.at_locked),
         )
 
@@ -115,34 +112,34 @@ def predict(case: SimulatedCase, gpu: GpuFacts) -> Prediction:
     )
 
 
-def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> PeakHolders:
+def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> PeakHolders | None:
     """Return what holds memory at the peak of a batch size, which need not fit.
 
     snapshot: the file for the allocator's history, for https://pytorch.org/memory_viz; None writes
         none.
 
-    Raises WorkloadError when this batch size does not train.
+    Returns None where the probe could not tell, as with an allocator that keeps no history. Raises
+    MachineError when the machine is at fault.
     """
     opened = case.opened
-    _log.info("%s: recording what holds the memory of batch %d", opened.case.id, batch_size)
+    _log.info("%s: finding what holds the memory of batch %d", opened.case.id, batch_size)
     file = opened.runner.directory / f"holders-b{batch_size}.json"
+    file.unlink(missing_ok=True)
     with case.device.boundless():
-        opened.runner.holders(
-            batch_size,
-            steps=_STEPS,
-            validation_steps=opened.validation_steps,
-            file=file,
-            snapshot=snapshot,
+        probe = opened.runner.holders(
+            batch_size, validation_steps=opened.validation_steps, file=file, snapshot=snapshot
         )
-    return PeakHolders.read(file)
+    if not file.exists():
+        _log.info("%s: %s", opened.case.id, describe_outcome(probe))
+        return None
+    holders = PeakHolders.read(file)
+    file.unlink()
+    return holders
 
 
-def _named(holders: PeakHolders) -> Counter[str]:
-    """Sum the bytes of all lines of a module: lines move, and a lock should not."""
-    sums: Counter[str] = Counter()
-    for holder in holders.holders:
-        sums[str(holder)] += holder.num_bytes
-    return sums
+def _largest(holders: Mapping[str, int]) -> dict[str, int]:
+    """Return the first holders, which are the largest."""
+    return dict(list(holders.items())[:LOCKED_HOLDERS])
 
 
 def _lines(holders: PeakHolders) -> dict[str, str]:
