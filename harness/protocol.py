@@ -125,6 +125,21 @@ class TraceTask(TypedDict):
     """The GPU's compute capability, major and minor."""
 
 
+class HoldersTask(TypedDict):
+    """Train one batch size without a limit, and find out what holds the memory at the peak."""
+
+    task: Literal["holders"]
+    batch_size: int
+    steps: int
+    """Effective optimizer steps."""
+    validation_steps: int
+    """Validation batches after the steps; 0 for none."""
+    file: str
+    """The file for the holders, as `harness.predict.holders.PeakHolders` reads it."""
+    snapshot: str | None
+    """The file for torch's snapshot with stacks; None writes none."""
+
+
 class ProbeContext(TypedDict):
     """The keys of every request, beside those of its task."""
 
@@ -151,8 +166,12 @@ class TraceRequest(TraceTask, ProbeContext):
     """A request for a probe that traces."""
 
 
-Task = DescribeTask | TrainTask | SweepTask | TraceTask
-Request = DescribeRequest | TrainRequest | SweepRequest | TraceRequest
+class HoldersRequest(HoldersTask, ProbeContext):
+    """A request for a probe that finds out what holds the memory."""
+
+
+Task = DescribeTask | TrainTask | SweepTask | TraceTask | HoldersTask
+Request = DescribeRequest | TrainRequest | SweepRequest | TraceRequest | HoldersRequest
 
 
 class Kill(TypedDict):
@@ -233,7 +252,20 @@ class TraceResult(TypedDict):
     outcome: Literal["fits"]
 
 
-Result = TrainResult | SweepResult | DescribeResult | TraceResult | Failure
+class HoldersResult(MemoryFacts):
+    """The answer to a HoldersTask.
+
+    The holders are in the task's file when it fits, and when memory ran out: then those until then.
+    """
+
+    outcome: Literal["fits"] | FailedOutcome
+    detail: str | None
+    traceback: str | None
+    peak_memory_bytes: int
+    memory_limit_bytes: int
+
+
+Result = TrainResult | SweepResult | DescribeResult | TraceResult | HoldersResult | Failure
 
 
 class Report(TypedDict, total=False):

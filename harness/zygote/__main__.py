@@ -199,6 +199,10 @@ def _do(workload: Workload, request: Request, tell: TellPhase) -> Result:
         from harness.probe_tasks.lr_sweep import sweep  # noqa: PLC0415
 
         return sweep(workload, request, tell)
+    if request["task"] == "holders":
+        from harness.probe_tasks.holders import holders  # noqa: PLC0415
+
+        return holders(workload, request, tell)
     if request["task"] == "trace":
         from harness.predict.tracing.task import trace  # noqa: PLC0415
 
