@@ -113,6 +113,21 @@ class SweepTask(TypedDict):
     seed: int
 
 
+class HoldersTask(TypedDict):
+    """Train one batch size without a limit, and find out what holds the memory at the peak."""
+
+    task: Literal["holders"]
+    batch_size: int
+    steps: int
+    """Effective optimizer steps."""
+    validation_steps: int
+    """Validation batches after the steps; 0 for none."""
+    file: str
+    """The file for the holders, as `harness.predict.holders.PeakHolders` reads it."""
+    snapshot: str | None
+    """The file for torch's snapshot with stacks; None writes none."""
+
+
 class ProbeContext(TypedDict):
     """The keys of every request, beside those of its task."""
 
@@ -137,8 +152,12 @@ class SweepRequest(SweepTask, ProbeContext):
     """A request for a probe that sweeps the learning rate."""
 
 
-Task = DescribeTask | TrainTask | SweepTask
-Request = DescribeRequest | TrainRequest | SweepRequest
+class HoldersRequest(HoldersTask, ProbeContext):
+    """A request for a probe that finds out what holds the memory."""
+
+
+Task = DescribeTask | TrainTask | SweepTask | HoldersTask
+Request = DescribeRequest | TrainRequest | SweepRequest | HoldersRequest
 
 
 class Kill(TypedDict):
@@ -218,7 +237,20 @@ class DescribeResult(TypedDict):
     memory_limit_bytes: int
 
 
-Result = TrainResult | SweepResult | DescribeResult | Failure
+class HoldersResult(MemoryFacts):
+    """The answer to a HoldersTask.
+
+    The holders are in the task's file when it fits, and when memory ran out: then those until then.
+    """
+
+    outcome: Literal["fits"] | FailedOutcome
+    detail: str | None
+    traceback: str | None
+    peak_memory_bytes: int
+    memory_limit_bytes: int
+
+
+Result = TrainResult | SweepResult | DescribeResult | HoldersResult | Failure
 
 
 class Report(TypedDict, total=False):

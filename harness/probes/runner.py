@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         DescribeResult,
         DescribeTask,
         Failure,
+        HoldersResult,
+        HoldersTask,
         Request,
         SweepResult,
         SweepTask,
@@ -228,6 +230,51 @@ class ProbeRunner:
             return Sweep(refusal=result["refusal"])
         return Sweep(LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"])))
 
+    def holders(
+        self,
+        batch_size: int,
+        *,
+        steps: int = 2,
+        validation_steps: int = 0,
+        file: Path,
+        snapshot: Path | None = None,
+    ) -> Probe:
+        """Train one batch size without a limit, and find out what holds the memory at the peak.
+
+        steps: effective optimizer steps. validation_steps: validation batches after these steps.
+        file: for a `harness.predict.holders.PeakHolders`. It is written if the training fits, and
+        if memory runs out: then it holds the peak until then.
+        snapshot: the file for torch's snapshot with stacks, for https://pytorch.org/memory_viz.
+
+        Raises MachineError when the machine is at fault.
+        """
+        task: HoldersTask = {
+            "task": "holders",
+            "batch_size": batch_size,
+            "steps": steps,
+            "validation_steps": validation_steps,
+            "file": str(file.absolute()),
+            "snapshot": None if snapshot is None else str(snapshot.absolute()),
+        }
+        what = f"finding what holds the memory at batch {batch_size}"
+        answer = self.ask(task, what, f"holders-b{batch_size}", self._timeout_of(steps))
+        result = answer.result
+        if result is None:
+            return failed_probe(answer, answer.death, batch_size)
+        outcome = outcome_of(result)
+        return Probe(
+            batch_size=batch_size,
+            outcome=outcome,
+            phase=None if outcome == "fits" else answer.phase,
+            peak_memory_bytes=result["peak_memory_bytes"],
+            seconds=answer.seconds,
+            peak_allocated_bytes=result.get("peak_allocated_bytes"),
+            non_torch_bytes=result.get("non_torch_bytes"),
+            detail=result["detail"],
+            traceback=result["traceback"],
+            log=answer.log,
+        )
+
     @overload
     def ask(
         self, task: DescribeTask, what: str, name: str, timeout: float | None = None
@@ -240,6 +287,10 @@ class ProbeRunner:
     def ask(
         self, task: SweepTask, what: str, name: str, timeout: float | None = None
     ) -> Answer[SweepResult | Failure]: ...
+    @overload
+    def ask(
+        self, task: HoldersTask, what: str, name: str, timeout: float | None = None
+    ) -> Answer[HoldersResult]: ...
     def ask(self, task: Task, what: str, name: str, timeout: float | None = None) -> Answer[Any]:
         """Run one probe and wait until the device is as it was before.
 

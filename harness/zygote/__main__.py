@@ -216,6 +216,10 @@ def _do(built: Built, request: Request, tell: TellPhase) -> Result:
         from harness.probe_tasks.lr_sweep import sweep  # noqa: PLC0415
 
         return sweep(workload, request, tell)
+    if request["task"] == "holders":
+        from harness.probe_tasks.holders import holders  # noqa: PLC0415
+
+        return holders(workload, request, tell)
     from harness.probe_tasks.describe import describe  # noqa: PLC0415
 
     return describe(workload, request, tell, built.torch_settings)
