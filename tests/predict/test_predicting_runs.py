@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -180,13 +181,17 @@ def test_broken_training_fails_with_its_traceback(project: Project, source: Path
 
 def test_one_zygote_serves_all_gpus_and_resolutions(project: Project, source: Path) -> None:
     """Cases of one model are predicted one after another, and only the first builds anew."""
-    matrix = MATRIX.replace("gpu: [t4, cpu-64MiB], resolution: [1]", "gpu: [t4, h100], resolution: [16, 32]")
+    matrix = MATRIX.replace("cpu-64MiB], resolution: [1]", "h100], resolution: [16, 32]")
     matrix = matrix.replace(
         "gpus:\n", "gpus:\n  h100: {name: NVIDIA H100 80GB HBM3, budget: 256MiB}\n"
     ).replace("planted.Net}", 'planted.Net, init_args: {width: "${resolution}"}}')
     (project.path / "profiles" / "matrix.yaml").write_text(matrix, encoding="utf-8")
-    change(source, "def __init__(self) -> None:\n        super().__init__()\n        self.batch_size",
-           "def __init__(self, width: int) -> None:\n        super().__init__()\n        self.width = width\n        self.batch_size")
+    begin = "        super().__init__()\n        self."
+    change(
+        source,
+        f"def __init__(self) -> None:\n{begin}batch_size",
+        f"def __init__(self, width: int) -> None:\n{begin}width = width\n        self.batch_size",
+    )
     change(source, "nn.Linear(16, 256)", "nn.Linear(width, 256)")
     change(source, "torch.zeros(60_000, 16)", "torch.zeros(60_000, self.width)")
     project.run(*PREDICT, "--gpu-profile-update").assert_outcomes(passed=4, deselected=1)
@@ -200,13 +205,13 @@ def test_prediction_equals_the_search_on_that_gpu(
     project: Project, source: Path, worlds: Worlds
 ) -> None:
     """A run where the GPU is found ends on the batch that a run without it predicts."""
-    matrix = MATRIX.replace("t4, cpu-64MiB", "h100").replace("resolution: [1]", "resolution: [1]")
-    matrix = matrix.partition("gpus:")[0] + "gpus: {h100: {name: NVIDIA H100*, budget: 512MiB}}\n"
+    matrix = MATRIX.replace("t4, cpu-64MiB", "h100").partition("gpus:")[0]
+    matrix += "gpus: {h100: {name: NVIDIA H100*, budget: 512MiB}}\n"
     (project.path / "profiles" / "matrix.yaml").write_text(matrix, encoding="utf-8")
     project.run(*PREDICT)
     predicted = project.report()["net-h100-1"]["max_batch_size"]
-    project.pytester.run(*PYTEST)
-    import subprocess
-    subprocess.run(PYTEST, env=inside(worlds.make(h100())), cwd=project.path, check=False)
+    subprocess.run(
+        PYTEST, env=inside(worlds.make(h100())), cwd=project.path, check=False, capture_output=True
+    )
     measured = project.report()["net-h100-1"]
     assert ("measured", predicted) == (measured["source"], measured["max_batch_size"])
