@@ -91,14 +91,14 @@ def predict(case: SimulatedCase, gpu: GpuFacts) -> Prediction:
         locked or case.histories.largest_kept(case.device.limit_bytes, maximum),
         case.histories,
     )
-    _refuse_unpredictable(opened.case.id, found)
+    _refuse_unpredictable(found)
     largest = found.max_batch_size
     shown = largest or opened.case.search.min_batch_size
     best = found.best
     return Prediction(
         gpu=gpu,
         max_batch_size=largest,
-        safe_batch_size=safe_batch_size(largest),
+        safe_batch_size=_safe(case, found),
         shown_batch_size=shown,
         bounded_by=found.bounded_by,
         memory_limit_bytes=case.device.limit_bytes,
@@ -110,6 +110,15 @@ def predict(case: SimulatedCase, gpu: GpuFacts) -> Prediction:
         probes=tuple(replace(probe, samples_per_second=None) for probe in found.probes),
         notes=_notes(best) + (() if gpu.note is None else (gpu.note,)),
     )
+
+
+def _safe(case: SimulatedCase, found: FoundBatch) -> int:
+    """Return the batch size that is safe: all of it, where memory's bound is far enough above."""
+    largest = found.max_batch_size
+    if found.bounded_by not in ("cap", "dataset"):
+        return safe_batch_size(largest)
+    beyond = case.histories.largest_kept(case.device.limit_bytes, 2 * largest) or largest
+    return min(largest, safe_batch_size(max(largest, beyond)))
 
 
 def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> PeakHolders | None:
@@ -162,13 +171,13 @@ def _notes(best: Probe | None) -> tuple[str, ...]:
     return notes
 
 
-def _refuse_unpredictable(case_id: str, found: FoundBatch) -> None:
+def _refuse_unpredictable(found: FoundBatch) -> None:
     """Raise where no batch size trains for another reason than memory."""
     failed = [probe for probe in found.probes if probe.outcome in ("error", "dataset")]
     if found.max_batch_size or not failed:
         return
     smallest = min(failed, key=lambda probe: probe.batch_size)
-    what = f"{case_id}: {describe_outcome(smallest)}"
+    what = describe_outcome(smallest)
     if smallest.values_read is not None:
         raise UnpredictableError(
             f"{what}; {smallest.values_read} reads values, and on a simulated GPU they are zeros, "
