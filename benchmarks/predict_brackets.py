@@ -6,10 +6,10 @@
 The table is that of huggingface/pytorch-image-models
 (results/benchmark-train-amp-*-pt112-cu113-rtx3090.csv). Its authors tried the batches 512, 384,
 256, … until one trained. A row holds that batch and the one before it, which failed; the maximum
-lies between. They trained with AMP in float16, SGD with Nesterov momentum and cross-entropy, on the
-part of 24 GiB that torch 1.12 left usable. Here each network trains on a simulated RTX 3090 whose
-allocator has that part, and the search ends where a batch fits and the next one does not. It needs a
-CUDA build of torch (constraints-cuda.txt), torchvision and timm, and no GPU.
+lies between. They trained with AMP in float16, SGD with Nesterov momentum and cross-entropy, on
+the part of 24 GiB that torch 1.12 left usable. Here each network trains on a simulated RTX 3090
+whose allocator has that part, and the search ends where a batch fits and the next one does not. It
+needs a CUDA build of torch (constraints-cuda.txt), torchvision and timm, and no GPU.
 
 Every `--every`-th model by name is predicted, and each one of
 benchmarks/data/recurrent_brackets.csv. These are all LSTM models of the published table
@@ -32,9 +32,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cuda_experiments.processes import SYS_PATH
 from tabulate import tabulate
 
-from cuda_experiments.processes import SYS_PATH
 from harness.batch_search.training import search_training
 from harness.errors import HarnessError
 from harness.matrix.case import Case

@@ -19,7 +19,7 @@
 /* cudnnBackendAttributeName_t. */
 enum { HEURISTICS_GRAPH = 201, HEURISTICS_RESULTS = 202, HEURISTICS_DEVICE = 204, CONFIGURATION_ENGINE = 300, PLAN_CONFIGURATION = 401,
        PLAN_DEVICE = 407, GRAPH_OPERATIONS = 801, ENGINE_GRAPH = 1300, ENGINE_DEVICE = 1307, DEVICE_JSON = 2702 };
-enum { MAX_RESULTS = 256 };
+enum { MAX_RESULTS = 256, FIRST_VERSION = 91100 };
 
 static struct {
     int (*create)(int, void **);
@@ -33,7 +33,9 @@ static pthread_mutex_t describing = PTHREAD_MUTEX_INITIALIZER;
 
 static void open_cudnn(void)
 {
-    /* The small library that torch is linked with has the one with the graphs beside it. */
+    /* Earlier ones crash over some of the questions. The small library that torch is linked with has that with the graphs
+     * beside it. */
+    if (DNN_VERSION < FIRST_VERSION) return;
     char path[4096 + 32];
     snprintf(path, sizeof path, "libcudnn.so.%d", DNN_VERSION < 90000 ? DNN_VERSION / 1000 : DNN_VERSION / 10000);
     void *linked = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
