@@ -106,9 +106,9 @@ class Attribution:
             if module is root or isinstance(module, torch.jit.ScriptModule):
                 continue
             handles = self._follow(module, _shown_name(name))
-            if isinstance(module, _SENSITIVE):
-                self._sensitive += handles
-            elif any(name.startswith(f"{one}.") for one in _sensitive_names(root)):
+            if isinstance(module, _SENSITIVE) or any(
+                name.startswith(f"{one}.") for one in _sensitive_names(root)
+            ):
                 self._sensitive += handles
 
     def _follow(self, module: torch.nn.Module, name: str) -> list[Any]:
