@@ -13,7 +13,7 @@ import torch
 
 from harness.errors import HarnessError
 from harness.failures.explain import explain
-from harness.memory_bounds import make_bound
+from harness.memory_bounds import CudaBound
 from harness.probe_tasks.attribution import (
     ACTIVATION,
     TRAINING_STEP,
@@ -45,6 +45,18 @@ _MAX_ENTRIES = 500_000
 
 class NoHistoryError(HarnessError):
     """The allocator keeps no history of this training."""
+
+
+class NoLimit(CudaBound):
+    """Starts CUDA as a probe does, and limits nothing: what holds the memory need not fit."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0.0)
+
+    def rescale(self, share: float) -> None:
+        """Allow all of the GPU's memory."""
+        del share
+        self.lift()
 
 
 class Recording:
@@ -214,7 +226,7 @@ def holders(
     """Train one batch size, and write what holds the memory at its peak."""
     tell("setup")
     seed_everything()
-    bound = make_bound(request["bound"])
+    bound = NoLimit()
     watch: HoldersWatch | None = None
     try:
         if request["bound"]["accelerator"] != "cuda":
@@ -222,7 +234,6 @@ def holders(
                 "only a GPU's allocator keeps a history: name a GPU, which may be a simulated one"
             )
         bound.start()
-        bound.lift()
         recording = Recording(whole=request["snapshot"] is not None)
         watch = make_callback(
             workload.lightning, HoldersWatch, bound, tell, _as_training(request), recording
