@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from harness.probe_tasks.source_files import (
+    HARNESS,
+    LOOPS,
+    STANDARD,
+    TORCH,
+    package_of,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,17 +26,7 @@ if TYPE_CHECKING:
 
 # Notes beyond this many are counted, because people read them.
 _MOST_NOTES = 8
-_HARNESS = str(Path(__file__).resolve().parents[1]) + os.sep
-_OWN = tuple(f"{_HARNESS}probe_tasks{os.sep}{name}.py" for name in ("decisions", "zeros"))
-_STANDARD = tuple(
-    {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")}
-    | {str(Path(os.__file__).parent) + os.sep}
-)
-_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_TORCH = ("torch", "functorch", "triton")
-# Libraries that run a user's training. Where no code of the user's is on the stack, a line of
-# another library, such as a network's, says more than theirs.
-_LOOPS = ("lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "accelerate")
+_OWN = tuple(f"{HARNESS}probe_tasks{os.sep}{name}.py" for name in ("decisions", "zeros"))
 
 
 class Decisions:
@@ -100,20 +97,20 @@ def _place(*, any_line: bool) -> str | None:
     reader = True
     for frame in _frames():
         path = frame.f_code.co_filename
-        package = _package(path)
+        package = package_of(path)
         if path.startswith("<") or path in _OWN:
             continue
-        if path.startswith(_HARNESS):
+        if path.startswith(HARNESS):
             if reader:
                 return None
             continue
-        here = f"{_shown(path)}:{frame.f_lineno}"
+        here = f"{shown(path)}:{frame.f_lineno}"
         if package is None:
-            if path.startswith(_STANDARD):
+            if path.startswith(STANDARD):
                 continue
             return here
-        reader = reader and package in _TORCH
-        if package not in _TORCH and package not in _LOOPS:
+        reader = reader and package in TORCH
+        if package not in TORCH and package not in LOOPS:
             library = library or here
         else:
             loop = loop or here
@@ -125,22 +122,3 @@ def _frames() -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
-
-
-def _package(path: str) -> str | None:
-    """Return the installed package that a file belongs to; None for other files."""
-    for folder in _INSTALLED:
-        _, found, rest = path.rpartition(folder)
-        if found:
-            return rest.partition(os.sep)[0].removesuffix(".py")
-    return None
-
-
-def _shown(path: str) -> str:
-    """Return a file as people name it: below its package's folder or the working directory."""
-    for folder in _INSTALLED:
-        _, found, rest = path.rpartition(folder)
-        if found:
-            return rest
-    relative = os.path.relpath(path)
-    return path if relative.startswith(os.pardir) else relative
