@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -68,8 +69,8 @@ class Prediction:
         return Predicted(
             batch_size=self.max_batch_size,
             made_with=dict(self.made_with),
-            peak={} if self.holders is None else _largest(self.holders.by_name()),
-            at_locked={} if self.at_locked is None else self.at_locked.by_name(),
+            peak={} if self.holders is None else _largest(_named(self.holders)),
+            at_locked={} if self.at_locked is None else _named(self.at_locked),
             lines={} if self.at_locked is None else _lines(self.at_locked),
         )
 
@@ -133,17 +134,25 @@ def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> 
     opened = case.opened
     _log.info("%s: finding what holds the memory of batch %d", opened.case.id, batch_size)
     file = opened.runner.directory / f"holders-b{batch_size}.json"
-    file.unlink(missing_ok=True)
-    with case.device.boundless():
-        probe = opened.runner.holders(
-            batch_size, validation_steps=opened.validation_steps, file=file, snapshot=snapshot
-        )
-    if not file.exists():
-        _log.info("%s: %s", opened.case.id, describe_outcome(probe))
+    try:
+        with case.device.boundless():
+            opened.runner.holders(
+                batch_size, validation_steps=opened.validation_steps, file=file, snapshot=snapshot
+            )
+    except WorkloadError as error:
+        _log.warning("%s: %s", opened.case.id, error)
         return None
     holders = PeakHolders.read(file)
     file.unlink()
     return holders
+
+
+def _named(holders: PeakHolders) -> dict[str, int]:
+    """Return the bytes by `activation of blocks.0`, the largest first: lines move, names stay."""
+    sums: Counter[str] = Counter()
+    for holder in holders.holders:
+        sums[str(holder)] += holder.num_bytes
+    return dict(sums.most_common())
 
 
 def _largest(holders: Mapping[str, int]) -> dict[str, int]:
