@@ -10,6 +10,7 @@ MAGIC, VERSION = 0x53475055, 2
 MAX_GPUS, MAX_PROCESSES, MAX_FAULTS, MAX_EVENTS, MAX_PEAKS = 32, 512, 64, 256, 1024
 TEXT = 96
 NO_GPU = -1
+WORKSPACE_OF_CUDNN = 2**64 - 1
 
 
 class RawGpu(ctypes.Structure):
@@ -42,7 +43,7 @@ class RawGpu(ctypes.Structure):
         ("nvml_error", c_int32),
         ("remap_pending", c_int32),
         ("remap_failed", c_int32),
-        ("unused", c_int32),
+        ("workspaces_unknown", c_int32),
     ]
 
 

@@ -29,6 +29,7 @@ from harness.simulated.layout import (
     SIZE,
     TEXT,
     VERSION,
+    WORKSPACE_OF_CUDNN,
     RawEvent,
     RawFault,
     RawGpu,
@@ -72,8 +73,8 @@ class SimulatedGpu:
     foreign_pid: int = 0
     """The process that NVML names for it; 0: none."""
     foreign_name: str = ""
-    workspace_bytes: int = 0
-    """What cuDNN's one engine asks for."""
+    workspace_bytes: int | None = None
+    """What each convolution asks for; None: what the cuDNN beside torch chooses for this GPU."""
     mig: bool = False
     """Whether it is in MIG mode; its instances follow it."""
     parent: int | None = None
@@ -230,6 +231,11 @@ class World:
         """Return the most that was in use on a GPU at once, contexts and others included."""
         return int(self.raw.gpus[gpu].peak)
 
+    @property
+    def workspaces_known(self) -> bool:
+        """Whether cuDNN told the workspaces of all convolutions that it was asked about."""
+        return not any(gpu.workspaces_unknown for gpu in self.raw.gpus[: self.raw.num_gpus])
+
     def peaks(self) -> list[Peak]:
         """Return what each process needed, in the order of their first use of a GPU.
 
@@ -293,7 +299,7 @@ def _raw(place: int, gpu: SimulatedGpu, gpus: Sequence[SimulatedGpu]) -> RawGpu:
         nvml_total=gpu.nvml_bytes or gpu.total_bytes,
         context=gpu.context_bytes,
         foreign=gpu.foreign_bytes,
-        workspace=gpu.workspace_bytes,
+        workspace=WORKSPACE_OF_CUDNN if gpu.workspace_bytes is None else gpu.workspace_bytes,
         foreign_pid=gpu.foreign_pid,
         sm_count=gpu.sm_count,
         parent=NO_GPU if gpu.parent is None else gpu.parent,
