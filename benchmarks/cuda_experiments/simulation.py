@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from cuda_experiments.setting import version_of
 from harness.files import put_text
-from harness.predict.gpus import by_label
+from harness.predict.gpus import by_label, simulated
 from harness.simulated.environment import environment
-from harness.simulated.world import SimulatedGpu, World
+from harness.simulated.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from harness.simulated.world import SimulatedGpu
 
 VALUES = Path(__file__).resolve().parent.parent / "results" / "cuda_simulated.json"
 RECORDED = ("7", "11", "12", "13")
@@ -35,14 +37,7 @@ def simulated_gpu(label: str, workspace_bytes: int = 0) -> SimulatedGpu:
 
     workspace_bytes: what cuDNN asks for in each convolution.
     """
-    gpu = by_label(label)
-    return SimulatedGpu(
-        gpu.name,
-        gpu.total_bytes,
-        gpu.capability,
-        nvml_bytes=gpu.nvml_bytes,
-        workspace_bytes=workspace_bytes,
-    )
+    return simulated(by_label(label), workspace_bytes=workspace_bytes)
 
 
 def enter(label: str, directory: Path, arguments: Sequence[str]) -> None:
@@ -95,8 +90,6 @@ def values_of(content: dict[str, Any]) -> dict[str, Any]:
         workload, _, rest = name.partition(", ")
         if not rest and "B" in fact:
             kept = {key: fact[key] for key in ("B", "bounded_by", "exact", "limit_bytes")}
-            if "predicted" in fact:
-                kept["predicted"] = fact["predicted"]
             workloads.setdefault(workload, {}).update(kept)
         elif rest.startswith(_GIVEN):
             known = workloads.setdefault(workload, {}).setdefault("batches", {})

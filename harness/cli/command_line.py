@@ -201,6 +201,11 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot", metavar="PATH", help="draw the memory of a training step over time (PNG)"
     )
+    parser.add_argument(
+        "--snapshot",
+        metavar="PATH",
+        help="write the history of its allocations, for https://pytorch.org/memory_viz (pickle)",
+    )
 
 
 def _add_simulate(parser: argparse.ArgumentParser) -> None:

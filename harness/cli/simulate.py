@@ -14,17 +14,16 @@ from harness.cli.interpreter import torch_of
 from harness.cli.simulated_peaks import as_json, as_text
 from harness.errors import HarnessError
 from harness.files import refuse_read_only, write_text
-from harness.predict.gpus import by_label
+from harness.predict.gpus import assumed, by_label, called, simulated
 from harness.simulated.environment import environment
 from harness.simulated.layout import MAX_GPUS
-from harness.simulated.world import CONTEXT_BYTES, SimulatedGpu, World
+from harness.simulated.world import CONTEXT_BYTES, World
 from harness.units import format_bytes, parse_size
 
 if TYPE_CHECKING:
     import argparse
 
-# Of a GPU that is not in the table, as for predictions: an Ampere.
-_ASSUMED_CAPABILITY = (8, 0)
+    from harness.simulated.world import SimulatedGpu
 
 
 def simulate(options: argparse.Namespace) -> int:
@@ -66,21 +65,18 @@ def simulate(options: argparse.Namespace) -> int:
 def simulated_gpu(label: str, memory: str | None) -> SimulatedGpu:
     """Return a GPU of the table of predictions, or one of any name with the memory that is given.
 
-    label: the common name or NVML's. memory: its total as CUDA sees it, such as 24GiB; None: as in
+    label: a name as people write it. memory: its total as CUDA sees it, such as 24GiB; None: as in
     the table. Raises HarnessError for an unknown GPU without memory, and for a wrong memory.
     """
     total = None if memory is None else _total(memory)
+    if called(label):
+        return simulated(by_label(label), total)
+    if total is not None:
+        return simulated(assumed(label, total), total)
     try:
-        known = by_label(label)
+        return simulated(by_label(label))
     except HarnessError as error:
-        if total is None:
-            raise HarnessError(f"{error}; give any other GPU its memory: --memory 24GiB") from None
-        return SimulatedGpu(label, total, _ASSUMED_CAPABILITY)
-    if total is None:
-        return SimulatedGpu(
-            known.name, known.total_bytes, known.capability, nvml_bytes=known.nvml_bytes
-        )
-    return SimulatedGpu(known.name, total, known.capability)
+        raise HarnessError(f"{error}; give any other GPU its memory: --memory 24GiB") from None
 
 
 def _total(memory: str) -> int:

@@ -1,130 +1,147 @@
-"""The facts about GPUs that predictions rely on: their memory and cuBLAS's workspace. Pure.
+"""Finds the GPU that people or a matrix mean, and makes a simulated one of it. Pure.
 
-Memory is in MiB. `torch_mib` is `total_memory` of torch.cuda.get_device_properties, or the "total
-capacity" of torch's out-of-memory message, as people have published them. It differs by up to 0.7%
-between drivers; the table has the lower value. If none is published, it is derived from NVML's
-total, and a note says so.
+The table itself is in `gpu_table.py`.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from harness.errors import HarnessError
+from harness.predict.gpu_table import FROM_THE_MATRIX, GPUS, MIB, GpuFacts
+from harness.simulated.world import SimulatedGpu
 
-MIB = 1 << 20
-# Of NVML's total, what torch sees at least: 98.3% on a T4, 99.6% on an H200.
-_DERIVED_SHARE = 0.983
+__all__ = [
+    "GPUS",
+    "MIB",
+    "GpuFacts",
+    "assumed",
+    "by_label",
+    "by_name",
+    "called",
+    "is_instance",
+    "simulated",
+]
+
 # How far a published total may be from the one that a matrix gives, as for GPUs that are there.
 _TOLERANCE = 0.03
-# Compute capabilities with the large cuBLAS workspace (aten/src/ATen/cuda/CUDABlas.cpp,
-# getChosenWorkspaceSize).
-_LARGE_WORKSPACE = (9, 10, 12)
-_LARGE_WORKSPACE_BYTES = 32 * MIB
-_WORKSPACE_BYTES = 8_519_680
-# Of a GPU that is not in the table: kernels for half precision, and the smaller workspace.
-_ASSUMED_CAPABILITY = (8, 0)
-_FROM_THE_MATRIX = "the matrix"
+# Of a GPU that is not in the table: those of an A100.
+_ASSUMED_CAPABILITY, _ASSUMED_SMS = (8, 0), 108
 # NVML names an instance by its GPU and its profile: NVIDIA A100-SXM4-40GB MIG 1g.5gb.
 _INSTANCE = " MIG "
+_INSTANCE_OF = "the total that NVML gives the instance, and its GPU's row"
+# SMs of one compute slice, by the compute capability's major number (NVIDIA's MIG user guide); a
+# whole GPU has seven slices.
+_SMS_OF_A_SLICE, _SLICES = {8: 14, 9: 16}, 7
+# How far a memory in a name, such as 24GB, may be from NVML's total: an L4 of 24 GB has 22.5 GiB.
+_NOMINAL_TOLERANCE = 0.08
+# Words that tell no GPU from another one.
+_NOISE = frozenset({"nvidia", "geforce", "tesla", "gpu", "generation", "edition", "blackwell"})
+_SERIES = ("rtx", "gtx")
+_SIZE = re.compile(r"^(\d+)(?:g|gb|gib)$")
+_BLANK = re.compile(r"(?<=\d) (?=gi?b\b)")
+_SXM_WORD = re.compile(r"^sxm\d$")
+# What people write without a blank: rtx3090, 3080ti, h100sxm5.
+_GLUED = re.compile(r"(?<=rtx|gtx)(?=[a-z]?\d)|(?<=\d)(?=(?:ti|super|sxm\d?|pcie|nvl|ada)\b)")
+# Those on an SXM module whose product name does not say so.
+_SXM = frozenset({"H100", "H200", "H20", "H800", "B200", "B300"})
+_MEANT = 3
 
 
 @dataclass(frozen=True)
-class GpuFacts:
-    """One product."""
+class _Words:
+    """A GPU's name as people write it, without vendor, case, blanks and dashes."""
 
-    label: str
-    """The common name, as `--gpu` takes it."""
-    name: str
-    """NVML's product name."""
-    nvml_mib: int
-    torch_mib: int | None
-    """None where nobody has published it."""
-    capability: tuple[int, int]
-    source: str
+    words: tuple[str, ...]
+    """Those that are neither a memory nor a series: `3090`, `ti`."""
+    whole: str
+    """All of them in one: `rtx3090ti`, `a10080gb`."""
+    memory_gb: int | None
 
     @property
-    def note(self) -> str | None:
-        """The assumption about this GPU, as a note; None when its facts were published."""
-        if self.source == _FROM_THE_MATRIX:
-            return (
-                f"only the memory of {self.name} is known: the prediction assumes an Ampere GPU, "
-                "and that torch sees 98.3% of its memory"
-            )
-        if self.torch_mib is None:
-            return (
-                f"the memory that torch sees on {self.name} is not known: the prediction assumes "
-                "98.3% of NVML's total"
-            )
-        return None
+    def joined(self) -> str:
+        """The words in one."""
+        return "".join(self.words)
 
-    @property
-    def nvml_bytes(self) -> int:
-        """NVML's total, which profiles are matched on."""
-        return self.nvml_mib * MIB
-
-    @property
-    def total_bytes(self) -> int:
-        """The memory that torch sees."""
-        if self.torch_mib is None:
-            return int(self.nvml_bytes * _DERIVED_SHARE)
-        return self.torch_mib * MIB
-
-    @property
-    def workspace_bytes(self) -> int:
-        """The bytes that cuBLAS allocates for each thread that multiplies matrices."""
-        return (
-            _LARGE_WORKSPACE_BYTES if self.capability[0] in _LARGE_WORKSPACE else _WORKSPACE_BYTES
+    @classmethod
+    def of(cls, name: str) -> _Words:
+        """Take a name apart."""
+        spaced = _BLANK.sub("", re.sub(r"[^a-z0-9]+", " ", name.lower()))
+        spaced = _GLUED.sub(" ", spaced)
+        # SXM4 and SXM are the same to whoever writes an A100's name; 80G and 80GB are, too.
+        words = [
+            _SIZE.sub(r"\1gb", _SXM_WORD.sub("sxm", word))
+            for word in spaced.split()
+            if word not in _NOISE
+        ]
+        sizes = [int(found[1]) for word in words if (found := _SIZE.fullmatch(word))]
+        plain = [word for word in words if not _SIZE.fullmatch(word)]
+        return cls(
+            tuple(word for word in plain if word not in _SERIES),
+            "".join(words),
+            sizes[0] if sizes else None,
         )
 
 
-_PUBLISHED = "torch.cuda listings and out-of-memory messages in public issues"
-_DERIVED = "NVML's total; no print of torch's found"
-_INSTANCE_OF = "the total that NVML gives the instance, and its GPU's row"
-GPUS = (
-    GpuFacts("T4", "Tesla T4", 15360, 15102, (7, 5), "hpcaitech/Open-Sora#697"),
-    GpuFacts("V100-16GB", "Tesla V100-SXM2-16GB", 16384, 16130, (7, 0), _PUBLISHED),
-    GpuFacts("V100-32GB", "Tesla V100-SXM2-32GB", 32768, 32494, (7, 0), _PUBLISHED),
-    GpuFacts("RTX-2080-Ti", "NVIDIA GeForce RTX 2080 Ti", 11264, 11009, (7, 5), _PUBLISHED),
-    GpuFacts("RTX-3090", "NVIDIA GeForce RTX 3090", 24576, 24124, (8, 6), _PUBLISHED),
-    GpuFacts("RTX-4090", "NVIDIA GeForce RTX 4090", 24564, 24209, (8, 9), "ali-vilab/VGen#104"),
-    GpuFacts("RTX-5090", "NVIDIA GeForce RTX 5090", 32607, 32102, (12, 0), "TrajectoryCrafter#20"),
-    GpuFacts("A10", "NVIDIA A10", 23028, 22599, (8, 6), _PUBLISHED),
-    GpuFacts("A10G", "NVIDIA A10G", 23028, 22589, (8, 6), _PUBLISHED),
-    GpuFacts("L4", "NVIDIA L4", 23034, 22558, (8, 9), _PUBLISHED),
-    GpuFacts("L40S", "NVIDIA L40S", 46068, 45589, (8, 9), "Qwen3-VL#2097"),
-    GpuFacts("A40", "NVIDIA A40", 46068, 45363, (8, 6), _PUBLISHED),
-    GpuFacts("RTX-A6000", "NVIDIA RTX A6000", 49140, 48676, (8, 6), _PUBLISHED),
-    GpuFacts("RTX-6000-Ada", "NVIDIA RTX 6000 Ada Generation", 49140, 48520, (8, 9),
-             "MTVCrafter#21"),
-    GpuFacts("RTX-PRO-6000", "NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 97887, 97250,
-             (12, 0), "antirez/ds4#431"),
-    GpuFacts("A100-40GB", "NVIDIA A100-SXM4-40GB", 40960, 40441, (8, 0), _PUBLISHED),
-    GpuFacts("A100-PCIE-40GB", "NVIDIA A100-PCIE-40GB", 40960, 40326, (8, 0), _PUBLISHED),
-    GpuFacts("A100-80GB", "NVIDIA A100-SXM4-80GB", 81920, 81038, (8, 0), _PUBLISHED),
-    GpuFacts("A100-PCIE-80GB", "NVIDIA A100 80GB PCIe", 81920, 81154, (8, 0), _PUBLISHED),
-    GpuFacts("H100", "NVIDIA H100 80GB HBM3", 81559, 81008, (9, 0),
-             "huggingface/text-embeddings-inference#350, vllm#27508"),
-    GpuFacts("H100-PCIE", "NVIDIA H100 PCIe", 81559, 81008, (9, 0), _PUBLISHED),
-    GpuFacts("H100-NVL", "NVIDIA H100 NVL", 95830, 95232, (9, 0), "ali-vilab/VACE#56"),
-    GpuFacts("H200", "NVIDIA H200", 143771, 143156, (9, 0), _PUBLISHED),
-    GpuFacts("GH200", "NVIDIA GH200 480GB", 97871, None, (9, 0), _DERIVED),
-    GpuFacts("B200", "NVIDIA B200", 183359, 182631, (10, 0), _PUBLISHED),
-    GpuFacts("GB200", "NVIDIA GB200", 189471, None, (10, 0), _DERIVED),
-)  # fmt: skip
-
-
 def by_label(label: str) -> GpuFacts:
-    """Return the GPU with this label or product name.
+    """Return the one GPU that people call so.
 
-    Raises HarnessError, which names all labels, when there is none.
+    Raises HarnessError where several GPUs, or none, are called so; it names those that may be
+    meant.
     """
-    wanted = label.lower()
-    for gpu in GPUS:
-        if wanted in (gpu.label.lower(), gpu.name.lower()):
-            return gpu
-    raise HarnessError(f"unknown GPU {label}; known: {', '.join(gpu.label for gpu in GPUS)}")
+    found = called(label)
+    if not found:
+        raise _unknown(label)
+    if len(found) > 1:
+        labels = ", ".join(gpu.label for gpu in found)
+        raise HarnessError(f"{label} is the name of several GPUs: give one of {labels}")
+    return found[0]
+
+
+def called(label: str) -> list[GpuFacts]:
+    """Return the GPUs that people call so: `RTX 3090`, `rtx3090`, `3090`, `A100 80GB`, `H100 SXM`.
+
+    A label or a whole product name goes before a part of one, so `3090` is no RTX 3090 Ti.
+    """
+    wanted = _Words.of(label)
+    sized = [gpu for gpu in GPUS if _has_memory(gpu, wanted.memory_gb)]
+    parts = [gpu for gpu in sized if wanted.words and {*wanted.words} <= _words_of(gpu)]
+    exact = (
+        [gpu for gpu in GPUS if wanted.whole == _Words.of(gpu.label).whole],
+        [gpu for gpu in GPUS if wanted.whole == _Words.of(gpu.name).whole],
+        [gpu for gpu in sized if wanted.joined == _Words.of(gpu.label).joined],
+    )
+    found = next((gpus for gpus in exact if gpus), parts)
+    # Of several, those belong to the choice that have one word more: an A100 on a PCIe card.
+    return found if len(found) == 1 else parts or found
+
+
+def simulated(
+    gpu: GpuFacts, total_bytes: int | None = None, workspace_bytes: int = 0
+) -> SimulatedGpu:
+    """Return the simulated GPU of a product.
+
+    total_bytes: the memory that CUDA and NVML see; None: the product's.
+    workspace_bytes: what cuDNN asks for in each convolution.
+    """
+    return SimulatedGpu(
+        gpu.name,
+        gpu.total_bytes if total_bytes is None else total_bytes,
+        gpu.capability,
+        sm_count=gpu.sm_count,
+        nvml_bytes=gpu.nvml_bytes if total_bytes is None else None,
+        workspace_bytes=workspace_bytes,
+    )
+
+
+def assumed(name: str, memory_bytes: int) -> GpuFacts:
+    """Return a GPU that is not in the table: an Ampere with this memory, as NVML gives it."""
+    return GpuFacts(
+        name, name, memory_bytes // MIB, None, _ASSUMED_CAPABILITY, _ASSUMED_SMS, FROM_THE_MATRIX
+    )
 
 
 def is_instance(name: str) -> bool:
@@ -142,10 +159,12 @@ def by_name(pattern: str, memory_bytes: int | None = None) -> GpuFacts:
     """
     if memory_bytes is not None and is_instance(pattern):
         product = pattern.partition(_INSTANCE)[0]
-        capabilities = {gpu.capability for gpu in GPUS if fnmatchcase(gpu.name, product)}
-        if len(capabilities) == 1:
+        whole = {(gpu.capability, gpu.sm_count) for gpu in GPUS if fnmatchcase(gpu.name, product)}
+        if len(whole) == 1:
+            capability, sms = whole.pop()
+            sms = _sms_of_instance(pattern, capability, sms)
             return GpuFacts(
-                pattern, pattern, memory_bytes // MIB, None, capabilities.pop(), _INSTANCE_OF
+                pattern, pattern, memory_bytes // MIB, None, capability, sms, _INSTANCE_OF
             )
     fitting = [
         gpu
@@ -160,9 +179,7 @@ def by_name(pattern: str, memory_bytes: int | None = None) -> GpuFacts:
         and memory_bytes is not None
         and not any(fnmatchcase(gpu.name, pattern) for gpu in GPUS)
     ):
-        return GpuFacts(
-            pattern, pattern, memory_bytes // MIB, None, _ASSUMED_CAPABILITY, _FROM_THE_MATRIX
-        )
+        return assumed(pattern, memory_bytes)
     if not fitting:
         raise HarnessError(
             f"no prediction for {pattern}: its memory is not known. Known GPUs: "
@@ -170,3 +187,32 @@ def by_name(pattern: str, memory_bytes: int | None = None) -> GpuFacts:
             + ". Give any other GPU its `memory` in the matrix"
         )
     return min(fitting, key=lambda gpu: gpu.total_bytes)
+
+
+def _sms_of_instance(name: str, capability: tuple[int, int], whole: int) -> int:
+    """Return the SMs of an instance, by the slices that its profile names: 2 in `2g.20gb`."""
+    found = re.search(r" MIG (\d)g\.", name)
+    of_a_slice = _SMS_OF_A_SLICE.get(capability[0])
+    if found is None or of_a_slice is None or int(found[1]) >= _SLICES:
+        return whole
+    return int(found[1]) * of_a_slice
+
+
+def _has_memory(gpu: GpuFacts, memory_gb: int | None) -> bool:
+    if memory_gb is None:
+        return True
+    return abs(gpu.nvml_mib / 1024 - memory_gb) <= _NOMINAL_TOLERANCE * memory_gb
+
+
+def _words_of(gpu: GpuFacts) -> set[str]:
+    """Return the words of a label and a product name, and what people add to them."""
+    words = {*_Words.of(gpu.label).words, *_Words.of(gpu.name).words}
+    return words | {"sxm"} if gpu.label in _SXM else words
+
+
+def _unknown(label: str) -> HarnessError:
+    labels = {_Words.of(gpu.label).whole: gpu.label for gpu in GPUS}
+    near = [labels[key] for key in get_close_matches(_Words.of(label).whole, labels, n=_MEANT)]
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    known = ", ".join(gpu.label for gpu in GPUS)
+    return HarnessError(f"unknown GPU {label}.{meant} Known: {known}")

@@ -180,6 +180,10 @@ class World:
         # Processes look at the fault only after this.
         self.raw.num_faults = number + 1
 
+    def become(self, gpu: SimulatedGpu, place: int = 0) -> None:
+        """Put another GPU into a place; no process of the world may use a GPU meanwhile."""
+        self.raw.gpus[place] = _raw(place, gpu, [gpu])
+
     def counted(self, number: int = 0) -> int:
         """Return how many calls a fault has seen, over all processes."""
         return int(self.raw.faults[number].seen)

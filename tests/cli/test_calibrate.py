@@ -68,7 +68,7 @@ def test_unknown_gpu_has_what_the_table_needs() -> None:
     lines, off = report("NVIDIA B300", 280_000 * MIB, facts(), [])
     assert not off
     assert (
-        "this GPU is not in the table (harness/predict/gpus.py); its row needs the values above"
+        "this GPU is not in the table (harness/predict/gpu_table.py); its row needs the values above"
         == lines[-1]
     )
 

@@ -125,7 +125,7 @@ def test_table_over_gpus(
     ("arguments", "message"),
     [
         ((), f"{CASE} runs on the CPU, where it is measured: name a GPU with --gpu"),
-        (("--gpu", "GTX970"), "unknown GPU GTX970; known: T4, "),
+        (("--gpu", "GTX970"), "unknown GPU GTX970. Did you mean "),
     ],
     ids=["case on the CPU", "unknown GPU"],
 )

@@ -26,7 +26,7 @@ H100 = ["simulate", "--gpu", "H100"]
     [
         (
             ["simulate", "--gpu", "X9", "--", "true"],
-            "unknown GPU X9; known: T4, V100-16GB",
+            "unknown GPU X9. Known: P100-16GB, GTX-1080-Ti, T4",
         ),
         (
             ["simulate", "--gpu", "X9", "--", "true"],

@@ -1,4 +1,4 @@
-"""Searches for a case's largest training batch and its largest validation batch."""
+"""Searches for the largest training batch of an open case."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.measure.histories import recorded_histories
+from harness.batch_search.histories import recorded_histories
 from harness.probes.outcomes import describe_probe
 from harness.search.search import SearchResult, search
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.measurement import BoundedBy, Measurement, Probe
+    from harness.batch_search.histories import Histories
+    from harness.measurement import BoundedBy, Probe
     from harness.probes.open_cases import OpenCase
     from harness.search.estimates import Estimator
 
@@ -78,73 +79,48 @@ def train(
     return probe
 
 
-def search_training(opened: OpenCase, aim: int | None = None) -> FoundBatch:
+def search_training(
+    opened: OpenCase, aim: int | None = None, histories: Histories | None = None
+) -> FoundBatch:
     """Search for the largest batch that trains.
 
     The search starts at the locked batch size, else at `aim`, the predicted one.
+
+    histories: where the probes leave what they record; None: a folder of its own.
     """
     settings, locked = opened.case.search, opened.locked
-    with recorded_histories(opened.runner, allow_thrashing=settings.allow_thrashing) as histories:
+    if histories is None:
+        with recorded_histories(opened.runner, allow_thrashing=settings.allow_thrashing) as made:
+            return search_training(opened, aim, made)
 
-        def scout(batch_size: int) -> Probe:
-            file = histories.file(batch_size)
-            return train(opened, batch_size, steps=SCOUTING_STEPS, settle=False, history=file)
+    def scout(batch_size: int) -> Probe:
+        file = histories.file(batch_size)
+        return train(opened, batch_size, steps=SCOUTING_STEPS, settle=False, history=file)
 
-        return _search(
-            opened,
-            lambda batch_size: train(opened, batch_size, history=histories.file(batch_size)),
-            scout if settings.steps_per_trial > SCOUTING_STEPS else None,
-            minimum=settings.min_batch_size,
-            maximum=settings.max_batch_size,
-            num_samples=opened.description.num_samples,
-            locked=locked.max_batch_size if locked else None,
-            aim=aim,
-            estimator=histories.estimator,
-        )
-
-
-def with_validation(opened: OpenCase, measurement: Measurement) -> Measurement:
-    """Add the validation batch size: the result of its own search, or the tuned training batch."""
-    settings, locked = opened.case.search, opened.locked
-    if not opened.description.validation or settings.validation is False:
-        return measurement
-    if settings.validation is True:
-        return replace(measurement, validation_batch_size=measurement.batch_size)
-    share = settings.validation_fraction / settings.target_memory_fraction
-
-    def probe(batch_size: int) -> Probe:
-        return opened.runner.train(
-            measurement.batch_size,
-            steps=settings.steps_per_trial,
-            validation_steps=settings.validation_steps,
-            validation_batch_size=batch_size,
-            validation_share=share,
-        )
-
-    found = _search(
+    return search_batch_sizes(
         opened,
-        probe,
-        None,
-        minimum=settings.validation_minimum,
-        maximum=settings.validation_maximum,
-        num_samples=opened.description.num_validation_samples,
-        locked=locked.validation_batch_size if locked else None,
-        share=share,
-    )
-    warnings = measurement.warnings
-    if not found.max_batch_size:
-        smallest = min(found.probes, key=lambda probe: probe.batch_size)
-        tried = f"batch {smallest.batch_size}: {smallest.detail}"
-        warnings += (f"no validation batch size was found ({found.bounded_by}): {tried}",)
-    return replace(
-        measurement,
-        warnings=warnings,
-        validation_batch_size=found.max_batch_size or None,
-        probes=measurement.probes + found.probes,
+        lambda batch_size: train(opened, batch_size, history=histories.file(batch_size)),
+        scout if settings.steps_per_trial > SCOUTING_STEPS else None,
+        minimum=settings.min_batch_size,
+        maximum=settings.max_batch_size,
+        num_samples=opened.description.num_samples,
+        locked=locked.max_batch_size if locked else None,
+        aim=aim,
+        estimator=histories.estimator(opened.runner.memory_limit_bytes or 0),
     )
 
 
-def _search(
+def largest_allowed(opened: OpenCase) -> int:
+    """Return the largest batch size that the settings and the number of samples allow."""
+    settings = opened.case.search
+    return _cap(settings.min_batch_size, settings.max_batch_size, opened.description.num_samples)
+
+
+def _cap(minimum: int, maximum: int, num_samples: int | None) -> int:
+    return maximum if num_samples is None else max(minimum, min(maximum, num_samples))
+
+
+def search_batch_sizes(
     opened: OpenCase,
     probe: TryBatch,
     scout: TryBatch | None,
@@ -172,9 +148,7 @@ def _search(
 
         return run
 
-    cap = maximum
-    if num_samples is not None:
-        cap = max(minimum, min(maximum, num_samples))
+    cap = _cap(minimum, maximum, num_samples)
     result: SearchResult[Probe] = search(
         logged(probe),
         scout=None if scout is None else logged(scout),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from harness.measure.histories import recorded_histories
+from harness.batch_search.histories import recorded_histories
 from harness.search.estimates import Estimate
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class Runner:
 
     directory: Path
     device: Device = field(default_factory=lambda: Device(can_snapshot=True))
-    memory_limit_bytes: int = LIMIT
 
     @property
     def real(self) -> ProbeRunner:
@@ -58,7 +57,7 @@ def test_estimate_of_few_samples_is_rough(
 ) -> None:
     """A prime batch size from five on tells samples from weights; a smaller one does not."""
     with recorded_histories(Runner(tmp_path).real, allow_thrashing=True) as histories:
-        file, estimator = histories.file(batch_size), histories.estimator
+        file, estimator = histories.file(batch_size), histories.estimator(LIMIT)
         assert file is not None
         assert estimator is not None
         file.write_text(json.dumps(training(batch_size)))
@@ -68,8 +67,9 @@ def test_estimate_of_few_samples_is_rough(
 def test_size_without_a_history_has_no_estimate(tmp_path: Path) -> None:
     """A probe whose history was too long has written none."""
     with recorded_histories(Runner(tmp_path).real, allow_thrashing=True) as histories:
-        assert histories.estimator is not None
-        assert histories.estimator(7, 10_000) is None
+        estimator = histories.estimator(LIMIT)
+        assert estimator is not None
+        assert estimator(7, 10_000) is None
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
@@ -86,11 +86,11 @@ def test_allocator_that_is_not_known_is_not_replayed(
     """Then probes record nothing, and the search goes by peaks."""
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", setting)
     with recorded_histories(Runner(tmp_path).real, allow_thrashing=True) as histories:
-        assert (None, None) == (histories.file(7), histories.estimator)
+        assert (None, None) == (histories.file(7), histories.estimator(LIMIT))
 
 
 def test_device_without_a_history_is_searched_by_peaks(tmp_path: Path) -> None:
     """The CPU's malloc records nothing."""
     runner = Runner(tmp_path, Device(can_snapshot=False))
     with recorded_histories(runner.real, allow_thrashing=True) as histories:
-        assert (None, None) == (histories.file(7), histories.estimator)
+        assert (None, None) == (histories.file(7), histories.estimator(LIMIT))

@@ -1,0 +1,146 @@
+"""Keeps the lines of a training where values of tensors decide, while the GPU is simulated.
+
+Such a GPU computes nothing, so a value that decides is a zero, or what follows from zeros.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+# Notes beyond this many are counted, because people read them.
+_MOST_NOTES = 8
+_HARNESS = str(Path(__file__).resolve().parents[1]) + os.sep
+_OWN = tuple(f"{_HARNESS}probe_tasks{os.sep}{name}.py" for name in ("decisions", "zeros"))
+_STANDARD = tuple(
+    {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")}
+    | {str(Path(os.__file__).parent) + os.sep}
+)
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_TORCH = ("torch", "functorch", "triton")
+# Libraries that run a user's training. Where no code of the user's is on the stack, a line of
+# another library, such as a network's, says more than theirs.
+_LOOPS = ("lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "accelerate")
+
+
+class Decisions:
+    """The lines where values decide, each once, and the line that read a value last."""
+
+    def __init__(self) -> None:
+        self.last_read: str | None = None
+        """`work.py:141`; None where no value was read."""
+        self._notes: dict[str, str] = {}
+        self._quiet = threading.local()
+
+    def decides(self, value: object) -> None:
+        """Note that a value decides at the line that is running; `value` is what it read."""
+        self._note(
+            "a value of a tensor decides here, and the prediction takes zeros for it "
+            f"(read {value})"
+        )
+
+    def sizes(self, count: int) -> None:
+        """Note that values decide how many elements a tensor has; `count` is what they gave."""
+        low = "; the memory may be more in training" if count == 0 else ""
+        self._note(
+            "values of a tensor decide the size of another one here, and the prediction takes "
+            f"zeros for them ({count} elements{low})"
+        )
+
+    def reads(self) -> None:
+        """Remember that a value was read at the line that is running, as for a log."""
+        place = None if self._is_quiet() else _place(any_line=False)
+        if place is not None:
+            self.last_read = place
+
+    def notes(self) -> list[str]:
+        """Return a line for each place where values decide, the first places first."""
+        told = [f"{place}: {note}" for place, note in self._notes.items()]
+        more = len(told) - _MOST_NOTES
+        if more <= 0:
+            return told
+        return [*told[:_MOST_NOTES], f"values of tensors decide at {more} further lines"]
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Note and remember nothing in this thread: what is printed decides nothing."""
+        before, self._quiet.on = self._is_quiet(), True
+        try:
+            yield
+        finally:
+            self._quiet.on = before
+
+    def _note(self, note: str) -> None:
+        place = None if self._is_quiet() else _place(any_line=True)
+        if place is not None:
+            self.last_read = place
+            self._notes.setdefault(place, note)
+
+    def _is_quiet(self) -> bool:
+        return bool(getattr(self._quiet, "on", False))
+
+
+def _place(*, any_line: bool) -> str | None:
+    """Return the innermost line of the user's code; None where the probe itself reads.
+
+    Without code of the user's on the stack it is the innermost line of another library, but not of
+    torch's or of what runs the training, or with `any_line` of those as well.
+    """
+    library: str | None = None
+    loop: str | None = None
+    reader = True
+    for frame in _frames():
+        path = frame.f_code.co_filename
+        package = _package(path)
+        if path.startswith("<") or path in _OWN:
+            continue
+        if path.startswith(_HARNESS):
+            if reader:
+                return None
+            continue
+        here = f"{_shown(path)}:{frame.f_lineno}"
+        if package is None:
+            if path.startswith(_STANDARD):
+                continue
+            return here
+        reader = reader and package in _TORCH
+        if package not in _TORCH and package not in _LOOPS:
+            library = library or here
+        else:
+            loop = loop or here
+    return library or (loop if any_line else None)
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: Any = sys._getframe(2)  # noqa: SLF001 - the documented way to the running frame
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _package(path: str) -> str | None:
+    """Return the installed package that a file belongs to; None for other files."""
+    for folder in _INSTALLED:
+        _, found, rest = path.rpartition(folder)
+        if found:
+            return rest.partition(os.sep)[0].removesuffix(".py")
+    return None
+
+
+def _shown(path: str) -> str:
+    """Return a file as people name it: below its package's folder or the working directory."""
+    for folder in _INSTALLED:
+        _, found, rest = path.rpartition(folder)
+        if found:
+            return rest
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir) else relative
