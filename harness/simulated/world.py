@@ -122,7 +122,7 @@ class Peak:
     """What torch's tensors had, by torch's own count; None where its allocator does not tell."""
     refused: int
     """Allocations that did not fit. torch frees what it keeps after one, and tries again."""
-    where: Place | None
+    where: Place | None = None
     """Where the program was when it held the most; None: nobody has looked (`inside`)."""
 
 

@@ -25,6 +25,7 @@ static struct {
     const char *(*text)(Object *);
     void (*keep)(Object *), (*release)(Object *), (*clear)(void);
 } python;
+static const char *inside; /* the module that Python is to run */
 static int asked;
 
 static int found_python(void)
@@ -61,7 +62,7 @@ static void read_text(Object *object, const char *name, char *text, size_t size)
 static int is_users(const char *file)
 {
     if (!strcmp(file, "<string>") || !strcmp(file, "<stdin>")) return 1;
-    return *file && *file != '<' && !strstr(file, "/site-packages/") && !strstr(file, "/dist-packages/")
+    return *file && *file != '<' && strcmp(file, inside) && !strstr(file, "/site-packages/") && !strstr(file, "/dist-packages/")
         && !strstr(file, "/lib/python3") && !strstr(file, "/simulated-kernels/") && !strstr(file, "/torchinductor_");
 }
 
@@ -117,17 +118,17 @@ static void ask(void)
 static int run(void *data)
 {
     char text[8192];
-    const char *module = data;
+    (void)data;
     snprintf(text, sizeof text, "exec(compile(open(r'%s').read(), r'%s', 'exec'), {'__name__': 'gpu_profile_inside'})\n",
-             module, module);
+             inside, inside);
     python.run_string(text);
     return 0;
 }
 
 void watch_python(void)
 {
-    char *module = getenv("GPU_PROFILE_SIMULATED_INSIDE");
-    if (!module || !*module || !found_python()) return;
-    python.add_pending_call(run, module);
+    inside = getenv("GPU_PROFILE_SIMULATED_INSIDE");
+    if (!inside || !*inside || !found_python()) return;
+    python.add_pending_call(run, NULL);
     peaks_listen(ask);
 }
