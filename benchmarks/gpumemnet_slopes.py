@@ -185,7 +185,11 @@ def judge(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             {"what": "ratio, median", "value": statistics.median(ratios), "bar": None},
             {"what": "ratio, p10", "value": ratios[int(0.1 * len(ratios))], "bar": None},
             {"what": "ratio, p90", "value": ratios[int(0.9 * len(ratios))], "bar": None},
-            {"what": "error, median", "value": round(statistics.median(errors), 4), "bar": MEDIAN_BAR},
+            {
+                "what": "error, median",
+                "value": round(statistics.median(errors), 4),
+                "bar": MEDIAN_BAR,
+            },
             {"what": "error, p90", "value": round(p90, 4), "bar": P90_BAR},
         ]
     return table
@@ -200,14 +204,18 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=240, help="networks at most")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these networks instead")
     parser.add_argument("--workspaces", choices=("cudnn", "none"), default="cudnn")
-    parser.add_argument("--benchmark", action="store_true", help="with torch.backends.cudnn.benchmark")
+    parser.add_argument(
+        "--benchmark", action="store_true", help="with torch.backends.cudnn.benchmark"
+    )
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()
     if not is_simulated():
         with tempfile.TemporaryDirectory() as directory:
             gpu = simulated_gpu(GPU, None if options.workspaces == "cudnn" else 0)
             inside = os.environ | environment(World.create(Path(directory) / "world", [gpu]))
-            sys.exit(subprocess.run([sys.executable, *sys.argv], env=inside, check=False).returncode)
+            sys.exit(
+                subprocess.run([sys.executable, *sys.argv], env=inside, check=False).returncode
+            )
     import torch  # noqa: PLC0415 - in the simulated world alone
 
     torch.set_num_threads(1)

@@ -104,7 +104,9 @@ class SizeRules:
 
     def repeat(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Repeat elements as often as a tensor says."""
-        repeats = [one for one in tensors_in((arguments[-1:], keywords)) if not one.is_floating_point()]
+        repeats = [
+            one for one in tensors_in((arguments[-1:], keywords)) if not one.is_floating_point()
+        ]
         if not repeats or "output_size" in keywords or (len(arguments) < 2 and keywords):
             return function(*arguments, **keywords)
         known = self.known.of(repeats[0])
@@ -113,7 +115,9 @@ class SizeRules:
             size = total * (arguments[0].numel() if repeats[0].numel() == 1 else 1)
             if len(arguments) > 1 and repeats[0].numel() == 1:
                 size = total * (
-                    arguments[0].shape[keywords["dim"]] if "dim" in keywords else arguments[0].numel()
+                    arguments[0].shape[keywords["dim"]]
+                    if "dim" in keywords
+                    else arguments[0].numel()
                 )
             keywords = {**keywords, "output_size": size}
         result = function(*arguments, **keywords)
@@ -157,9 +161,12 @@ class SizeRules:
             shape = deviation.shape
             if isinstance(mean, torch.Tensor):
                 shape = torch.broadcast_shapes(mean.shape, shape)
-            return torch.empty(
-                shape, dtype=deviation.dtype, device=deviation.device
-            ).normal_().mul_(deviation).add_(mean)
+            return (
+                torch.empty(shape, dtype=deviation.dtype, device=deviation.device)
+                .normal_()
+                .mul_(deviation)
+                .add_(mean)
+            )
 
     def _on_cpu(self, index: Any) -> Any:
         """Return an index with the known values of its masks, which CUDA would have to find."""

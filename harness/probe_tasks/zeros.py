@@ -139,8 +139,10 @@ def _put(owner: Any, name: str, rule: Rule) -> Callable[[], None]:
     if owner is torch:
         _teach_jit(function, replaced)
     setattr(owner, name, replaced)
-    return functools.partial(delattr, owner, name) if own is None else functools.partial(
-        setattr, owner, name, own
+    return (
+        functools.partial(delattr, owner, name)
+        if own is None
+        else functools.partial(setattr, owner, name, own)
     )
 
 
