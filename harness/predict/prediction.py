@@ -32,9 +32,6 @@ _GROWING = (
     "the memory of batch {} still grew from step to step when its probe ended: a longer training "
     "may need more"
 )
-_THRASHING = (
-    "batch {} only fits because torch's allocator empties its cache {} times after the first step"
-)
 
 
 @dataclass(frozen=True)
@@ -170,14 +167,13 @@ def _lines(holders: PeakHolders) -> dict[str, str]:
 
 
 def _notes(best: Probe | None) -> tuple[str, ...]:
+    """Return what readers should know of the largest batch.
+
+    That it thrashes is no note: as a rule it does, and nobody trains with it unseen.
+    """
     if best is None:
         return ()
-    notes = best.notes
-    if best.growing:
-        notes += (_GROWING.format(best.batch_size),)
-    if best.alloc_retries:
-        notes += (_THRASHING.format(best.batch_size, best.alloc_retries),)
-    return notes
+    return best.notes + ((_GROWING.format(best.batch_size),) if best.growing else ())
 
 
 def _refuse_unpredictable(found: FoundBatch) -> None:
