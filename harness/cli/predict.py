@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabulate import tabulate
 
-from harness.cli.predict_cases import asked_cases
+from harness.cli.predict_cases import asked_cases, at_half
+from harness.cli.what_if import what_if
 from harness.devices.cuda_environment import allocator_settings
 from harness.errors import HarnessError, WorkloadError
 from harness.predict import timeline
@@ -94,12 +95,27 @@ def predict(options: argparse.Namespace, paths: Paths) -> int:
         for case in cases
         for gpu in ([by_label(label) for label in labels] or [_gpu_of(case)])
     ]
+    if options.what_if:
+        return _what_if(asked, options, paths)
     with _progress():
         answers, files = _answers(asked, outputs, paths)
     sys.stdout.write("\n".join(_lines(answers, several=len(cases) > 1)) + "\n")
     for line in files:
         sys.stdout.write(f"{line}\n")
     return int(any(not answer.prediction.max_batch_size for answer in answers))
+
+
+def _what_if(asked: list[tuple[Case, GpuFacts]], options: argparse.Namespace, paths: Paths) -> int:
+    if len(asked) > 1 or options.plot is not None or options.snapshot is not None:
+        raise HarnessError(
+            "--what-if is for one case on one GPU, and draws nothing: name one --gpu and one "
+            "--resolution, and leave out --plot and --snapshot"
+        )
+    ((case, gpu),) = asked
+    with _progress():
+        lines = what_if(case, gpu, at_half(case, options, paths), paths)
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
 
 
 def _answers(
@@ -165,8 +181,8 @@ def _plot(answer: _Answer, path: Path) -> str:
     timeline.plot(
         path,
         title=title,
-        timeline=prediction.holders.timeline,
-        limit_bytes=prediction.memory_limit_bytes,
+        holders=prediction.holders,
+        memory_limit_bytes=prediction.memory_limit_bytes,
     )
     return f"timeline: {shown_path(path)}"
 

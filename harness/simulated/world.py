@@ -48,6 +48,8 @@ _ECC_EVENT, _XID_EVENT = 2, 8
 # processes on recent GPUs. Batches do not depend on it, because the limit is on reserved bytes.
 CONTEXT_BYTES = 530 * MIB
 _NANOSECONDS = 1e9
+# In the order of `Phase` in world.h.
+_PHASES = (None, "forward pass", "backward pass", "optimizer step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,17 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A line of a program: the innermost one of the user's own, where there is one."""
+
+    file: str
+    line: int
+    function: str
+    phase: str | None
+    """`forward pass`, `backward pass` or `optimizer step`, as far as torch's frames tell."""
+
+
+@dataclass(frozen=True, slots=True)
 class Peak:
     """What a process needed of one GPU at most; it may have ended since."""
 
@@ -110,6 +123,8 @@ class Peak:
     """What torch's tensors had, by torch's own count; None where its allocator does not tell."""
     refused: int
     """Allocations that did not fit. torch frees what it keeps after one, and tries again."""
+    where: Place | None = None
+    """Where the program was when it held the most; None: nobody has looked (`inside`)."""
 
 
 class World:
@@ -260,6 +275,7 @@ class World:
             # Who reserved nothing has allocated nothing, whether or not the allocator tells.
             allocated_bytes=raw.allocated or (None if reserved else 0),
             refused=raw.refused,
+            where=_place(raw) if raw.line else None,
         )
 
     def _event(self, kind: int, data: int, gpu: int) -> None:
@@ -269,6 +285,15 @@ class World:
             type=kind, data=data, gpu=physical, gpu_instance=found.gpu_instance
         )
         self.raw.num_events += 1
+
+
+def _place(raw: RawPeak) -> Place:
+    return Place(
+        raw.file.decode(errors="replace"),
+        raw.line,
+        raw.function.decode(errors="replace"),
+        _PHASES[raw.phase],
+    )
 
 
 def _start_of(pid: int) -> int | None:
