@@ -184,7 +184,9 @@ int heuristics_finalize(Descriptor *made)
         if (!described() || make(made)) gpu->workspaces_unknown = 1;
         return SUCCESS;
     }
-    case HEURISTICS: if (names_real(made, HEURISTICS_GRAPH)) make(made); return SUCCESS;
+    case HEURISTICS:
+        if (names_real(made, HEURISTICS_GRAPH) && make(made)) gpu_of(current_device())->workspaces_unknown = 1;
+        return SUCCESS;
     case ENGINE: return names_real(made, ENGINE_GRAPH) ? make(made) : SUCCESS;
     case CONFIGURATION: return names_real(made, CONFIGURATION_ENGINE) ? make(made) : SUCCESS;
     /* Nobody runs it, so there is nothing to compile. Others may find that they do not support what is asked. */
