@@ -88,7 +88,7 @@ def rows(path: Path) -> Iterator[list[str | None]]:
 
 def chosen(table: dict[str, dict[int, int]], count: int) -> list[str]:
     """Return the networks that can be compared, in the order of a hash of their names."""
-    import timm  # noqa: PLC0415 - in the simulated world alone
+    import timm  # type: ignore[import-not-found]  # noqa: PLC0415 - in the simulated world alone
 
     names = sorted(
         (name for name in table if timm.is_model(name)),
@@ -149,7 +149,8 @@ def train(name: str, batch_size: int) -> float:
     labels = torch.zeros(batch_size, dtype=torch.long, device="cuda")
     for _ in range(3):
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        loss: Any = torch.nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
         optimizer.step()
     return torch.cuda.max_memory_reserved() / MIB
 

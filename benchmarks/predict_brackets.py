@@ -135,9 +135,9 @@ def predict(
     except HarnessError as error:
         return Row(*known, failed, None, 0.0, error=str(error).splitlines()[0][:300])
     seconds = round(time.perf_counter() - started, 1)
-    error = "" if found.max_batch_size else (found.probes[-1].detail or "")[:300]
+    why = "" if found.max_batch_size else (found.probes[-1].detail or "")[:300]
     predicted = found.max_batch_size or None
-    return Row(*known, failed, predicted, seconds, len(found.probes), error)
+    return Row(*known, failed, predicted, seconds, len(found.probes), why)
 
 
 def read(path: Path, layout: str) -> list[dict[str, str]]:

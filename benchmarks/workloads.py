@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -84,7 +86,8 @@ class ChannelsLastTimm(nn.Module):
 
     def __init__(self, model_name: str) -> None:
         super().__init__()
-        self.model = timm_without_values(model_name).to(memory_format=torch.channels_last)
+        made: Any = timm_without_values(model_name)
+        self.model = made.to(memory_format=torch.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Classify."""
