@@ -6,7 +6,6 @@ Images are float32 [batch, channels, height, width], and logits are [batch, clas
 from __future__ import annotations
 
 from itertools import pairwise
-
 from typing import Any
 
 import torch
