@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Of 213 networks on real A100s, 5.2% take more than 1 / 0.9 of the simulated memory for a sample,
 # and 12.7% more than 1 / 0.95 (benchmarks/gpumemnet_slopes.py; they ran under other versions of
-# torch and cuDNN). None of the published maxima of benchmarks/predict_brackets.py is exceeded.
+# torch and cuDNN). Of 103 published maxima this share exceeds one (benchmarks/predict_brackets.py).
 _SHARE = 0.9
 
 
