@@ -127,12 +127,26 @@ class Attribution:
             if self._stack:
                 self.begin(self._stack.pop())
 
+        if module._compiled_call_impl is not None:  # noqa: SLF001 - `module.compile()` was called, and its hooks are compiled too
+            self._follow_compiled(module, name)
         return [
             # Before the user's own hooks, and after them: what they allocate is the module's.
             module.register_forward_pre_hook(enter, prepend=True),
             # Also after an exception: activation checkpointing leaves a module by one.
             module.register_forward_hook(leave, always_call=True),
         ]
+
+    def _follow_compiled(self, module: Any, name: str) -> None:
+        compiled = module._compiled_call_impl  # noqa: SLF001 - as above
+
+        @wraps(compiled)
+        def call(*inputs: Any, **named: Any) -> Any:
+            if torch.compiler.is_compiling():
+                return compiled(*inputs, **named)
+            with self.running(Running(ACTIVATION, name)):
+                return compiled(*inputs, **named)
+
+        module._compiled_call_impl = call  # noqa: SLF001 - as above
 
     def begin_evaluation(self) -> None:
         """Take the hooks away where they would change what an evaluation allocates."""
