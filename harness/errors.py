@@ -3,7 +3,8 @@
     HarnessError                  something the user can put right
     ├── MachineError              the machine is in trouble: a test *error*, never a regression
     ├── WorkloadError             the workload cannot be built, or fails at every batch size
-    │   └── UnpredictableError    the workload can be measured, but not predicted
+    │   ├── UnpredictableError    the workload can be measured, but not predicted
+    │   └── NotOfferedError       the workload does not offer a change that is tried
     ├── MatrixError               the matrix has mistakes                      (harness.matrix)
     ├── LockError                 the lockfile cannot be used                  (harness.lockfile)
     ├── NoSuchDeviceError         this machine has no such device: cases skip  (harness.devices)
@@ -42,3 +43,7 @@ class WorkloadError(HarnessError):
 
 class UnpredictableError(WorkloadError):
     """The training needs what a simulated GPU does not have: values, or a part of a library."""
+
+
+class NotOfferedError(WorkloadError):
+    """The workload does not offer a change that is tried."""

@@ -11,7 +11,7 @@ the type of its result. This module holds types alone, so it costs a probe's hea
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 Phase = Literal[
     "setup",
@@ -35,6 +35,12 @@ class ObjectSpec(TypedDict):
     init_args: dict[str, Any]
 
 
+ModuleChange = Literal[
+    "activation checkpointing", "channels_last", "fused optimizer", "8-bit optimizer"
+]
+"""A change of a module or its optimizer that a probe can make by itself."""
+
+
 class WorkloadSpec(TypedDict):
     """The workload of a case, as the matrix names it."""
 
@@ -44,6 +50,8 @@ class WorkloadSpec(TypedDict):
     optimizer: ObjectSpec | None
     batch_size_attr: str | None
     learning_rate_attr: str | None
+    changes: NotRequired[list[ModuleChange]]
+    """What is changed once it is built; no matrix sets this."""
 
 
 class CaseSpec(TypedDict):
@@ -166,10 +174,11 @@ class Kill(TypedDict):
     task: Literal["kill"]
 
 
-FailedOutcome = Literal["oom", "error", "dataset", "machine"]
+FailedOutcome = Literal["oom", "error", "dataset", "machine", "not offered"]
 """The ways in which a task fails.
 
-`oom`, `error` and `dataset` are outcomes of probes. `machine` is trouble with the machine.
+`oom`, `error` and `dataset` are outcomes of probes. `machine` is trouble with the machine, and
+`not offered` a change that the workload does not offer.
 """
 
 

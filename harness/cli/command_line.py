@@ -199,6 +199,12 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         help="the Trainer's settings for --module, such as {precision: bf16-mixed}",
     )
     parser.add_argument(
+        "--what-if",
+        action="store_true",
+        help="try changes, one at a time, and rank them by the batch that then fits: bf16-mixed, "
+        "activation checkpointing, channels_last, another optimizer, half the resolution",
+    )
+    parser.add_argument(
         "--plot", metavar="PATH", help="draw the memory of a training step over time (PNG)"
     )
     parser.add_argument(
@@ -209,7 +215,10 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_simulate(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "%(prog)s --gpu LABEL [--count N] [--memory SIZE] [--json PATH] -- COMMAND ..."
+    parser.usage = (
+        "%(prog)s --gpu LABEL [--count N] [--memory SIZE] [--json PATH] [--snapshot PATH] "
+        "-- COMMAND ..."
+    )
     parser.epilog = "Exit code: the program's, or 128 + N where signal N ended it; 2 if none ran."
     parser.add_argument(
         "--gpu",
@@ -226,6 +235,11 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
         help="the memory of each, such as 24GiB; default: that of the GPU",
     )
     parser.add_argument("--json", metavar="PATH", help="also write the peaks as JSON")
+    parser.add_argument(
+        "--snapshot",
+        metavar="PATH",
+        help="also write torch's memory snapshot of each process, for pytorch.org/memory_viz",
+    )
     # A command without `--` ends here, for a message that tells so.
     parser.add_argument("stray", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 

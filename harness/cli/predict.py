@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabulate import tabulate
 
-from harness.cli.predict_cases import asked_cases
+from harness.cli.predict_cases import asked_cases, at_half
+from harness.cli.what_if import what_if
 from harness.devices.cuda_environment import allocator_settings
 from harness.errors import HarnessError, WorkloadError
 from harness.predict import timeline
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from harness.matrix.case import Case
     from harness.predict.gpus import GpuFacts
+    from harness.predict.holders import PeakHolders
     from harness.predict.prediction import Prediction
     from harness.run.paths import Paths
 
@@ -93,12 +95,27 @@ def predict(options: argparse.Namespace, paths: Paths) -> int:
         for case in cases
         for gpu in ([by_label(label) for label in labels] or [_gpu_of(case)])
     ]
+    if options.what_if:
+        return _what_if(asked, options, paths)
     with _progress():
         answers, files = _answers(asked, outputs, paths)
     sys.stdout.write("\n".join(_lines(answers, several=len(cases) > 1)) + "\n")
     for line in files:
         sys.stdout.write(f"{line}\n")
     return int(any(not answer.prediction.max_batch_size for answer in answers))
+
+
+def _what_if(asked: list[tuple[Case, GpuFacts]], options: argparse.Namespace, paths: Paths) -> int:
+    if len(asked) > 1 or options.plot is not None or options.snapshot is not None:
+        raise HarnessError(
+            "--what-if is for one case on one GPU, and draws nothing: name one --gpu and one "
+            "--resolution, and leave out --plot and --snapshot"
+        )
+    ((case, gpu),) = asked
+    with _progress():
+        lines = what_if(case, gpu, at_half(case, options, paths), paths)
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
 
 
 def _answers(
@@ -122,8 +139,7 @@ def _answers(
                 files.append(f"snapshot for https://pytorch.org/memory_viz: {shown_path(path)}")
             if outputs.plot is not None:
                 path = outputs.of(outputs.plot, case, gpu)
-                _plot(answers[-1], path)
-                files.append(f"timeline: {shown_path(path)}")
+                files.append(_plot(answers[-1], path))
     return answers, files
 
 
@@ -154,8 +170,11 @@ def _progress() -> Iterator[None]:
         yield
 
 
-def _plot(answer: _Answer, path: Path) -> None:
+def _plot(answer: _Answer, path: Path) -> str:
+    """Draw a step of a prediction, and return a line about it."""
     prediction = answer.prediction
+    if prediction.holders is None:
+        return f"no timeline for {answer.where}: nothing recorded its allocations"
     title = (
         f"{answer.case.model} on {answer.where}, batch {prediction.shown_batch_size} (predicted)"
     )
@@ -165,6 +184,7 @@ def _plot(answer: _Answer, path: Path) -> None:
         holders=prediction.holders,
         memory_limit_bytes=prediction.memory_limit_bytes,
     )
+    return f"timeline: {shown_path(path)}"
 
 
 def _lines(answers: list[_Answer], *, several: bool) -> Iterable[str]:
@@ -177,20 +197,22 @@ def _lines(answers: list[_Answer], *, several: bool) -> Iterable[str]:
         [_row(answer, several=several) for answer in answers], headers="keys", disable_numparse=True
     )
     for answer in answers if len(answers) <= _SHOWN_PREDICTIONS else []:
-        prediction = answer.prediction
-        label = answer.where if several else prediction.gpu.label
-        yield ""
-        moment = _moment(prediction.holders.phase)
-        yield f"{label}: memory peaks {moment} (batch {prediction.shown_batch_size}), held by"
-        rows = [
-            (format_bytes(holder.num_bytes), str(holder), holder.line)
-            for holder in prediction.holders.holders[:_SHOWN_HOLDERS]
-        ]
-        width = max(len(name) for _, name, _ in rows)
-        for held, name, line in rows:
-            yield f"  {held:>10}  {name:<{width}}  {line}".rstrip()
+        label = answer.where if several else answer.prediction.gpu.label
+        if answer.prediction.holders is not None:
+            yield from _held(label, answer.prediction.holders)
     for note in dict.fromkeys(note for answer in answers for note in answer.prediction.notes):
         yield f"note: {note}"
+
+
+def _held(label: str, holders: PeakHolders) -> Iterable[str]:
+    yield ""
+    moment = _moment(holders.phase)
+    yield f"{label}: memory peaks {moment} (batch {holders.batch_size}), held by"
+    shown = holders.holders[:_SHOWN_HOLDERS]
+    width = max((len(str(holder)) for holder in shown), default=0)
+    for holder in shown:
+        held = format_bytes(holder.num_bytes)
+        yield f"  {held:>10}  {holder!s:<{width}}  {holder.line}".rstrip()
 
 
 def _moment(phase: str) -> str:
@@ -201,7 +223,7 @@ def _moment(phase: str) -> str:
 
 def _row(answer: _Answer, *, several: bool) -> dict[str, Any]:
     prediction = answer.prediction
-    kinds = prediction.holders.by_kind()
+    kinds = None if prediction.holders is None else prediction.holders.by_kind()
     return (
         {"GPU": prediction.gpu.label}
         | ({"resolution": answer.case.resolution} if several else {})
@@ -212,5 +234,8 @@ def _row(answer: _Answer, *, several: bool) -> dict[str, Any]:
             "peak": format_bytes(prediction.peak_memory_bytes),
             "limit": format_bytes(prediction.memory_limit_bytes),
         }
-        | {shown: format_bytes(kinds.get(kind, 0)) for kind, shown in _SHOWN_KINDS.items()}
+        | {
+            shown: "-" if kinds is None else format_bytes(kinds[kind])
+            for kind, shown in _SHOWN_KINDS.items()
+        }
     )

@@ -6,7 +6,7 @@ import re
 import traceback
 from typing import TYPE_CHECKING
 
-from harness.errors import MachineError
+from harness.errors import MachineError, NotOfferedError
 from harness.failures.out_of_memory import classify
 from harness.failures.out_of_space import shortage
 from harness.workload.train_loaders import NoFullBatchError
@@ -63,6 +63,8 @@ def _outcome(
     """Return the outcome, and the words that precede the error itself."""
     if isinstance(error, MachineError):
         return "machine", ""
+    if isinstance(error, NotOfferedError):
+        return "not offered", ""
     if isinstance(error, NoFullBatchError):
         return "dataset", ""
     if (used_up := shortage(error)) is not None:

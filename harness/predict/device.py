@@ -67,7 +67,7 @@ class SimulatedDevice:
     def boundless(self) -> Iterator[None]:
         """Give the GPU more memory than any training takes, for probes within the block."""
         kept = self.bound
-        self.bound = {"accelerator": "cuda", "budget_bytes": None, "fraction": 1.0}
+        self.bound = {"accelerator": "cuda", "budget_bytes": None, "fraction": 0.5}
         self._world.become(simulated(self.gpu, _BOUNDLESS_BYTES))
         try:
             yield

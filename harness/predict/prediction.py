@@ -28,14 +28,9 @@ _log = logging.getLogger("harness")
 
 # Counted up when the library that answers for CUDA, or what is asked of it, changes batch sizes.
 SIMULATION = "1"
-# Of the holders of memory only two steps are recorded: the first makes the optimizer's state.
-_STEPS = 2
 _GROWING = (
     "the memory of batch {} still grew from step to step when its probe ended: a longer training "
     "may need more"
-)
-_THRASHING = (
-    "batch {} only fits because torch's allocator empties its cache {} times after the first step"
 )
 
 
@@ -55,10 +50,10 @@ class Prediction:
     """Of reserved memory: the target fraction of what torch sees."""
     peak_memory_bytes: int
     """Reserved at `shown_batch_size`."""
-    holders: PeakHolders
-    """What holds memory at the peak of `shown_batch_size`."""
+    holders: PeakHolders | None
+    """What holds memory at the peak of `shown_batch_size`; None where that cannot be told."""
     at_locked: PeakHolders | None
-    """The same at the locked predicted batch; None where none is locked."""
+    """The same at the locked predicted batch; None also where none is locked."""
     made_with: Mapping[str, str]
     """Versions. Predictions of the same torch and simulation are compared exactly."""
     probes: tuple[Probe, ...]
@@ -71,8 +66,8 @@ class Prediction:
         return Predicted(
             batch_size=self.max_batch_size,
             made_with=dict(self.made_with),
-            peak=dict(_named(self.holders).most_common(LOCKED_HOLDERS)),
-            at_locked={} if self.at_locked is None else dict(_named(self.at_locked)),
+            peak={} if self.holders is None else _largest(_named(self.holders)),
+            at_locked={} if self.at_locked is None else _named(self.at_locked),
             lines={} if self.at_locked is None else _lines(self.at_locked),
         )
 
@@ -94,14 +89,14 @@ def predict(case: SimulatedCase, gpu: GpuFacts) -> Prediction:
         locked or case.histories.largest_kept(case.device.limit_bytes, maximum),
         case.histories,
     )
-    _refuse_unpredictable(opened.case.id, found)
+    _refuse_unpredictable(found)
     largest = found.max_batch_size
     shown = largest or opened.case.search.min_batch_size
     best = found.best
     return Prediction(
         gpu=gpu,
         max_batch_size=largest,
-        safe_batch_size=safe_batch_size(largest),
+        safe_batch_size=_safe(case, found),
         shown_batch_size=shown,
         bounded_by=found.bounded_by,
         memory_limit_bytes=case.device.limit_bytes,
@@ -115,34 +110,51 @@ def predict(case: SimulatedCase, gpu: GpuFacts) -> Prediction:
     )
 
 
-def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> PeakHolders:
+def _safe(case: SimulatedCase, found: FoundBatch) -> int:
+    """Return the batch size that is safe: all of it, where memory's bound is far enough above."""
+    largest = found.max_batch_size
+    if found.bounded_by not in ("cap", "dataset"):
+        return safe_batch_size(largest)
+    beyond = case.histories.largest_kept(case.device.limit_bytes, 2 * largest) or largest
+    return min(largest, safe_batch_size(max(largest, beyond)))
+
+
+def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> PeakHolders | None:
     """Return what holds memory at the peak of a batch size, which need not fit.
 
     snapshot: the file for the allocator's history, for https://pytorch.org/memory_viz; None writes
         none.
 
-    Raises WorkloadError when this batch size does not train.
+    Returns None where the probe could not tell, as with an allocator that keeps no history. Raises
+    MachineError when the machine is at fault.
     """
     opened = case.opened
-    _log.info("%s: recording what holds the memory of batch %d", opened.case.id, batch_size)
+    _log.info("%s: finding what holds the memory of batch %d", opened.case.id, batch_size)
     file = opened.runner.directory / f"holders-b{batch_size}.json"
-    with case.device.boundless():
-        opened.runner.holders(
-            batch_size,
-            steps=_STEPS,
-            validation_steps=opened.validation_steps,
-            file=file,
-            snapshot=snapshot,
-        )
-    return PeakHolders.read(file)
+    try:
+        with case.device.boundless():
+            opened.runner.holders(
+                batch_size, validation_steps=opened.validation_steps, file=file, snapshot=snapshot
+            )
+    except WorkloadError as error:
+        _log.warning("%s: %s", opened.case.id, error)
+        return None
+    holders = PeakHolders.read(file)
+    file.unlink()
+    return holders
 
 
-def _named(holders: PeakHolders) -> Counter[str]:
-    """Sum the bytes of all lines of a module: lines move, and a lock should not."""
+def _named(holders: PeakHolders) -> dict[str, int]:
+    """Return the bytes by `activation of blocks.0`, the largest first: lines move, names stay."""
     sums: Counter[str] = Counter()
     for holder in holders.holders:
         sums[str(holder)] += holder.num_bytes
-    return sums
+    return dict(sums.most_common())
+
+
+def _largest(holders: Mapping[str, int]) -> dict[str, int]:
+    """Return the first holders, which are the largest."""
+    return dict(list(holders.items())[:LOCKED_HOLDERS])
 
 
 def _lines(holders: PeakHolders) -> dict[str, str]:
@@ -155,23 +167,22 @@ def _lines(holders: PeakHolders) -> dict[str, str]:
 
 
 def _notes(best: Probe | None) -> tuple[str, ...]:
+    """Return what readers should know of the largest batch.
+
+    That it thrashes is no note: as a rule it does, and nobody trains with it unseen.
+    """
     if best is None:
         return ()
-    notes = best.notes
-    if best.growing:
-        notes += (_GROWING.format(best.batch_size),)
-    if best.alloc_retries:
-        notes += (_THRASHING.format(best.batch_size, best.alloc_retries),)
-    return notes
+    return best.notes + ((_GROWING.format(best.batch_size),) if best.growing else ())
 
 
-def _refuse_unpredictable(case_id: str, found: FoundBatch) -> None:
+def _refuse_unpredictable(found: FoundBatch) -> None:
     """Raise where no batch size trains for another reason than memory."""
     failed = [probe for probe in found.probes if probe.outcome in ("error", "dataset")]
     if found.max_batch_size or not failed:
         return
     smallest = min(failed, key=lambda probe: probe.batch_size)
-    what = f"{case_id}: {describe_outcome(smallest)}"
+    what = describe_outcome(smallest)
     if smallest.values_read is not None:
         raise UnpredictableError(
             f"{what}; {smallest.values_read} reads values, and on a simulated GPU they are zeros, "

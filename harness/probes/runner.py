@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
-from harness.errors import MachineError, WorkloadError
+from harness.errors import MachineError, NotOfferedError, WorkloadError
 from harness.measurement import LrCurve, Probe
 from harness.probes import oom_kills
 from harness.probes.answers import Answer, Sweep, failed_probe, outcome_of
@@ -305,7 +305,8 @@ class ProbeRunner:
         name: part of its log's name.
         timeout: in seconds; None is the runner's.
 
-        Raises MachineError when the machine is at fault, WorkloadError when the zygote has died.
+        Raises MachineError when the machine is at fault, WorkloadError when the zygote has died,
+        and NotOfferedError when the workload does not offer a change of its spec.
         """
         self._count += 1
         log = str(self.directory.absolute() / f"{self._count:03d}-{name}.log")
@@ -331,6 +332,9 @@ class ProbeRunner:
         if trouble is not None:
             where = f" in {ending.phase}" if ending.phase else ""
             raise MachineError(f"{what} failed{where}: {trouble} (its output is in {log})")
+        if told["outcome"] == "not offered":
+            detail = told["detail"] or ""
+            raise NotOfferedError(detail.removeprefix(f"{NotOfferedError.__qualname__}: "), log=log)
         return Answer(ending.result, death, ending.phase, log, seconds)
 
     def _timeout_of(self, steps: int) -> float:
