@@ -248,7 +248,8 @@ class Compiled(Transformer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.blocks[0].feed_forward = torch.compile(self.blocks[0].feed_forward)
+        wrapped: Any = self.blocks[0]
+        wrapped.feed_forward = torch.compile(wrapped.feed_forward)
         self.blocks[1].compile()
 
 
@@ -258,7 +259,8 @@ class Kept(Transformer):
     def __init__(self) -> None:
         super().__init__()
         self.kept: list[torch.Tensor] = []
-        self.blocks[1].feed_forward.up.register_forward_hook(self._keep)
+        block: Any = self.blocks[1]
+        block.feed_forward.up.register_forward_hook(self._keep)
 
     def _keep(self, _module: Any, _inputs: Any, outputs: torch.Tensor) -> None:
         self.kept.append(outputs)
