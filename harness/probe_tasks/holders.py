@@ -177,7 +177,7 @@ class HoldersWatch(StepWatch):
 
     def _before_step(self, _optimizer: Any, arguments: Any, named: Any) -> None:
         # With a closure the forward and the backward pass are part of the step.
-        if not any(value is not None for value in (*arguments, *named.values())):
+        if not any(map(callable, (*arguments, *named.values()))):
             self._enter("optimizer", "optimizer", "")
 
     def _after_step(self, *arguments: Any) -> None:

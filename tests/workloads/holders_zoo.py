@@ -193,7 +193,8 @@ class Adversaries(Transformer):
 
     def training_step(self, batch: list[torch.Tensor], _batch_idx: int) -> None:
         """Step one network through Lightning, and the other past it."""
-        ours, theirs = self.optimizers()  # type: ignore[misc] # a list, with two optimizers
+        optimizers: Any = self.optimizers()  # a list, with two of them
+        ours, theirs = optimizers
         real = batch[0].float().requires_grad_()
         scores = self.judge(real)
         (slope,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
@@ -230,7 +231,8 @@ class Doubling(torch.autograd.Function):
         """Waste some memory."""
         (inputs,) = ctx.saved_tensors
         wasted = inputs.repeat(1, 1, 64)
-        return gradient * 2 + wasted[..., :WIDTH]
+        result: torch.Tensor = gradient * 2 + wasted[..., :WIDTH]
+        return result
 
 
 class Custom(Transformer):
@@ -239,7 +241,8 @@ class Custom(Transformer):
     def run(self, block: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         """Double instead."""
         del block
-        doubled: torch.Tensor = Doubling.apply(hidden)
+        apply: Any = Doubling.apply
+        doubled: torch.Tensor = apply(hidden)
         return doubled
 
 
