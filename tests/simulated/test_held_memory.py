@@ -36,6 +36,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "adversaries": ("Adversaries", {}),
     "custom": ("Custom", {}),
     "kept": ("Kept", {}),
+    "upcast": ("Upcast", {}),
     "failing": ("Failing", {}),
 }
 
@@ -83,7 +84,9 @@ def test_activations_belong_to_a_module_and_a_line(held: dict[str, Held]) -> Non
     }
     for block in range(3):
         module = f"activation of blocks.{block}"
-        assert 4 * HIDDEN == found[f"{module}.feed_forward.up", line_of("hidden = self.up")]
+        assert (
+            4 * HIDDEN == found[f"{module}.feed_forward.up", line_of("hidden = self.up(inputs)\n")]
+        )
         assert 4 * HIDDEN == found[f"{module}.feed_forward", line_of(GELU)]
         assert 5 * HIDDEN <= found[f"{module}.attention", line_of(ATTENTION)] <= 7 * HIDDEN
 
@@ -108,6 +111,27 @@ def test_what_is_computed_again_belongs_to_its_module(held: dict[str, Held], cas
     assert 1 == len(inside)
     lines = {one.line for one in found.holders if one.module.endswith("feed_forward")}
     assert line_of(GELU) in lines
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "module", "text"),
+    [
+        ("plain", "kept", "blocks.1.feed_forward.up", "hidden = self.up(inputs)\n"),
+        ("plain", "upcast", "blocks.2.feed_forward", "gelu(hidden).float()"),
+        # The peak of the former has block 0, which is computed again then.
+        ("checkpointed", "plain", "blocks.1.attention", ATTENTION),
+    ],
+)
+def test_regression_is_the_holder_that_grew_most(
+    held: dict[str, Held], before: str, after: str, module: str, text: str
+) -> None:
+    """An activation that is kept, a wider type, no checkpointing: each names module and line."""
+    sizes: list[dict[tuple[str, str, str], int]] = [
+        {(one.kind, one.module, one.line): one.num_bytes for one in held[case].holders.holders}
+        for case in (before, after)
+    ]
+    grown = {place: size - sizes[0].get(place, 0) for place, size in sizes[1].items()}
+    assert ("activation", module, line_of(text)) == max(grown, key=lambda place: grown[place])
 
 
 def test_backward_pass_belongs_to_the_module_and_line_of_its_forward_pass(

@@ -91,6 +91,6 @@ def probe(
 
 def line_of(text: str) -> str:
     """Return `holders_zoo.py:33` for the one line there that has a text."""
-    lines = (WORKLOADS / "holders_zoo.py").read_text(encoding="utf-8").splitlines()
+    lines = (WORKLOADS / "holders_zoo.py").read_text(encoding="utf-8").splitlines(keepends=True)
     (number,) = (number for number, line in enumerate(lines, 1) if text in line)
     return f"holders_zoo.py:{number}"

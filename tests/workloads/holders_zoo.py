@@ -269,6 +269,25 @@ class Kept(Transformer):
         self.kept.append(outputs)
 
 
+class Upcast(Transformer):
+    """Computes the nonlinearity of one block in a wider type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block: Any = self.blocks[2]
+        block.feed_forward = Upcasting()
+
+
+class Upcasting(FeedForward):
+    """Widens and narrows, with more bits between."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Apply a nonlinearity between two layers."""
+        hidden = self.up(inputs).double()
+        narrowed: torch.Tensor = self.down(nn.functional.gelu(hidden).float())
+        return narrowed
+
+
 class Failing(Transformer):
     """Fails in its forward pass."""
 
