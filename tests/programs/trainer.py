@@ -1,4 +1,4 @@
-"""transformers' Trainer, which begins with a batch that does not fit and looks for one that does."""
+"""transformers' Trainer, which begins with a batch that does not fit and finds one that does."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def main() -> None:
             train_dataset=Texts(),
         )
         trainer.train()
-    print("batch", trainer._train_batch_size, flush=True)  # noqa: SLF001, T201 - a program
+    print("batch", trainer._train_batch_size, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,27 +84,6 @@ if not os.fork():
     os._exit(0)
 os.read(ready[0], 1)
 os._exit(4)
-"""
-HUGGING_FACE = """
-import torch
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
-
-class Data(torch.utils.data.Dataset):
-    def __len__(self):
-        return 4096
-
-    def __getitem__(self, index):
-        tokens = torch.ones(256, dtype=torch.long)
-        return {"input_ids": tokens, "labels": tokens}
-
-model = GPT2LMHeadModel(GPT2Config(n_layer=4, n_embd=256, n_head=4, vocab_size=8192))
-settings = TrainingArguments(
-    "out", per_device_train_batch_size=256, auto_find_batch_size=True, max_steps=3, bf16=True,
-    report_to=[], save_strategy="no", disable_tqdm=True,
-)
-trainer = Trainer(model, settings, train_dataset=Data())
-trainer.train()
-print("batch", trainer._train_batch_size)
 """
 
 
@@ -255,16 +233,3 @@ def test_memory_replaces_that_of_a_known_gpu(simulate: Simulate) -> None:
     assert 3 * [("NVIDIA L4", 4 * GIB, 4096 * MIB)] == [
         (gpu["name"], gpu["total_bytes"], gpu["headroom_bytes"]) for gpu in ended.told["gpus"]
     ]
-
-
-@pytest.mark.slow
-def test_trainer_finds_its_batch_size(simulate: Simulate) -> None:
-    """The search of transformers' Trainer goes from out of memory to a batch that trains."""
-    if find_spec("accelerate") is None:
-        pytest.skip("transformers' Trainer needs accelerate, which is not installed")
-    ended = simulate(
-        sys.executable, "SCRIPT", script=HUGGING_FACE, flags=("--gpu", "any", "--memory", "4GiB")
-    )
-    assert 0 == ended.code, ended.errors
-    batch = int(ended.output.rpartition("batch ")[2])
-    assert [True, True] == [1 <= batch < 256, ended.process["refused_allocations"] > 0]
