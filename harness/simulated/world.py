@@ -234,7 +234,7 @@ class World:
         return [
             process.pid
             for process in self.raw.processes
-            if process.pid and process.contexts and _start_of(process.pid) == process.started
+            if process.pid and process.contexts and start_of(process.pid) == process.started
         ]
 
     def used_bytes(self, gpu: int = 0) -> int:
@@ -296,7 +296,7 @@ def _place(raw: RawPeak) -> Place:
     )
 
 
-def _start_of(pid: int) -> int | None:
+def start_of(pid: int) -> int | None:
     """Return when a process was started, by the kernel's clock; None where it has ended."""
     try:
         facts = Path(f"/proc/{pid}/stat").read_bytes()
