@@ -34,11 +34,11 @@ from cuda_experiments.simulation import simulated_gpu
 from exactness_cuda_cases import BUDGETS, GIB, NETWORKS, PRECISIONS
 from tabulate import tabulate
 
+from harness.batch_search.training import search_training, train
 from harness.devices.finding import find_device
 from harness.lockfile.profiles import LockedProfile
 from harness.matrix.case import Case
 from harness.matrix.settings import BoundsSettings, GpuSettings, LrRangeSettings, SearchSettings
-from harness.batch_search.training import search_training, train
 from harness.probes.open_cases import Surroundings, open_case
 from harness.simulated.environment import environment
 from harness.simulated.mark import is_simulated

@@ -1,11 +1,12 @@
 """Compares predictions with whole searches on a simulated GPU, and times them.
 
-    python benchmarks/predict_equality.py [--quick] [--json benchmarks/results/predict_equality.json]
+    python benchmarks/predict_equality.py [--quick] [--json PATH]
 
-There are thirty cases: ten networks, three precisions, on an H100 that is emulated as one of 24 GiB.
-Each is searched as `pytest --gpu-profile` does where that GPU is found by NVML, and predicted as
-`gpu-profile predict` does where there is none. Both must end on the same batch. Then the same zygote
-predicts it for further GPUs. It needs a CUDA build of torch (constraints-cuda.txt), and no GPU.
+There are thirty cases: ten networks, three precisions, on an H100 that is emulated as one of 24
+GiB. Each is searched as `pytest --gpu-profile` does where that GPU is found by NVML, and predicted
+as `gpu-profile predict` does where there is none. Both must end on the same batch. Then the same
+zygote predicts it for further GPUs. It needs a CUDA build of torch (constraints-cuda.txt), and no
+GPU.
 
 *first* are the seconds of a prediction, from the start of its zygote on; *further* those of each
 further GPU. The exit code is 1 when a bar is missed. `--quick` compares one network.

@@ -247,16 +247,10 @@ class DescribeResult(TypedDict):
 
 
 class HoldersResult(MemoryFacts):
-    """The answer to a HoldersTask.
+    """The answer to a HoldersTask that did not fail; the holders are in the task's file."""
 
-    The holders are in the task's file when it fits, and when memory ran out: then those until then.
-    """
-
-    outcome: Literal["fits"] | FailedOutcome
-    detail: str | None
-    traceback: str | None
+    outcome: Literal["fits"]
     peak_memory_bytes: int
-    memory_limit_bytes: int
 
 
 Result = TrainResult | SweepResult | DescribeResult | HoldersResult | Failure

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cuda_experiments.models import LEAST, SMALL, WORKLOADS, main_workload
 from cuda_experiments.processes import variables
 from cuda_experiments.setting import told
-from harness.batch_search.training import SCOUTING_STEPS
 from harness.batch_search.histories import recorded_histories
+from harness.batch_search.training import SCOUTING_STEPS
 from harness.search.search import search
 
 if TYPE_CHECKING:
@@ -136,13 +136,12 @@ def eight_workloads(setting: Setting, note: Note) -> None:
     with ahead(lambda name: setting.runner(name, specs[name]), left) as runners:
         for name, runner in runners:
             try:
-                _one_workload(setting, note, name, runner, known.get(name, {}))
+                _one_workload(note, name, runner, known.get(name, {}))
             except Exception as error:  # noqa: BLE001 - the other workloads go on
                 note(name, {"error": told(error)})
 
 
 def _one_workload(
-    setting: Setting,
     note: Note,
     name: str,
     runner: ProbeRunner | Exception,

@@ -32,10 +32,10 @@ _GIVEN = "given batch "
 _PEAKS = ("peak_allocated_bytes", "peak_reserved_bytes", "retries", "error")
 
 
-def simulated_gpu(label: str, workspace_bytes: int = 0) -> SimulatedGpu:
+def simulated_gpu(label: str, workspace_bytes: int | None = 0) -> SimulatedGpu:
     """Return a GPU of the table of predictions; raises HarnessError for an unknown label.
 
-    workspace_bytes: what cuDNN asks for in each convolution.
+    workspace_bytes: what each convolution asks for; None: what cuDNN chooses for it.
     """
     return simulated(by_label(label), workspace_bytes=workspace_bytes)
 

@@ -96,7 +96,7 @@ class Histories:
 def recorded_histories(runner: ProbeRunner, *, allow_thrashing: bool) -> Iterator[Histories]:
     """Make a folder for the histories of a case, and remove it behind."""
     try:
-        settings, _ = AllocatorSettings.of_environment(os.environ)
+        settings = AllocatorSettings.of_environment(os.environ)
         known = runner.device.can_snapshot
     except HarnessError:  # such as another backend
         settings, known = AllocatorSettings(), False

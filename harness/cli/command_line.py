@@ -215,7 +215,10 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_simulate(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "%(prog)s --gpu LABEL [--count N] [--memory SIZE] [--json PATH] -- COMMAND ..."
+    parser.usage = (
+        "%(prog)s --gpu LABEL [--count N] [--memory SIZE] [--json PATH] [--snapshot PATH] "
+        "-- COMMAND ..."
+    )
     parser.epilog = "Exit code: the program's, or 128 + N where signal N ended it; 2 if none ran."
     parser.add_argument(
         "--gpu",
@@ -232,6 +235,11 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
         help="the memory of each, such as 24GiB; default: that of the GPU",
     )
     parser.add_argument("--json", metavar="PATH", help="also write the peaks as JSON")
+    parser.add_argument(
+        "--snapshot",
+        metavar="PATH",
+        help="also write torch's memory snapshot of each process, for pytorch.org/memory_viz",
+    )
     # A command without `--` ends here, for a message that tells so.
     parser.add_argument("stray", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 

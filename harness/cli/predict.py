@@ -181,8 +181,8 @@ def _plot(answer: _Answer, path: Path) -> str:
     timeline.plot(
         path,
         title=title,
-        timeline=prediction.holders.timeline,
-        limit_bytes=prediction.memory_limit_bytes,
+        holders=prediction.holders,
+        memory_limit_bytes=prediction.memory_limit_bytes,
     )
     return f"timeline: {shown_path(path)}"
 

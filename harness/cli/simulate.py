@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from harness.cli.child import find_program, run_program
 from harness.cli.interpreter import torch_of
 from harness.cli.simulated_peaks import as_json, as_text
+from harness.cli.simulated_snapshots import keep_snapshots
 from harness.errors import HarnessError
 from harness.files import refuse_read_only, write_text
 from harness.predict.gpus import assumed, by_label, called, simulated
-from harness.simulated.environment import environment
+from harness.simulated.environment import environment, inside
 from harness.simulated.layout import MAX_GPUS
 from harness.simulated.world import CONTEXT_BYTES, World
 from harness.units import format_bytes, parse_size
@@ -44,13 +45,15 @@ def simulate(options: argparse.Namespace) -> int:
         )
     gpu = simulated_gpu(options.gpu, options.memory)
     path = None if options.json is None else Path(options.json)
-    if path is not None:
+    snapshot = None if options.snapshot is None else Path(options.snapshot)
+    for written in filter(None, (path, snapshot)):
         # Before the program runs: nobody wants to lose the result of a long run.
-        refuse_read_only(path)
+        refuse_read_only(written)
     program = find_program(options.command)
     with tempfile.TemporaryDirectory(prefix="gpu-profile-") as folder:
         world = World.create(Path(folder) / "world", options.count * [gpu])
         variables = environment(world, torch_folder=torch_of(program))
+        variables |= inside(Path(folder) if options.snapshot else None)
         # Ranks do not wait for each other here: one may have ended before another one trains.
         code = run_program(program, options.command, os.environ | variables, world.living)
         # A reader that has gone away, as `2>&1 | head` does, must not change the exit code.
@@ -59,6 +62,8 @@ def simulate(options: argparse.Namespace) -> int:
             sys.stderr.flush()
         if path is not None:
             write_text(path, as_json(world, code, options.command))
+        if snapshot is not None:
+            sys.stderr.write(keep_snapshots(Path(folder), snapshot, world))
     return code
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.report.table import align
 from harness.units import format_bytes
-from harness.wording import one_line
+from harness.wording import one_line, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +44,7 @@ def as_text(world: World, code: int, visible: str | None = None) -> str:
         lines.append(f"No process used CUDA.{given}")
     if world.num_peaks > len(peaks):
         lines.append(f"Not listed: {world.num_peaks - len(peaks)} later processes.")
-    lines += _refusals(peaks)
+    lines += _places(peaks) + _refusals(peaks)
     lines.append(LIMITS)
     return "\n".join(lines) + "\n"
 
@@ -75,6 +77,7 @@ def as_json(world: World, code: int, command: Sequence[str]) -> str:
                 "peak_allocated_bytes": peak.allocated_bytes,
                 "context_bytes": world.raw.gpus[peak.gpu].context,
                 "refused_allocations": peak.refused,
+                "where": None if peak.where is None else asdict(peak.where),
             }
             for peak in peaks
         ],
@@ -103,6 +106,23 @@ def _table(world: World, peaks: Sequence[Peak]) -> str:
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
     rule = ["-" * width for width in widths]
     return align([_HEADINGS, rule, *rows], ["right"] * len(_HEADINGS))
+
+
+def _places(peaks: Sequence[Peak]) -> list[str]:
+    told = []
+    for peak in peaks:
+        if peak.where is None:
+            continue
+        # Of code without a file Python tells something like <string>.
+        told_file = peak.where.file
+        file = told_file if told_file.startswith("<") else one_line(shown_path(Path(told_file)))
+        inside = "" if peak.where.function == "<module>" else f", in {peak.where.function}"
+        phase = f", {peak.where.phase}" if peak.where.phase else ""
+        told.append(
+            f"process {peak.pid} on GPU {peak.gpu} held the most at {file}:{peak.where.line}"
+            f"{inside}{phase}"
+        )
+    return told
 
 
 def _refusals(peaks: Sequence[Peak]) -> list[str]:

@@ -6,9 +6,9 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness.batch_search.training import train
 from harness.errors import MachineError, WorkloadError
 from harness.failures.broken_libraries import broken_library
-from harness.batch_search.training import train
 from harness.probes.outcomes import describe_outcome
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness.batch_search.training import search_training
 from harness.devices import host_memory
-from harness.errors import HarnessError, MachineError
+from harness.errors import HarnessError
 from harness.identity.recipe import recipe
 from harness.measure.after_search import refuse_broken_libraries, soak, with_snapshot
-from harness.batch_search.training import search_training
 from harness.measure.learning_rate import with_learning_rate
 from harness.measure.validation import with_validation
 from harness.measurement import Measurement
@@ -20,10 +20,10 @@ from harness.predict.gpus import by_name, is_instance
 from harness.probes.open_cases import open_case
 
 if TYPE_CHECKING:
+    from harness.batch_search.training import FoundBatch
     from harness.devices.device import Device
     from harness.lockfile.profiles import LockedProfile
     from harness.matrix.case import Case
-    from harness.batch_search.training import FoundBatch
     from harness.measurement import Predicted, Probe
     from harness.probes.open_cases import OpenCase, Surroundings
     from harness.probes.runner import ProbeRunner
@@ -104,9 +104,8 @@ def _predicted(opened: OpenCase) -> Predicted | None:
         # Only the total of an instance is in no table.
         gpu = by_name(product, device.total_bytes if is_instance(product) else None)
         predicted = predict_for(case, gpu, opened.surroundings.below(f"{case.id}/predicted"))
-    except MachineError:
-        raise
     except HarnessError as error:
+        # Its machine is another one than the measurement's: no trouble there ends this.
         _log.debug("%s: not predicted: %s", case.id, error)
         return None
     if predicted is not None:

@@ -1,4 +1,4 @@
-"""Adds the validation batch size to a measurement, by a search of its own where one is asked for."""
+"""Adds the validation batch size to a measurement, by a search where one is asked for."""
 
 from __future__ import annotations
 

@@ -78,13 +78,6 @@ class PeakHolders:
             ),
         )
 
-    def by_name(self) -> dict[str, int]:
-        """Return bytes by `activation of blocks.0`, the largest first: lines move, names stay."""
-        sums: Counter[str] = Counter()
-        for holder in self.holders:
-            sums[str(holder)] += holder.num_bytes
-        return dict(sums.most_common())
-
     def by_kind(self) -> Counter[str]:
         """Return bytes by kind; 0 for one that holds nothing."""
         sums: Counter[str] = Counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,9 +31,6 @@ SIMULATION = "1"
 _GROWING = (
     "the memory of batch {} still grew from step to step when its probe ended: a longer training "
     "may need more"
-)
-_THRASHING = (
-    "batch {} only fits because torch's allocator empties its cache {} times after the first step"
 )
 
 
@@ -68,8 +66,8 @@ class Prediction:
         return Predicted(
             batch_size=self.max_batch_size,
             made_with=dict(self.made_with),
-            peak={} if self.holders is None else _largest(self.holders.by_name()),
-            at_locked={} if self.at_locked is None else self.at_locked.by_name(),
+            peak={} if self.holders is None else _largest(_named(self.holders)),
+            at_locked={} if self.at_locked is None else _named(self.at_locked),
             lines={} if self.at_locked is None else _lines(self.at_locked),
         )
 
@@ -133,17 +131,25 @@ def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> 
     opened = case.opened
     _log.info("%s: finding what holds the memory of batch %d", opened.case.id, batch_size)
     file = opened.runner.directory / f"holders-b{batch_size}.json"
-    file.unlink(missing_ok=True)
-    with case.device.boundless():
-        probe = opened.runner.holders(
-            batch_size, validation_steps=opened.validation_steps, file=file, snapshot=snapshot
-        )
-    if not file.exists():
-        _log.info("%s: %s", opened.case.id, describe_outcome(probe))
+    try:
+        with case.device.boundless():
+            opened.runner.holders(
+                batch_size, validation_steps=opened.validation_steps, file=file, snapshot=snapshot
+            )
+    except WorkloadError as error:
+        _log.warning("%s: %s", opened.case.id, error)
         return None
     holders = PeakHolders.read(file)
     file.unlink()
     return holders
+
+
+def _named(holders: PeakHolders) -> dict[str, int]:
+    """Return the bytes by `activation of blocks.0`, the largest first: lines move, names stay."""
+    sums: Counter[str] = Counter()
+    for holder in holders.holders:
+        sums[str(holder)] += holder.num_bytes
+    return dict(sums.most_common())
 
 
 def _largest(holders: Mapping[str, int]) -> dict[str, int]:
@@ -161,14 +167,13 @@ def _lines(holders: PeakHolders) -> dict[str, str]:
 
 
 def _notes(best: Probe | None) -> tuple[str, ...]:
+    """Return what readers should know of the largest batch.
+
+    That it thrashes is no note: as a rule it does, and nobody trains with it unseen.
+    """
     if best is None:
         return ()
-    notes = best.notes
-    if best.growing:
-        notes += (_GROWING.format(best.batch_size),)
-    if best.alloc_retries:
-        notes += (_THRASHING.format(best.batch_size, best.alloc_retries),)
-    return notes
+    return best.notes + ((_GROWING.format(best.batch_size),) if best.growing else ())
 
 
 def _refuse_unpredictable(found: FoundBatch) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from harness.predict.holders import Timeline
+    from harness.predict.holders import PeakHolders
 
 _MIB, _GIB = 1 << 20, 1 << 30
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -34,11 +34,12 @@ _MAX_POINTS = 4000
 _MIN_NAMED = 0.06
 
 
-def plot(path: Path, *, title: str, timeline: Timeline, limit_bytes: int) -> None:
+def plot(path: Path, *, title: str, holders: PeakHolders, memory_limit_bytes: int) -> None:
     """Draw a step as a PNG: live bytes by kind, its phases, and the limit on reserved memory.
 
     Missing folders of `path` are made.
     """
+    timeline = holders.timeline
     live = timeline.live
     count = len(next(iter(live.values())))
     times = _thinned(live, count)
@@ -55,7 +56,7 @@ def plot(path: Path, *, title: str, timeline: Timeline, limit_bytes: int) -> Non
         step="post",
     )
     top /= unit
-    ceiling = limit_bytes / unit
+    ceiling = memory_limit_bytes / unit
     line: dict[str, Any] = {
         "color": HIGHLIGHT,
         "linestyle": "--",
@@ -63,7 +64,7 @@ def plot(path: Path, *, title: str, timeline: Timeline, limit_bytes: int) -> Non
         "label": "limit on reserved memory",
     }
     if ceiling > _FAR * top:
-        line["label"] = f"limit, {format_bytes(limit_bytes)}, is far above"
+        line["label"] = f"limit, {format_bytes(memory_limit_bytes)}, is far above"
         ceiling = top
         axes.plot([], [], **line)
     else:

@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 # Notes beyond this many are counted, because people read them.
 _MOST_NOTES = 8
 _HARNESS = str(Path(__file__).resolve().parents[1]) + os.sep
-_OWN = tuple(f"{_HARNESS}probe_tasks{os.sep}{name}.py" for name in ("decisions", "zeros"))
+_MODULES = ("decisions", "known_values", "zero_rules", "zero_sizes", "zeros")
+_OWN = tuple(f"{_HARNESS}probe_tasks{os.sep}{name}.py" for name in _MODULES)
 _STANDARD = tuple(
     {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")}
     | {str(Path(os.__file__).parent) + os.sep}
 )
+# A training that transformers' Trainer runs is the user's all the same.
+_TRAINER = f"{os.sep}transformers{os.sep}trainer"
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _TORCH = ("torch", "functorch", "triton")
-# Libraries that run a user's training. Where no code of the user's is on the stack, a line of
-# another library, such as a network's, says more than theirs.
-_LOOPS = ("lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "accelerate")
+# Libraries that run a user's training. What they decide for themselves is not the user's affair,
+# such as whether a loader has a length.
+_LOOPS = ("lightning", "pytorch_lightning", "lightning_fabric", "accelerate")
 
 
 class Decisions:
@@ -48,12 +51,16 @@ class Decisions:
             f"(read {value})"
         )
 
-    def sizes(self, count: int) -> None:
-        """Note that values decide how many elements a tensor has; `count` is what they gave."""
-        low = "; the memory may be more in training" if count == 0 else ""
+    def sizes(self, count: int | None) -> None:
+        """Note that values decide how many elements a tensor has.
+
+        count: what they gave; None where it is not known.
+        """
+        gave = "" if count is None else f" ({count} elements)"
+        low = "; training may take more memory" if count == 0 else ""
         self._note(
             "values of a tensor decide the size of another one here, and the prediction takes "
-            f"zeros for them ({count} elements{low})"
+            f"zeros for them{gave}{low}"
         )
 
     def reads(self) -> None:
@@ -90,34 +97,31 @@ class Decisions:
 
 
 def _place(*, any_line: bool) -> str | None:
-    """Return the innermost line of the user's code; None where the probe itself reads.
+    """Return the innermost line of the user's code; None where the user's code does not ask.
 
-    Without code of the user's on the stack it is the innermost line of another library, but not of
-    torch's or of what runs the training, or with `any_line` of those as well.
+    Without code of the user's on the stack it is the innermost line of another library, such as
+    that of a network, or with `any_line` a line of torch's, such as that of an optimizer.
     """
     library: str | None = None
-    loop: str | None = None
-    reader = True
+    torch_line: str | None = None
     for frame in _frames():
         path = frame.f_code.co_filename
         package = _package(path)
-        if path.startswith("<") or path in _OWN:
+        if path.startswith(("<", *_OWN)):
             continue
-        if path.startswith(_HARNESS):
-            if reader:
+        asking = library is None
+        if path.startswith(_HARNESS) or package in _LOOPS or _TRAINER in path:
+            if asking and torch_line is None:
                 return None
             continue
         here = f"{_shown(path)}:{frame.f_lineno}"
-        if package is None:
-            if path.startswith(_STANDARD):
-                continue
+        if package is None and not path.startswith(_STANDARD):
             return here
-        reader = reader and package in _TORCH
-        if package not in _TORCH and package not in _LOOPS:
+        if package in _TORCH:
+            torch_line = torch_line or here
+        elif package is not None:
             library = library or here
-        else:
-            loop = loop or here
-    return library or (loop if any_line else None)
+    return library or (torch_line if any_line else None)
 
 
 def _frames() -> Iterator[FrameType]:

@@ -13,7 +13,7 @@ import torch
 
 from harness.errors import HarnessError
 from harness.failures.explain import explain
-from harness.memory_bounds import make_bound
+from harness.memory_bounds import CudaBound
 from harness.probe_tasks.attribution import (
     ACTIVATION,
     TRAINING_STEP,
@@ -22,7 +22,7 @@ from harness.probe_tasks.attribution import (
     Running,
 )
 from harness.probe_tasks.memory_history import History, active_blocks
-from harness.probe_tasks.train import StepWatch, TrainingEndedError
+from harness.probe_tasks.train import StepWatch, TrainingEndedError, consistent_zeros_of
 from harness.probe_tasks.trainer import make_callback, make_trainer, prepare, seed_everything
 from harness.probe_tasks.user_code import UserCode
 
@@ -45,6 +45,18 @@ _MAX_ENTRIES = 500_000
 
 class NoHistoryError(HarnessError):
     """The allocator keeps no history of this training."""
+
+
+class NoLimit(CudaBound):
+    """Starts CUDA as a probe does, and limits nothing: what holds the memory need not fit."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0.0)
+
+    def rescale(self, share: float) -> None:
+        """Allow all of the GPU's memory."""
+        del share
+        self.lift()
 
 
 class Recording:
@@ -189,70 +201,88 @@ class HoldersWatch(StepWatch):
         self.recording.stop()
         super().on_exception(trainer, module, exception)
 
+    def follow_batches(self, strategy: Any) -> None:
+        """Note when a batch moves to the GPU."""
+        attribution, move = self.recording.attribution, strategy.batch_to_device
+
+        @wraps(move)
+        def batch_to_device(*arguments: Any, **named: Any) -> Any:
+            if attribution.phases[-1].phase != "validation":
+                attribution.begin_phase("batch")
+            with attribution.running(Running("input", "")):
+                return move(*arguments, **named)
+
+        strategy.batch_to_device = batch_to_device
+
     def _enter(self, phase: str, kind: str, module: str) -> None:
         attribution = self.recording.attribution
         attribution.begin_phase(f"step {self._step} {phase}")
         attribution.begin(Running(kind, module))
 
 
-def holders(workload: Workload, request: HoldersRequest, tell: TellPhase) -> HoldersResult:
-    """Train one batch size, and write what holds the memory, also when the memory runs out."""
+def holders(
+    workload: Workload, request: HoldersRequest, tell: TellPhase
+) -> HoldersResult | Failure:
+    """Train one batch size, and write what holds the memory at its peak."""
     tell("setup")
     seed_everything()
-    bound = make_bound(request["bound"])
-    training: TrainRequest = {
-        **request,
-        "task": "train",
-        "settle": False,
-        "validation_batch_size": None,
-        "validation_share": 1.0,
-        "snapshot": None,
-        "history": None,
-    }
-    failure: Failure | None = None
-    watch: Any = None
+    bound = NoLimit()
+    watch: HoldersWatch | None = None
     try:
         if request["bound"]["accelerator"] != "cuda":
             raise NoHistoryError(  # noqa: TRY301 - reported like any other failure
                 "only a GPU's allocator keeps a history: name a GPU, which may be a simulated one"
             )
         bound.start()
-        bound.lift()
         recording = Recording(whole=request["snapshot"] is not None)
-        watch = make_callback(workload.lightning, HoldersWatch, bound, tell, training, recording)
+        watch = make_callback(
+            workload.lightning, HoldersWatch, bound, tell, _as_training(request), recording
+        )
         _train(workload, request, bound, watch)
+        if request["snapshot"] is not None:
+            recording.dump(request["snapshot"])
+        found = {"batch_size": request["batch_size"], **recording.summary()}
+        Path(request["file"]).write_text(json.dumps(found), encoding="ascii")
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
         if watch is None:
-            failure = explain(error)
-        else:
-            failure = explain(watch.error or error, watch.memory, "cuda")
-    if watch is not None and (failure is None or failure["outcome"] == "oom"):
-        try:
-            _write(recording, request)
-        except Exception as error:  # noqa: BLE001 - the training has its answer already
-            failure = failure or explain(error)
+            return explain(error)
+        return explain(watch.error or error, watch.memory, "cuda")
+    return {"outcome": "fits", "peak_memory_bytes": bound.peak_bytes(), **bound.facts()}
+
+
+def _as_training(request: HoldersRequest) -> TrainRequest:
+    """Return the request of a probe that trains so."""
     return {
-        "outcome": "fits" if failure is None else failure["outcome"],
-        "detail": None if failure is None else failure["detail"],
-        "traceback": None if failure is None else failure["traceback"],
-        "peak_memory_bytes": bound.peak_bytes(),
-        **bound.facts(),
-        "memory_limit_bytes": bound.limit_bytes,
+        "task": "train",
+        "batch_size": request["batch_size"],
+        "steps": request["steps"],
+        "settle": False,
+        "validation_steps": request["validation_steps"],
+        "validation_batch_size": None,
+        "validation_share": 1.0,
+        "snapshot": None,
+        "history": None,
+        "bound": request["bound"],
+        "trainer": request["trainer"],
+        "log": request["log"],
+        "workload": request["workload"],
     }
 
 
-def _train(workload: Workload, request: HoldersRequest, bound: MemoryBound, watch: Any) -> None:
+def _train(
+    workload: Workload, request: HoldersRequest, bound: MemoryBound, watch: HoldersWatch
+) -> None:
     """Run the user's training, as a probe does."""
-    prepare(workload, request["batch_size"])
-    trainer = make_trainer(
-        workload,
-        bound,
-        request["trainer"],
-        limit_val_batches=request["validation_steps"],
-        callbacks=[watch],
-    )
-    _mark_batches(trainer.strategy, watch.recording.attribution)
-    with watch.following:
+    with consistent_zeros_of(request["bound"]), watch.following:
+        prepare(workload, request["batch_size"])
+        trainer = make_trainer(
+            workload,
+            bound,
+            request["trainer"],
+            limit_val_batches=request["validation_steps"],
+            callbacks=[watch],
+        )
+        watch.follow_batches(trainer.strategy)
         trainer.fit(workload.module, datamodule=workload.datamodule)
     if len(watch.peaks) < watch.steps:
         raise TrainingEndedError(
@@ -260,25 +290,3 @@ def _train(workload: Workload, request: HoldersRequest, bound: MemoryBound, watc
             "steps: see what sets `trainer.should_stop`, or returns -1 from "
             "`on_train_batch_start`"
         )
-
-
-def _mark_batches(strategy: Any, attribution: Attribution) -> None:
-    """Note when a batch moves to the GPU."""
-    move = strategy.batch_to_device
-
-    @wraps(move)
-    def batch_to_device(*arguments: Any, **named: Any) -> Any:
-        if attribution.phases[-1].phase != "validation":
-            attribution.begin_phase("batch")
-        with attribution.running(Running("input", "")):
-            return move(*arguments, **named)
-
-    strategy.batch_to_device = batch_to_device
-
-
-def _write(recording: Recording, request: HoldersRequest) -> None:
-    if request["snapshot"] is not None:
-        with suppress(OSError):
-            recording.dump(request["snapshot"])
-    text = json.dumps({"batch_size": request["batch_size"], **recording.summary()})
-    Path(request["file"]).write_text(text, encoding="ascii")

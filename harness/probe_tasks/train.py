@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from harness.memory_bounds.memory_bound import MemoryBound
     from harness.probe_tasks.decisions import Decisions
-    from harness.protocol import Failure, TellPhase, TrainRequest, TrainResult
+    from harness.protocol import BoundSpec, Failure, TellPhase, TrainRequest, TrainResult
     from harness.workload.build import Workload
 
 # A probe adds at most this many steps to the requested ones while its peak grows.
@@ -180,7 +180,7 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
         bound.start()
         if watch.snapshot is not None or request["history"] is not None:
             bound.record(stacks=watch.snapshot is not None)
-        with _consistent_zeros(request) as decisions:
+        with consistent_zeros_of(request["bound"]) as decisions:
             prepare(workload, batch_size)
             if request["validation_batch_size"] is not None:
                 replace_validation_loader(workload, request["validation_batch_size"])
@@ -233,12 +233,12 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
     }
 
 
-def _consistent_zeros(request: TrainRequest) -> AbstractContextManager[Decisions | None]:
+def consistent_zeros_of(bound: BoundSpec) -> AbstractContextManager[Decisions | None]:
     """Return a block in which values read as zeros do where the GPU is simulated.
 
     What it needs is imported there alone: on the CPU each module counts in the memory.
     """
-    if request["bound"]["accelerator"] == "cuda":
+    if bound["accelerator"] == "cuda":
         from harness.simulated.mark import is_simulated  # noqa: PLC0415
 
         if is_simulated():

@@ -1,47 +1,29 @@
-"""Tells the lines of the user's code from those of the libraries that run it."""
+"""Finds the innermost line of a stack that is neither torch's nor of what runs the training.
+
+A network of a library counts as the user's code: its own line says most about its memory.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from typing import TYPE_CHECKING, Any
+
+from harness.probe_tasks.source_files import HARNESS, LOOPS, STANDARD, TORCH, package_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# What runs a training. A model's own package counts as the user's: its lines say most.
-_RUNNING = (
-    "torch",
-    "functorch",
-    "triton",
-    "lightning",
-    "lightning_utilities",
-    "lightning_fabric",
-    "pytorch_lightning",
-    "torchmetrics",
-    "accelerate",
-    "harness",
-)
-_SITE_PACKAGES = f"{os.sep}site-packages{os.sep}"
 # Where Inductor puts the code that it generates, unless TORCHINDUCTOR_CACHE_DIR says otherwise.
 _GENERATED = f"{os.sep}torchinductor_"
-_CHECKPOINT = os.path.join("torch", "utils", "checkpoint.py")
+_CHECKPOINT = f"{os.sep}torch{os.sep}utils{os.sep}checkpoint.py"
 
 
 class UserCode:
-    """Finds the innermost line of the user's code in a stack; `work.py:33`."""
+    """Finds lines of the user's code, `work.py:33`; keeps what it knows of each file."""
 
     def __init__(self) -> None:
-        packages = (getattr(sys.modules.get(name), "__path__", ()) for name in _RUNNING)
-        inductor = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-        self._running = tuple(
-            os.path.join(path, "")
-            for path in (*(one for found in packages for one in found), *filter(None, [inductor]))
-        )
-        self._library = os.path.join(sysconfig.get_path("stdlib"), "")
-        roots = {os.path.join(os.path.abspath(root), "") for root in [*sys.path, os.getcwd()]}
-        self._roots = sorted(roots, key=len, reverse=True)
+        self._generated = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or _GENERATED
         self._shown: dict[str, str | None] = {}
 
     def line(self, frames: Iterable[Mapping[str, Any]]) -> str:
@@ -50,36 +32,35 @@ class UserCode:
         frames: with `filename` and `line`, the innermost first.
         """
         for frame in frames:
-            shown = self._file(frame["filename"])
-            if shown is not None:
-                return f"{shown}:{frame['line']}"
+            file = self._file(frame["filename"])
+            if file is not None:
+                return f"{file}:{frame['line']}"
         return ""
 
     def current_line(self) -> str:
         """Return the innermost line of the user's that runs in this thread."""
-        frame = sys._getframe(1)  # noqa: SLF001 - `inspect.currentframe` is the same, and slower
+        frame: Any = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frame
         while frame is not None:
-            shown = self._file(frame.f_code.co_filename)
-            if shown is not None:
-                return f"{shown}:{frame.f_lineno}"
-            frame = frame.f_back  # type: ignore[assignment] # None ends the loop
+            file = self._file(frame.f_code.co_filename)
+            if file is not None:
+                return f"{file}:{frame.f_lineno}"
+            frame = frame.f_back
         return ""
 
     def _file(self, path: str) -> str | None:
         """Return how a file of the user's is shown; None for a file of others."""
         if path not in self._shown:
-            self._shown[path] = self._name(path)
+            self._shown[path] = None if self._is_foreign(path) else shown(path)
         return self._shown[path]
 
-    def _name(self, path: str) -> str | None:
-        if path.startswith("<") or _GENERATED in path or path.startswith(self._running):
-            return None
-        if path.startswith(self._library) and _SITE_PACKAGES not in path:
-            return None
-        for root in self._roots:
-            if path.startswith(root):
-                return path[len(root) :]
-        return path
+    def _is_foreign(self, path: str) -> bool:
+        package = package_of(path)
+        return (
+            path.startswith(("<", HARNESS))
+            or self._generated in path
+            or package in (*TORCH, *LOOPS)
+            or (package is None and path.startswith(STANDARD))
+        )
 
 
 def recomputes(frames: Iterable[Mapping[str, Any]]) -> bool:

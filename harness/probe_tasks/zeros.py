@@ -1,17 +1,178 @@
-"""Lets a training on a simulated GPU read values as zeros give them, and notes where they decide."""
+"""Lets a training on a simulated GPU read values as zeros give them, and notes where they decide.
+
+Functions of torch that make values, hand them on or read them are replaced while the training runs.
+Each calls torch's own function. A mode of torch would be simpler, and would change what is
+measured: a `TorchDispatchMode` makes torch take the paths of tensor subclasses in its backward
+passes, and a `TorchFunctionMode` switches off the fast paths of `nn.TransformerEncoder` and is
+traced into by torch.compile. While torch.compile traces, the functions are torch's own.
+"""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import functools
+import inspect
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from harness.probe_tasks.decisions import Decisions
+from harness.probe_tasks.known_values import KnownValues
+from harness.probe_tasks.zero_rules import Rules
+from harness.probe_tasks.zero_sizes import SizeRules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Rule = Callable[[Callable[..., Any], Any, Any], Any]
+
+_POINTWISE = """
+    isfinite isnan isinf isneginf isposinf isreal isclose isin signbit eq ne lt le gt ge not_equal
+    less less_equal greater greater_equal logical_not logical_and logical_or logical_xor
+    bitwise_not bitwise_and bitwise_or bitwise_xor exp exp2 cos cosh acos sigmoid softplus elu celu
+    logsigmoid hardsigmoid rsqrt reciprocal log log2 log10 log1p clamp clamp_min clamp_max clip
+    maximum minimum fmax fmin pow float_power masked_fill add sub subtract rsub threshold erfc
+    __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __invert__ __and__ __or__ __xor__ __rand__ __ror__
+    __rxor__ __add__ __radd__ __sub__ __rsub__ __pow__ __rpow__
+    any all max min amax amin aminmax argmax argmin
+"""
+_PRESERVING = """
+    abs absolute neg negative mul multiply div divide true_divide floor_divide remainder fmod sqrt
+    square round ceil floor trunc sign relu tanh sin nan_to_num lerp expm1 erf positive
+    __mul__ __rmul__ __truediv__ __rtruediv__ __floordiv__ __mod__ __neg__ __pos__ __abs__
+    mean nanmean median nanmedian
+"""
+# The place of a value counts in these, or how many there are.
+_WHOLE = """
+    cumsum cumprod sort argsort topk triu tril index_select gather take take_along_dim diff diagonal
+    diag roll flip scatter scatter_add scatter_reduce index_add index_fill index_copy searchsorted
+    bucketize cdist prod
+"""
+_IN_PLACE = """
+    add_ sub_ mul_ div_ clamp_ masked_fill_ logical_and_ logical_or_ scatter_ scatter_add_
+    index_add_ index_fill_ index_copy_ __iadd__ __isub__ __imul__ __itruediv__ __iand__ __ior__
+"""
+_SUMS = "sum nansum count_nonzero"
+_SOFTMAX = "softmax log_softmax"
+_VIEWS = """
+    view reshape expand expand_as view_as reshape_as squeeze unsqueeze transpose permute movedim
+    swapaxes t flatten unflatten ravel clone detach contiguous narrow select chunk split unbind
+    tensor_split broadcast_to repeat tile adjoint double float half bfloat16 int long short char
+    byte bool type_as requires_grad_ alias detach_
+"""
+_JOINED = "cat concat concatenate stack hstack vstack"
+_MOVED = "to cuda cpu type"
+_MADE = "tensor as_tensor scalar_tensor asarray arange"
+_FILLED = "ones ones_like full full_like new_ones new_full fill_"
+_READ = "item tolist __float__ __complex__"
+_DECIDE = "__bool__ __int__ __index__ is_nonzero"
+_SHOWN = "__repr__ __format__ __str__"
+# Those that no method or function of torch itself stands for. The others stay as they are: layers
+# compare what they were given with `F.relu`.
+_FUNCTIONAL = "softplus elu celu logsigmoid hardsigmoid threshold one_hot".split()
 
 
 @contextmanager
 def consistent_zeros() -> Iterator[Decisions]:
     """Read values as zeros give them inside the block; return the lines where they decide."""
-    yield Decisions()
+    decisions = Decisions()
+    undo: list[Callable[[], None]] = []
+    try:
+        for name, rule in _rules(decisions).items():
+            functional = (torch.nn.functional,) if name in _FUNCTIONAL else ()
+            for owner in (torch, torch.Tensor, *functional):
+                # Some of the names are types and modules of torch, too.
+                if inspect.isroutine(getattr(owner, name, None)):
+                    undo.append(_put(owner, name, rule))
+        yield decisions
+    finally:
+        for put_back in reversed(undo):
+            put_back()
+
+
+def _rules(decisions: Decisions) -> dict[str, Rule]:
+    """Return the rule of each function, by its name."""
+    known = KnownValues()
+    rules = Rules(known, decisions)
+    sizes = SizeRules(known, decisions, rules)
+    table: tuple[tuple[str, Rule], ...] = (
+        (_POINTWISE, rules.pointwise),
+        (_PRESERVING, rules.preserving),
+        (_WHOLE, rules.whole),
+        (_IN_PLACE, rules.in_place),
+        ("_amp_update_scale_", rules.kept),
+        ("_is_all_true", rules.assumed),
+        (_SUMS, rules.sums),
+        (_SOFTMAX, rules.softmax),
+        (_VIEWS, rules.view),
+        (_JOINED, rules.joined),
+        (_MOVED, rules.moved),
+        ("copy_", rules.copied),
+        (_MADE, rules.made),
+        (_FILLED, rules.filled),
+        (_READ, rules.read),
+        (_DECIDE, rules.decide),
+        ("equal allclose", rules.compared),
+        (_SHOWN, rules.shown),
+        ("__getitem__", sizes.index),
+        ("__setitem__", sizes.assign),
+        ("masked_select", sizes.select),
+        ("nonzero argwhere", sizes.find),
+        ("where", sizes.where),
+        ("unique unique_consecutive", sizes.unique),
+        ("repeat_interleave", sizes.repeat),
+        ("bincount one_hot", sizes.count),
+        ("multinomial", sizes.sample),
+        ("normal", sizes.normal),
+    )
+    return {name: rule for names, rule in table for name in names.split()}
+
+
+def _put(owner: Any, name: str, rule: Rule) -> Callable[[], None]:
+    """Put a rule into the place of a function; return what takes it away."""
+    # torch.Tensor inherits some of them, and then has none of its own to put back.
+    own = vars(owner).get(name)
+    function = getattr(owner, name)
+    replaced = _following(function, rule)
+    with suppress(AttributeError):  # these are torch's own affairs
+        _keep_from_compiling(replaced)
+    if owner is torch:
+        _teach_jit(function, replaced)
+    setattr(owner, name, replaced)
+    return (
+        functools.partial(delattr, owner, name)
+        if own is None
+        else functools.partial(setattr, owner, name, own)
+    )
+
+
+def _following(function: Any, rule: Rule) -> Any:
+    is_compiling = torch.compiler.is_compiling
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        if is_compiling():
+            return function(*arguments, **keywords)
+        return rule(function, arguments, keywords)
+
+    return call
+
+
+def _keep_from_compiling(function: Any) -> None:
+    """Let torch.compile make no graph of a function that is called between its graphs."""
+    frames: Any = torch._C._dynamo.eval_frame
+    if hasattr(frames, "skip_code"):
+        frames.skip_code(function.__code__)
+    else:  # since torch 2.7
+        skip, default = frames._FrameAction.SKIP, frames._FrameAction.DEFAULT
+        strategy = frames._FrameExecStrategy(skip, default)
+        frames.set_code_exec_strategy(function.__code__, strategy)
+
+
+def _teach_jit(function: Any, replaced: Any) -> None:
+    """Let TorchScript compile calls of a replaced function as those of the function itself."""
+    from torch.jit import _builtins  # noqa: PLC0415
+
+    operator = _builtins._find_builtin(function)
+    if operator is not None:
+        _builtins._register_builtin(replaced, operator)

@@ -9,7 +9,7 @@ from harness.measurement import LrCurve, Probe
 
 if TYPE_CHECKING:
     from harness.measurement import Outcome, ProbeKind
-    from harness.protocol import Failure, HoldersResult, Phase, TrainResult
+    from harness.protocol import Failure, Phase, TrainResult
 
 ResultT = TypeVar("ResultT")
 
@@ -51,8 +51,8 @@ def failed_probe(
     )
 
 
-def outcome_of(result: TrainResult | HoldersResult | Failure) -> Outcome:
-    """Return how a training or a sweep ended; `ask` raises for what a probe cannot answer."""
+def outcome_of(result: TrainResult | Failure) -> Outcome:
+    """Return how training or a sweep ended; `ask` raises for what a probe cannot answer."""
     outcome = result["outcome"]
     assert outcome != "machine", "ask has raised for it"
     assert outcome != "not offered", "ask has raised for it"

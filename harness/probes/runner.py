@@ -239,14 +239,15 @@ class ProbeRunner:
         file: Path,
         snapshot: Path | None = None,
     ) -> Probe:
-        """Train one batch size without a limit, and find out what holds the memory at the peak.
+        """Train one batch size without a limit, and write what holds the memory at the peak.
 
-        steps: effective optimizer steps. validation_steps: validation batches after these steps.
-        file: for a `harness.predict.holders.PeakHolders`. It is written if the training fits, and
-        if memory runs out: then it holds the peak until then.
-        snapshot: the file for torch's snapshot with stacks, for https://pytorch.org/memory_viz.
+        steps: effective optimizer steps.
+        validation_steps: validation batches after these steps.
+        file: for a `harness.predict.holders.PeakHolders`.
+        snapshot: for torch's snapshot with stacks, which https://pytorch.org/memory_viz shows.
 
-        Raises MachineError when the machine is at fault.
+        Raises WorkloadError when this batch size does not train, MachineError when the machine is
+        at fault.
         """
         task: HoldersTask = {
             "task": "holders",
@@ -256,22 +257,28 @@ class ProbeRunner:
             "file": str(file.absolute()),
             "snapshot": None if snapshot is None else str(snapshot.absolute()),
         }
-        what = f"finding what holds the memory at batch {batch_size}"
+        what = f"recording what holds the memory of batch {batch_size}"
         answer = self.ask(task, what, f"holders-b{batch_size}", self._timeout_of(steps))
+        if answer.death is not None:
+            raise WorkloadError(
+                f"{what} {answer.death['detail']}; its output is in {answer.log}", log=answer.log
+            )
         result = answer.result
-        if result is None:
-            return failed_probe(answer, answer.death, batch_size)
-        outcome = outcome_of(result)
+        assert result is not None, "a probe answers or dies"
+        if result["outcome"] != "fits":
+            where = f" in {answer.phase}" if answer.phase else ""
+            raise WorkloadError(
+                f"{what} failed{where}: {result['detail']}",
+                result["traceback"] or "",
+                log=answer.log,
+            )
         return Probe(
             batch_size=batch_size,
-            outcome=outcome,
-            phase=None if outcome == "fits" else answer.phase,
+            outcome="fits",
             peak_memory_bytes=result["peak_memory_bytes"],
             seconds=answer.seconds,
             peak_allocated_bytes=result.get("peak_allocated_bytes"),
             non_torch_bytes=result.get("non_torch_bytes"),
-            detail=result["detail"],
-            traceback=result["traceback"],
             log=answer.log,
         )
 
@@ -290,7 +297,7 @@ class ProbeRunner:
     @overload
     def ask(
         self, task: HoldersTask, what: str, name: str, timeout: float | None = None
-    ) -> Answer[HoldersResult]: ...
+    ) -> Answer[HoldersResult | Failure]: ...
     def ask(self, task: Task, what: str, name: str, timeout: float | None = None) -> Answer[Any]:
         """Run one probe and wait until the device is as it was before.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.simulated.library import CUDA, cache, library
@@ -10,7 +11,6 @@ from harness.simulated.mark import WORLD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from harness.simulated.world import World
 
@@ -38,6 +38,18 @@ def environment(
         "TRITON_CACHE_DIR": str(compiled / "triton"),
         "TORCHINDUCTOR_CACHE_DIR": str(compiled / "inductor"),
     }
+
+
+def inside(snapshots: Path | None = None) -> dict[str, str]:
+    """Return more variables, for whole programs that know nothing of the simulation.
+
+    Their processes tell where memory peaked, and torch's ranks send each other objects.
+
+    snapshots: a folder where each process leaves a snapshot of its memory when it ends.
+    """
+    module = Path(__file__).with_name("inside.py")
+    told = {} if snapshots is None else {"GPU_PROFILE_SIMULATED_SNAPSHOTS": str(snapshots)}
+    return {"GPU_PROFILE_SIMULATED_INSIDE": str(module), **told}
 
 
 def watching(world: World, base: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -6,10 +6,12 @@ import ctypes
 from ctypes import c_char, c_int32, c_uint32, c_uint64
 from typing import ClassVar
 
-MAGIC, VERSION = 0x53475055, 2
+MAGIC, VERSION = 0x53475055, 3
 MAX_GPUS, MAX_PROCESSES, MAX_FAULTS, MAX_EVENTS, MAX_PEAKS = 32, 512, 64, 256, 1024
 TEXT = 96
+FILE_TEXT, FUNCTION_TEXT = 256, 64
 NO_GPU = -1
+WORKSPACE_OF_CUDNN = 2**64 - 1
 
 
 class RawGpu(ctypes.Structure):
@@ -42,7 +44,7 @@ class RawGpu(ctypes.Structure):
         ("nvml_error", c_int32),
         ("remap_pending", c_int32),
         ("remap_failed", c_int32),
-        ("unused", c_int32),
+        ("workspaces_unknown", c_int32),
     ]
 
 
@@ -69,6 +71,10 @@ class RawPeak(ctypes.Structure):
         ("held", c_uint64),
         ("allocated", c_uint64),
         ("refused", c_uint64),
+        ("line", c_int32),
+        ("phase", c_int32),
+        ("file", c_char * FILE_TEXT),
+        ("function", c_char * FUNCTION_TEXT),
     ]
 
 

@@ -26,7 +26,8 @@ LINKED = "libcuda.so"
 """The first one's name for linkers: Triton up to 3.2 links what it compiles with it."""
 
 _SOURCES = Path(__file__).parent / "sources"
-_OF_BOTH, _OF_CUDA, _OF_NVML = ("world",), ("process", "memory", "kernels", "libraries"), ("nvml",)
+_OF_BOTH, _OF_NVML = ("world",), ("nvml",)
+_OF_CUDA = ("process", "memory", "kernels", "libraries", "communication")
 _FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread", "-w")
 _WAIT_SECONDS = 120
 # Between the libraries of LD_PRELOAD: ld.so(8).

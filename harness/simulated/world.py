@@ -29,6 +29,7 @@ from harness.simulated.layout import (
     SIZE,
     TEXT,
     VERSION,
+    WORKSPACE_OF_CUDNN,
     RawEvent,
     RawFault,
     RawGpu,
@@ -47,6 +48,8 @@ _ECC_EVENT, _XID_EVENT = 2, 8
 # processes on recent GPUs. Batches do not depend on it, because the limit is on reserved bytes.
 CONTEXT_BYTES = 530 * MIB
 _NANOSECONDS = 1e9
+# In the order of `Phase` in world.h.
+_PHASES = (None, "forward pass", "backward pass", "optimizer step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,8 @@ class SimulatedGpu:
     foreign_pid: int = 0
     """The process that NVML names for it; 0: none."""
     foreign_name: str = ""
-    workspace_bytes: int = 0
-    """What cuDNN's one engine asks for."""
+    workspace_bytes: int | None = None
+    """What each convolution asks for; None: what the cuDNN beside torch chooses for this GPU."""
     mig: bool = False
     """Whether it is in MIG mode; its instances follow it."""
     parent: int | None = None
@@ -93,6 +96,17 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A line of a program: the innermost one of the user's own, where there is one."""
+
+    file: str
+    line: int
+    function: str
+    phase: str | None
+    """`forward pass`, `backward pass` or `optimizer step`, as far as torch's frames tell."""
+
+
+@dataclass(frozen=True, slots=True)
 class Peak:
     """What a process needed of one GPU at most; it may have ended since."""
 
@@ -109,6 +123,8 @@ class Peak:
     """What torch's tensors had, by torch's own count; None where its allocator does not tell."""
     refused: int
     """Allocations that did not fit. torch frees what it keeps after one, and tries again."""
+    where: Place | None = None
+    """Where the program was when it held the most; None: nobody has looked (`inside`)."""
 
 
 class World:
@@ -230,6 +246,11 @@ class World:
         """Return the most that was in use on a GPU at once, contexts and others included."""
         return int(self.raw.gpus[gpu].peak)
 
+    @property
+    def workspaces_known(self) -> bool:
+        """Whether cuDNN told the workspaces of all convolutions that it was asked about."""
+        return not any(gpu.workspaces_unknown for gpu in self.raw.gpus[: self.raw.num_gpus])
+
     def peaks(self) -> list[Peak]:
         """Return what each process needed, in the order of their first use of a GPU.
 
@@ -254,6 +275,7 @@ class World:
             # Who reserved nothing has allocated nothing, whether or not the allocator tells.
             allocated_bytes=raw.allocated or (None if reserved else 0),
             refused=raw.refused,
+            where=_place(raw) if raw.line else None,
         )
 
     def _event(self, kind: int, data: int, gpu: int) -> None:
@@ -263,6 +285,15 @@ class World:
             type=kind, data=data, gpu=physical, gpu_instance=found.gpu_instance
         )
         self.raw.num_events += 1
+
+
+def _place(raw: RawPeak) -> Place:
+    return Place(
+        raw.file.decode(errors="replace"),
+        raw.line,
+        raw.function.decode(errors="replace"),
+        _PHASES[raw.phase],
+    )
 
 
 def _start_of(pid: int) -> int | None:
@@ -293,7 +324,7 @@ def _raw(place: int, gpu: SimulatedGpu, gpus: Sequence[SimulatedGpu]) -> RawGpu:
         nvml_total=gpu.nvml_bytes or gpu.total_bytes,
         context=gpu.context_bytes,
         foreign=gpu.foreign_bytes,
-        workspace=gpu.workspace_bytes,
+        workspace=WORKSPACE_OF_CUDNN if gpu.workspace_bytes is None else gpu.workspace_bytes,
         foreign_pid=gpu.foreign_pid,
         sm_count=gpu.sm_count,
         parent=NO_GPU if gpu.parent is None else gpu.parent,

@@ -30,9 +30,7 @@ def test_torch_without_cuda_is_refused_in_one_sentence(project: Project) -> None
     refused = project.run(*PREDICT)
     assert pytest.ExitCode.USAGE_ERROR == refused.ret
     public = torch.__version__.partition("+")[0]
+    command = f"`pip install --force-reinstall torch=={public}`"
     refused.stderr.fnmatch_lines(
-        [
-            "ERROR: a simulated GPU needs torch's CUDA build, and torch * is built without CUDA: "
-            f"`pip install --force-reinstall torch=={public}`, from PyPI *"
-        ]
+        [f"ERROR: a simulated GPU needs torch's CUDA build, and torch *: {command}, from PyPI *"]
     )

@@ -55,11 +55,14 @@ static uintptr_t end_of(const uintptr_t *found, int number, int i)
         for (uintptr_t word, end_ = end_of(found, number, i_), at_ = ((found)[i_] + 7) / 8 * 8; \
              at_ + 8 <= end_ && (word = *(uintptr_t *)at_, 1); at_ += 8)
 
-static int is_elementwise(const void *kernel)
+typedef enum { OTHER, ELEMENTWISE, WITH_ARRAY } Kind;
+
+static Kind kind_of(const void *kernel)
 {
     const char *name = kernel_name(kernel);
     const char *found = name ? strstr(name, "elementwise_kernel") : NULL;
-    return found && strncmp(found, "elementwise_kernel_for_multi_outputs", 36);
+    if (!found || !strncmp(found, "elementwise_kernel_for_multi_outputs", 36)) return OTHER;
+    return strstr(name, "vectorized_") || strstr(name, "unrolled_elementwise") ? WITH_ARRAY : ELEMENTWISE;
 }
 
 void forget_arguments(const void *kernel, void **arguments)
@@ -72,10 +75,15 @@ void forget_arguments(const void *kernel, void **arguments)
     FOR_WORDS(found, number, word)
         if (word >= low && word < high && contents_touch(word, 0)) touched = 1;
     if (!touched) return;
-    int first_only = is_elementwise(kernel);
+    Kind kind = kind_of(kernel);
+    /* Their arguments are a number, a functor, and an array of addresses that begins with what they write. */
+    if (kind == WITH_ARRAY && number >= 3 && is_on_device(*(void **)found[2])) {
+        contents_touch(*(uintptr_t *)found[2], 1);
+        return;
+    }
     FOR_WORDS(found, number, word) {
         if (word < 4096 || !is_on_device((void *)word)) continue;
         contents_touch(word, 1);
-        if (first_only) return;
+        if (kind != OTHER) return;
     }
 }

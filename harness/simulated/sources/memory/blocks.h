@@ -27,9 +27,15 @@ Block blocks_find(const void *address);
 Block blocks_remove(void *start, BlockKind kind);
 int is_on_device(const void *address);
 
-/* What small copies have written to devices. */
+/* What small copies have written to devices. Of larger ones nothing is kept. */
+enum { SMALL = 64 << 10 };
 void contents_write(void *to, const void *from, size_t bytes);
-void contents_read(void *to, const void *from, size_t bytes);
+/* Return a code: what another rank was to send may not come. */
+int contents_read(void *to, const void *from, size_t bytes);
+int contents_any(const void *from, size_t bytes);
+/* A part of a message lies there from now on, whenever it is read. */
+struct Message;
+void contents_expect(void *to, struct Message *message, size_t offset, size_t bytes);
 void contents_move(void *to, const void *from, size_t bytes);
 void contents_fill(void *to, int value, size_t bytes);
 void contents_forget(void *start, size_t bytes);
@@ -42,8 +48,8 @@ void forget_arguments(const void *kernel, void **arguments);
 /* The compiler's name of a kernel; NULL where it was not registered. */
 const char *kernel_name(const void *kernel);
 
-/* Copy between any two places, as a stream would. */
-void copy(void *to, const void *from, size_t bytes);
+/* Copy between any two places, as a stream would; return a code. */
+int copy(void *to, const void *from, size_t bytes);
 /* Give the memory of a block back, its address space and what was written there. */
 void release(Block block);
 

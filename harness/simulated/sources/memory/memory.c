@@ -150,21 +150,21 @@ EXPORT int cudaPointerGetAttributes(PointerAttributes *attributes, const void *a
 
 /* ---- copies; what a copy between two places of the host says is done at once */
 
-void copy(void *to, const void *from, size_t bytes)
+int copy(void *to, const void *from, size_t bytes)
 {
     int to_device = is_on_device(to), from_device = is_on_device(from);
-    if (to == from || !bytes) return;
+    if (to == from || !bytes) return SUCCESS;
+    if (from_device && !to_device) return contents_read(to, from, bytes);
     if (to_device && from_device) contents_move(to, from, bytes);
     else if (to_device) contents_write(to, from, bytes);
-    else if (from_device) contents_read(to, from, bytes);
     else memmove(to, from, bytes);
+    return SUCCESS;
 }
 
 static int copied(void *to, const void *from, size_t bytes)
 {
     READY;
-    copy(to, from, bytes);
-    return SUCCESS;
+    return failed(copy(to, from, bytes));
 }
 
 EXPORT int cudaMemcpy(void *to, const void *from, size_t bytes, int kind)
@@ -196,8 +196,9 @@ EXPORT int cudaMemcpy2DAsync(char *to, size_t to_pitch, const char *from, size_t
 {
     (void)kind, (void)stream;
     READY;
-    for (size_t row = 0; row < height; row++) copy(to + row * to_pitch, from + row * from_pitch, width);
-    return SUCCESS;
+    int code = SUCCESS;
+    for (size_t row = 0; row < height && !code; row++) code = copy(to + row * to_pitch, from + row * from_pitch, width);
+    return failed(code);
 }
 
 EXPORT int cudaMemcpy2D(char *to, size_t to_pitch, const char *from, size_t from_pitch, size_t width, size_t height, int kind)

@@ -30,6 +30,8 @@ static int make_context(int device)
     if (code) return code;
     if (!world_take(world_index(device), gpu_of(device)->context)) return OUT_OF_MEMORY;
     world_context(world_index(device));
+    static int watched;
+    if (!watched++) watch_python();
     __atomic_store_n(&contexts[device], 1, __ATOMIC_RELEASE);
     return SUCCESS;
 }

@@ -9,7 +9,8 @@
 /* The runtime's and the driver's codes agree on these. */
 enum {
     SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, DEVICES_UNAVAILABLE = 46, NO_DEVICE = 100,
-    INVALID_DEVICE = 101, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, NOT_SUPPORTED = 801,
+    INVALID_DEVICE = 101, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, LAUNCH_TIMEOUT = 702,
+    NOT_SUPPORTED = 801,
     CAPTURE_UNSUPPORTED = 900
 };
 
@@ -38,6 +39,9 @@ int last_error(int forget);
 int strikes(FaultKind kind, int device);
 /* Have all later calls of this process fail. */
 void poison(int code);
+
+/* python.c: where GPU_PROFILE_SIMULATED_INSIDE names a module, have Python run it, and tell where it is at each peak. */
+void watch_python(void);
 
 /* Fill in the indexes of the world's GPUs that CUDA shows a process; return their number. */
 int visible_devices(int *indexes);

@@ -112,6 +112,9 @@ static uint64_t start_of(int pid)
     return state == 'Z' || state == 'X' ? 0 : started;
 }
 
+uint64_t world_started(void) { return start_of(getpid()); }
+int world_lives(int pid, uint64_t started) { return start_of(pid) == started; }
+
 static void forget(Process *process)
 {
     memset(process->held, 0, sizeof process->held);

@@ -11,9 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { WORLD_MAGIC = 0x53475055, WORLD_VERSION = 2 };
+enum { WORLD_MAGIC = 0x53475055, WORLD_VERSION = 3 };
 enum { MAX_GPUS = 32, MAX_PROCESSES = 512, MAX_FAULTS = 64, MAX_EVENTS = 256, MAX_PEAKS = 1024, TEXT = 96 };
+enum { FILE_TEXT = 256, FUNCTION_TEXT = 64 };
 enum { NO_GPU = -1 };
+/* NVIDIA's cuDNN says what a convolution asks for. */
+#define WORKSPACE_OF_CUDNN UINT64_MAX
 
 typedef struct {
     char name[TEXT];
@@ -24,7 +27,7 @@ typedef struct {
     uint64_t nvml_total;    /* as NVML reports it: more by what driver and firmware keep */
     uint64_t context;       /* what a process's context takes */
     uint64_t foreign;       /* what others hold */
-    uint64_t workspace;     /* what cuDNN's engine asks for */
+    uint64_t workspace;     /* what each convolution asks for, or WORKSPACE_OF_CUDNN */
     uint64_t peak;          /* the most that was in use at once, by everybody */
     uint64_t ecc_errors;
     uint64_t slow_reasons;  /* bits of the reasons why clocks are low */
@@ -38,7 +41,7 @@ typedef struct {
     int32_t compute_mode;
     int32_t nvml_error;     /* what every question about this GPU is answered with; 0 */
     int32_t remap_pending, remap_failed;
-    int32_t unused;
+    int32_t workspaces_unknown; /* whether cuDNN was to say them, and could not */
 } Gpu;
 
 typedef struct {
@@ -55,7 +58,11 @@ typedef struct {
     uint64_t held;          /* the most that the process held on the GPU, its context included */
     uint64_t allocated;     /* the most that torch's tensors had; 0: its allocator does not tell */
     uint64_t refused;       /* allocations that did not fit */
+    int32_t line, phase;    /* where the program was when it held the most; 0: nobody has looked */
+    char file[FILE_TEXT], function[FUNCTION_TEXT];
 } Peak;
+
+typedef enum { NO_PHASE, FORWARD_PASS, BACKWARD_PASS, OPTIMIZER_STEP } Phase;
 
 typedef enum {
     FAULT_ALLOCATION, FAULT_MAPPING, FAULT_PINNED, FAULT_CONTEXT, FAULT_CUBLAS, FAULT_CUBLASLT, FAULT_CUDNN,
@@ -103,6 +110,9 @@ void world_context(int gpu);
 /* Count a call, and return the code that it shall fail with; 0. Tells by `sticky` whether that stays. */
 int world_strikes(FaultKind kind, int gpu, int *sticky);
 void world_event(uint64_t type, uint64_t data, int gpu);
+/* When this process was started, by the kernel's clock; whether one that was started then still runs. */
+uint64_t world_started(void);
+int world_lives(int pid, uint64_t started);
 /* Forget the processes that have ended, as far as their memory is back. */
 void world_reap(void);
 
@@ -113,6 +123,10 @@ void peaks_refused(int gpu);
 void peaks_allocated(int gpu, uint64_t bytes);
 /* The child of a fork is another process. */
 void peaks_forget(void);
+/* Have a function called whenever a peak of this process rises. It may hold locks of its allocator then. */
+void peaks_listen(void (*heard)(void));
+/* Where the program was when it reached the peaks that it has reached since the last call. */
+void peaks_where(const char *file, int line, const char *function, Phase phase);
 
 enum { EVENT_ECC = 2, EVENT_XID = 8 };
 
