@@ -158,7 +158,10 @@ def test_eight_bit_optimizer_takes_the_place_of_adam(
 ) -> None:
     """Groups, their settings and schedulers go with it, in each form that Lightning knows."""
     decayed, other = nn.Linear(2, 2), nn.Linear(3, 3)
-    groups = [{"params": decayed.parameters()}, {"params": other.parameters(), "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed.parameters()},
+        {"params": other.parameters(), "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=0.5, betas=(0.8, 0.9), weight_decay=0.1)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
     module = Module(configured={"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}})
