@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils import _device
 
 from harness.probe_tasks.decisions import Decisions
 from harness.probe_tasks.known_values import KnownValues
@@ -76,6 +77,8 @@ _FUNCTIONAL = "softplus elu celu logsigmoid hardsigmoid threshold one_hot".split
 def consistent_zeros() -> Iterator[Decisions]:
     """Read values as zeros give them inside the block; return the lines where they decide."""
     decisions = Decisions()
+    # For `with torch.device`, torch notes once which functions make tensors: those of now.
+    _device._device_constructors()
     undo: list[Callable[[], None]] = []
     try:
         for name, rule in _rules(decisions).items():
