@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils import _device
 
 from harness.probe_tasks import decisions, known_values, zero_rules, zero_sizes
 from harness.probe_tasks.decisions import Decisions, is_users
@@ -82,6 +83,8 @@ _BY_NAME = ("made", "filled", "sample", "normal")
 def consistent_zeros() -> Iterator[Decisions]:
     """Read values as zeros give them inside the block; return the lines where they decide."""
     decided = Decisions()
+    # For `with torch.device`, torch notes once which functions make tensors: those of now.
+    _device._device_constructors()
     undo: list[Callable[[], None]] = []
     with suppress(AttributeError):  # these are torch's own affairs
         _keep_from_compiling()
