@@ -1,7 +1,7 @@
 """Predicts batches of timm's models on an RTX 3090, and compares them with the published ones.
 
     python benchmarks/predict_brackets.py --data timm_train_brackets.csv [--layout nhwc]
-        [--every 6] [--only NAME…] [--usable GIB] [--json PATH]
+        [--every 6] [--only NAME…] [--usable GIB] [--json PATH [--resume]]
 
 The table is that of huggingface/pytorch-image-models
 (results/benchmark-train-amp-*-pt112-cu113-rtx3090.csv). Its authors tried the batches 512, 384,
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import os
 import sys
@@ -88,7 +89,7 @@ class Row:
 
 def workload(model: str, resolution: int, layout: str) -> WorkloadSpec:
     """Return the workload of timm's benchmark."""
-    make = {"nchw": "timm.create_model", "nhwc": "workloads.ChannelsLastTimm"}[layout]
+    make = {"nchw": "workloads.timm_without_values", "nhwc": "workloads.ChannelsLastTimm"}[layout]
     return {
         "module": {"class_path": make, "init_args": {"model_name": model}},
         "data": {
@@ -105,7 +106,9 @@ def workload(model: str, resolution: int, layout: str) -> WorkloadSpec:
     }
 
 
-def predict(line: dict[str, str], layout: str, usable_bytes: int) -> Row:
+def predict(
+    simulation: Simulation, line: dict[str, str], layout: str, usable_bytes: int, folder: Path
+) -> Row:
     """Search for the largest batch of one model on the simulated GPU."""
     known = (line["model"], int(line["img_size"]), int(line["fits_batch"]))
     failed = int(line["failed_batch"]) if line["failed_batch"] else None
@@ -124,13 +127,13 @@ def predict(line: dict[str, str], layout: str, usable_bytes: int) -> Row:
         BoundsSettings(),
     )
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, Simulation() as simulation:
-        try:
-            surroundings = Surroundings(Path(folder), Path(folder), tuple(SYS_PATH))
-            opened = simulation.open(case, GPU, None, surroundings)
+    try:
+        surroundings = Surroundings(folder, folder, tuple(SYS_PATH))
+        opened = simulation.open(case, GPU, None, surroundings)
+        with simulation.closed_by_errors():
             found = search_training(opened.opened, None, opened.histories)
-        except HarnessError as error:
-            return Row(*known, failed, None, 0.0, error=str(error).splitlines()[0][:300])
+    except HarnessError as error:
+        return Row(*known, failed, None, 0.0, error=str(error).splitlines()[0][:300])
     seconds = round(time.perf_counter() - started, 1)
     error = "" if found.max_batch_size else (found.probes[-1].detail or "")[:300]
     predicted = found.max_batch_size or None
@@ -142,6 +145,11 @@ def read(path: Path, layout: str) -> list[dict[str, str]]:
     with path.open(encoding="utf-8") as file:
         lines = [line for line in csv.DictReader(file) if f"-{layout}-" in line["source file"]]
     return sorted(lines, key=lambda line: (line["model"], int(line["img_size"])))
+
+
+def _shuffled(line: dict[str, str]) -> bytes:
+    """Return a key that puts models of one family apart, so that a part of the rows is a sample."""
+    return hashlib.sha256(line["model"].encode()).digest()
 
 
 def judge(rows: list[Row]) -> list[dict[str, Any]]:
@@ -170,42 +178,65 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=6, metavar="N")
     parser.add_argument("--usable", type=float, default=USABLE_GIB, metavar="GIB")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these models instead")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--resume", action="store_true", help="go on with that file's rows")
     options = parser.parse_args()
     lines, recurrent = (read(path, options.layout) for path in (options.data, RECURRENT))
     if options.only:
         chosen = [line for line in (*lines, *recurrent) if line["model"] in options.only]
     else:
-        chosen = [*lines[:: options.every], *recurrent]
+        chosen = [*recurrent, *sorted(lines[:: options.every], key=_shuffled)]
     if not chosen:
         parser.error(f"{options.data} has no such model")
-    rows = []
-    for line in chosen:
-        rows.append(predict(line, options.layout, int(options.usable * 2**30)))
-        row = rows[-1]
-        print(
-            row.model,
-            row.fits,
-            row.failed,
-            row.predicted,
-            row.verdict,
-            row.error,
-            f"{row.seconds:.1f} s",
-            flush=True,
-        )
-        if options.json is not None:
-            report = {
-                "command": " ".join(["python", *sys.argv]),
-                "usable_gib": options.usable,
-                "torch": version("torch"),
-                "timm": version("timm"),
-                "bars": judge(rows) if any(each.predicted for each in rows) else [],
-                "rows": [asdict(each) | {"verdict": each.verdict} for each in rows],
-            }
-            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    rows = known_rows(options.json) if options.resume else []
+    done = {(row.model, row.resolution) for row in rows}
+    usable = int(options.usable * 2**30)
+    with tempfile.TemporaryDirectory() as folder, Simulation() as simulation:
+        for line in chosen:
+            if (line["model"], int(line["img_size"])) in done:
+                continue
+            rows.append(predict(simulation, line, options.layout, usable, Path(folder)))
+            show(rows, options)
     bars = judge(rows)
     print(tabulate(bars, headers="keys"))
     sys.exit(int(not all(bar["ok"] for bar in bars)))
+
+
+def known_rows(path: Path) -> list[Row]:
+    """Return the rows of an earlier run; none where there is no file."""
+    if not path.exists():
+        return []
+    report = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        Row(**{key: value for key, value in row.items() if key != "verdict"})
+        for row in report["rows"]
+    ]
+
+
+def show(rows: list[Row], options: argparse.Namespace) -> None:
+    """Print the last row, and write all of them under `--json`."""
+    row = rows[-1]
+    print(
+        row.model,
+        row.fits,
+        row.failed,
+        row.predicted,
+        row.verdict,
+        row.error,
+        f"{row.seconds:.1f} s",
+        flush=True,
+    )
+    if options.json is None:
+        return
+    report = {
+        "command": " ".join(["python", *sys.argv]),
+        "usable_gib": options.usable,
+        "torch": version("torch"),
+        "timm": version("timm"),
+        "bars": judge(rows),
+        "rows": [asdict(each) | {"verdict": each.verdict} for each in rows],
+    }
+    options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -58,18 +58,33 @@ class ChannelsLastCnn(nn.Sequential):
         return hidden
 
 
+def timm_without_values(model_name: str) -> nn.Module:
+    """Make a model of timm whose weights are whatever the memory holds: to draw them takes seconds.
+
+    It is for simulated GPUs alone.
+    """
+    # Only one benchmark has timm, in an environment of its own.
+    import timm  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    made: nn.Module
+    try:
+        with torch.device("meta"):
+            made = timm.create_model(model_name)
+        return made.to_empty(device="cpu")
+    except (NotImplementedError, RuntimeError):  # its code reads values while it is built
+        made = timm.create_model(model_name)
+        return made
+
+
 class ChannelsLastTimm(nn.Module):
-    """A model of timm in the memory format channels_last.
+    """A model of timm in the memory format channels_last, without values.
 
     Maps images [batch, 3, height, width] to logits [batch, 1000].
     """
 
     def __init__(self, model_name: str) -> None:
         super().__init__()
-        # Only one benchmark has timm, in an environment of its own.
-        import timm  # type: ignore[import-not-found]  # noqa: PLC0415
-
-        self.model = timm.create_model(model_name).to(memory_format=torch.channels_last)
+        self.model = timm_without_values(model_name).to(memory_format=torch.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Classify."""

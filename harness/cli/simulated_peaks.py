@@ -26,7 +26,8 @@ LIMITS = (
 )
 """What the table cannot tell, shown below it."""
 _NO_WORKSPACES = (
-    "Workspaces of convolutions were not counted: the cuDNN beside torch is older than 9.11."
+    "Workspaces of convolutions were not counted: this cuDNN does not say them. "
+    "Those from 9.11 on do."
 )
 
 

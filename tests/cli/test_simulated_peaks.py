@@ -54,6 +54,16 @@ process 102 on GPU 1: 1 allocation did not fit
     assert expected + LIMITS + "\n" == as_text(world, 1)
 
 
+def test_table_tells_that_workspaces_were_not_counted(world: World) -> None:
+    """Where the cuDNN beside torch is too old to say them, the last line does."""
+    world.raw.gpus[1].workspaces_unknown = True
+    told = as_text(world, 1).splitlines()
+    expected = (
+        "Workspaces of convolutions were not counted: this cuDNN does not say them. Those from 9.11 on do."
+    )
+    assert expected == told[-1]
+
+
 def test_json_has_bytes_and_null(world: World) -> None:
     """A program reads what is not known as null."""
     told = json.loads(as_json(world, 1, ["python", "train.py"]))

@@ -29,7 +29,8 @@ const Attribute *attribute_of(const Descriptor *descriptor, int name);
 
 /* Finalize a descriptor in NVIDIA's cuDNN as well, where it belongs to a convolution; return its code for a plan. */
 int heuristics_finalize(Descriptor *made);
-/* Answer an attribute from there. */
+/* Whether an attribute is answered from there. */
+int heuristics_know(const Descriptor *of, int name);
 int heuristics_answer(const Descriptor *of, int name, int type, int64_t asked, int64_t *count, void *data);
 void heuristics_forget(Descriptor *made);
 

@@ -17,8 +17,11 @@
 #include <string.h>
 
 /* cudnnBackendAttributeName_t. */
-enum { HEURISTICS_GRAPH = 201, HEURISTICS_RESULTS = 202, HEURISTICS_DEVICE = 204, CONFIGURATION_ENGINE = 300, PLAN_CONFIGURATION = 401,
-       PLAN_DEVICE = 407, GRAPH_OPERATIONS = 801, ENGINE_GRAPH = 1300, ENGINE_DEVICE = 1307, DEVICE_JSON = 2702 };
+enum { HEURISTICS_GRAPH = 201, HEURISTICS_RESULTS = 202, HEURISTICS_DEVICE = 204, CONFIGURATION_ENGINE = 300, CONFIGURATION_WORKSPACE = 303,
+       PLAN_CONFIGURATION = 401, PLAN_WORKSPACE = 402, PLAN_DEVICE = 407, GRAPH_OPERATIONS = 801, ENGINE_GRAPH = 1300,
+       ENGINE_BEHAVIOR = 1305, ENGINE_DEVICE = 1307, DEVICE_JSON = 2702 };
+/* cudnnBackendBehaviorNote_t. */
+enum { IS_BEHAVIOR_NOTE = 19, RUNTIME_COMPILATION = 0, MAX_NOTES = 16 };
 enum { MAX_RESULTS = 256, FIRST_VERSION = 91100 };
 
 static struct {
@@ -152,6 +155,25 @@ static int names_real(const Descriptor *made, int name)
     return named && named->count && (*(Descriptor **)named->data)->real;
 }
 
+static const Descriptor *configuration_of(const Descriptor *plan)
+{
+    return *(Descriptor **)attribute_of(plan, PLAN_CONFIGURATION)->data;
+}
+
+/* Whether the engine of a plan is compiled for it. */
+static int is_compiled(const Descriptor *plan)
+{
+    void *engine;
+    int notes[MAX_NOTES], found = 0;
+    int64_t count = 0;
+    if (cudnn.create(ENGINE, &engine)) return 0;
+    if (!cudnn.get(configuration_of(plan)->real, CONFIGURATION_ENGINE, IS_DESCRIPTOR, 1, &count, &engine) &&
+        !cudnn.get(engine, ENGINE_BEHAVIOR, IS_BEHAVIOR_NOTE, MAX_NOTES, &count, notes))
+        for (int64_t i = 0; i < count && i < MAX_NOTES; i++) found |= notes[i] == RUNTIME_COMPILATION;
+    cudnn.destroy(engine);
+    return found;
+}
+
 int heuristics_finalize(Descriptor *made)
 {
     switch (made->kind) {
@@ -162,16 +184,26 @@ int heuristics_finalize(Descriptor *made)
         if (!described() || make(made)) gpu->workspaces_unknown = 1;
         return SUCCESS;
     }
-    case HEURISTICS: if (names_real(made, HEURISTICS_GRAPH)) make(made); return SUCCESS;
+    case HEURISTICS:
+        if (names_real(made, HEURISTICS_GRAPH) && make(made)) gpu_of(current_device())->workspaces_unknown = 1;
+        return SUCCESS;
     case ENGINE: return names_real(made, ENGINE_GRAPH) ? make(made) : SUCCESS;
     case CONFIGURATION: return names_real(made, CONFIGURATION_ENGINE) ? make(made) : SUCCESS;
-    case PLAN: return names_real(made, PLAN_CONFIGURATION) ? make(made) : SUCCESS;
+    /* Nobody runs it, so there is nothing to compile. Others may find that they do not support what is asked. */
+    case PLAN: return names_real(made, PLAN_CONFIGURATION) && !is_compiled(made) ? make(made) : SUCCESS;
     default: return SUCCESS;
     }
 }
 
+int heuristics_know(const Descriptor *of, int name)
+{
+    return of->real || (of->kind == PLAN && name == PLAN_WORKSPACE && names_real(of, PLAN_CONFIGURATION));
+}
+
 int heuristics_answer(const Descriptor *of, int name, int type, int64_t asked, int64_t *count, void *data)
 {
+    if (of->kind == PLAN && name == PLAN_WORKSPACE)
+        return cudnn.get(configuration_of(of)->real, CONFIGURATION_WORKSPACE, type, asked, count, data);
     if (type != IS_DESCRIPTOR || !data) return cudnn.get(of->real, name, type, asked, count, data);
     /* Who asks brings the descriptors that are to be filled in. */
     Descriptor **wanted = data;
