@@ -44,8 +44,10 @@ class _Tried:
         return 0 if self.prediction is None else self.prediction.max_batch_size
 
 
-def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> list[str]:
-    """Predict a case as it is, and with each change that it offers; return the lines to print.
+def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> tuple[list[str], bool]:
+    """Predict a case as it is, and with each change that it offers.
+
+    Return the lines to print, and whether any batch fits.
 
     halved: the same case at half its resolution; None where it has none.
 
@@ -63,7 +65,7 @@ def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> lis
         for change in changes_of(case, halved):
             _log.info("%s: trying it", change.case.id)
             tried.append(_try(change, largest))
-    return list(_lines(case, now, tried))
+    return [*_lines(case, now, tried)], any(one.batch_size for one in tried)
 
 
 def _try(change: Change, largest: Any) -> _Tried:
