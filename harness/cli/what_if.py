@@ -58,7 +58,8 @@ def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> tup
         surroundings = replace(paths.surroundings, directory=Path(folder))
 
         def largest(changed: Case) -> Prediction:
-            return predict(simulation.open(changed, gpu, None, surroundings), gpu)
+            opened = simulation.open(changed, gpu, None, surroundings)
+            return predict(opened, gpu, with_holders=False)
 
         now = largest(case)
         tried = [_Tried(_AS_IT_IS, now)]
