@@ -113,9 +113,9 @@ def _what_if(asked: list[tuple[Case, GpuFacts]], options: argparse.Namespace, pa
         )
     ((case, gpu),) = asked
     with _progress():
-        lines = what_if(case, gpu, at_half(case, options, paths), paths)
+        lines, fits = what_if(case, gpu, at_half(case, options, paths), paths)
     sys.stdout.write("\n".join(lines) + "\n")
-    return 0
+    return int(not fits)
 
 
 def _answers(
