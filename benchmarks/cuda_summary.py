@@ -42,18 +42,17 @@ def batches(facts: dict[str, Any]) -> list[list[Any]]:
         simulated = fact.get("simulated", {})
         if "B" in fact:
             known = simulated.get("B")
-            predicted = simulated.get("predicted", fact.get("predicted"))
-            rows.append([workload, "B", fact["B"], known, _share(fact["B"], known), predicted])
+            rows.append([workload, "B", fact["B"], known, _share(fact["B"], known)])
         elif "error" in fact:
-            rows.append([workload, fact["error"], None, None, None, None])
+            rows.append([workload, fact["error"], None, None, None])
         elif rest.startswith("given batch"):
             for key in ("allocated_bytes", "reserved_bytes"):
                 seen, known = fact[key], simulated.get(key)
                 what = f"{rest.removeprefix('given ')}, {key.partition('_')[0]}"
-                rows.append([workload, what, _mib(seen), _mib(known), _share(seen, known), None])
+                rows.append([workload, what, _mib(seen), _mib(known), _share(seen, known)])
             rows.append(
                 [workload, f"{rest.removeprefix('given ')}, retries", fact["retries"],
-                 simulated.get("retries"), None, None]
+                 simulated.get("retries"), None]
             )  # fmt: skip
     return rows
 
@@ -127,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{session['gpu']}, torch {session['torch']}; compared with {_whose(session)}\n")
     print(tabulate(states(session), ["", "experiment", "status", "facts", "s"]))
     if rows := batches(facts.get("7", {})):
-        heads = ["workload", "", "measured", "simulated", "share", "predicted"]
+        heads = ["workload", "", "measured", "simulated", "share"]
         print("\n" + tabulate(rows, heads))
     if rows := networks(watched):
         heads = ["network", "peak", "simulated", "share", "convolutions", "with workspace",

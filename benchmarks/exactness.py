@@ -39,8 +39,8 @@ from typing import TYPE_CHECKING, Any
 from exactness_cases import CASES
 from tabulate import tabulate
 
+from harness.batch_search.training import SCOUTING_STEPS
 from harness.devices.cpu import CpuDevice
-from harness.measure.batch_sizes import SCOUTING_STEPS
 from harness.probes.runner import ProbeRunner
 from harness.search.search import SearchResult, search
 

@@ -34,18 +34,18 @@ from cuda_experiments.simulation import simulated_gpu
 from exactness_cuda_cases import BUDGETS, GIB, NETWORKS, PRECISIONS
 from tabulate import tabulate
 
+from harness.batch_search.training import search_training, train
 from harness.devices.finding import find_device
 from harness.lockfile.profiles import LockedProfile
 from harness.matrix.case import Case
 from harness.matrix.settings import BoundsSettings, GpuSettings, LrRangeSettings, SearchSettings
-from harness.measure.batch_sizes import search_training, train
 from harness.probes.open_cases import Surroundings, open_case
 from harness.simulated.environment import environment
 from harness.simulated.mark import is_simulated
 from harness.simulated.world import World
 
 if TYPE_CHECKING:
-    from harness.measure.batch_sizes import FoundBatch
+    from harness.batch_search.training import FoundBatch
     from harness.probes.open_cases import OpenCase
 
 GPU = "H100"

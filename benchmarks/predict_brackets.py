@@ -1,22 +1,21 @@
 """Predicts batches of timm's models on an RTX 3090, and compares them with the published ones.
 
     python benchmarks/predict_brackets.py --data timm_train_brackets.csv [--layout nhwc]
-        [--every 6] [--only NAME…] [--json PATH]
+        [--every 6] [--only NAME…] [--usable GIB] [--json PATH]
 
 The table is that of huggingface/pytorch-image-models
 (results/benchmark-train-amp-*-pt112-cu113-rtx3090.csv). Its authors tried the batches 512, 384,
 256, … until one trained. A row holds that batch and the one before it, which failed; the maximum
-lies between. They trained with AMP in float16, SGD with Nesterov momentum and cross-entropy, on the
-part of 24 GiB that torch 1.12 left usable. timm needs torchvision, which imports only with some
-builds of torch. Install both in a virtual environment of their own:
-
-    pip install torch==2.12.1 torchvision==0.27.1 timm && pip install .
+lies between. They trained with AMP in float16, SGD with Nesterov momentum and cross-entropy, on
+the part of 24 GiB that torch 1.12 left usable. Here each network trains on a simulated RTX 3090
+whose allocator has that part, and the search ends where a batch fits and the next one does not. It
+needs a CUDA build of torch (constraints-cuda.txt), torchvision and timm, and no GPU.
 
 Every `--every`-th model by name is predicted, and each one of
 benchmarks/data/recurrent_brackets.csv. These are all LSTM models of the published table
 (huggingface/pytorch-image-models@5e7d47c), and served for nothing but this comparison. A prediction
-is "over" at or above the failed batch, and "under" below the batch that trained. `safe` is the
-prediction less 5%. The exit code is 1 when a bar is missed.
+is "over" at or above the failed batch, and "under" below the batch that trained. `safe` is what
+harness/predict/safe.py makes of it. The exit code is 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ import argparse
 import csv
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -34,27 +32,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cuda_experiments.processes import SYS_PATH
 from tabulate import tabulate
 
-from harness.devices.cpu import CpuDevice
+from harness.batch_search.training import search_training
 from harness.errors import HarnessError
+from harness.matrix.case import Case
+from harness.matrix.settings import BoundsSettings, GpuSettings, LrRangeSettings, SearchSettings
 from harness.predict.gpus import by_label
-from harness.predict.largest_batch import Limits, largest_batch
-from harness.predict.prediction import SAFE_SHARE
-from harness.predict.trace import AffineTrace
-from harness.predict.trace_request import take_traces
-from harness.probes.runner import ProbeRunner
+from harness.predict.safe import safe_batch_size
+from harness.predict.simulation import Simulation
+from harness.probes.open_cases import Surroundings
 
 if TYPE_CHECKING:
     from harness.protocol import WorkloadSpec
 
 GPU = by_label("RTX-3090")
 # The part of 24 GiB that the context and the libraries of torch 1.12 and CUDA 11.3 left usable.
-USABLE_BYTES = int(21.9 * 2**30)
+USABLE_GIB = 21.9
 LADDER_TOP = 512
 RECURRENT = Path(__file__).parent / "data" / "recurrent_brackets.csv"
 INSIDE_BAR, OVER_BAR = 0.94, 0.02
-MEDIAN_SECONDS_BAR, P90_SECONDS_BAR = 4.0, 12.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,8 @@ class Row:
     failed: int | None
     predicted: int | None
     seconds: float
-    """The time of both traces and the solution, without building the model."""
+    """The time of the whole prediction."""
+    probes: int = 0
     error: str = ""
 
     @property
@@ -81,10 +80,10 @@ class Row:
 
     @property
     def safe_is_over(self) -> bool:
-        """Whether even the prediction less 5% would have failed."""
+        """Whether even the safe batch would have failed."""
         if self.predicted is None or self.failed is None:
             return False
-        return int(SAFE_SHARE * self.predicted) >= self.failed
+        return safe_batch_size(self.predicted) >= self.failed
 
 
 def workload(model: str, resolution: int, layout: str) -> WorkloadSpec:
@@ -94,7 +93,7 @@ def workload(model: str, resolution: int, layout: str) -> WorkloadSpec:
         "module": {"class_path": make, "init_args": {"model_name": model}},
         "data": {
             "class_path": "harness.workload.SyntheticImages",
-            "init_args": {"resolution": resolution, "num_classes": 1000, "num_samples": 8},
+            "init_args": {"resolution": resolution, "num_classes": 1000, "num_samples": LADDER_TOP},
         },
         "loss": {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {}},
         "optimizer": {
@@ -106,26 +105,36 @@ def workload(model: str, resolution: int, layout: str) -> WorkloadSpec:
     }
 
 
-def predict(line: dict[str, str], layout: str) -> Row:
-    """Trace one model and predict its largest batch."""
+def predict(line: dict[str, str], layout: str, usable_bytes: int) -> Row:
+    """Search for the largest batch of one model on the simulated GPU."""
     known = (line["model"], int(line["img_size"]), int(line["fits_batch"]))
     failed = int(line["failed_batch"]) if line["failed_batch"] else None
-    with tempfile.TemporaryDirectory() as folder:
-        runner = ProbeRunner(
-            workload(*known[:2], layout),
-            CpuDevice(1 << 40),
-            {"precision": "16-mixed"},
-            Path(folder),
-        )
+    case = Case(
+        f"{known[0]}-{known[1]}-{layout}",
+        {"model": known[0], "gpu": GPU.label, "resolution": known[1]},
+        workload(*known[:2], layout),
+        GpuSettings(name=GPU.name),
+        {"precision": "16-mixed"},
+        SearchSettings(
+            max_batch_size=LADDER_TOP,
+            target_memory_fraction=usable_bytes / GPU.total_bytes,
+            validation=False,
+        ),
+        LrRangeSettings(),
+        BoundsSettings(),
+    )
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, Simulation() as simulation:
         try:
-            with runner:
-                started = time.perf_counter()
-                traces = take_traces(runner, (2, 4), 0, GPU.capability)
-                limits = Limits(USABLE_BYTES, GPU.workspace_bytes)
-                predicted = largest_batch(AffineTrace(*traces), limits, maximum=LADDER_TOP)
-                return Row(*known, failed, predicted, time.perf_counter() - started)
+            surroundings = Surroundings(Path(folder), Path(folder), tuple(SYS_PATH))
+            opened = simulation.open(case, GPU, None, surroundings)
+            found = search_training(opened.opened, None, opened.histories)
         except HarnessError as error:
-            return Row(*known, failed, None, 0.0, str(error).splitlines()[0][:300])
+            return Row(*known, failed, None, 0.0, error=str(error).splitlines()[0][:300])
+    seconds = round(time.perf_counter() - started, 1)
+    error = "" if found.max_batch_size else (found.probes[-1].detail or "")[:300]
+    predicted = found.max_batch_size or None
+    return Row(*known, failed, predicted, seconds, len(found.probes), error)
 
 
 def read(path: Path, layout: str) -> list[dict[str, str]]:
@@ -138,12 +147,9 @@ def read(path: Path, layout: str) -> list[dict[str, str]]:
 def judge(rows: list[Row]) -> list[dict[str, Any]]:
     """Return the results beside their bars."""
     count = len(rows)
-    seconds = sorted(row.seconds for row in rows if row.predicted is not None)
     bars = (
         ("inside", sum(row.verdict == "inside" for row in rows) / count, INSIDE_BAR, 1),
         ("safe prediction over", sum(row.safe_is_over for row in rows) / count, OVER_BAR, -1),
-        ("seconds, median", statistics.median(seconds), MEDIAN_SECONDS_BAR, -1),
-        ("seconds, p90", seconds[int(0.9 * len(seconds))], P90_SECONDS_BAR, -1),
     )
     return [
         {"what": name, "value": round(value, 3), "bar": bar, "ok": sign * value >= sign * bar}
@@ -162,6 +168,7 @@ def main() -> None:
         "--layout", choices=("nchw", "nhwc"), default="nchw", help="nhwc: channels_last"
     )
     parser.add_argument("--every", type=int, default=6, metavar="N")
+    parser.add_argument("--usable", type=float, default=USABLE_GIB, metavar="GIB")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these models instead")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -174,7 +181,7 @@ def main() -> None:
         parser.error(f"{options.data} has no such model")
     rows = []
     for line in chosen:
-        rows.append(predict(line, options.layout))
+        rows.append(predict(line, options.layout, int(options.usable * 2**30)))
         row = rows[-1]
         print(
             row.model,
@@ -189,6 +196,7 @@ def main() -> None:
         if options.json is not None:
             report = {
                 "command": " ".join(["python", *sys.argv]),
+                "usable_gib": options.usable,
                 "torch": version("torch"),
                 "timm": version("timm"),
                 "bars": judge(rows) if any(each.predicted for each in rows) else [],

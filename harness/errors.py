@@ -3,12 +3,12 @@
     HarnessError                  something the user can put right
     ├── MachineError              the machine is in trouble: a test *error*, never a regression
     ├── WorkloadError             the workload cannot be built, or fails at every batch size
-    │   └── UntraceableError      the workload can be measured, but not predicted
+    │   ├── UnpredictableError    the workload can be measured, but not predicted
+    │   └── NotOfferedError       the workload does not offer a change that is tried
     ├── MatrixError               the matrix has mistakes                      (harness.matrix)
     ├── LockError                 the lockfile cannot be used                  (harness.lockfile)
     ├── NoSuchDeviceError         this machine has no such device: cases skip  (harness.devices)
     ├── TrainingEndedError        training stopped before the probe was done   (harness.probe_tasks)
-    ├── TraceMismatchError        two traces of one workload disagree          (harness.predict)
     └── WrongBatchSizeError       a loader ignores the batch size              (harness.workload)
 
 Every message says what is wrong, where, what is allowed and what to do.
@@ -41,5 +41,9 @@ class WorkloadError(HarnessError):
         self.log = log
 
 
-class UntraceableError(WorkloadError):
-    """The memory of the training depends on more than shapes, so it cannot be predicted."""
+class UnpredictableError(WorkloadError):
+    """The training needs what a simulated GPU does not have: values, or a part of a library."""
+
+
+class NotOfferedError(WorkloadError):
+    """The workload does not offer a change that is tried."""

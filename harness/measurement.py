@@ -14,7 +14,7 @@ BoundedBy = Literal["memory", "cap", "dataset", "trials", "error", "nothing fits
 """What kept the largest batch from being larger."""
 
 Source = Literal["measured", "predicted"]
-"""Whether values come from training on the device, or from a trace and a simulation."""
+"""Whether values come from training on the device, or on a simulated GPU of its kind."""
 
 ProbeKind = Literal["train", "validation"]
 """Which batch size a probe varies."""
@@ -86,6 +86,10 @@ class Probe:
     traceback: str | None = None
     log: str | None = None
     """Path of the probe's output, as a string so that it travels as JSON."""
+    notes: tuple[str, ...] = ()
+    """On a simulated GPU: the lines where values decide, which are zeros there."""
+    values_read: str | None = None
+    """On a simulated GPU: the line that read a value last. An error may come from that zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +107,13 @@ class Predicted:
 
     batch_size: int
     made_with: dict[str, str]
-    """Versions. Predictions of the same torch and rules are compared exactly."""
+    """Versions. Predictions of the same torch and simulation are compared exactly."""
     peak: dict[str, int]
     """The largest holders of memory at the peak, such as `activation of layers.0`, in bytes."""
     at_locked: dict[str, int]
     """All holders of memory at the peak of the locked predicted batch, to see what has grown."""
+    lines: dict[str, str] = field(default_factory=dict)
+    """The line of the user's code behind each holder of `at_locked`: `model.py:33`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +157,7 @@ class Profile:
     made_with: dict[str, str] = field(default_factory=dict)
     """Versions, for information: a profile is never matched by them."""
     predicted_with: dict[str, str] = field(default_factory=dict)
-    """Versions of the prediction. Predictions of the same torch and rules are compared exactly."""
+    """Versions of the prediction; those of the same torch and simulation are compared exactly."""
     predicted_peak: dict[str, int] = field(default_factory=dict)
     """The largest holders of memory at the peak of the predicted batch, in bytes."""
 
@@ -180,6 +186,8 @@ class Measurement(Profile):
 
     predicted_at_locked: dict[str, int] = field(default_factory=dict)
     """All holders of memory at the peak of the locked predicted batch, in bytes."""
+    predicted_lines: dict[str, str] = field(default_factory=dict)
+    """The line of the user's code behind each of these holders: `model.py:33`."""
     lr_kept: bool = False
     """Whether the learning rate is the locked one, without a new LR range test."""
     signal_to_noise: float | None = None
@@ -202,6 +210,7 @@ class Measurement(Profile):
             predicted_with=predicted.made_with,
             predicted_peak=predicted.peak,
             predicted_at_locked=predicted.at_locked,
+            predicted_lines=predicted.lines,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -216,7 +225,9 @@ class Measurement(Profile):
             for curve in data["lr_curves"]
         )
         own = {
-            "probes": tuple(Probe(**probe) for probe in data["probes"]),
+            "probes": tuple(
+                Probe(**probe | {"notes": tuple(probe["notes"])}) for probe in data["probes"]
+            ),
             "lr_curves": curves,
             "warnings": tuple(data["warnings"]),
             "artifacts": tuple(data["artifacts"]),

@@ -11,7 +11,7 @@ the type of its result. This module holds types alone, so it costs a probe's hea
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 Phase = Literal[
     "setup",
@@ -35,6 +35,12 @@ class ObjectSpec(TypedDict):
     init_args: dict[str, Any]
 
 
+ModuleChange = Literal[
+    "activation checkpointing", "channels_last", "fused optimizer", "8-bit optimizer"
+]
+"""A change of a module or its optimizer that a probe can make by itself."""
+
+
 class WorkloadSpec(TypedDict):
     """The workload of a case, as the matrix names it."""
 
@@ -44,6 +50,8 @@ class WorkloadSpec(TypedDict):
     optimizer: ObjectSpec | None
     batch_size_attr: str | None
     learning_rate_attr: str | None
+    changes: NotRequired[list[ModuleChange]]
+    """What is changed once it is built; no matrix sets this."""
 
 
 class CaseSpec(TypedDict):
@@ -113,16 +121,19 @@ class SweepTask(TypedDict):
     seed: int
 
 
-class TraceTask(TypedDict):
-    """Train two steps on tensors without memory, for a prediction."""
+class HoldersTask(TypedDict):
+    """Train one batch size without a limit, and find out what holds the memory at the peak."""
 
-    task: Literal["trace"]
-    batch_sizes: list[int]
+    task: Literal["holders"]
+    batch_size: int
+    steps: int
+    """Effective optimizer steps."""
     validation_steps: int
-    files: list[str]
-    """The file for the trace of each batch size."""
-    capability: list[int]
-    """The GPU's compute capability, major and minor."""
+    """Validation batches after the steps; 0 for none."""
+    file: str
+    """The file for the holders, as `harness.predict.holders.PeakHolders` reads it."""
+    snapshot: str | None
+    """The file for torch's snapshot with stacks; None writes none."""
 
 
 class ProbeContext(TypedDict):
@@ -133,6 +144,8 @@ class ProbeContext(TypedDict):
     """The user's keywords for the Trainer."""
     log: str
     """The file for the probe's output."""
+    workload: WorkloadSpec | None
+    """A workload that the probe builds by itself; None: the one that the zygote has built."""
 
 
 class DescribeRequest(DescribeTask, ProbeContext):
@@ -147,12 +160,12 @@ class SweepRequest(SweepTask, ProbeContext):
     """A request for a probe that sweeps the learning rate."""
 
 
-class TraceRequest(TraceTask, ProbeContext):
-    """A request for a probe that traces."""
+class HoldersRequest(HoldersTask, ProbeContext):
+    """A request for a probe that finds out what holds the memory."""
 
 
-Task = DescribeTask | TrainTask | SweepTask | TraceTask
-Request = DescribeRequest | TrainRequest | SweepRequest | TraceRequest
+Task = DescribeTask | TrainTask | SweepTask | HoldersTask
+Request = DescribeRequest | TrainRequest | SweepRequest | HoldersRequest
 
 
 class Kill(TypedDict):
@@ -161,11 +174,11 @@ class Kill(TypedDict):
     task: Literal["kill"]
 
 
-FailedOutcome = Literal["oom", "error", "dataset", "machine", "untraceable"]
+FailedOutcome = Literal["oom", "error", "dataset", "machine", "not offered"]
 """The ways in which a task fails.
 
 `oom`, `error` and `dataset` are outcomes of probes. `machine` is trouble with the machine, and
-`untraceable` a workload that cannot be traced.
+`not offered` a change that the workload does not offer.
 """
 
 
@@ -199,6 +212,10 @@ class TrainResult(MemoryFacts):
     samples_per_second: float | None
     growing: bool
     finite_loss: bool
+    notes: list[str]
+    """On a simulated GPU: the lines where values decide, which are zeros there."""
+    values_read: str | None
+    """On a simulated GPU: the line that read a value last; None where none was read."""
 
 
 class SweepResult(TypedDict):
@@ -224,16 +241,19 @@ class DescribeResult(TypedDict):
     validation: bool
     synthetic: bool
     num_workers: int
+    torch_settings: dict[str, Any]
+    """Global settings of torch that the building of the workload has changed."""
     memory_limit_bytes: int
 
 
-class TraceResult(TypedDict):
-    """The answer to a TraceTask that did not fail; the traces are in the task's files."""
+class HoldersResult(MemoryFacts):
+    """The answer to a HoldersTask that did not fail; the holders are in the task's file."""
 
     outcome: Literal["fits"]
+    peak_memory_bytes: int
 
 
-Result = TrainResult | SweepResult | DescribeResult | TraceResult | Failure
+Result = TrainResult | SweepResult | DescribeResult | HoldersResult | Failure
 
 
 class Report(TypedDict, total=False):
@@ -259,8 +279,6 @@ class Ready(TypedDict):
 
     event: Literal["ready"]
     versions: dict[str, str]
-    torch_settings: dict[str, Any]
-    """Global settings of torch that the building of the workload has changed."""
 
 
 class Failed(Failure):

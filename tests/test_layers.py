@@ -31,6 +31,7 @@ LAYERS = (
     ("lr_range", "memory_bounds"),
     ("devices", "failures", "identity"),
     ("allocator", "bounds", "probe_tasks", "probes"),
+    ("batch_search",),
     ("predict",),
     ("measure", "report", "zygote"),
     ("run",),
@@ -43,9 +44,7 @@ LIBRARIES = {
     "torch": (
         "failures.out_of_memory",
         "memory_bounds",
-        "predict.cuda_operators",
         "predict.gpu_facts",
-        "predict.tracing",
         "probe_tasks",
         "synthetic",
         "workload",
@@ -65,12 +64,14 @@ PROBES = ("memory_bounds", "probe_tasks", "zygote")
 
 PYTESTS = (
     "allocator",
+    "batch_search",
     "bounds",
     "cli",
     "devices",
     "lockfile",
     "matrix",
     "measure",
+    "predict",
     "probes",
     "report",
     "run",

@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cuda_experiments.models import LEAST, SMALL, WORKLOADS, main_workload
 from cuda_experiments.processes import variables
 from cuda_experiments.setting import told
-from harness.errors import HarnessError
-from harness.measure.batch_sizes import SCOUTING_STEPS
-from harness.measure.histories import recorded_histories
-from harness.predict.gpus import by_label, by_name
-from harness.predict.largest_batch import Limits, largest_batch
-from harness.predict.trace import AffineTrace
-from harness.predict.trace_request import take_traces
+from harness.batch_search.histories import recorded_histories
+from harness.batch_search.training import SCOUTING_STEPS
 from harness.search.search import search
 
 if TYPE_CHECKING:
@@ -107,7 +102,7 @@ def find_largest(
             scout=scout,
             memory_limit_bytes=_limit_of(runner),
             locked=locked,
-            estimator=histories.estimator,
+            estimator=histories.estimator(_limit_of(runner)),
         )
 
 
@@ -141,13 +136,12 @@ def eight_workloads(setting: Setting, note: Note) -> None:
     with ahead(lambda name: setting.runner(name, specs[name]), left) as runners:
         for name, runner in runners:
             try:
-                _one_workload(setting, note, name, runner, known.get(name, {}))
+                _one_workload(note, name, runner, known.get(name, {}))
             except Exception as error:  # noqa: BLE001 - the other workloads go on
                 note(name, {"error": told(error)})
 
 
 def _one_workload(
-    setting: Setting,
     note: Note,
     name: str,
     runner: ProbeRunner | Exception,
@@ -169,8 +163,6 @@ def _one_workload(
         "seconds": round(time.monotonic() - started, 1),
         "simulated": {key: value for key, value in expected.items() if key != "batches"},
     }
-    if setting.recording:
-        fact["predicted"] = _predicted(runner)
     if not known:
         sizes = {max(1, result.max_batch_size // part) for part in (4, 2)}
         _at_given_batches(note, name, runner, sorted(sizes), {})
@@ -231,16 +223,6 @@ def _searched(note: Note, name: str, runner: ProbeRunner | Exception) -> dict[st
         "num_probes": len(result.probes),
         "seconds": round(time.monotonic() - started, 1),
     }
-
-
-def _predicted(runner: ProbeRunner) -> int:
-    """Predict B from traces; a GPU of unknown name counts as an H200."""
-    try:
-        gpu = by_name(runner.device.identity.name)
-    except HarnessError:
-        gpu = by_label("H200")
-    trace = AffineTrace(*take_traces(runner, (2, 4), 1, gpu.capability))
-    return largest_batch(trace, Limits(_limit_of(runner), gpu.workspace_bytes), maximum=_MAXIMUM)
 
 
 def _limit_of(runner: ProbeRunner) -> int:

@@ -32,10 +32,10 @@ _GIVEN = "given batch "
 _PEAKS = ("peak_allocated_bytes", "peak_reserved_bytes", "retries", "error")
 
 
-def simulated_gpu(label: str, workspace_bytes: int = 0) -> SimulatedGpu:
+def simulated_gpu(label: str, workspace_bytes: int | None = 0) -> SimulatedGpu:
     """Return a GPU of the table of predictions; raises HarnessError for an unknown label.
 
-    workspace_bytes: what cuDNN asks for in each convolution.
+    workspace_bytes: what each convolution asks for; None: what cuDNN chooses for it.
     """
     return simulated(by_label(label), workspace_bytes=workspace_bytes)
 
@@ -90,8 +90,6 @@ def values_of(content: dict[str, Any]) -> dict[str, Any]:
         workload, _, rest = name.partition(", ")
         if not rest and "B" in fact:
             kept = {key: fact[key] for key in ("B", "bounded_by", "exact", "limit_bytes")}
-            if "predicted" in fact:
-                kept["predicted"] = fact["predicted"]
             workloads.setdefault(workload, {}).update(kept)
         elif rest.startswith(_GIVEN):
             known = workloads.setdefault(workload, {}).setdefault("batches", {})

@@ -1,5 +1,5 @@
-"""A simulation of torch's CUDA caching allocator, and the replay of allocations through it.
+"""The rules of torch's CUDA caching allocator, and the replay of a probe's allocations by them.
 
-Runs in pytest's process; `live` also in probes that trace. Pure: no torch. Imports errors and the
-names of the environment variables.
+The search aims with it; what fits is decided by torch's own allocator. Runs in pytest's process.
+Pure: no torch. Imports errors and the names of the environment variables.
 """

@@ -93,12 +93,39 @@ class BlockHistory:
 
         below: the answer is smaller. If memory is not monotone there are several answers.
         """
+
+        def fits(size: int) -> bool:
+            return self.fits(size, limit_bytes, settings, allow_thrashing=allow_thrashing)
+
         low, high = self.batch_size, below
         stride = max(1, low // 8)
         while high - low > 1:
             size = min(low + stride, (low + high) // 2) if high == below else (low + high) // 2
-            if self.fits(size, limit_bytes, settings, allow_thrashing=allow_thrashing):
+            if fits(size):
                 low, stride = size, 2 * stride
+            else:
+                high = size
+        return low
+
+    def largest_elsewhere(
+        self,
+        below: int,
+        limit_bytes: int,
+        settings: AllocatorSettings,
+        *,
+        allow_thrashing: bool = True,
+    ) -> int:
+        """Return the same for the limit of another GPU, where the own size need not fit.
+
+        Returns 0 where nothing fits.
+        """
+        if self.fits(self.batch_size, limit_bytes, settings, allow_thrashing=allow_thrashing):
+            return self.largest(below, limit_bytes, settings, allow_thrashing=allow_thrashing)
+        low, high = 0, self.batch_size
+        while high - low > 1:
+            size = (low + high) // 2
+            if self.fits(size, limit_bytes, settings, allow_thrashing=allow_thrashing):
+                low = size
             else:
                 high = size
         return low

@@ -1,4 +1,4 @@
-"""Counts the bytes that are live in a training. Pure: a probe that traces imports it, too."""
+"""Counts the bytes that are live in a training. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the allocations and frees of a trace through the simulated allocator. Pure: no torch."""
+"""Runs the allocations and frees of a training by the allocator's rules. Pure: no torch."""
 
 from __future__ import annotations
 

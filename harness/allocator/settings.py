@@ -1,6 +1,7 @@
-"""Reads the environment variables that change how much memory is reserved. Pure: no torch.
+"""Reads the environment variables that configure torch's caching allocator. Pure: no torch.
 
-They are PYTORCH_CUDA_ALLOC_CONF and its other names, and CUBLAS_WORKSPACE_CONFIG.
+They are PYTORCH_CUDA_ALLOC_CONF and its other names. Keys that decide when segments go back, or how
+they are made, do not change which batch fits, and are not read.
 """
 
 from __future__ import annotations
@@ -20,15 +21,6 @@ MIB = 1 << 20
 _INTERVALS = 16
 # `key:value`, where a value may be a list in brackets.
 _PAIR = re.compile(r"\s*([\w-]+)\s*:\s*(\[[^\]]*\]|[^,\[\]]+)\s*(?:,|$)")
-# They decide when segments go back, or how they are made, not how many bytes a training needs.
-_WITHOUT_EFFECT = {
-    "garbage_collection_threshold",
-    "pinned_use_cuda_host_register",
-    "pinned_num_register_threads",
-    "pinned_use_background_threads",
-    "release_lock_on_cudamalloc",
-    "graph_capture_record_stream_reuse",
-}
 
 
 @dataclass(frozen=True)
@@ -49,17 +41,15 @@ class AllocatorSettings:
     """Segments grow page by page in one range of addresses per pool."""
 
     @classmethod
-    def of_environment(
-        cls, environment: Mapping[str, str]
-    ) -> tuple[AllocatorSettings, tuple[str, ...]]:
-        """Read them from environment variables; return also what there is to note.
+    def of_environment(cls, environment: Mapping[str, str]) -> AllocatorSettings:
+        """Read them from environment variables.
 
         Raises HarnessError for text that torch refuses, and for an allocator other than torch's
         own.
         """
         name = next((name for name in VARIABLES if environment.get(name)), None)
         if name is None:
-            return cls(), ()
+            return cls()
         text = environment[name]
         pairs: dict[str, str] = {}
         end = 0
@@ -73,7 +63,7 @@ class AllocatorSettings:
                 f"{name}={text} is not of the form key:value,key:value from column {end + 1} on"
             )
         try:
-            return cls(**_sizes(pairs)), _notes(name, pairs)
+            return cls(**_sizes(pairs))
         except ValueError as error:
             raise HarnessError(f"{name}={text}: {error}") from None
 
@@ -139,36 +129,3 @@ def _whole(name: str, text: str) -> int:
     if not text.isdecimal():
         raise ValueError(f"{name} has to be a whole number, not {text or 'empty'}")
     return int(text)
-
-
-def _notes(name: str, pairs: Mapping[str, str]) -> tuple[str, ...]:
-    known = {
-        "backend",
-        "max_split_size_mb",
-        "max_non_split_rounding_mb",
-        "roundup_power2_divisions",
-        "expandable_segments",
-    }
-    return tuple(
-        f"{name} sets {key}, which predictions ignore"
-        for key in pairs
-        if key not in known | _WITHOUT_EFFECT
-    )
-
-
-def cublas_workspace(text: str) -> int:
-    """Return the bytes of a CUBLAS_WORKSPACE_CONFIG such as `:4096:2:16:8`: pairs of KiB and count.
-
-    Raises HarnessError for text of another form.
-    """
-    numbers = text.removeprefix(":").split(":")
-    if (
-        not text.startswith(":")
-        or len(numbers) % 2
-        or not all(number.isdecimal() for number in numbers)
-    ):
-        raise HarnessError(
-            f"CUBLAS_WORKSPACE_CONFIG={text} is not of the form :KIB:COUNT, also several times"
-        )
-    sizes, counts = map(int, numbers[::2]), map(int, numbers[1::2])
-    return sum(size * count for size, count in zip(sizes, counts, strict=True)) << 10

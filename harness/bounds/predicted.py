@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
     from harness.measurement import Measurement
 
-# Predictions are equal to the byte if both of these versions are equal.
-_DECIDING = ("torch", "rules")
+# Predictions are equal to the byte if both of these versions are equal. Locks that were made by
+# other means have other names.
+_DECIDING = ("torch", "simulated")
 
 
 class Growth(NamedTuple):
@@ -27,6 +28,8 @@ class Growth(NamedTuple):
     now_bytes: int
     at_most: bool
     """Whether `then_bytes` is an upper limit, because only larger holders were locked."""
+    line: str = ""
+    """The line of the user's code, `model.py:33`; empty if none is known."""
 
     @property
     def grown_bytes(self) -> int:
@@ -37,9 +40,9 @@ class Growth(NamedTuple):
 def judge_prediction(prediction: Measurement, locked: LockedProfile | None) -> Verdict:
     """Judge a prediction by the locked one.
 
-    Predictions repeat to the byte under one version of torch and of the rules, so one sample less
-    is a regression. Predictions under different versions are not compared: the operators of another
-    torch may allocate differently, and other rules model CUDA differently.
+    Predictions repeat to the byte under one version of torch and of the simulation, so one sample
+    less is a regression. Predictions under different versions are not compared: the operators of
+    another torch may allocate differently, and another simulation may answer them differently.
     """
     batch_size = prediction.max_batch_size
     if batch_size == 0:
@@ -67,7 +70,13 @@ def growth(prediction: Measurement, locked: LockedProfile) -> list[Growth]:
     # A full lock leaves smaller holders out: they held no more than the smallest locked one.
     bound = min(then.values()) if len(then) >= LOCKED_HOLDERS else 0
     grown = [
-        Growth(holder, then.get(holder, bound), now, holder not in then and bound > 0)
+        Growth(
+            holder,
+            then.get(holder, bound),
+            now,
+            holder not in then and bound > 0,
+            prediction.predicted_lines.get(holder, ""),
+        )
         for holder, now in prediction.predicted_at_locked.items()
     ]
     return sorted((one for one in grown if one.grown_bytes > 0), key=lambda one: -one.grown_bytes)
@@ -97,8 +106,9 @@ def _judge_batch_size(prediction: Measurement, locked: LockedProfile, known: int
 
 def _deciding_versions(locked: Mapping[str, str], predicted: Mapping[str, str]) -> tuple[str, str]:
     """Return the versions of both that forbid a comparison; two empty texts if none does."""
-    names = [name for name in _DECIDING if name in locked and locked[name] != predicted.get(name)]
+    names = [name for name in _DECIDING if locked.get(name) != predicted.get(name)]
     then, now = (
-        ", ".join(f"{name} {made.get(name)}" for name in names) for made in (locked, predicted)
+        ", ".join(f"{name} {made[name]}" if name in made else f"no {name} GPU" for name in names)
+        for made in (locked, predicted)
     )
     return then, now

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from harness.allocator.settings import MIB
 from harness.devices.nvml.gpus import visible_gpus
 from harness.errors import HarnessError, MachineError
 from harness.lockfile.profiles import read_lock
-from harness.predict.gpus import by_name
-from harness.predict.prediction import SAFE_SHARE
+from harness.predict.gpus import MIB, by_name
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 120
 # torch's total memory differs between drivers by up to this share.
 _TOLERANCE = 0.007
+# A prediction that is further off than this is worth a look.
+_OFF = 0.05
 
 
 def calibrate(_options: argparse.Namespace, paths: Paths) -> int:
@@ -54,7 +54,7 @@ def calibrate(_options: argparse.Namespace, paths: Paths) -> int:
 def measure(gpu: Gpu) -> dict[str, Any]:
     """Return the facts of a GPU, measured in a process of their own.
 
-    They are torch's total memory, the size of cuBLAS' workspaces and that of a context. Raises
+    They are torch's total memory, the multiprocessors, and the size of a context. Raises
     MachineError when the process fails.
     """
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": gpu.uuid, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
@@ -84,13 +84,11 @@ def report(
 
     Returns the lines to show, and whether something differs.
     """
-    here = _values(nvml_bytes, facts["total_bytes"], facts["capability"], facts["workspace_bytes"])
+    here = _values(nvml_bytes, facts["total_bytes"], facts["capability"], facts["multiprocessors"])
     known = _find(name)
     table: dict[str, Any] = dict.fromkeys(here)
     if known is not None:
-        table = _values(
-            known.nvml_bytes, known.total_bytes, known.capability, known.workspace_bytes
-        )
+        table = _values(known.nvml_bytes, known.total_bytes, known.capability, known.sm_count)
     rows = [
         {
             "what": what,
@@ -135,13 +133,13 @@ def _find(name: str) -> GpuFacts | None:
 
 
 def _values(
-    nvml_bytes: int, total_bytes: int, capability: Iterable[int], workspace_bytes: int
+    nvml_bytes: int, total_bytes: int, capability: Iterable[int], multiprocessors: int
 ) -> dict[str, Any]:
     return {
         "NVML's total, MiB": nvml_bytes // MIB,
         "torch's total, MiB": total_bytes // MIB,
         "compute capability": ".".join(map(str, capability)),
-        "workspace per thread, MiB": workspace_bytes / MIB,
+        "multiprocessors": str(multiprocessors),
     }
 
 
@@ -161,7 +159,7 @@ def _comparison(profile: LockedProfile) -> dict[str, Any]:
         "predicted": profile.predicted_batch_size,
         "measured": profile.max_batch_size,
         "off by": f"{off:+.1%}",
-        "": "same" if abs(off) <= 1 - SAFE_SHARE else "differs",
+        "": "same" if abs(off) <= _OFF else "differs",
     }
 
 

@@ -199,7 +199,18 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         help="the Trainer's settings for --module, such as {precision: bf16-mixed}",
     )
     parser.add_argument(
+        "--what-if",
+        action="store_true",
+        help="try changes, one at a time, and rank them by the batch that then fits: bf16-mixed, "
+        "activation checkpointing, channels_last, another optimizer, half the resolution",
+    )
+    parser.add_argument(
         "--plot", metavar="PATH", help="draw the memory of a training step over time (PNG)"
+    )
+    parser.add_argument(
+        "--snapshot",
+        metavar="PATH",
+        help="write the history of its allocations, for https://pytorch.org/memory_viz (pickle)",
     )
 
 

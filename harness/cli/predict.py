@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabulate import tabulate
 
-from harness.cli.common import open_unbounded
-from harness.cli.predict_cases import asked_cases
+from harness.cli.predict_cases import asked_cases, at_half
+from harness.cli.what_if import what_if
 from harness.devices.cuda_environment import allocator_settings
-from harness.errors import HarnessError, UntraceableError, WorkloadError
+from harness.errors import HarnessError, WorkloadError
 from harness.predict import timeline
 from harness.predict.gpus import by_label, by_name
-from harness.predict.prediction import by_kind, trace_case
+from harness.predict.prediction import held
 from harness.predict.prediction import predict as predict_on
+from harness.predict.simulation import Simulation
+from harness.run.terminal_progress import TerminalProgress
 from harness.units import format_bytes
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from harness.matrix.case import Case
     from harness.predict.gpus import GpuFacts
+    from harness.predict.holders import PeakHolders
     from harness.predict.prediction import Prediction
-    from harness.predict.trace import Trace
     from harness.run.paths import Paths
 
 # A prediction lists this many modules that hold memory at the peak. More than _SHOWN_PREDICTIONS
@@ -52,47 +57,90 @@ _SHOWN_KINDS = {
 class _Answer(NamedTuple):
     case: Case
     prediction: Prediction
-    trace: Trace
-    torch: str
 
     @property
     def where(self) -> str:
         return f"{self.prediction.gpu.label} at {self.case.resolution}"
 
 
+class _Outputs(NamedTuple):
+    """The files that are wanted beside the table."""
+
+    plot: Path | None
+    snapshot: Path | None
+    several: bool
+    """Whether there are several predictions, each with files of its own."""
+
+    def of(self, path: Path, case: Case, gpu: GpuFacts) -> Path:
+        """Return the file of one prediction: of several, each name tells GPU and resolution."""
+        if not self.several:
+            return path
+        return path.with_name(f"{path.stem}-{gpu.label}-{case.resolution}{path.suffix}")
+
+
 def predict(options: argparse.Namespace, paths: Paths) -> int:
-    """Trace each case once per compute capability, and print its prediction for each GPU."""
+    """Search each case on each GPU, simulated, and print what was found."""
     if options.plot is not None and Path(options.plot).suffix.lower() != ".png":
         raise HarnessError(f"--plot {options.plot}: pictures are PNG; end the name in .png")
     allocator_settings(os.environ)  # refuses the settings that torch would refuse
     cases = asked_cases(options, paths)
-    answers = [answer for case in cases for answer in _answers(case, options.gpu or [], paths)]
+    labels = options.gpu or []
+    outputs = _Outputs(
+        None if options.plot is None else Path(options.plot),
+        None if options.snapshot is None else Path(options.snapshot),
+        several=len(cases) * max(1, len(labels)) > 1,
+    )
+    asked = [
+        (case, gpu)
+        for case in cases
+        for gpu in ([by_label(label) for label in labels] or [_gpu_of(case)])
+    ]
+    if options.what_if:
+        return _what_if(asked, options, paths)
+    with _progress():
+        answers, files = _answers(asked, outputs, paths)
     sys.stdout.write("\n".join(_lines(answers, several=len(cases) > 1)) + "\n")
-    if options.plot is not None:
-        for answer in answers:
-            path = _plot(answer, Path(options.plot), several=len(answers) > 1)
-            sys.stdout.write(f"timeline: {shown_path(path)}\n")
+    for line in files:
+        sys.stdout.write(f"{line}\n")
     return int(any(not answer.prediction.max_batch_size for answer in answers))
 
 
-def _answers(case: Case, labels: list[str], paths: Paths) -> Iterable[_Answer]:
-    gpus = [by_label(label) for label in labels] or [_gpu_of(case)]
-    try:
-        with open_unbounded(paths, case) as opened:
-            traces = {
-                capability: trace_case(opened, capability)
-                for capability in dict.fromkeys(gpu.capability for gpu in gpus)
-            }
-            for gpu in gpus:
-                training = traces[gpu.capability]
-                prediction = predict_on(opened, training, gpu)
-                trace = training.at(prediction.shown_batch_size)
-                yield _Answer(case, prediction, trace, opened.runner.versions["torch"])
-    except WorkloadError as error:
-        # An UntraceableError names the user's line; the rest of its traceback is gpu-profile's.
-        if not isinstance(error, UntraceableError):
-            sys.stderr.write(error.detail)
-        raise
+def _what_if(asked: list[tuple[Case, GpuFacts]], options: argparse.Namespace, paths: Paths) -> int:
+    if len(asked) > 1 or options.plot is not None or options.snapshot is not None:
+        raise HarnessError(
+            "--what-if is for one case on one GPU, and draws nothing: name one --gpu and one "
+            "--resolution, and leave out --plot and --snapshot"
+        )
+    ((case, gpu),) = asked
+    with _progress():
+        lines = what_if(case, gpu, at_half(case, options, paths), paths)
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _answers(
+    asked: list[tuple[Case, GpuFacts]], outputs: _Outputs, paths: Paths
+) -> tuple[list[_Answer], list[str]]:
+    """Return the predictions, and a line for each file that was written."""
+    answers, files = [], []
+    with tempfile.TemporaryDirectory() as folder, Simulation() as simulation:
+        surroundings = replace(paths.surroundings, directory=Path(folder))
+        for case, gpu in asked:
+            try:
+                opened = simulation.open(case, gpu, None, surroundings)
+                prediction = predict_on(opened, gpu)
+            except WorkloadError as error:
+                sys.stderr.write(error.detail)
+                raise
+            answers.append(_Answer(case, prediction))
+            if outputs.snapshot is not None:
+                path = outputs.of(outputs.snapshot, case, gpu)
+                held(opened, prediction.shown_batch_size, snapshot=path.absolute())
+                files.append(f"snapshot for https://pytorch.org/memory_viz: {shown_path(path)}")
+            if outputs.plot is not None:
+                path = outputs.of(outputs.plot, case, gpu)
+                files.append(_plot(answers[-1], path))
+    return answers, files
 
 
 def _gpu_of(case: Case) -> GpuFacts:
@@ -103,41 +151,68 @@ def _gpu_of(case: Case) -> GpuFacts:
     return by_name(case.device.name, case.device.memory)
 
 
-def _plot(answer: _Answer, path: Path, *, several: bool) -> Path:
-    """Draw the timeline of one prediction.
+@contextmanager
+def _progress() -> Iterator[None]:
+    """Show on the terminal which probe is running; standard output keeps the answer alone."""
 
-    If there are several, GPU and resolution are added to the name of the file.
-    """
+    def write(text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    with TerminalProgress(
+        write=write,
+        write_line=lambda text: write(f"{text}\n"),
+        room=lambda: os.get_terminal_size(sys.stderr.fileno()).columns,
+        suspend_capture=nullcontext,
+        verbose=False,
+        tty=sys.stderr.isatty(),
+    ):
+        yield
+
+
+def _plot(answer: _Answer, path: Path) -> str:
+    """Draw a step of a prediction, and return a line about it."""
     prediction = answer.prediction
-    if several:
-        path = path.with_name(
-            f"{path.stem}-{prediction.gpu.label}-{answer.case.resolution}{path.suffix}"
-        )
+    if prediction.holders is None:
+        return f"no timeline for {answer.where}: nothing recorded its allocations"
     title = (
         f"{answer.case.model} on {answer.where}, batch {prediction.shown_batch_size} (predicted)"
     )
-    timeline.plot(path, title=title, trace=answer.trace, prediction=prediction)
-    return path
+    timeline.plot(
+        path,
+        title=title,
+        holders=prediction.holders,
+        memory_limit_bytes=prediction.memory_limit_bytes,
+    )
+    return f"timeline: {shown_path(path)}"
 
 
 def _lines(answers: list[_Answer], *, several: bool) -> Iterable[str]:
     case = answers[0].case
     name = case.model if several else case.id
-    yield f"{name}, predicted with torch {answers[0].torch}; nothing was run on a GPU"
+    torch = answers[0].prediction.made_with["torch"]
+    yield f"{name}, predicted with torch {torch} on simulated GPUs; nothing ran on a GPU"
     yield ""
     yield tabulate(
         [_row(answer, several=several) for answer in answers], headers="keys", disable_numparse=True
     )
     for answer in answers if len(answers) <= _SHOWN_PREDICTIONS else []:
-        prediction = answer.prediction
-        label = answer.where if several else prediction.gpu.label
-        yield ""
-        moment = _moment(prediction.peak_phase)
-        yield f"{label}: memory peaks {moment} (batch {prediction.shown_batch_size}), held by"
-        for holder in prediction.holders[:_SHOWN_HOLDERS]:
-            yield f"  {format_bytes(holder.num_bytes):>10}  {holder}"
+        label = answer.where if several else answer.prediction.gpu.label
+        if answer.prediction.holders is not None:
+            yield from _held(label, answer.prediction.holders)
     for note in dict.fromkeys(note for answer in answers for note in answer.prediction.notes):
         yield f"note: {note}"
+
+
+def _held(label: str, holders: PeakHolders) -> Iterable[str]:
+    yield ""
+    moment = _moment(holders.phase)
+    yield f"{label}: memory peaks {moment} (batch {holders.batch_size}), held by"
+    shown = holders.holders[:_SHOWN_HOLDERS]
+    width = max((len(str(holder)) for holder in shown), default=0)
+    for holder in shown:
+        held = format_bytes(holder.num_bytes)
+        yield f"  {held:>10}  {holder!s:<{width}}  {holder.line}".rstrip()
 
 
 def _moment(phase: str) -> str:
@@ -148,7 +223,7 @@ def _moment(phase: str) -> str:
 
 def _row(answer: _Answer, *, several: bool) -> dict[str, Any]:
     prediction = answer.prediction
-    kinds = by_kind(prediction.holders)
+    kinds = None if prediction.holders is None else prediction.holders.by_kind()
     return (
         {"GPU": prediction.gpu.label}
         | ({"resolution": answer.case.resolution} if several else {})
@@ -157,7 +232,10 @@ def _row(answer: _Answer, *, several: bool) -> dict[str, Any]:
             "safe": prediction.safe_batch_size,
             "bounded by": prediction.bounded_by,
             "peak": format_bytes(prediction.peak_memory_bytes),
-            "limit": format_bytes(prediction.limits.memory_limit_bytes),
+            "limit": format_bytes(prediction.memory_limit_bytes),
         }
-        | {shown: format_bytes(kinds[kind]) for kind, shown in _SHOWN_KINDS.items()}
+        | {
+            shown: "-" if kinds is None else format_bytes(kinds[kind])
+            for kind, shown in _SHOWN_KINDS.items()
+        }
     )

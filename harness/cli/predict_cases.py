@@ -11,6 +11,7 @@ from harness.cli.common import find_case
 from harness.errors import HarnessError
 from harness.matrix.cases import parse_matrix
 from harness.matrix.yaml12.reader import read_yaml
+from harness.predict.changes import half_of
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
@@ -43,6 +44,16 @@ def asked_cases(options: argparse.Namespace, paths: Paths) -> list[Case]:
         )
     case = find_case(options.case, paths)
     return list(_at(resolutions, case, paths)) if resolutions else [case]
+
+
+def at_half(case: Case, options: argparse.Namespace, paths: Paths) -> Case | None:
+    """Return the case of `asked_cases` at half its resolution; None where that is no number."""
+    half = half_of(case.resolution)
+    if half is None or (options.module is not None and not options.resolution):
+        return None
+    if options.module is not None:
+        return _of_arguments(options, [half], paths)[0]
+    return _at([half], case, paths)[0]
 
 
 def _of_arguments(

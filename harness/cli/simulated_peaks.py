@@ -22,10 +22,13 @@ _UNKNOWN = "unknown"
 _NONE = "-"
 _HEADINGS = ["process", "rank", "GPU", "peak allocated", "peak reserved", "left on the GPU"]
 LIMITS = (
-    "Memory was counted and nothing was computed: time, values of tensors, and what NCCL and\n"
-    "cuDNN take for themselves are not known."
+    "Memory was counted and nothing was computed: time, values of tensors, and what NCCL takes\n"
+    "for itself are not known."
 )
 """What the table cannot tell, shown below it."""
+_NO_WORKSPACES = (
+    "Workspaces of convolutions were not counted: the cuDNN beside torch is older than 9.11."
+)
 
 
 def as_text(world: World, code: int, visible: str | None = None) -> str:
@@ -47,6 +50,8 @@ def as_text(world: World, code: int, visible: str | None = None) -> str:
         lines.append(f"Not listed: {world.num_peaks - len(peaks)} later processes.")
     lines += _places(peaks) + _refusals(peaks)
     lines.append(LIMITS)
+    if not world.workspaces_known:
+        lines.append(_NO_WORKSPACES)
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from harness.devices.cuda_environment import allocator_settings
+from harness.devices.cuda_environment import allocator_settings, showing
 from harness.devices.nvml import gpus as nvml
 from harness.devices.nvml.health import HealthWatch
 from harness.errors import MachineError
@@ -83,19 +83,7 @@ class CudaDevice:
     @property
     def environment(self) -> Mapping[str, str]:
         """Environment variables that show a process this GPU and no other."""
-        return {
-            "CUDA_VISIBLE_DEVICES": self.gpu.uuid,
-            # torch asks NVML while it reports an OOM. Only in this order do both mean the same GPU
-            # by an index.
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-            # With this, is_available() asks NVML and does not start CUDA in the zygote.
-            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-            # A fork lacks the threads of its zygote. torch.set_num_threads would not do: autograd's
-            # threads, one for each device that torch is built for, repeat that call all at once,
-            # which sometimes ends the process.
-            "OMP_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-        }
+        return showing(self.gpu.uuid)
 
     @contextmanager
     def hold(self) -> Iterator[None]:

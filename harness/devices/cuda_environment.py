@@ -1,4 +1,4 @@
-"""Reads the environment variables that change how much GPU memory a training takes.
+"""Reads and makes the environment variables of a training on a GPU.
 
 Pure: needs neither torch nor NVML.
 """
@@ -39,3 +39,20 @@ def allocator_settings(environment: Mapping[str, str]) -> dict[str, Any]:
             "unset one"
         )
     return chosen | {name: environment[name] for name in _MEMORY_VARIABLES if environment.get(name)}
+
+
+def showing(uuid: str) -> dict[str, str]:
+    """Return the environment variables that show a process one GPU and no other."""
+    return {
+        "CUDA_VISIBLE_DEVICES": uuid,
+        # torch asks NVML while it reports an OOM. Only in this order do both mean the same GPU by
+        # an index.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        # With this, is_available() asks NVML and does not start CUDA in the zygote.
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+        # A fork lacks the threads of its zygote. torch.set_num_threads would not do: autograd's
+        # threads, one for each device that torch is built for, repeat that call all at once, which
+        # sometimes ends the process.
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }

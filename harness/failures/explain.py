@@ -6,7 +6,7 @@ import re
 import traceback
 from typing import TYPE_CHECKING
 
-from harness.errors import MachineError
+from harness.errors import MachineError, NotOfferedError
 from harness.failures.out_of_memory import classify
 from harness.failures.out_of_space import shortage
 from harness.workload.train_loaders import NoFullBatchError
@@ -39,11 +39,11 @@ def explain(
     accelerator: `cpu` or `cuda`.
     """
     outcome, detail = _outcome(error, memory, accelerator)
+    line = f"{type(error).__qualname__}: {_first_line(error)}".rstrip(": ")
     return {
         "outcome": outcome,
-        "detail": _encodable(
-            detail + f"{type(error).__qualname__}: {_first_line(error)}".rstrip(": ")
-        ),
+        # What is not offered is no error of the user's: the message says all.
+        "detail": _encodable(_first_line(error) if outcome == "not offered" else detail + line),
         "traceback": _encodable("".join(traceback.format_exception(error))),
     }
 
@@ -63,6 +63,8 @@ def _outcome(
     """Return the outcome, and the words that precede the error itself."""
     if isinstance(error, MachineError):
         return "machine", ""
+    if isinstance(error, NotOfferedError):
+        return "not offered", ""
     if isinstance(error, NoFullBatchError):
         return "dataset", ""
     if (used_up := shortage(error)) is not None:

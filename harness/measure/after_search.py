@@ -6,13 +6,13 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness.batch_search.training import train
 from harness.errors import MachineError, WorkloadError
 from harness.failures.broken_libraries import broken_library
-from harness.measure.batch_sizes import train
 from harness.probes.outcomes import describe_outcome
 
 if TYPE_CHECKING:
-    from harness.measure.batch_sizes import FoundBatch
+    from harness.batch_search.training import FoundBatch
     from harness.measurement import Measurement
     from harness.probes.open_cases import OpenCase
 

@@ -7,22 +7,23 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness.batch_search.training import search_training
 from harness.devices import host_memory
-from harness.errors import HarnessError, MachineError
+from harness.errors import HarnessError
 from harness.identity.recipe import recipe
 from harness.measure.after_search import refuse_broken_libraries, soak, with_snapshot
-from harness.measure.batch_sizes import search_training, with_validation
 from harness.measure.learning_rate import with_learning_rate
+from harness.measure.validation import with_validation
 from harness.measurement import Measurement
+from harness.predict.case import predict_for
 from harness.predict.gpus import by_name, is_instance
-from harness.predict.prediction import predict, trace_case
 from harness.probes.open_cases import open_case
 
 if TYPE_CHECKING:
+    from harness.batch_search.training import FoundBatch
     from harness.devices.device import Device
     from harness.lockfile.profiles import LockedProfile
     from harness.matrix.case import Case
-    from harness.measure.batch_sizes import FoundBatch
     from harness.measurement import Predicted, Probe
     from harness.probes.open_cases import OpenCase, Surroundings
     from harness.probes.runner import ProbeRunner
@@ -95,27 +96,27 @@ def _predicted(opened: OpenCase) -> Predicted | None:
 
     The search needs no prediction: it only starts closer to its end with one.
     """
-    case, runner = opened.case, opened.runner
+    case, device = opened.case, opened.runner.device
+    if device.identity.simulated:
+        return None  # the search itself is what a prediction would be
     try:
-        product = runner.device.identity.product
+        product = device.identity.product
         # Only the total of an instance is in no table.
-        gpu = by_name(product, runner.device.total_bytes if is_instance(product) else None)
-        training = trace_case(opened, gpu.capability)
-        prediction = predict(opened, training, gpu)
-        predicted = prediction.to_lock(training, opened)
-    except MachineError:
-        raise
+        gpu = by_name(product, device.total_bytes if is_instance(product) else None)
+        predicted = predict_for(case, gpu, opened.surroundings.below(f"{case.id}/predicted"))
     except HarnessError as error:
+        # Its machine is another one than the measurement's: no trouble there ends this.
         _log.debug("%s: not predicted: %s", case.id, error)
         return None
-    _log.info("%s: batch %d is predicted", case.id, prediction.max_batch_size)
+    if predicted is not None:
+        _log.info("%s: batch %d is predicted", case.id, predicted.batch_size)
     return predicted
 
 
 def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
     case, runner, description = opened.case, opened.runner, opened.description
     device, best = runner.device, found.best
-    made = recipe(case, device.memory_settings | runner.torch_settings)
+    made = recipe(case, device.memory_settings | description.torch_settings)
     return Measurement(
         axes=dict(case.axes),
         device=device.identity,
@@ -152,4 +153,6 @@ def _warnings(runner: ProbeRunner, best: Probe | None) -> tuple[str, ...]:
         warnings += (_GROWING.format(best.batch_size),)
     if best is not None and not best.finite_loss:
         warnings += (_NO_LOSS.format(best.batch_size),)
+    if best is not None:
+        warnings += best.notes
     return warnings

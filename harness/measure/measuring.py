@@ -59,3 +59,6 @@ class Measuring:
     def judge(self, case: Case, found: Measurement, locked: LockedProfile | None) -> Verdict:
         """Compare a measurement with its locked profile, by the case's bounds."""
         return judge(found, locked, case.bounds)
+
+    def close(self) -> None:
+        """Do nothing: no case leaves a process behind."""

@@ -1,7 +1,6 @@
 """The prediction of the largest batch for a GPU that is not here.
 
-A training of two steps is traced with fake tensors at two small batch sizes; the trace is
-interpolated in the batch size and replayed through a simulation of torch's caching allocator. Only
-`tracing` and what it imports know torch. Runs in pytest's process, but for `tracing` and
-`cuda_operators`, which run in a probe of their own.
+A prediction is the search of a measurement, with the same probes, on a simulated GPU of that kind:
+torch's own CUDA build counts the memory. Runs in pytest's process. May import `batch_search`,
+`simulated` and `devices`.
 """

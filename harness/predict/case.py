@@ -1,4 +1,4 @@
-"""Predicts one case from start to end: GPU, traces, search -> measurement. Knows no torch."""
+"""Predicts one case from start to end: GPU, simulation, search -> measurement. Knows no torch."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import time
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from harness.devices.cpu import UNBOUNDED
 from harness.devices.cuda_environment import allocator_settings
 from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError
 from harness.identity.recipe import recipe
 from harness.measurement import DeviceIdentity, Measurement
 from harness.predict.gpus import by_name, is_instance
-from harness.predict.prediction import predict, trace_case
-from harness.probes.open_cases import open_case
+from harness.predict.prediction import predict
+from harness.predict.simulation import Simulation
 
 if TYPE_CHECKING:
     from harness.lockfile.profiles import Lock, LockedProfile
     from harness.matrix.case import Case
+    from harness.measurement import Predicted
     from harness.predict.gpus import GpuFacts
     from harness.probes.open_cases import Surroundings
 
@@ -57,20 +57,25 @@ def identity_of(case: Case, gpu: GpuFacts) -> DeviceIdentity:
 
 
 def predict_case(
-    case: Case, gpu: GpuFacts, locked: LockedProfile | None, surroundings: Surroundings
+    case: Case,
+    gpu: GpuFacts,
+    locked: LockedProfile | None,
+    surroundings: Surroundings,
+    simulation: Simulation,
 ) -> Measurement:
-    """Predict one case: nothing is trained, on no GPU.
+    """Predict one case: it trains on no GPU.
 
-    Raises WorkloadError when the workload cannot be built, UntraceableError when its training
-    cannot be traced, MachineError when the machine is in the way.
+    Raises WorkloadError when the workload cannot be built or trains at no batch size,
+    UnpredictableError when its training cannot be simulated, MachineError when the machine is in
+    the way, and other HarnessErrors where a simulated GPU cannot be had.
     """
     started = time.monotonic()
-    with open_case(case, UNBOUNDED, locked, surroundings) as opened:
-        training = trace_case(opened, gpu.capability)
-        prediction = predict(opened, training, gpu)
-        predicted = prediction.to_lock(training, opened)
+    simulated = simulation.open(case, gpu, locked, surroundings)
+    with simulation.closed_by_errors():
+        prediction = predict(simulated, gpu)
+    opened = simulated.opened
     runner, description = opened.runner, opened.description
-    made = recipe(case, allocator_settings(os.environ) | runner.torch_settings)
+    made = recipe(case, allocator_settings(os.environ) | description.torch_settings)
     largest = prediction.max_batch_size
     return Measurement(
         axes=dict(case.axes),
@@ -82,11 +87,21 @@ def predict_case(
         batch_size=case.search.tuned(prediction.safe_batch_size),
         fingerprint=description.fingerprint,
         recipe=made.digest,
-        memory_limit_bytes=prediction.limits.memory_limit_bytes,
+        memory_limit_bytes=prediction.memory_limit_bytes,
         peak_memory_bytes=prediction.peak_memory_bytes if largest else None,
         workload=description.workload,
         settings=dict(made.settings),
         made_with=dict(runner.versions),
+        probes=prediction.probes,
         warnings=prediction.notes,
         seconds=time.monotonic() - started,
-    ).with_prediction(predicted)
+    ).with_prediction(prediction.to_lock())
+
+
+def predict_for(case: Case, gpu: GpuFacts, surroundings: Surroundings) -> Predicted | None:
+    """Predict one case beside its measurement; the locked one is of no matter.
+
+    Raises as `predict_case`.
+    """
+    with Simulation() as simulation:
+        return predict(simulation.open(case, gpu, None, surroundings), gpu).to_lock()

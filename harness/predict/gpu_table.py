@@ -17,11 +17,6 @@ from dataclasses import dataclass
 MIB = 1 << 20
 # Of NVML's total, what torch sees on a T4. The table has 97.1% on an RTX 3060, to 99.6% on an H200.
 _DERIVED_SHARE = 0.983
-# Compute capabilities with the large cuBLAS workspace (aten/src/ATen/cuda/CUDABlas.cpp,
-# getChosenWorkspaceSize).
-_LARGE_WORKSPACE = (9, 10, 12)
-_LARGE_WORKSPACE_BYTES = 32 * MIB
-_WORKSPACE_BYTES = 8_519_680
 FROM_THE_MATRIX = "the matrix"
 """The source of a GPU whose memory alone is known."""
 
@@ -67,13 +62,6 @@ class GpuFacts:
         if self.torch_mib is None:
             return int(self.nvml_bytes * _DERIVED_SHARE)
         return self.torch_mib * MIB
-
-    @property
-    def workspace_bytes(self) -> int:
-        """The bytes that cuBLAS allocates for each thread that multiplies matrices."""
-        return (
-            _LARGE_WORKSPACE_BYTES if self.capability[0] in _LARGE_WORKSPACE else _WORKSPACE_BYTES
-        )
 
 
 _PUBLISHED = "torch.cuda listings and out-of-memory messages in public issues"

@@ -120,12 +120,12 @@ def called(label: str) -> list[GpuFacts]:
 
 
 def simulated(
-    gpu: GpuFacts, total_bytes: int | None = None, workspace_bytes: int = 0
+    gpu: GpuFacts, total_bytes: int | None = None, workspace_bytes: int | None = None
 ) -> SimulatedGpu:
     """Return the simulated GPU of a product.
 
     total_bytes: the memory that CUDA and NVML see; None: the product's.
-    workspace_bytes: what cuDNN asks for in each convolution.
+    workspace_bytes: what each convolution asks for; None: what cuDNN chooses for it.
     """
     return SimulatedGpu(
         gpu.name,

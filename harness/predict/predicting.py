@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from harness.bounds.predicted import judge_prediction
 from harness.predict.case import find_gpu, identity_of, predict_case
+from harness.predict.simulation import Simulation
+from harness.simulated.library import library
 
 if TYPE_CHECKING:
     from harness.bounds.verdict import Verdict
@@ -23,6 +25,7 @@ class PredictedCase:
 
     case: Case
     gpu: GpuFacts
+    simulation: Simulation
 
     @property
     def identity(self) -> DeviceIdentity:
@@ -31,21 +34,32 @@ class PredictedCase:
 
     def run(self, locked: LockedProfile | None, surroundings: Surroundings) -> Measurement:
         """Predict the case. Raises as `predict_case`."""
-        return predict_case(self.case, self.gpu, locked, surroundings)
+        return predict_case(self.case, self.gpu, locked, surroundings, self.simulation)
 
 
 class Predicting:
-    """Finds the largest batch of GPUs that need not be here; nothing is trained."""
+    """Finds the largest batch of GPUs that need not be here; nothing is trained.
+
+    Raises HarnessError where a simulated GPU cannot be had: it names what is missing.
+    """
 
     source: Source = "predicted"
     flags = " --gpu-profile-predict"
     """The flags with which a pytest command does the same."""
 
+    def __init__(self) -> None:
+        library()  # compiled now, if it never was: each case needs it
+        self._simulation = Simulation()
+
     def find(self, case: Case, lock: Lock) -> PredictedCase:
         """Return the case with its GPU; raises NoSuchDeviceError for the CPU and unknown GPUs."""
-        return PredictedCase(case, find_gpu(case, lock))
+        return PredictedCase(case, find_gpu(case, lock), self._simulation)
 
     def judge(self, case: Case, found: Measurement, locked: LockedProfile | None) -> Verdict:
         """Compare a prediction with its locked profile; the case's bounds are for measurements."""
         del case
         return judge_prediction(found, locked)
+
+    def close(self) -> None:
+        """End the zygote that the last case has left for the next one."""
+        self._simulation.close()

@@ -1,45 +1,37 @@
-"""Predicts the largest batch of a case on any number of GPUs, from two traces. Knows no torch."""
+"""Searches for the largest batch on a simulated GPU, and asks what holds the memory there."""
 
 from __future__ import annotations
 
 import logging
-import os
-import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.allocator.settings import AllocatorSettings, cublas_workspace
-from harness.errors import UntraceableError
+from harness.batch_search.training import largest_allowed, search_training
+from harness.errors import UnpredictableError, WorkloadError
+from harness.failures.broken_libraries import broken_library
 from harness.measurement import LOCKED_HOLDERS, Predicted
-from harness.predict.largest_batch import Holder, Limits, holders_at_peak, largest_batch, simulate
-from harness.predict.trace import AffineTrace, DirectTraces, QuadraticTrace, TraceMismatchError
-from harness.predict.trace_request import take_traces
+from harness.predict.holders import PeakHolders
+from harness.predict.safe import safe_batch_size
+from harness.probes.outcomes import describe_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
 
-    from harness.matrix.case import Case
-    from harness.measurement import BoundedBy
+    from harness.batch_search.training import FoundBatch
+    from harness.measurement import BoundedBy, Probe
     from harness.predict.gpus import GpuFacts
-    from harness.predict.trace import AnyBatch, Trace
-    from harness.probes.open_cases import OpenCase
+    from harness.predict.simulation import SimulatedCase
 
 _log = logging.getLogger("harness")
 
-# Batch 1 has a structure of its own: dimensions of size one broadcast and squeeze.
-_TRACED = (2, 4)
-# Where sizes grow faster than the batch: the third for a parabola, and one to check it by.
-_FURTHER = (8, 16)
-# How long traces may be taken one by one.
-_DIRECT_SECONDS = 300
-RULES = "1"
-"""The version of the facts about CUDA and its allocator that predictions rely on.
-
-It is locked as `rules`. Every change that moves predictions raises it.
-"""
-# What a prediction may be wrong by: a batch of this share of it is safe to train with.
-SAFE_SHARE = 0.95
+# Counted up when the library that answers for CUDA, or what is asked of it, changes batch sizes.
+SIMULATION = "1"
+_GROWING = (
+    "the memory of batch {} still grew from step to step when its probe ended: a longer training "
+    "may need more"
+)
 
 
 @dataclass(frozen=True)
@@ -50,169 +42,158 @@ class Prediction:
     max_batch_size: int
     """0 when not even the smallest batch that is allowed fits."""
     safe_batch_size: int
-    """A batch size to train with before any measurement.
-
-    It is smaller than the largest by the possible error, if memory is the bound or near it.
-    """
+    """A batch size to train with before any measurement."""
     shown_batch_size: int
     """The batch size whose peak is shown: the largest, or the smallest allowed one if none fits."""
     bounded_by: BoundedBy
-    limits: Limits
+    memory_limit_bytes: int
+    """Of reserved memory: the target fraction of what torch sees."""
     peak_memory_bytes: int
     """Reserved at `shown_batch_size`."""
-    peak_phase: str
-    holders: tuple[Holder, ...]
-    """The holders of memory at the peak, the largest first."""
+    holders: PeakHolders | None
+    """What holds memory at the peak of `shown_batch_size`; None where that cannot be told."""
+    at_locked: PeakHolders | None
+    """The same at the locked predicted batch; None also where none is locked."""
+    made_with: Mapping[str, str]
+    """Versions. Predictions of the same torch and simulation are compared exactly."""
+    probes: tuple[Probe, ...]
     notes: tuple[str, ...]
 
-    def to_lock(self, training: AnyBatch, opened: OpenCase) -> Predicted | None:
+    def to_lock(self) -> Predicted | None:
         """Return what is locked of it, and compared with the lock; None when nothing fits."""
         if not self.max_batch_size:
             return None
-        locked = opened.locked
-        at_locked: tuple[Holder, ...] = ()
-        if locked is not None and locked.predicted_batch_size is not None:
-            trace = training.at(locked.predicted_batch_size)
-            at_locked = tuple(holders_at_peak(trace, self.limits)[1])
         return Predicted(
             batch_size=self.max_batch_size,
-            made_with=dict(opened.runner.versions) | {"rules": RULES},
-            peak={str(holder): holder.num_bytes for holder in self.holders[:LOCKED_HOLDERS]},
-            at_locked={str(holder): holder.num_bytes for holder in at_locked},
+            made_with=dict(self.made_with),
+            peak={} if self.holders is None else _largest(_named(self.holders)),
+            at_locked={} if self.at_locked is None else _named(self.at_locked),
+            lines={} if self.at_locked is None else _lines(self.at_locked),
         )
 
 
-def trace_case(opened: OpenCase, capability: tuple[int, int]) -> AnyBatch:
-    """Trace two steps, and validation where a probe has it, for GPUs of one compute capability.
+def predict(case: SimulatedCase, gpu: GpuFacts) -> Prediction:
+    """Search for the largest batch under the case's own fraction, budget and bounds.
 
-    Two batch sizes are traced, or four if sizes are quadratic in the batch size; all others follow
-    from them. If the steps depend on the batch size, each size is traced when it is asked for, as
-    long as the runner is open.
+    The search starts where a lock says, else where the histories of another GPU's search say. Its
+    result does not depend on that.
 
-    Raises UntraceableError when training depends on more than shapes, WorkloadError when it fails.
+    Raises UnpredictableError when the training depends on values or asks what is not simulated,
+    WorkloadError when it fails at every batch size, MachineError when the machine is at fault.
     """
-    case = opened.case
-    known: list[Trace] = []
-
-    def take(*batch_sizes: int) -> list[Trace]:
-        known.extend(take_traces(opened.runner, batch_sizes, opened.validation_steps, capability))
-        return known
-
-    try:
-        return _interpolated(take, opened.description.num_samples)
-    except TraceMismatchError as error:
-        reason = str(error)
-    _log.warning("%s: %s, so each batch size is traced by itself", case.id, reason)
-    until = time.monotonic() + _DIRECT_SECONDS
-
-    def take_one(batch_size: int) -> Trace:
-        if time.monotonic() > until:
-            raise UntraceableError(
-                f"{case.id}: {reason}, so each batch size is traced by itself; the largest was not "
-                f"found within {_DIRECT_SECONDS} s, the next would be {batch_size}"
-            )
-        return take(batch_size)[-1]
-
-    return DirectTraces(take_one, known)
-
-
-def _interpolated(take: Callable[..., list[Trace]], num_samples: int | None) -> AnyBatch:
-    """Return a trace for any batch size that follows from a few.
-
-    `take` traces batch sizes and returns all traces so far. Raises TraceMismatchError when no other
-    batch size follows from them.
-    """
-    _need(_TRACED[-1], num_samples)
-    affine = AffineTrace(*take(*_TRACED))
-    if not affine.is_outgrown:
-        return affine
-    _need(_FURTHER[-1], num_samples)
-    *three, fourth = take(*_FURTHER)
-    quadratic = QuadraticTrace(*three)
-    if quadratic.at(fourth.batch_size) != fourth:
-        raise TraceMismatchError(
-            f"sizes at batch {fourth.batch_size} do not follow from those of smaller ones"
-        )
-    return quadratic
-
-
-def _need(batch_size: int, num_samples: int | None) -> None:
-    if num_samples is not None and num_samples < batch_size:
-        raise TraceMismatchError(
-            f"the data hold {num_samples} samples, and the traces need {batch_size}"
-        )
-
-
-def predict(opened: OpenCase, training: AnyBatch, gpu: GpuFacts) -> Prediction:
-    """Solve for the largest batch on a GPU, under the case's own fraction, budget and bounds."""
-    case, settings = opened.case, opened.case.search
-    # The memory that a case on the CPU may have says nothing of a GPU.
-    budget = case.device.budget if case.device.accelerator == "cuda" else None
-    total = min(budget or gpu.total_bytes, gpu.total_bytes)
-    allocator, notes = AllocatorSettings.of_environment(os.environ)
-    limits = Limits(
-        int(settings.target_memory_fraction * total), _workspace_bytes(case, gpu), allocator
+    opened = case.opened
+    maximum = largest_allowed(opened)
+    locked = None if opened.locked is None else opened.locked.predicted_batch_size
+    found = search_training(
+        opened,
+        locked or case.histories.largest_kept(case.device.limit_bytes, maximum),
+        case.histories,
     )
-    cap = settings.max_batch_size
-    maximum = min(cap, opened.description.num_samples or cap)
-    largest = largest_batch(training, limits, maximum=maximum)
-    safe = int(SAFE_SHARE * largest)
-    if largest == maximum:  # not memory's bound, which may be far off or near
-        safe = _safe_below(training, limits, largest)
-    if largest < settings.min_batch_size:
-        largest = safe = 0
-    shown = largest or settings.min_batch_size
-    trace = training.at(shown)
-    phase, holders = holders_at_peak(trace, limits)
-    notes = trace.notes + notes
-    if gpu.note is not None:
-        notes += (gpu.note,)
+    _refuse_unpredictable(found)
+    largest = found.max_batch_size
+    shown = largest or opened.case.search.min_batch_size
+    best = found.best
     return Prediction(
         gpu=gpu,
         max_batch_size=largest,
-        safe_batch_size=safe,
+        safe_batch_size=_safe(case, found),
         shown_batch_size=shown,
-        bounded_by=_bound(largest, maximum, cap),
-        limits=limits,
-        peak_memory_bytes=simulate(trace, limits).peak_memory_bytes,
-        peak_phase=phase,
-        holders=tuple(holders),
-        notes=notes,
+        bounded_by=found.bounded_by,
+        memory_limit_bytes=case.device.limit_bytes,
+        peak_memory_bytes=(best.peak_memory_bytes if best else None) or case.device.limit_bytes,
+        holders=held(case, shown),
+        at_locked=held(case, locked) if locked else None,
+        made_with=opened.runner.versions | {"simulated": SIMULATION},
+        # Nothing was computed, so its speed is not one.
+        probes=tuple(replace(probe, samples_per_second=None) for probe in found.probes),
+        notes=_notes(best) + (() if gpu.note is None else (gpu.note,)),
     )
 
 
-def _safe_below(training: AnyBatch, limits: Limits, fitting: int) -> int:
-    """Return what is safe up to a batch that fits, though larger ones might."""
-    if isinstance(training, DirectTraces):  # there may be no samples for larger ones
-        near = (
-            simulate(training.at(fitting), limits).peak_memory_bytes
-            > SAFE_SHARE * limits.memory_limit_bytes
-        )
-        return int(SAFE_SHARE * fitting) if near else fitting
-    beyond = largest_batch(training, limits, maximum=int(fitting / SAFE_SHARE) + 1)
-    return min(fitting, int(SAFE_SHARE * beyond))
+def _safe(case: SimulatedCase, found: FoundBatch) -> int:
+    """Return the batch size that is safe: all of it, where memory's bound is far enough above."""
+    largest = found.max_batch_size
+    if found.bounded_by not in ("cap", "dataset"):
+        return safe_batch_size(largest)
+    beyond = case.histories.largest_kept(case.device.limit_bytes, 2 * largest) or largest
+    return min(largest, safe_batch_size(max(largest, beyond)))
 
 
-def _workspace_bytes(case: Case, gpu: GpuFacts) -> int:
-    """Return the bytes that cuBLAS takes per thread.
+def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> PeakHolders | None:
+    """Return what holds memory at the peak of a batch size, which need not fit.
 
-    Lightning chooses their number for a deterministic training, unless the user has chosen one.
+    snapshot: the file for the allocator's history, for https://pytorch.org/memory_viz; None writes
+        none.
+
+    Returns None where the probe could not tell, as with an allocator that keeps no history. Raises
+    MachineError when the machine is at fault.
     """
-    chosen = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    if chosen is None and case.trainer.get("deterministic"):
-        chosen = ":4096:8"
-    return gpu.workspace_bytes if chosen is None else cublas_workspace(chosen)
+    opened = case.opened
+    _log.info("%s: finding what holds the memory of batch %d", opened.case.id, batch_size)
+    file = opened.runner.directory / f"holders-b{batch_size}.json"
+    try:
+        with case.device.boundless():
+            opened.runner.holders(
+                batch_size, validation_steps=opened.validation_steps, file=file, snapshot=snapshot
+            )
+    except WorkloadError as error:
+        _log.warning("%s: %s", opened.case.id, error)
+        return None
+    holders = PeakHolders.read(file)
+    file.unlink()
+    return holders
 
 
-def _bound(largest: int, maximum: int, cap: int) -> BoundedBy:
-    if largest == maximum:
-        return "dataset" if maximum < cap else "cap"
-    return "memory" if largest else "nothing fits"
-
-
-def by_kind(holders: tuple[Holder, ...]) -> Mapping[str, int]:
-    """Sum the bytes of each kind."""
+def _named(holders: PeakHolders) -> dict[str, int]:
+    """Return the bytes by `activation of blocks.0`, the largest first: lines move, names stay."""
     sums: Counter[str] = Counter()
-    for holder in holders:
-        sums[holder.kind] += holder.num_bytes
-    return sums
+    for holder in holders.holders:
+        sums[str(holder)] += holder.num_bytes
+    return dict(sums.most_common())
+
+
+def _largest(holders: Mapping[str, int]) -> dict[str, int]:
+    """Return the first holders, which are the largest."""
+    return dict(list(holders.items())[:LOCKED_HOLDERS])
+
+
+def _lines(holders: PeakHolders) -> dict[str, str]:
+    """Return for each holder the line of the user's code that holds most of its bytes."""
+    lines: dict[str, str] = {}
+    for holder in holders.holders:  # the largest first
+        if holder.line:
+            lines.setdefault(str(holder), holder.line)
+    return lines
+
+
+def _notes(best: Probe | None) -> tuple[str, ...]:
+    """Return what readers should know of the largest batch.
+
+    That it thrashes is no note: as a rule it does, and nobody trains with it unseen.
+    """
+    if best is None:
+        return ()
+    return best.notes + ((_GROWING.format(best.batch_size),) if best.growing else ())
+
+
+def _refuse_unpredictable(found: FoundBatch) -> None:
+    """Raise where no batch size trains for another reason than memory."""
+    failed = [probe for probe in found.probes if probe.outcome in ("error", "dataset")]
+    if found.max_batch_size or not failed:
+        return
+    smallest = min(failed, key=lambda probe: probe.batch_size)
+    what = describe_outcome(smallest)
+    if smallest.values_read is not None:
+        raise UnpredictableError(
+            f"{what}; {smallest.values_read} reads values, and on a simulated GPU they are zeros, "
+            "so it can only be measured",
+            smallest.traceback or "",
+            log=smallest.log,
+        )
+    if broken_library(smallest.detail or "") is not None:
+        raise UnpredictableError(
+            f"{what}: the simulated GPU does not offer that, so it can only be measured",
+            smallest.traceback or "",
+            log=smallest.log,
+        )
+    raise WorkloadError(f"no batch size trains: {what}", smallest.traceback or "", log=smallest.log)

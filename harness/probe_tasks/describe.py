@@ -27,9 +27,15 @@ class _StopAtStart(FitWatch):
 
 
 def describe(
-    workload: Workload, request: DescribeRequest, tell: TellPhase
+    workload: Workload,
+    request: DescribeRequest,
+    tell: TellPhase,
+    torch_settings: dict[str, Any],
 ) -> DescribeResult | Failure:
-    """Set up the workload; return its description, or the failure of its set-up."""
+    """Set up the workload; return its description, or the failure of its set-up.
+
+    torch_settings: what the building of the workload has changed.
+    """
     tell("setup")
     seed_everything()
     try:
@@ -59,6 +65,7 @@ def describe(
             "synthetic": workload.synthetic,
             "num_workers": fingerprint.of_training_loader(workload.loader_owner, "num_workers")
             or 0,
+            "torch_settings": torch_settings,
             "memory_limit_bytes": device.limit_bytes,
         }
     except BaseException as error:  # noqa: BLE001 - whatever the user's set-up raises is the answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
@@ -21,8 +21,11 @@ from harness.probe_tasks.trainer import (
 from harness.workload.validation_loaders import replace_validation_loader
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from harness.memory_bounds.memory_bound import MemoryBound
-    from harness.protocol import Failure, TellPhase, TrainRequest, TrainResult
+    from harness.probe_tasks.decisions import Decisions
+    from harness.protocol import BoundSpec, Failure, TellPhase, TrainRequest, TrainResult
     from harness.workload.build import Workload
 
 # A probe adds at most this many steps to the requested ones while its peak grows.
@@ -33,6 +36,8 @@ _STEADY = 1e-3
 _STEADY_BYTES = 256 << 10
 # The share of its limit that training may take while the validation batch is searched for.
 _SETTLED_SHARE = 1.02
+# The end of an error's line where a value was read before.
+_ZEROS = "and values are zeros on a simulated GPU"
 # A probe gives up when it needs more batches than this per optimizer step.
 _MAX_BATCHES_PER_STEP = 30
 
@@ -170,21 +175,23 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
     batch_size = request["batch_size"]
     watch = make_callback(workload.lightning, StepWatch, bound, tell, request)
     failure: Failure | None = None
+    decisions: Decisions | None = None
     try:
         bound.start()
         if watch.snapshot is not None or request["history"] is not None:
             bound.record(stacks=watch.snapshot is not None)
-        prepare(workload, batch_size)
-        if request["validation_batch_size"] is not None:
-            replace_validation_loader(workload, request["validation_batch_size"])
-        trainer = make_trainer(
-            workload,
-            bound,
-            request["trainer"],
-            limit_val_batches=request["validation_steps"],
-            callbacks=[watch],
-        )
-        trainer.fit(workload.module, datamodule=workload.datamodule)
+        with consistent_zeros_of(request["bound"]) as decisions:
+            prepare(workload, batch_size)
+            if request["validation_batch_size"] is not None:
+                replace_validation_loader(workload, request["validation_batch_size"])
+            trainer = make_trainer(
+                workload,
+                bound,
+                request["trainer"],
+                limit_val_batches=request["validation_steps"],
+                callbacks=[watch],
+            )
+            trainer.fit(workload.module, datamodule=workload.datamodule)
         if len(watch.peaks) < watch.steps:
             raise TrainingEndedError(  # noqa: TRY301 - reported like any other end of training
                 f"the training ended itself after {len(watch.peaks)} of {watch.steps} optimizer "
@@ -205,6 +212,10 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
             if crowded is not None:
                 failure = {**failure, "outcome": "machine", "detail": crowded}
     bound.lift()
+    values_read = None if decisions is None else decisions.last_read
+    if failure is not None and failure["outcome"] == "error" and values_read is not None:
+        detail = f"{failure['detail']} ({values_read} read a value, {_ZEROS})"
+        failure = {**failure, "detail": detail}
     return {
         "outcome": "fits" if failure is None else failure["outcome"],
         "detail": None if failure is None else failure["detail"],
@@ -217,4 +228,21 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
         "samples_per_second": watch.samples_per_second(batch_size),
         "growing": watch.grew,
         "finite_loss": math.isfinite(watch.last_loss),
+        "notes": [] if decisions is None else decisions.notes(),
+        "values_read": values_read,
     }
+
+
+def consistent_zeros_of(bound: BoundSpec) -> AbstractContextManager[Decisions | None]:
+    """Return a block in which values read as zeros do where the GPU is simulated.
+
+    What it needs is imported there alone: on the CPU each module counts in the memory.
+    """
+    if bound["accelerator"] == "cuda":
+        from harness.simulated.mark import is_simulated  # noqa: PLC0415
+
+        if is_simulated():
+            from harness.probe_tasks.zeros import consistent_zeros  # noqa: PLC0415
+
+            return consistent_zeros()
+    return nullcontext()

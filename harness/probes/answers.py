@@ -55,5 +55,5 @@ def outcome_of(result: TrainResult | Failure) -> Outcome:
     """Return how training or a sweep ended; `ask` raises for what a probe cannot answer."""
     outcome = result["outcome"]
     assert outcome != "machine", "ask has raised for it"
-    assert outcome != "untraceable", "nothing was traced"
+    assert outcome != "not offered", "ask has raised for it"
     return outcome

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ class Description:
     """Whether the data are synthetic: nothing can be learned from them."""
     num_workers: int
     """Processes that load the training data."""
+    torch_settings: dict[str, Any] = field(default_factory=dict)
+    """Global settings of torch that the building of the workload has changed."""
 
     @classmethod
     def of(cls, result: DescribeResult) -> Description:
@@ -37,4 +39,5 @@ class Description:
             validation=result["validation"],
             synthetic=result["synthetic"],
             num_workers=result["num_workers"],
+            torch_settings=result["torch_settings"],
         )

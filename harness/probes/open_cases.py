@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.probes.runner import ProbeRunner
@@ -28,6 +28,10 @@ class Surroundings:
     """The user's, as in training."""
     sys_path: tuple[str, ...]
     """pytest's module path."""
+
+    def below(self, name: str) -> Surroundings:
+        """Return the same with another folder of results, below this one."""
+        return replace(self, directory=self.directory / name)
 
 
 @dataclass(frozen=True)

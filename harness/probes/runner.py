@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
-from harness.errors import MachineError, WorkloadError
+from harness.errors import MachineError, NotOfferedError, WorkloadError
 from harness.measurement import LrCurve, Probe
 from harness.probes import oom_kills
 from harness.probes.answers import Answer, Sweep, failed_probe, outcome_of
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
         DescribeResult,
         DescribeTask,
         Failure,
+        HoldersResult,
+        HoldersTask,
         Request,
         SweepResult,
         SweepTask,
         Task,
-        TraceResult,
-        TraceTask,
         TrainResult,
         TrainTask,
         WorkloadSpec,
@@ -71,7 +71,6 @@ class ProbeRunner:
         self.directory = directory
         self.timeout = timeout
         self.versions: dict[str, str] = {}
-        self.torch_settings: dict[str, Any] = {}
         self.memory_limit_bytes: int | None = None
         self.afresh: str | None = None
         """Why its probes cannot be forked, such as `starts CUDA`; None if they can."""
@@ -81,13 +80,14 @@ class ProbeRunner:
             "directory": None if working_directory is None else str(working_directory),
             "scratch": None,
         }
+        # The zygote has built the first workload; probes build a later one by themselves.
+        self._built_afterwards: WorkloadSpec | None = None
         self._zygote = ZygoteClient(directory)
         self._count = 0
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
-        ready = self._zygote.start(self._case, self.device.environment)
-        self.versions, self.torch_settings = ready["versions"], ready["torch_settings"]
+        self.versions = self._zygote.start(self._case, self.device.environment)["versions"]
         return self
 
     def __exit__(
@@ -101,6 +101,19 @@ class ProbeRunner:
     def close(self) -> None:
         """End the zygote and everything it started, and remove their temporary files."""
         self._zygote.close()
+
+    def turn_to(
+        self, workload: WorkloadSpec, trainer: Mapping[str, Any], directory: Path, timeout: float
+    ) -> None:
+        """Serve another workload from now on; arguments as in the constructor.
+
+        Each probe builds it by itself. That takes less time than a zygote of its own, which would
+        import everything anew.
+        """
+        same = workload == self._case["workload"]
+        self._built_afterwards = None if same else workload
+        self.trainer, self.directory, self.timeout = dict(trainer), directory, timeout
+        directory.mkdir(parents=True, exist_ok=True)
 
     def describe(self) -> Description:
         """Set up the workload in a process of its own and return its description.
@@ -186,6 +199,8 @@ class ProbeRunner:
             detail=result["detail"],
             traceback=result["traceback"],
             log=answer.log,
+            notes=tuple(result["notes"]),
+            values_read=result["values_read"],
         )
 
     def sweep(self, batch_size: int, learning_rates: Sequence[float], seed: int) -> Sweep:
@@ -215,6 +230,58 @@ class ProbeRunner:
             return Sweep(refusal=result["refusal"])
         return Sweep(LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"])))
 
+    def holders(
+        self,
+        batch_size: int,
+        *,
+        steps: int = 2,
+        validation_steps: int = 0,
+        file: Path,
+        snapshot: Path | None = None,
+    ) -> Probe:
+        """Train one batch size without a limit, and write what holds the memory at the peak.
+
+        steps: effective optimizer steps.
+        validation_steps: validation batches after these steps.
+        file: for a `harness.predict.holders.PeakHolders`.
+        snapshot: for torch's snapshot with stacks, which https://pytorch.org/memory_viz shows.
+
+        Raises WorkloadError when this batch size does not train, MachineError when the machine is
+        at fault.
+        """
+        task: HoldersTask = {
+            "task": "holders",
+            "batch_size": batch_size,
+            "steps": steps,
+            "validation_steps": validation_steps,
+            "file": str(file.absolute()),
+            "snapshot": None if snapshot is None else str(snapshot.absolute()),
+        }
+        what = f"recording what holds the memory of batch {batch_size}"
+        answer = self.ask(task, what, f"holders-b{batch_size}", self._timeout_of(steps))
+        if answer.death is not None:
+            raise WorkloadError(
+                f"{what} {answer.death['detail']}; its output is in {answer.log}", log=answer.log
+            )
+        result = answer.result
+        assert result is not None, "a probe answers or dies"
+        if result["outcome"] != "fits":
+            where = f" in {answer.phase}" if answer.phase else ""
+            raise WorkloadError(
+                f"{what} failed{where}: {result['detail']}",
+                result["traceback"] or "",
+                log=answer.log,
+            )
+        return Probe(
+            batch_size=batch_size,
+            outcome="fits",
+            peak_memory_bytes=result["peak_memory_bytes"],
+            seconds=answer.seconds,
+            peak_allocated_bytes=result.get("peak_allocated_bytes"),
+            non_torch_bytes=result.get("non_torch_bytes"),
+            log=answer.log,
+        )
+
     @overload
     def ask(
         self, task: DescribeTask, what: str, name: str, timeout: float | None = None
@@ -229,8 +296,8 @@ class ProbeRunner:
     ) -> Answer[SweepResult | Failure]: ...
     @overload
     def ask(
-        self, task: TraceTask, what: str, name: str, timeout: float | None = None
-    ) -> Answer[TraceResult | Failure]: ...
+        self, task: HoldersTask, what: str, name: str, timeout: float | None = None
+    ) -> Answer[HoldersResult | Failure]: ...
     def ask(self, task: Task, what: str, name: str, timeout: float | None = None) -> Answer[Any]:
         """Run one probe and wait until the device is as it was before.
 
@@ -238,14 +305,21 @@ class ProbeRunner:
         name: part of its log's name.
         timeout: in seconds; None is the runner's.
 
-        Raises MachineError when the machine is at fault, WorkloadError when the zygote has died.
+        Raises MachineError when the machine is at fault, WorkloadError when the zygote has died,
+        and NotOfferedError when the workload does not offer a change of its spec.
         """
         self._count += 1
         log = str(self.directory.absolute() / f"{self._count:03d}-{name}.log")
         Path(log).unlink(missing_ok=True)
         started = time.monotonic()
         kills = oom_kills.count()
-        request = {**task, "bound": self.device.bound, "trainer": self.trainer, "log": log}
+        request = {
+            **task,
+            "bound": self.device.bound,
+            "trainer": self.trainer,
+            "log": log,
+            "workload": self._built_afterwards,
+        }
         ending, self.afresh = self._zygote.ask(cast("Request", request), timeout or self.timeout)
         seconds = time.monotonic() - started
         self.device.settle()
@@ -258,6 +332,8 @@ class ProbeRunner:
         if trouble is not None:
             where = f" in {ending.phase}" if ending.phase else ""
             raise MachineError(f"{what} failed{where}: {trouble} (its output is in {log})")
+        if told["outcome"] == "not offered":
+            raise NotOfferedError(told["detail"] or "", log=log)
         return Answer(ending.result, death, ending.phase, log, seconds)
 
     def _timeout_of(self, steps: int) -> float:

@@ -32,10 +32,11 @@ def growth_block(prediction: Measurement, locked: LockedProfile) -> str:
             "->",
             format_bytes(one.now_bytes),
             f"+{format_bytes(one.grown_bytes)}",
+            one.line,
         )
         for one in grown[:_SHOWN]
     ]
-    table = align(rows, ["left", "right", "left", "right", "right"])
+    table = align(rows, ["left", "right", "left", "right", "right", "left"])
     more = f"\nand {words.count(len(grown) - _SHOWN, 'other')}" if len(grown) > _SHOWN else ""
     heading = (
         f"  what holds more memory at the peak of batch {locked.predicted_batch_size} "

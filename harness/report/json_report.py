@@ -28,6 +28,7 @@ _APART = {
     "workload",
     "settings",
     "predicted_at_locked",
+    "predicted_lines",
     "probes",
     "lr_curves",
     "warnings",

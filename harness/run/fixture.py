@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import report
-from harness.errors import UntraceableError
+from harness.errors import UnpredictableError
 from harness.report.case_result import CaseResult
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ class GpuProfile:
         """
         try:
             return self._session.measure(self.case)
-        except UntraceableError as error:
+        except UnpredictableError as error:
             if self.locked is None or self.locked.predicted_batch_size is None:
-                pytest.skip(f"{error}; it can only be measured")
+                pytest.skip(str(error))
             raise
 
     @property

@@ -149,6 +149,7 @@ class Run:
         """Write the results and, under an update, the lockfile; fail a run that found no values."""
         if self._progress is not None:
             self._progress.__exit__(None, None, None)
+        self.session.procedure.close()
         try:
             if not self.is_worker and not self.config.option.collectonly:
                 self._write(session, exitstatus)

@@ -51,6 +51,9 @@ class Procedure(Protocol):
     def judge(self, case: Case, found: Measurement, locked: LockedProfile | None) -> Verdict:
         """Compare the values that were found with the locked ones."""
 
+    def close(self) -> None:
+        """End what is kept running from one case to the next."""
+
 
 class Session:
     """Loads matrix and lockfile, finds each case's values at most once, and writes the results.

@@ -11,6 +11,7 @@ MAX_GPUS, MAX_PROCESSES, MAX_FAULTS, MAX_EVENTS, MAX_PEAKS = 32, 512, 64, 256, 1
 TEXT = 96
 FILE_TEXT, FUNCTION_TEXT = 256, 64
 NO_GPU = -1
+WORKSPACE_OF_CUDNN = 2**64 - 1
 
 
 class RawGpu(ctypes.Structure):
@@ -43,7 +44,7 @@ class RawGpu(ctypes.Structure):
         ("nvml_error", c_int32),
         ("remap_pending", c_int32),
         ("remap_failed", c_int32),
-        ("unused", c_int32),
+        ("workspaces_unknown", c_int32),
     ]
 
 

@@ -29,6 +29,7 @@ from harness.simulated.layout import (
     SIZE,
     TEXT,
     VERSION,
+    WORKSPACE_OF_CUDNN,
     RawEvent,
     RawFault,
     RawGpu,
@@ -74,8 +75,8 @@ class SimulatedGpu:
     foreign_pid: int = 0
     """The process that NVML names for it; 0: none."""
     foreign_name: str = ""
-    workspace_bytes: int = 0
-    """What cuDNN's one engine asks for."""
+    workspace_bytes: int | None = None
+    """What each convolution asks for; None: what the cuDNN beside torch chooses for this GPU."""
     mig: bool = False
     """Whether it is in MIG mode; its instances follow it."""
     parent: int | None = None
@@ -163,6 +164,10 @@ class World:
         # Processes look at the fault only after this.
         self.raw.num_faults = number + 1
 
+    def become(self, gpu: SimulatedGpu, place: int = 0) -> None:
+        """Put another GPU into a place; no process of the world may use a GPU meanwhile."""
+        self.raw.gpus[place] = _raw(place, gpu, [gpu])
+
     def counted(self, number: int = 0) -> int:
         """Return how many calls a fault has seen, over all processes."""
         return int(self.raw.faults[number].seen)
@@ -208,6 +213,11 @@ class World:
     def peak_used_bytes(self, gpu: int = 0) -> int:
         """Return the most that was in use on a GPU at once, contexts and others included."""
         return int(self.raw.gpus[gpu].peak)
+
+    @property
+    def workspaces_known(self) -> bool:
+        """Whether cuDNN told the workspaces of all convolutions that it was asked about."""
+        return not any(gpu.workspaces_unknown for gpu in self.raw.gpus[: self.raw.num_gpus])
 
     def peaks(self) -> list[Peak]:
         """Return what each process needed, in the order of their first use of a GPU.
@@ -259,7 +269,7 @@ def _raw(place: int, gpu: SimulatedGpu, gpus: Sequence[SimulatedGpu]) -> RawGpu:
         nvml_total=gpu.nvml_bytes or gpu.total_bytes,
         context=gpu.context_bytes,
         foreign=gpu.foreign_bytes,
-        workspace=gpu.workspace_bytes,
+        workspace=WORKSPACE_OF_CUDNN if gpu.workspace_bytes is None else gpu.workspace_bytes,
         foreign_pid=gpu.foreign_pid,
         sm_count=gpu.sm_count,
         parent=NO_GPU if gpu.parent is None else gpu.parent,

@@ -60,8 +60,9 @@ class Workload:
 def build(spec: WorkloadSpec) -> Workload:
     """Build the workload of a case on the CPU.
 
-    Raises HarnessError when a class path names something that cannot be trained. An exception of
-    the user's own constructors passes through.
+    Raises HarnessError when a class path names something that cannot be trained, and
+    NotOfferedError when it does not offer a change of the spec. An exception of the user's own
+    constructors passes through.
     """
     module = instantiate(spec["module"])
     data = instantiate(spec["data"]) if spec["data"] else None
@@ -100,6 +101,10 @@ def build(spec: WorkloadSpec) -> Workload:
             f"data {_named(spec)} gave {_a(data)}; a LightningDataModule of {lightning.__name__} "
             "(the module's package) or a torch Dataset is needed"
         )
+    for change in spec.get("changes", ()):
+        from harness.workload.changes import apply  # noqa: PLC0415 - see its docstring
+
+        apply(change, wrapped)
     return Workload(spec, lightning, wrapped, datamodule, module, data)
 
 

@@ -36,8 +36,16 @@ from harness.zygote.workload_setup import build, versions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.protocol import Afresh, CaseSpec, Report, Request, Result, TellPhase
-    from harness.workload.build import Workload
+    from harness.protocol import (
+        Afresh,
+        CaseSpec,
+        Report,
+        Request,
+        Result,
+        TellPhase,
+        WorkloadSpec,
+    )
+    from harness.zygote.workload_setup import Built
 
 _ADDR_NO_RANDOMIZE = 0x0040000
 _QUERY_PERSONALITY = 0xFFFFFFFF
@@ -54,15 +62,14 @@ class Zygote:
     def __init__(self, channel: Channel, case: CaseSpec) -> None:
         self.channel = channel
         self._case = case
-        self._threads: str | None = None
 
     def run(self) -> None:
         """Build the workload and serve requests until the parent closes its end of the pipe."""
         try:
             with self._ending_with_parent():
-                workload = self._prepare()
-            if workload is not None:
-                self._listen(workload)
+                built = self._prepare()
+            if built is not None:
+                self._listen(built)
         finally:
             self._clean_up()
 
@@ -96,7 +103,7 @@ class Zygote:
         if self._case["scratch"] is not None:
             shutil.rmtree(self._case["scratch"], ignore_errors=True)
 
-    def _prepare(self) -> Workload | None:
+    def _prepare(self) -> Built | None:
         """Build the workload and report that to the parent; return None if it cannot be built."""
         case = self._case
         sys.path[:] = case["sys_path"]
@@ -120,33 +127,24 @@ class Zygote:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*thresholds)
-        self._threads = built.threads
-        self.channel.send(
-            {
-                "event": "ready",
-                "versions": versions(built.workload),
-                "torch_settings": built.torch_settings,
-            }
-        )
-        return built.workload
+        self.channel.send({"event": "ready", "versions": versions(built.workload)})
+        return built
 
-    def _listen(self, workload: Workload) -> None:
+    def _listen(self, built: Built) -> None:
         # The first byte shows that a request has come. The supervisor reads the rest: whatever this
         # process reads would stay in its heap.
         while begun := os.read(self.channel.inbox, 1):
-            if not self._serve(workload, begun):
+            if not self._serve(built, begun):
                 return
             os.write(self.channel.outbox, _IDLE)
 
-    def _serve(self, workload: Workload, begun: bytes) -> bool:
+    def _serve(self, built: Built, begun: bytes) -> bool:
         """Fork a supervisor for one request and wait for it; return whether it succeeded."""
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                supervise(
-                    self.channel, begun, lambda *request: self._become_probe(workload, *request)
-                )
+                supervise(self.channel, begun, lambda *given: self._become_probe(built, *given))
                 code = 0
             except BaseException:  # noqa: BLE001 - os._exit would swallow it
                 traceback.print_exc()
@@ -156,7 +154,7 @@ class Zygote:
         return status == 0
 
     def _become_probe(
-        self, workload: Workload, request: Request, writer: int, foreign: tuple[int, ...]
+        self, built: Built, request: Request, writer: int, foreign: tuple[int, ...]
     ) -> None:
         """Turn the fork into a probe: run the request, write its result, never return."""
         code = 1
@@ -169,11 +167,14 @@ class Zygote:
             log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            reason = self._threads or _cuda_trouble()
+            reason = built.threads or _cuda_trouble()
             if reason is not None:
                 _write(writer, {"afresh": reason})
                 _start_afresh(self._case, request, writer)
-            _run(workload, request, writer)
+            if request["workload"] is None:
+                _run(built, request, writer)
+            else:
+                _build_and_run(request["workload"], request, writer)
             code = 0
         except BaseException:  # noqa: BLE001 - os._exit would swallow it
             traceback.print_exc()
@@ -181,15 +182,31 @@ class Zygote:
             _exit(code)
 
 
-def _run(workload: Workload, request: Request, writer: int) -> None:
+def _build_and_run(spec: WorkloadSpec, request: Request, writer: int) -> None:
+    """Build a workload in this probe, and run the task with it."""
+    try:
+        built = build(spec)
+    except BaseException as error:  # noqa: BLE001 - the user's constructors may raise anything
+        from harness.failures.explain import explain  # noqa: PLC0415 - imports torch
+
+        _tell(explain(error), writer)
+    else:
+        _run(built, request, writer)
+
+
+def _run(built: Built, request: Request, writer: int) -> None:
     """Run the task of a probe and write its result."""
-    result = _do(workload, request, lambda phase: _write(writer, {"phase": phase}))
+    _tell(_do(built, request, lambda phase: _write(writer, {"phase": phase})), writer)
+
+
+def _tell(result: Result, writer: int) -> None:
     _write(writer, {"result": result})
     if result["outcome"] != "fits" and result["traceback"]:
         sys.stderr.write(result["traceback"])  # last: the disk of the logs may be full
 
 
-def _do(workload: Workload, request: Request, tell: TellPhase) -> Result:
+def _do(built: Built, request: Request, tell: TellPhase) -> Result:
+    workload = built.workload
     # Imported here, because torch must not be imported before the environment is in place.
     if request["task"] == "train":
         from harness.probe_tasks.train import train  # noqa: PLC0415
@@ -199,13 +216,13 @@ def _do(workload: Workload, request: Request, tell: TellPhase) -> Result:
         from harness.probe_tasks.lr_sweep import sweep  # noqa: PLC0415
 
         return sweep(workload, request, tell)
-    if request["task"] == "trace":
-        from harness.predict.tracing.task import trace  # noqa: PLC0415
+    if request["task"] == "holders":
+        from harness.probe_tasks.holders import holders  # noqa: PLC0415
 
-        return trace(workload, request, tell)
+        return holders(workload, request, tell)
     from harness.probe_tasks.describe import describe  # noqa: PLC0415
 
-    return describe(workload, request, tell)
+    return describe(workload, request, tell, built.torch_settings)
 
 
 def _write(writer: int, report: Report) -> None:
@@ -244,8 +261,8 @@ def _probe_afresh() -> None:
         given: Afresh = json.load(stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.path[:] = given["case"]["sys_path"]
-    built = build(given["case"]["workload"])
-    _run(built.workload, given["request"], given["writer"])
+    request = given["request"]
+    _build_and_run(request["workload"] or given["case"]["workload"], request, given["writer"])
 
 
 def _fix_addresses() -> None:

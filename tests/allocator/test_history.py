@@ -50,6 +50,16 @@ def test_own_size_fits() -> None:
     assert 7 == training(7).largest(10_000, 100 * MIB, SETTINGS)
 
 
+@pytest.mark.parametrize("limit", [100 * MIB, 1000 * MIB, 4096 * MIB])
+def test_history_serves_the_limit_of_another_gpu(limit: int) -> None:
+    """The size that fits there may be smaller than the own one, and the next size does not fit."""
+    history = training(61)
+    found = history.largest_elsewhere(10_000, limit, SETTINGS)
+    assert (True, False) == tuple(
+        history.fits(size, limit, SETTINGS) for size in (found, found + 1)
+    )
+
+
 def test_rough_estimate_goes_by_the_peak_and_the_state() -> None:
     """What remains after the first step is state, and the rest of the peak is the samples'."""
     assert (1000 * MIB - WEIGHTS) // (2 * SAMPLE) == training(2).rough(1000 * MIB)

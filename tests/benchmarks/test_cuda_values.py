@@ -60,7 +60,7 @@ CONTENT = {
             "seconds": 1.0,
             "facts": {
                 "vit, batch 40": PROBE | {"phase": None},
-                "vit": B | {"predicted": 41},
+                "vit": B,
                 "vit, given batch 20": PROBE | {"seconds": 1.0},
             },
         },
@@ -115,10 +115,10 @@ def test_rows_are_read_by_their_columns() -> None:
 
 
 def test_values_of_a_recorded_session() -> None:
-    """B, the prediction, the peaks of given batches and of networks are kept; rows are not."""
+    """B, the peaks of given batches and of networks are kept; rows are not."""
     values = values_of(CONTENT)
     assert {
-        "vit": B | {"predicted": 41, "batches": {"20": PROBE}},
+        "vit": B | {"batches": {"20": PROBE}},
     } == values["workloads"]
     peaks = ("peak_allocated_bytes", "peak_reserved_bytes", "retries")
     assert {
@@ -172,12 +172,12 @@ def test_summary_sets_measured_values_beside_simulated_ones(
     """It says whose facts they are, and shows B, peaks, and the workspaces of a network."""
     path = tmp_path / "s.json"
     content = json.loads(json.dumps(CONTENT))
-    content["experiments"]["7"]["facts"]["vit"]["simulated"] = {"B": 50, "predicted": 49}
+    content["experiments"]["7"]["facts"]["vit"]["simulated"] = {"B": 50}
     path.write_text(json.dumps(content), encoding="utf-8")
     assert 0 == cuda_summary.main([str(path)])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert "simulated NVIDIA H200, torch 2.11.0; compared with nothing" == " ".join(lines[0])
-    assert ["vit", "B", "40", "50", "0.8", "49"] in lines
+    assert ["vit", "B", "40", "50", "0.8"] in lines
     assert ["vgg11,", "float32,", "batch", "32", "3", "3", "3", "0", "0", "0"] in lines
     assert 0 == cuda_summary.main([str(path), "--network", "vgg11"])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

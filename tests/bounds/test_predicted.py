@@ -67,21 +67,22 @@ def test_more_is_an_improvement() -> None:
 
 @pytest.mark.parametrize(
     ("name", "then", "now"),
-    [("torch", "2.13.0", "2.14.0"), ("rules", "1", "2"), ("rules", "1", None)],
+    [("torch", "2.13.0", "2.14.0"), ("simulated", "1", "2"), ("simulated", None, "1")],
 )
-def test_another_torch_and_other_rules_are_not_compared(
-    name: str, then: str, now: str | None
-) -> None:
-    """Under another torch or other rules, a difference between predictions is only a warning."""
-    before = replace(LOCKED, predicted_with=MADE | {name: then})
-    with_now = {key: value for key, value in (MADE | {name: now}).items() if value is not None}
-    verdict = judge_prediction(predicted(3000, predicted_with=with_now), before)
+def test_another_torch_or_simulation_is_not_compared(name: str, then: str | None, now: str) -> None:
+    """Under another torch or simulation, a difference between predictions is only a warning.
+
+    Locks of old were predicted without a simulated GPU.
+    """
+    before = replace(LOCKED, predicted_with=MADE | ({name: then} if then else {}))
+    made_then = f"{name} {then}" if then else f"no {name} GPU"
+    verdict = judge_prediction(predicted(3000, predicted_with=MADE | {name: now}), before)
     assert () == verdict.violations
     (warning,) = verdict.warnings
     assert warning == (
         "predicted batch 3000 is 16.7% below the locked 3600, but that was predicted with "
-        f"{name} {then} and this with {name} {now}, so they are not compared. Predict with "
-        f"{name} {then}, or lock the new value"
+        f"{made_then} and this with {name} {now}, so they are not compared. Predict with "
+        f"{made_then}, or lock the new value"
     )
 
 

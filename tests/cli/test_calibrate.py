@@ -29,7 +29,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "cuda": "13.0",
         "total_bytes": known.total_bytes,
         "capability": list(known.capability),
-        "workspace_bytes": known.workspace_bytes,
+        "multiprocessors": known.sm_count,
         "context_bytes": 500 * MIB,
     } | changes
 
@@ -44,7 +44,7 @@ def test_gpu_as_the_table_has_it() -> None:
         ["143771", "143771", "same"],
         ["143156", "143156", "same"],
         ["9.0", "9.0", "same"],
-        ["32.0", "32.0", "same"],
+        ["132", "132", "same"],
     ] == rows
 
 
@@ -53,7 +53,7 @@ def test_gpu_as_the_table_has_it() -> None:
     [
         ({"total_bytes": 140_000 * MIB}, "torch's total, MiB"),
         ({"capability": [10, 0]}, "compute capability"),
-        ({"workspace_bytes": 8 * MIB}, "workspace per thread, MiB"),
+        ({"multiprocessors": 108}, "multiprocessors"),
     ],
 )
 def test_what_differs_is_named(changes: dict[str, Any], row: str) -> None:

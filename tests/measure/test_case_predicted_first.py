@@ -10,96 +10,83 @@ from fake_runner import Rehearsal, make_case, surroundings
 from projects import MIB
 
 from harness.devices.cpu import CpuDevice
-from harness.errors import UntraceableError
+from harness.errors import UnpredictableError
 from harness.lockfile.profiles import LockedProfile
-from harness.measure.case import measure_case
-from harness.measurement import DeviceIdentity
-from harness.predict import prediction
+from harness.measure import case as measuring
+from harness.measurement import SIMULATED, DeviceIdentity, Predicted
 from harness.predict.gpus import by_label
-from harness.predict.trace import Block, Mark, Trace
 from harness.probes import open_cases
 from harness.probes.description import Description
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from harness.devices.device import Device
+    from harness.matrix.case import Case
     from harness.measurement import Measurement
+    from harness.predict.gpus import GpuFacts
+    from harness.probes.open_cases import Surroundings
 
 T4 = by_label("T4")
 LIMIT = int(0.9 * T4.total_bytes)
 BASE = 30 * MIB
+LARGEST = (LIMIT - BASE) // MIB
 ENDLESS = Description({"module": "zoo.Net"}, "sha256:f1", None, None, True, False, 0)
 
 
 @dataclass
 class OnT4(Rehearsal):
-    """Probes on a T4, of a workload whose trace takes `traced_per_sample` bytes per sample."""
+    """Probes on a T4, or on a simulated one."""
 
-    traced_per_sample: int = MIB
-    untraceable: bool = False
+    simulated: bool = False
 
     @property
     def device(self) -> Device:
         """A device with the identity of a T4."""
         device = CpuDevice(self.budget)
-        device.identity = DeviceIdentity(T4.name, T4.nvml_mib * MIB)
+        name = f"{SIMULATED}{T4.name}" if self.simulated else T4.name
+        device.identity = DeviceIdentity(name, T4.nvml_mib * MIB)
         return device
 
-    def traces(self, batch_sizes: Sequence[int]) -> list[Trace]:
-        """Return traces that hold the base, and `traced_per_sample` for each sample."""
-        if self.untraceable:
-            raise UntraceableError("model.py:7: it depends on the data")
-        return [
-            Trace(
-                size,
-                (
-                    Block(BASE, "parameter", "net"),
-                    Block(size * self.traced_per_sample, "activation", "net.0"),
-                ),
-                (0, 1, ~1),
-                (Mark(0, "model"), Mark(1, "step 1 forward")),
-            )
-            for size in batch_sizes
-        ]
+
+def on_t4(*, simulated: bool = False) -> OnT4:
+    """Return a rehearsal in which each sample takes 1 MiB of a T4's memory."""
+    return OnT4(budget=LIMIT, base=BASE, description=ENDLESS, simulated=simulated)
 
 
 @pytest.fixture
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Measurement]:
-    """Return a function that measures a case on a T4, with a rehearsal in place of its zygote."""
+    """Return a function that measures a case on a T4, with a rehearsal in place of its zygote.
 
-    def measure(runner: OnT4, locked: LockedProfile | None = None) -> Measurement:
+    predicted: the batch that is predicted; None: a prediction is not possible.
+    """
+
+    def measure(
+        runner: OnT4, predicted: int | None, locked: LockedProfile | None = None
+    ) -> Measurement:
+        def predict_for(_case: Case, gpu: GpuFacts, _surroundings: Surroundings) -> Predicted:
+            assert T4 == gpu
+            if predicted is None:
+                raise UnpredictableError("model.py:7 reads values")
+            return Predicted(predicted, {"torch": "2.13.0"}, {"parameter of net": BASE}, {})
+
         monkeypatch.setattr(open_cases, "open_runner", lambda *_: runner)
-        monkeypatch.setattr(prediction, "take_traces", lambda _, sizes, *__: runner.traces(sizes))
+        monkeypatch.setattr(measuring, "predict_for", predict_for)
         case = make_case(tmp_path, lr="when: never")
-        return measure_case(case, runner.device, locked, surroundings(tmp_path))
+        return measuring.measure_case(case, runner.device, locked, surroundings(tmp_path))
 
     return measure
-
-
-def on_t4(**changes: object) -> OnT4:
-    """Return a rehearsal in which each sample takes 1 MiB of a T4's memory."""
-    return OnT4(
-        budget=LIMIT,
-        base=BASE,
-        description=ENDLESS,
-        **changes,  # type: ignore[arg-type] # its fields
-    )
 
 
 def test_search_begins_with_the_prediction(measure: Callable[..., Measurement]) -> None:
     """The first probe is at the predicted batch, and the search takes fewer probes."""
     runner = on_t4()
-    found = measure(runner)
-    cold = measure(on_t4(untraceable=True))
-    assert found.predicted_batch_size is not None
-    assert found.predicted_batch_size == runner.trained[0]["batch_size"]
+    found, cold = measure(runner, LARGEST), measure(on_t4(), None)
+    assert LARGEST == found.predicted_batch_size == runner.trained[0]["batch_size"]
     assert cold.max_batch_size == found.max_batch_size
     assert len(found.probes) < len(cold.probes)
-    assert {"parameter of net": BASE} == {
-        name: value for name, value in found.predicted_peak.items() if name.startswith("parameter")
-    }
+    assert {"parameter of net": BASE} == found.predicted_peak
 
 
 @pytest.mark.parametrize("share", [0.8, 1.25])
@@ -107,59 +94,41 @@ def test_wrong_prediction_changes_no_result(
     measure: Callable[..., Measurement], share: float
 ) -> None:
     """A wrong prediction moves the start of the search, and not the largest batch."""
-    wrong = measure(on_t4(traced_per_sample=int(share * MIB)))
-    assert measure(on_t4()).max_batch_size == wrong.max_batch_size
-    assert wrong.predicted_batch_size != wrong.max_batch_size
+    wrong = int(share * LARGEST)
+    found = measure(on_t4(), wrong)
+    assert (LARGEST, wrong) == (found.max_batch_size, found.predicted_batch_size)
 
 
-def test_untraceable_workload_is_measured_without(measure: Callable[..., Measurement]) -> None:
+def test_unpredictable_workload_is_measured_without(measure: Callable[..., Measurement]) -> None:
     """A training that cannot be predicted is still measured."""
-    found = measure(on_t4(untraceable=True))
-    assert (None, {}) == (found.predicted_batch_size, found.predicted_peak)
-    assert found.max_batch_size > 0
+    found = measure(on_t4(), None)
+    assert (LARGEST, None, {}) == (
+        found.max_batch_size,
+        found.predicted_batch_size,
+        found.predicted_peak,
+    )
 
 
-@dataclass
-class Chunked(OnT4):
-    """A workload that allocates one block per sample."""
-
-    def traces(self, batch_sizes: Sequence[int]) -> list[Trace]:
-        """Return traces with one block per sample."""
-        base = Block(BASE, "parameter", "net")
-        return [
-            Trace(size, (base, *[Block(MIB, "activation", "net.0")] * size), tuple(range(size + 1)))
-            for size in batch_sizes
-        ]
+def test_simulated_gpu_is_not_predicted(measure: Callable[..., Measurement]) -> None:
+    """A search on a simulated GPU is what its prediction would be."""
+    found = measure(on_t4(simulated=True), 100)
+    assert (LARGEST, None) == (found.max_batch_size, found.predicted_batch_size)
 
 
-def test_steps_that_depend_on_the_batch_are_traced_at_each(
+def test_predicted_profile_is_measured_as_if_never_locked(
     measure: Callable[..., Measurement],
 ) -> None:
-    """If the events depend on the batch size, each batch size in question is traced."""
-    runner = Chunked(budget=LIMIT, base=BASE, description=ENDLESS)
-    found = measure(runner)
-    assert found.predicted_batch_size is not None
-    assert found.predicted_batch_size == runner.trained[0]["batch_size"]
-    assert 0.97 * found.max_batch_size < found.predicted_batch_size <= found.max_batch_size
-
-
-def test_predicted_profile_is_an_aim_and_no_lock(measure: Callable[..., Measurement]) -> None:
-    """A profile that was only predicted gives no learning rate and does not bound the search."""
-    first = measure(on_t4())
-    assert first.predicted_batch_size is not None
-    profile_of_it = replace(
+    """The search of a case that was only predicted begins with its new prediction, too."""
+    first = measure(on_t4(), LARGEST)
+    only = replace(
         LockedProfile.from_measurement(first),
         source="predicted",
-        max_batch_size=first.predicted_batch_size,
+        max_batch_size=100,
+        predicted_batch_size=100,
         learning_rate=0.5,
     )
-    found = measure(on_t4(), profile_of_it)
+    runner = on_t4()
+    found = measure(runner, LARGEST, only)
+    assert LARGEST == runner.trained[0]["batch_size"]
     assert (None, False) == (found.learning_rate, found.lr_kept)
     assert first.max_batch_size == found.max_batch_size
-
-
-def test_growth_since_the_lock_is_at_the_locked_batch(measure: Callable[..., Measurement]) -> None:
-    """The holders of memory at the locked predicted batch are kept too, for comparison."""
-    locked = replace(LockedProfile.from_measurement(measure(on_t4())), predicted_batch_size=100)
-    found = measure(on_t4(traced_per_sample=2 * MIB), locked)
-    assert {"activation of net.0": 200 * MIB, "parameter of net": BASE} == found.predicted_at_locked

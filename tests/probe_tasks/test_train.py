@@ -27,6 +27,7 @@ DESCRIBE: DescribeRequest = {
     "trainer": {},
     "bound": {"accelerator": "cpu", "budget_bytes": 1},
     "log": "",
+    "workload": None,
 }
 
 
@@ -344,7 +345,7 @@ def test_description_leaves_the_usual_callbacks_out(
 ) -> None:
     """Describing a workload trains nothing and writes nothing, whatever its callbacks are."""
     monkeypatch.chdir(tmp_path)
-    found = describe(build(workload(here("Configured"))), DESCRIBE, ignore)
+    found = describe(build(workload(here("Configured"))), DESCRIBE, ignore, {})
     assert found["outcome"] == "fits"
     assert (4096, True) == (found["num_samples"], found["validation"])
     assert [] == list(tmp_path.iterdir())
@@ -357,7 +358,7 @@ def test_set_up_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError("no data")
 
     monkeypatch.setattr(zoo.Numbers, "setup", setup)
-    found = describe(build(workload("zoo.Net")), DESCRIBE, ignore)
+    found = describe(build(workload("zoo.Net")), DESCRIBE, ignore, {})
     assert found["outcome"] == "error"
     assert "FileNotFoundError: no data" == found["detail"]
     assert "in setup" in (found["traceback"] or "")

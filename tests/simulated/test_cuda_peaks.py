@@ -37,29 +37,6 @@ makes = {
     'RMSprop, one by one': partial(torch.optim.RMSprop, foreach=False),
 }
 """
-# Queries, keys and values as they come out of a projection: the heads behind the length.
-ATTENTION = """
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from harness.predict.tracing.kernel_scratch import scratch_of
-q, k, v = (torch.zeros({shape}, device='cuda', dtype=torch.bfloat16).transpose(1, 2).requires_grad_() for _ in range(3))
-with sdpa_kernel(SDPBackend.{kernel}_ATTENTION):
-    y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-gradient = torch.zeros_like(y); torch.cuda.reset_peak_memory_stats(); before = torch.cuda.memory_allocated()
-found = torch.autograd.grad(y, (q, k, v), gradient)
-scratch = torch.cuda.max_memory_allocated() - before - sum(one.untyped_storage().nbytes() for one in found)
-backward = torch.ops.aten._scaled_dot_product_{kernel_}_attention_backward.default
-tell([scratch, scratch_of(backward, (gradient, q))[1]])
-"""
-CONVOLUTION = """
-from harness.predict.tracing.kernel_scratch import scratch_of
-form = lambda last: torch.channels_last if last else torch.contiguous_format
-x = torch.zeros(8, 64, 32, 32, device='cuda').to(memory_format=form({image}))
-w = torch.zeros(128, 64, 3, 3, device='cuda').to(memory_format=form({weight}))
-torch.cuda.reset_peak_memory_stats(); before = torch.cuda.memory_allocated()
-y = torch.nn.functional.conv2d(x, w)
-scratch = torch.cuda.max_memory_allocated() - before - y.untyped_storage().nbytes()
-tell([scratch, scratch_of(torch.ops.aten.convolution.default, (x, w))[1]])
-"""
 
 
 @pytest.mark.parametrize("precision", ["None", "torch.bfloat16", "torch.float16"])
@@ -91,29 +68,3 @@ def test_validation_adds_what_it_needs_itself(worlds: Worlds) -> None:
         "tell(torch.cuda.max_memory_allocated() - held)",
     )
     assert [True, 3 << 30] == told
-
-
-@pytest.mark.parametrize("shape", ["(4, 512, 8, 64)", "(2, 1000, 4, 96)", "(64, 512, 16, 64)"])
-def test_flash_attention_takes_what_a_trace_counts(worlds: Worlds, shape: str) -> None:
-    """Within its backward pass, to the byte (48)."""
-    ((taken, counted),) = worlds.run(
-        worlds.make(), ATTENTION.format(shape=shape, kernel="FLASH", kernel_="flash")
-    )
-    assert counted == taken
-
-
-@pytest.mark.parametrize("shape", ["(4, 512, 8, 64)", "(64, 512, 16, 64)"])
-def test_efficient_attention_takes_what_a_trace_counts(worlds: Worlds, shape: str) -> None:
-    """Within its backward pass, to the byte where heads have 64 features (48)."""
-    ((taken, counted),) = worlds.run(
-        worlds.make(), ATTENTION.format(shape=shape, kernel="EFFICIENT", kernel_="efficient")
-    )
-    assert counted == taken
-
-
-@pytest.mark.parametrize("weight", [True, False])
-@pytest.mark.parametrize("image", [True, False])
-def test_convolution_copies_what_a_trace_counts(worlds: Worlds, image: bool, weight: bool) -> None:
-    """Into the memory format that the other one has, to the byte (48)."""
-    ((taken, counted),) = worlds.run(worlds.make(), CONVOLUTION.format(image=image, weight=weight))
-    assert counted == taken

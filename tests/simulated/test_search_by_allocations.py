@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.devices.finding import find_device
 from harness.matrix.case import Case
 from harness.matrix.settings import BoundsSettings, GpuSettings, LrRangeSettings, SearchSettings
-from harness.measure.batch_sizes import search_training
+from harness.batch_search.training import search_training
 from harness.probes.open_cases import Surroundings, open_case
 
 def spec(class_path, **init_args):

@@ -44,6 +44,7 @@ def run(
     request: SweepRequest = {
         "task": "lr_range",
         "bound": {"accelerator": "cpu", "budget_bytes": 64 * MIB},
+        "workload": None,
         "trainer": trainer or {},
         "batch_size": batch_size,
         "learning_rates": list(rates),

@@ -27,13 +27,14 @@ _CLEARED = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PYTORCH_CUDA_ALLOC_CON
 
 
 def h100(**changes: Any) -> SimulatedGpu:
-    """Make an H100 as harness/predict/gpus.py has it."""
+    """Make an H100 as harness/predict/gpus.py has it, whose convolutions ask for no workspace."""
     facts: dict[str, Any] = {
         "name": "NVIDIA H100 80GB HBM3",
         "total_bytes": H100_TOTAL,
         "nvml_bytes": H100_NVML,
         "capability": (9, 0),
         "context_bytes": CONTEXT,
+        "workspace_bytes": 0,
     }
     return SimulatedGpu(**(facts | changes))
 

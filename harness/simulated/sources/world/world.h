@@ -15,6 +15,8 @@ enum { WORLD_MAGIC = 0x53475055, WORLD_VERSION = 3 };
 enum { MAX_GPUS = 32, MAX_PROCESSES = 512, MAX_FAULTS = 64, MAX_EVENTS = 256, MAX_PEAKS = 1024, TEXT = 96 };
 enum { FILE_TEXT = 256, FUNCTION_TEXT = 64 };
 enum { NO_GPU = -1 };
+/* NVIDIA's cuDNN says what a convolution asks for. */
+#define WORKSPACE_OF_CUDNN UINT64_MAX
 
 typedef struct {
     char name[TEXT];
@@ -25,7 +27,7 @@ typedef struct {
     uint64_t nvml_total;    /* as NVML reports it: more by what driver and firmware keep */
     uint64_t context;       /* what a process's context takes */
     uint64_t foreign;       /* what others hold */
-    uint64_t workspace;     /* what cuDNN's engine asks for */
+    uint64_t workspace;     /* what each convolution asks for, or WORKSPACE_OF_CUDNN */
     uint64_t peak;          /* the most that was in use at once, by everybody */
     uint64_t ecc_errors;
     uint64_t slow_reasons;  /* bits of the reasons why clocks are low */
@@ -39,7 +41,7 @@ typedef struct {
     int32_t compute_mode;
     int32_t nvml_error;     /* what every question about this GPU is answered with; 0 */
     int32_t remap_pending, remap_failed;
-    int32_t unused;
+    int32_t workspaces_unknown; /* whether cuDNN was to say them, and could not */
 } Gpu;
 
 typedef struct {

@@ -1,0 +1,109 @@
+"""Ranks changes of a case by the largest batch, each tried by itself on a simulated GPU."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+from harness.errors import MachineError, NotOfferedError, WorkloadError
+from harness.predict.changes import Change, changes_of
+from harness.predict.prediction import predict
+from harness.predict.simulation import Simulation
+from harness.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.matrix.case import Case
+    from harness.predict.gpus import GpuFacts
+    from harness.predict.prediction import Prediction
+    from harness.run.paths import Paths
+
+_log = logging.getLogger("harness")
+
+_AS_IT_IS = "as it is"
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A change, and what came of it."""
+
+    name: str
+    prediction: Prediction | None = None
+    why_not: str = ""
+    """Why there is no prediction."""
+
+    @property
+    def batch_size(self) -> int:
+        """The largest batch; 0 where nothing fits."""
+        return 0 if self.prediction is None else self.prediction.max_batch_size
+
+
+def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> list[str]:
+    """Predict a case as it is, and with each change that it offers; return the lines to print.
+
+    halved: the same case at half its resolution; None where it has none.
+
+    Raises WorkloadError when the case does not train as it is, and MachineError when the machine is
+    at fault.
+    """
+    with tempfile.TemporaryDirectory() as folder, Simulation() as simulation:
+        surroundings = replace(paths.surroundings, directory=Path(folder))
+
+        def largest(changed: Case) -> Prediction:
+            return predict(simulation.open(changed, gpu, None, surroundings), gpu)
+
+        now = largest(case)
+        tried = [_Tried(_AS_IT_IS, now)]
+        for change in changes_of(case, halved):
+            _log.info("%s: trying it", change.case.id)
+            tried.append(_try(change, largest))
+    return list(_lines(case, now, tried))
+
+
+def _try(change: Change, largest: Any) -> _Tried:
+    try:
+        return _Tried(change.name, largest(change.case))
+    except MachineError:
+        raise
+    except NotOfferedError as error:
+        return _Tried(change.name, why_not=f"not offered: {error}")
+    except WorkloadError as error:
+        # A part of the answer: the change does not go with this workload.
+        return _Tried(change.name, why_not=f"does not train: {error}")
+
+
+def _lines(case: Case, now: Prediction, tried: list[_Tried]) -> Iterator[str]:
+    torch = now.made_with["torch"]
+    yield (
+        f"{case.id} on {now.gpu.label}, one change at a time, predicted with torch {torch} on a "
+        "simulated GPU; nothing ran on a GPU"
+    )
+    yield ""
+    ranked = sorted(
+        (one for one in tried if one.prediction is not None), key=lambda one: -one.batch_size
+    )
+    yield tabulate([_row(one, now) for one in ranked], headers="keys", disable_numparse=True)
+    others = [one for one in tried if one.prediction is None]
+    if others:
+        yield ""
+    for one in others:
+        yield f"{one.name}: {one.why_not}"
+
+
+def _row(one: _Tried, now: Prediction) -> dict[str, Any]:
+    prediction = one.prediction
+    assert prediction is not None, "the others have no row"
+    times = one.batch_size / now.max_batch_size if now.max_batch_size else None
+    return {
+        "change": one.name,
+        "max batch": one.batch_size,
+        "times": "-" if times is None else f"{times:.2f}",
+        "bounded by": prediction.bounded_by,
+        "peak": format_bytes(prediction.peak_memory_bytes),
+    }

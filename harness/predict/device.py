@@ -1,0 +1,88 @@
+"""A simulated GPU as the device of a case; it becomes one product after another."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from harness.devices.cuda_environment import allocator_settings, showing
+from harness.measurement import DeviceIdentity
+from harness.predict.gpus import simulated
+from harness.simulated.environment import environment
+from harness.simulated.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from harness.matrix.case import Case
+    from harness.predict.gpus import GpuFacts
+    from harness.protocol import BoundSpec
+
+# More memory than any training takes. Addresses are reserved and never backed, so that it costs
+# nothing; a process has 128 TiB of them.
+_BOUNDLESS_BYTES = 1 << 44
+
+
+class SimulatedDevice:
+    """The only GPU of a world, for probes whose memory is counted and whose values are zeros.
+
+    Args:
+        case: the case whose share and budget of the memory count.
+        gpu: the product that it is at first.
+        file: where the world is made.
+
+    Raises HarnessError where a simulated GPU cannot be had: it names what is missing.
+
+    """
+
+    can_snapshot = True
+
+    def __init__(self, case: Case, gpu: GpuFacts, file: Path) -> None:
+        self._world = World.create(file, [simulated(gpu)])
+        self.environment: Mapping[str, str] = environment(self._world) | showing("0")
+        self.memory_settings: dict[str, Any] = allocator_settings(os.environ)
+        self.versions: Mapping[str, str] = {}
+        self.become(case, gpu)
+
+    def become(self, case: Case, gpu: GpuFacts) -> None:
+        """Be another product, or the device of another case."""
+        self.gpu = gpu
+        # The memory that a case on the CPU may have says nothing of a GPU.
+        budget = case.device.budget if case.device.accelerator == "cuda" else None
+        fraction = case.search.target_memory_fraction
+        self.emulated = budget is not None
+        self.total_bytes = gpu.nvml_bytes
+        self.identity = DeviceIdentity(gpu.name, budget or gpu.nvml_bytes)
+        self.limit_bytes = int(fraction * min(budget or gpu.total_bytes, gpu.total_bytes))
+        self.bound: BoundSpec = {
+            "accelerator": "cuda",
+            "budget_bytes": budget,
+            "fraction": fraction,
+        }
+        self._world.become(simulated(gpu))
+
+    @contextmanager
+    def boundless(self) -> Iterator[None]:
+        """Give the GPU more memory than any training takes, for probes within the block."""
+        kept = self.bound
+        self.bound = {"accelerator": "cuda", "budget_bytes": None, "fraction": 0.5}
+        self._world.become(simulated(self.gpu, _BOUNDLESS_BYTES))
+        try:
+            yield
+        finally:
+            self.bound = kept
+            self._world.become(simulated(self.gpu))
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Do nothing: nobody else has this GPU."""
+        yield
+
+    def settle(self) -> None:
+        """Do nothing: a process gives its memory back when it ends."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Return no notes."""
+        return ()

@@ -1,0 +1,86 @@
+"""Reads what a probe found to hold the memory at the peak. Pure: no torch."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The memory of one kind that one line of one module holds at the peak."""
+
+    kind: str
+    """parameter, gradient, optimizer, workspace, input, activation or activation gradient.
+
+    A gradient is a parameter's. Activation gradients are what a backward pass hands from operator
+    to operator, and what its operators need meanwhile.
+    """
+    module: str
+    """Dotted name of the module whose forward or backward pass took the memory.
+
+    Outside of all modules it is the step in words; empty where the kind is counted as a whole.
+    """
+    line: str
+    """The innermost line of the user's code, `work.py:33`; empty where there is none."""
+    num_bytes: int
+
+    def __str__(self) -> str:
+        outside = " outside of all modules" if self.kind.startswith("activation") else ""
+        return f"{self.kind} of {self.module}" if self.module else f"{self.kind}{outside}"
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The live memory during the last training step, by kind."""
+
+    live: dict[str, tuple[int, ...]]
+    """Bytes of each kind before the step, and after each of its allocations and frees."""
+    phases: tuple[tuple[int, str], ...]
+    """Where forward, backward and optimizer begin: the number of events before, and the phase."""
+
+
+@dataclass(frozen=True)
+class PeakHolders:
+    """What holds the memory of a training at its peak."""
+
+    batch_size: int
+    peak_bytes: int
+    """Of live memory, as the training asks for it: without what the allocator adds."""
+    phase: str
+    """`step 2 backward`, `model`, `batch`, `validation`; empty before anything was allocated."""
+    holders: tuple[Holder, ...]
+    """The largest first; together they are the peak."""
+    timeline: Timeline
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what a probe has written for `ProbeRunner.holders`."""
+        data = json.loads(path.read_bytes())
+        drawn = data["timeline"]
+        series = [[size] for size in drawn["start"]]
+        for kind, change in drawn["events"]:
+            for number, sizes in enumerate(series):
+                sizes.append(sizes[-1] + (change if number == kind else 0))
+        return cls(
+            batch_size=data["batch_size"],
+            peak_bytes=data["peak_bytes"],
+            phase=data["phase"],
+            holders=tuple(Holder(*holder) for holder in data["holders"]),
+            timeline=Timeline(
+                {kind: tuple(sizes) for kind, sizes in zip(drawn["kinds"], series, strict=True)},
+                tuple((event, phase) for event, phase in drawn["phases"]),
+            ),
+        )
+
+    def by_kind(self) -> Counter[str]:
+        """Return bytes by kind; 0 for one that holds nothing."""
+        sums: Counter[str] = Counter()
+        for holder in self.holders:
+            sums[holder.kind] += holder.num_bytes
+        return sums
