@@ -51,12 +51,16 @@ class Decisions:
             f"(read {value})"
         )
 
-    def sizes(self, count: int) -> None:
-        """Note that values decide how many elements a tensor has; `count` is what they gave."""
-        low = "; the memory may be more in training" if count == 0 else ""
+    def sizes(self, count: int | None) -> None:
+        """Note that values decide how many elements a tensor has.
+
+        count: what they gave; None where it is not known.
+        """
+        gave = "" if count is None else f" ({count} elements)"
+        low = "; training may take more memory" if count == 0 else ""
         self._note(
             "values of a tensor decide the size of another one here, and the prediction takes "
-            f"zeros for them ({count} elements{low})"
+            f"zeros for them{gave}{low}"
         )
 
     def reads(self) -> None:

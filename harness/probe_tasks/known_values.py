@@ -4,8 +4,9 @@ Such a GPU computes nothing: every tensor that is not known here holds zeros. Kn
 
 - values that are the same in the whole tensor, because they follow from zeros, as
   `torch.isfinite(x)` does, or were set, as `torch.ones(8)` was;
-- integers and booleans that the host has copied to the GPU, such as labels, lengths and masks, and
-  what follows from them. So sizes that a batch decides are those of the batch.
+- integers and booleans that the host has copied to the GPU, such as labels, lengths and masks,
+  short rows of other numbers, such as boxes, and what follows from them. So sizes that a batch
+  decides are those of the batch.
 
 A tensor's values lie in a *stand-in* on the CPU with as many dimensions, each as long as the
 tensor's, or 1 where the values are the same along it.
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # that a row of tokens is kept and a picture of labels is not. What a batch decides must not change
 # with the batch size.
 _MOST_PER_ROW = 4096
+# Other numbers than integers decide where there are few of them in a row, as the corners of boxes.
+_MOST_FLOATS_PER_ROW = 16
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -73,6 +76,13 @@ class KnownValues:
         """Return whether the values of one of these tensors are known."""
         return any(self.of(tensor) is not None for tensor in tensors_in(values))
 
+    def evaluate_whole(self, function: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
+        """Do so with stand-ins in the tensors' own shapes; raises ValueError for large tensors."""
+        if not all(_is_small(tensor) for tensor in tensors_in((arguments, keywords))):
+            raise ValueError("the tensors have too many elements")
+        with torch.no_grad():
+            return function(*_replaced(arguments, self.full), **_replaced(keywords, self.full))
+
     def evaluate(self, function: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
         """Return what a function gives for stand-ins in the place of tensors on the GPU."""
         with torch.no_grad():
@@ -99,11 +109,11 @@ class KnownValues:
         self._known[tensor] = (_version(tensor), stand_in)
 
     def keep_copied(self, tensor: Any, source: torch.Tensor) -> None:
-        """Keep what the host has copied to the GPU: single numbers, and integers of a row."""
+        """Keep what the host has copied to the GPU: single numbers, and rows of few of them."""
         if not is_on_gpu(tensor) or tensor.numel() == 0 or tensor.is_complex():
             return
-        countable = not tensor.dtype.is_floating_point
-        if source.numel() == 1 or (countable and _is_small(source)):
+        most = _MOST_FLOATS_PER_ROW if tensor.is_floating_point() else _MOST_PER_ROW
+        if source.numel() == 1 or _is_small(source, most):
             with torch.no_grad():
                 self.keep(tensor, source.detach().expand(tensor.shape).clone(), any_number=True)
 
@@ -133,8 +143,8 @@ def _first(stand_in: torch.Tensor) -> torch.Tensor:
     return stand_in[(0,) * stand_in.ndim]
 
 
-def _is_small(tensor: torch.Tensor) -> bool:
-    return tensor.numel() <= _MOST_PER_ROW * max(tensor.shape, default=1)
+def _is_small(tensor: torch.Tensor, most: int = _MOST_PER_ROW) -> bool:
+    return tensor.numel() <= most * max(tensor.shape, default=1)
 
 
 def _compressed(values: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor | None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 _LBFGS = str(Path("torch", "optim", "lbfgs.py"))
+# Those that may make something else of zeros.
+_FROM_ZERO = ("add_", "sub_", "masked_fill_", "__iadd__", "__isub__")
 _STEPS = ("step", "_directional_evaluate")
 
 
@@ -53,6 +55,42 @@ class Rules:
         if self.known.any_of((arguments, keywords)):
             return self.pointwise(function, arguments, keywords)
         return function(*arguments, **keywords)
+
+    def whole(self, function: Function, arguments: Any, keywords: Any) -> Any:
+        """Evaluate a function for which the place of a value counts, or the number of values."""
+        result = function(*arguments, **keywords)
+        if "out" not in keywords and self.known.any_of((arguments, keywords)):
+            with suppress(Exception):
+                self.known.keep(result, self.known.evaluate_whole(function, arguments, keywords))
+        return result
+
+    def in_place(self, function: Function, arguments: Any, keywords: Any) -> Any:
+        """Evaluate a function that changes its tensor."""
+        values = None
+        if tensors_in(arguments) and (
+            self.known.any_of((arguments, keywords)) or function.__name__ in _FROM_ZERO
+        ):
+            with suppress(Exception), torch.no_grad():
+                target = self.known.full(arguments[0])
+                if "scatter" in function.__name__ or "index" in function.__name__:
+                    rest = (target.clone(), *arguments[1:])
+                    values = self.known.evaluate_whole(function, rest, keywords)
+                else:
+                    rest = (self.known.stand_in(arguments[0]), *arguments[1:])
+                    values = self.known.evaluate(_out_of_place(function), rest, keywords)
+        result = function(*arguments, **keywords)
+        if values is not None:
+            with suppress(Exception):
+                self.known.keep(arguments[0], values)
+        return result
+
+    def kept(self, function: Function, arguments: Any, keywords: Any) -> Any:
+        """Keep the scale of a GradScaler: where no gradient is infinite, it stays or grows."""
+        known = self.known.of(arguments[0]) if tensors_in(arguments[:1]) else None
+        result = function(*arguments, **keywords)
+        if known is not None:
+            self.known.keep(arguments[0], known)
+        return result
 
     def assumed(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Assume that what a distribution of torch checks of its parameters holds."""
@@ -231,6 +269,14 @@ class Rules:
             return answer
         with torch.no_grad():
             return function(known.expand(arguments[0].shape), *arguments[1:], **keywords)
+
+
+def _out_of_place(function: Function) -> Function:
+    """Return the function that gives what another one puts into its first argument."""
+    name = function.__name__
+    name = f"__{name[3:]}" if name.startswith("__") else name[:-1]
+    found: Function = getattr(torch._C.TensorBase, name)  # noqa: SLF001 - torch's own methods
+    return found
 
 
 def _asks_lbfgs() -> bool:

@@ -49,10 +49,12 @@ class SizeRules:
         tensor, index, value = arguments
         if is_on_gpu(tensor) and index is Ellipsis:
             return self.rules.copied(function, (tensor, value), keywords)
+        # A mask alone takes one value as it is, and finds no elements.
         several = isinstance(value, torch.Tensor) and value.ndim > 0
-        if several and is_on_gpu(tensor) and any(map(_is_mask, _parts(index))):
+        finds = several or len(_parts(index)) > 1
+        if finds and is_on_gpu(tensor) and any(map(_is_mask, _parts(index))):
             result = function(tensor, self._on_cpu(index), value)
-            self.decisions.sizes(value.numel())
+            self.decisions.sizes(value.numel() if several else None)
             return result
         return function(tensor, self._numbers(index), value)
 
@@ -139,11 +141,25 @@ class SizeRules:
         tensor, number, again = _sampled(*arguments, **keywords)
         if not is_on_gpu(tensor) or (again and number > 1) or keywords.get("out") is not None:
             return function(*arguments, **keywords)
+        tensor = tensor.detach()
         drawn = torch.empty_like(tensor).exponential_(1, generator=keywords.get("generator"))
         torch.div(tensor, drawn, out=drawn)
         if number == 1:
             return drawn.argmax(-1, keepdim=True)
         return drawn.topk(number, -1).indices
+
+    def normal(self, function: Function, arguments: Any, keywords: Any) -> Any:
+        """Draw from normal distributions as torch does, without its check of their deviations."""
+        if len(arguments) + len(keywords) != 2 or not tensors_in(arguments[1:]):  # noqa: PLR2004 - mean and deviation
+            return function(*arguments, **keywords)
+        mean, deviation = arguments
+        with torch.no_grad():
+            shape = deviation.shape
+            if isinstance(mean, torch.Tensor):
+                shape = torch.broadcast_shapes(mean.shape, shape)
+            return torch.empty(
+                shape, dtype=deviation.dtype, device=deviation.device
+            ).normal_().mul_(deviation).add_(mean)
 
     def _on_cpu(self, index: Any) -> Any:
         """Return an index with the known values of its masks, which CUDA would have to find."""

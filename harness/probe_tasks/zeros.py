@@ -40,8 +40,17 @@ _PRESERVING = """
     abs absolute neg negative mul multiply div divide true_divide floor_divide remainder fmod sqrt
     square round ceil floor trunc sign relu tanh sin nan_to_num lerp expm1 erf positive
     __mul__ __rmul__ __truediv__ __rtruediv__ __floordiv__ __mod__ __neg__ __pos__ __abs__
-    mean nanmean median nanmedian cumsum cumprod sort topk triu tril index_select gather take
-    take_along_dim logsumexp diff diagonal roll flip
+    mean nanmean median nanmedian
+"""
+# The place of a value counts in these, or how many there are.
+_WHOLE = """
+    cumsum cumprod sort argsort topk triu tril index_select gather take take_along_dim diff diagonal
+    diag roll flip scatter scatter_add scatter_reduce index_add index_fill index_copy searchsorted
+    bucketize cdist prod
+"""
+_IN_PLACE = """
+    add_ sub_ mul_ div_ clamp_ masked_fill_ logical_and_ logical_or_ scatter_ scatter_add_
+    index_add_ index_fill_ index_copy_ __iadd__ __isub__ __imul__ __itruediv__ __iand__ __ior__
 """
 _SUMS = "sum nansum count_nonzero"
 _SOFTMAX = "softmax log_softmax"
@@ -89,6 +98,9 @@ def _rules(decisions: Decisions) -> dict[str, Rule]:
     table: tuple[tuple[str, Rule], ...] = (
         (_POINTWISE, rules.pointwise),
         (_PRESERVING, rules.preserving),
+        (_WHOLE, rules.whole),
+        (_IN_PLACE, rules.in_place),
+        ("_amp_update_scale_", rules.kept),
         ("_is_all_true", rules.assumed),
         (_SUMS, rules.sums),
         (_SOFTMAX, rules.softmax),
@@ -111,6 +123,7 @@ def _rules(decisions: Decisions) -> dict[str, Rule]:
         ("repeat_interleave", sizes.repeat),
         ("bincount one_hot", sizes.count),
         ("multinomial", sizes.sample),
+        ("normal", sizes.normal),
     )
     return {name: rule for names, rule in table for name in names.split()}
 
