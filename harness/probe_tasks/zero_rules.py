@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.probe_tasks.known_values import is_on_gpu, tensors_in
+from harness.probe_tasks.known_values import broadcast, is_on_gpu, is_small, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 _LBFGS = str(Path("torch", "optim", "lbfgs.py"))
+# Those that take no memory for their result.
+_EXPANDING = ("expand", "expand_as", "broadcast_to")
 # Those that may make something else of zeros.
 _FROM_ZERO = ("add_", "sub_", "masked_fill_", "__iadd__", "__isub__")
 _STEPS = ("step", "_directional_evaluate")
@@ -125,15 +127,15 @@ class Rules:
     def view(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Hand the values on, as a view, a copy or a conversion of the same tensor does."""
         result = function(*arguments, **keywords)
-        tensor = arguments[0] if arguments else None
-        stand_in = self.known.of(tensor) if isinstance(tensor, torch.Tensor) else None
+        tensor = arguments[0]
+        stand_in = self.known.of(tensor) if is_on_gpu(tensor) else None
         if stand_in is not None and tensors_in(result):
             with suppress(Exception):
                 if stand_in.numel() == 1:
                     several = isinstance(result, (tuple, list))
                     values = [stand_in] * len(result) if several else stand_in
                     self.known.keep(result, values, any_number=True)
-                else:
+                elif function.__name__ in _EXPANDING or is_small(tensor.shape):
                     rest = (self.known.full(arguments[0]), *arguments[1:])
                     self.known.keep(result, self.known.evaluate(function, rest, keywords))
         return result
@@ -142,7 +144,7 @@ class Rules:
         """Join the values of several tensors."""
         result = function(*arguments, **keywords)
         parts = arguments[0] if arguments else keywords.get("tensors", ())
-        if self.known.any_of(parts) and is_on_gpu(result):
+        if self.known.any_of(parts) and is_on_gpu(result) and is_small(result.shape):
             with suppress(Exception):
                 whole = [self.known.full(part) for part in parts]
                 self.known.keep(result, function(whole, *arguments[1:], **keywords))
@@ -251,7 +253,8 @@ class Rules:
                 self.known.stand_in(one) if is_on_gpu(one) else one for one in arguments[:2]
             )
             if arguments[0].shape == arguments[1].shape:
-                both = torch.broadcast_tensors(first, second)
+                shape = broadcast(first.shape, second.shape)
+                both = first.expand(shape), second.expand(shape)
                 answer = function(*both, *arguments[2:], **keywords)
         self.decisions.decides(answer)
         return answer

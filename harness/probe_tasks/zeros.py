@@ -7,10 +7,12 @@ passes, and a `TorchFunctionMode` switches off the fast paths of `nn.Transformer
 traced into by torch.compile. While torch.compile traces, the functions are torch's own.
 """
 
+# ruff: noqa: SLF001 - torch has no public way to say what its compilers do with a function
 from __future__ import annotations
 
 import functools
 import inspect
+import types
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +71,9 @@ _DECIDE = "__bool__ __int__ __index__ is_nonzero"
 _SHOWN = "__repr__ __format__ __str__"
 # Those that no method or function of torch itself stands for. The others stay as they are: layers
 # compare what they were given with `F.relu`.
-_FUNCTIONAL = "softplus elu celu logsigmoid hardsigmoid threshold one_hot".split()
+_FUNCTIONAL = ("softplus", "elu", "celu", "logsigmoid", "hardsigmoid", "threshold", "one_hot")
+# The rules that read their arguments by name, too.
+_BY_NAME = ("made", "filled", "sample", "normal")
 
 
 @contextmanager
@@ -83,7 +87,7 @@ def consistent_zeros() -> Iterator[Decisions]:
             for owner in (torch, torch.Tensor, *functional):
                 # Some of the names are types and modules of torch, too.
                 if inspect.isroutine(getattr(owner, name, None)):
-                    undo.append(_put(owner, name, rule))
+                    undo.append(_put(owner, name, rule))  # noqa: PERF401 - put back if one fails
         yield decisions
     finally:
         for put_back in reversed(undo):
@@ -133,15 +137,42 @@ def _put(owner: Any, name: str, rule: Rule) -> Callable[[], None]:
     # torch.Tensor inherits some of them, and then has none of its own to put back.
     own = vars(owner).get(name)
     function = getattr(owner, name)
-    replaced = _following(function, rule)
+    replaced: Any = _following(function, rule)
     with suppress(AttributeError):  # these are torch's own affairs
-        _keep_from_compiling(replaced)
+        for called in (replaced, _Method.__get__, _Method.__call__):
+            _keep_from_compiling(called)
     if owner is torch:
         _teach_jit(function, replaced)
-    setattr(owner, name, replaced)
-    return functools.partial(delattr, owner, name) if own is None else functools.partial(
-        setattr, owner, name, own
+    setattr(owner, name, _Method(function, replaced) if owner is torch.Tensor else replaced)
+    return (
+        functools.partial(delattr, owner, name)
+        if own is None
+        else functools.partial(setattr, owner, name, own)
     )
+
+
+class _Method:
+    """A method in the place of one of torch's, which counts as equal to it.
+
+    Subclasses of tensors get the method that was called, and look it up in tables of torch's own.
+    """
+
+    def __init__(self, function: Any, replaced: Any) -> None:
+        self._function = function
+        self._replaced = replaced
+        functools.update_wrapper(self, function)
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        return self if instance is None else types.MethodType(self._replaced, instance)
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        return self._replaced(*arguments, **keywords)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or bool(other == self._function)
+
+    def __hash__(self) -> int:
+        return hash(self._function)
 
 
 def _following(function: Any, rule: Rule) -> Any:
@@ -149,7 +180,7 @@ def _following(function: Any, rule: Rule) -> Any:
 
     @functools.wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        if is_compiling():
+        if is_compiling() or not (arguments or rule.__name__ in _BY_NAME):
             return function(*arguments, **keywords)
         return rule(function, arguments, keywords)
 
@@ -162,15 +193,16 @@ def _keep_from_compiling(function: Any) -> None:
     if hasattr(frames, "skip_code"):
         frames.skip_code(function.__code__)
     else:  # since torch 2.7
-        skip, default = frames._FrameAction.SKIP, frames._FrameAction.DEFAULT
-        strategy = frames._FrameExecStrategy(skip, default)
+        skip = frames._FrameAction.SKIP
+        strategy = frames._FrameExecStrategy(skip, skip)  # and of what the function calls
         frames.set_code_exec_strategy(function.__code__, strategy)
 
 
 def _teach_jit(function: Any, replaced: Any) -> None:
     """Let TorchScript compile calls of a replaced function as those of the function itself."""
-    from torch.jit import _builtins  # noqa: PLC0415
+    from torch.jit import _builtins  # noqa: PLC0415 - it is untyped
 
-    operator = _builtins._find_builtin(function)
+    builtins: Any = _builtins
+    operator = builtins._find_builtin(function)
     if operator is not None:
-        _builtins._register_builtin(replaced, operator)
+        builtins._register_builtin(replaced, operator)
