@@ -96,6 +96,15 @@ class Decisions:
         return bool(getattr(self._quiet, "on", False))
 
 
+def is_users(path: str | None) -> bool:
+    """Return whether a module's file is the user's: of no installed package, Python or harness."""
+    return (
+        path is not None
+        and _package(path) is None
+        and not path.startswith((_HARNESS, "<", *_STANDARD))
+    )
+
+
 def _place(*, any_line: bool) -> str | None:
     """Return the innermost line of the user's code; None where the user's code does not ask.
 
@@ -113,7 +122,7 @@ def _place(*, any_line: bool) -> str | None:
         if path.startswith(_HARNESS) or package in _LOOPS or _TRAINER in path:
             break
         here = f"{_shown(path)}:{frame.f_lineno}"
-        if package is None and not path.startswith(_STANDARD):
+        if is_users(path):
             return here
         if package in _TORCH:
             torch_line = torch_line or here

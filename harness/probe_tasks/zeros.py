@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.probe_tasks.decisions import Decisions
+from harness.probe_tasks.decisions import Decisions, is_users
 from harness.probe_tasks.known_values import KnownValues
 from harness.probe_tasks.zero_rules import Rules
 from harness.probe_tasks.zero_sizes import SizeRules
@@ -88,6 +89,7 @@ def consistent_zeros() -> Iterator[Decisions]:
                 # Some of the names are types and modules of torch, too.
                 if inspect.isroutine(getattr(owner, name, None)):
                     undo.append(_put(owner, name, rule))  # noqa: PERF401 - put back if one fails
+        undo.append(_put_where_imported())
         yield decisions
     finally:
         for put_back in reversed(undo):
@@ -151,6 +153,31 @@ def _put(owner: Any, name: str, rule: Rule) -> Callable[[], None]:
     )
 
 
+def _put_where_imported() -> Callable[[], None]:
+    """Put the rules where the user's modules have `from torch import isfinite`; return the undo."""
+    replaced = {
+        id(value.__wrapped__): value
+        for owner in (torch, torch.nn.functional)
+        for value in vars(owner).values()
+        if getattr(value, "__code__", None) is _CODE
+    }
+    found = [
+        (module, name, value)
+        for module in list(sys.modules.values())
+        if is_users(getattr(module, "__file__", None))
+        for name, value in list(vars(module).items())
+        if id(value) in replaced
+    ]
+    for module, name, value in found:
+        setattr(module, name, replaced[id(value)])
+
+    def undo() -> None:
+        for module, name, value in found:
+            setattr(module, name, value)
+
+    return undo
+
+
 class _Method:
     """A method in the place of one of torch's, which counts as equal to it.
 
@@ -185,6 +212,14 @@ def _following(function: Any, rule: Rule) -> Any:
         return rule(function, arguments, keywords)
 
     return call
+
+
+# All functions that stand in the place of torch's have the same code.
+_CODE = next(
+    constant
+    for constant in _following.__code__.co_consts
+    if getattr(constant, "co_name", "") == "call"
+)
 
 
 def _keep_from_compiling(function: Any) -> None:

@@ -221,7 +221,7 @@ def test_note_names_the_line_that_decides(probes: Any) -> None:
     """It is the user's own line, once, with what was read there first."""
     notes = [note.partition(": ") for note in probes["Checked"]["notes"]]
     assert [
-        ("if torch.isnan(out).any() or not torch.isfinite(out).all():", "(read False)"),
+        ("if torch.isnan(out).any() or not isfinite(out).all():", "(read False)"),
         ("assert (y >= 0).all() and y.max() < 10", "(read True)"),
     ] == [(line_of(place).partition("  #")[0], told[told.index("(") :]) for place, _, told in notes]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import nn
+from torch import isfinite, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -57,7 +57,7 @@ class Checked(Base):
     def training_step(self, batch: Any, _: int) -> Any:
         x, y = batch
         out = self.net(x)
-        if torch.isnan(out).any() or not torch.isfinite(out).all():
+        if torch.isnan(out).any() or not isfinite(out).all():
             raise ValueError("the output is no number")
         assert (y >= 0).all() and y.max() < 10  # noqa: PT018 - as people write it
         loss = functional.cross_entropy(out, y)
