@@ -110,7 +110,7 @@ class KnownValues:
             for one, value in zip(tensor, values, strict=False):
                 self.keep(one, value, any_number=any_number)
             return
-        if not is_on_gpu(tensor) or not isinstance(values, torch.Tensor):
+        if not (is_on_gpu(tensor) and isinstance(values, torch.Tensor)) or values.is_cuda:
             return
         stand_in = _compressed(values.detach(), tensor)
         if stand_in is None or not _is_meant(stand_in, any_number=any_number):

@@ -153,12 +153,14 @@ class Rules:
     def moved(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Hand values on to the GPU, from it, or within it."""
         tensor = arguments[0]
+        result = function(*arguments, **keywords)
         if is_on_gpu(tensor):
-            result = self.view(function, arguments, keywords)
+            known = self.known.of(tensor)
             if result.device.type == "cpu":
                 self._fetch(result, tensor)
+            elif known is not None:
+                self.known.keep(result, known, any_number=True)
             return result
-        result = function(*arguments, **keywords)
         if result is not tensor and is_on_gpu(result) and tensor.device.type == "cpu":
             with suppress(Exception):
                 self.known.keep_copied(result, tensor)

@@ -126,7 +126,8 @@ def loss():
     model.eval()
     with torch.inference_mode(): model(torch.randn(64, 32, 64).cuda(), src_key_padding_mask=padding.cuda())
     model.train()
-    return model(torch.randn(64, 32, 64).cuda(), src_key_padding_mask=padding.cuda()).mean()
+    mask = padding.long().cuda().to(device="cuda", dtype=torch.bool)
+    return model(torch.randn(64, 32, 64).cuda(), src_key_padding_mask=mask).mean()
 """
 CONVOLUTIONS = """
 model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10)).cuda()
