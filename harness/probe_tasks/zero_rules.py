@@ -19,6 +19,7 @@ from harness.probe_tasks.known_values import broadcast, is_on_gpu, is_small, ten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType, FrameType
 
     from harness.probe_tasks.decisions import Decisions
     from harness.probe_tasks.known_values import KnownValues
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 
 _LBFGS = str(Path("torch", "optim", "lbfgs.py"))
+_DISTRIBUTION = str(Path("torch", "distributions", "distribution.py"))
+_OWN = (__file__, str(Path(__file__).with_name("zeros.py")))
 # Those that take no memory for their result.
 _EXPANDING = ("expand", "expand_as", "broadcast_to")
 # Those that may make something else of zeros.
@@ -92,13 +95,6 @@ class Rules:
         result = function(*arguments, **keywords)
         if known is not None:
             self.known.keep(arguments[0], known)
-        return result
-
-    def assumed(self, function: Function, arguments: Any, keywords: Any) -> Any:
-        """Assume that what a distribution of torch checks of its parameters holds."""
-        result = function(*arguments, **keywords)
-        with suppress(Exception):
-            self.known.keep(result, torch.ones((), dtype=torch.bool, device="cpu"))
         return result
 
     def sums(self, function: Function, arguments: Any, keywords: Any) -> Any:
@@ -240,6 +236,8 @@ class Rules:
         if not is_on_gpu(tensor):
             return function(*arguments, **keywords)
         answer = self._answer(function, arguments, keywords)
+        if _asker().co_filename.endswith(_DISTRIBUTION):
+            return True  # what distributions check of their parameters holds in a training
         if isinstance(answer, bool) and _asks_lbfgs():
             return not answer
         self.decisions.decides(answer)
@@ -290,6 +288,14 @@ def _asks_lbfgs() -> bool:
     It would end at once, and never keep the history that takes its memory. A training comes nearer
     to its minimum: each loss is smaller than the one before, and nothing has converged.
     """
-    # The frames of this function, its rule, and what stands in the place of torch's function.
-    code = sys._getframe(3).f_code  # noqa: SLF001 - the documented way to the running frame
+    code = _asker()
     return code.co_filename.endswith(_LBFGS) and code.co_name in _STEPS
+
+
+def _asker() -> CodeType:
+    """Return the code that called the function which stands in the place of torch's."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way
+    while frame is not None and frame.f_code.co_filename in _OWN:
+        frame = frame.f_back
+    assert frame is not None, "rules are called by functions that torch's users call"
+    return frame.f_code

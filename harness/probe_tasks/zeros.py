@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness.probe_tasks import decisions, known_values, zero_rules, zero_sizes
 from harness.probe_tasks.decisions import Decisions, is_users
 from harness.probe_tasks.known_values import KnownValues
 from harness.probe_tasks.zero_rules import Rules
@@ -80,34 +81,35 @@ _BY_NAME = ("made", "filled", "sample", "normal")
 @contextmanager
 def consistent_zeros() -> Iterator[Decisions]:
     """Read values as zeros give them inside the block; return the lines where they decide."""
-    decisions = Decisions()
+    decided = Decisions()
     undo: list[Callable[[], None]] = []
+    with suppress(AttributeError):  # these are torch's own affairs
+        _keep_from_compiling()
     try:
-        for name, rule in _rules(decisions).items():
+        for name, rule in _rules(decided).items():
             functional = (torch.nn.functional,) if name in _FUNCTIONAL else ()
             for owner in (torch, torch.Tensor, *functional):
                 # Some of the names are types and modules of torch, too.
                 if inspect.isroutine(getattr(owner, name, None)):
                     undo.append(_put(owner, name, rule))  # noqa: PERF401 - put back if one fails
         undo.append(_put_where_imported())
-        yield decisions
+        yield decided
     finally:
         for put_back in reversed(undo):
             put_back()
 
 
-def _rules(decisions: Decisions) -> dict[str, Rule]:
+def _rules(decided: Decisions) -> dict[str, Rule]:
     """Return the rule of each function, by its name."""
     known = KnownValues()
-    rules = Rules(known, decisions)
-    sizes = SizeRules(known, decisions, rules)
+    rules = Rules(known, decided)
+    sizes = SizeRules(known, decided, rules)
     table: tuple[tuple[str, Rule], ...] = (
         (_POINTWISE, rules.pointwise),
         (_PRESERVING, rules.preserving),
         (_WHOLE, rules.whole),
         (_IN_PLACE, rules.in_place),
         ("_amp_update_scale_", rules.kept),
-        ("_is_all_true", rules.assumed),
         (_SUMS, rules.sums),
         (_SOFTMAX, rules.softmax),
         (_VIEWS, rules.view),
@@ -139,10 +141,7 @@ def _put(owner: Any, name: str, rule: Rule) -> Callable[[], None]:
     # torch.Tensor inherits some of them, and then has none of its own to put back.
     own = vars(owner).get(name)
     function = getattr(owner, name)
-    replaced: Any = _following(function, rule)
-    with suppress(AttributeError):  # these are torch's own affairs
-        for called in (replaced, _Method.__get__, _Method.__call__):
-            _keep_from_compiling(called)
+    replaced = _following(function, rule)
     if owner is torch:
         _teach_jit(function, replaced)
     setattr(owner, name, _Method(function, replaced) if owner is torch.Tensor else replaced)
@@ -222,15 +221,31 @@ _CODE = next(
 )
 
 
-def _keep_from_compiling(function: Any) -> None:
-    """Let torch.compile make no graph of a function that is called between its graphs."""
+def _keep_from_compiling() -> None:
+    """Let torch.compile make no graphs of these rules, where they are called between its graphs."""
     frames: Any = torch._C._dynamo.eval_frame
-    if hasattr(frames, "skip_code"):
-        frames.skip_code(function.__code__)
-    else:  # since torch 2.7
-        skip = frames._FrameAction.SKIP
-        strategy = frames._FrameExecStrategy(skip, skip)  # and of what the function calls
-        frames.set_code_exec_strategy(function.__code__, strategy)
+    for code in _own_code():
+        if hasattr(frames, "skip_code"):
+            frames.skip_code(code)
+        else:  # since torch 2.7
+            skip = frames._FrameAction.SKIP
+            strategy = frames._FrameExecStrategy(skip, skip)  # and of what it calls
+            frames.set_code_exec_strategy(code, strategy)
+
+
+def _own_code() -> Iterator[types.CodeType]:
+    """Yield the code of all functions of the rules, those inside of others included."""
+    for module in (known_values, zero_rules, zero_sizes, decisions, sys.modules[__name__]):
+        members = list(vars(module).values())
+        members += [
+            one for member in members if isinstance(member, type) for one in vars(member).values()
+        ]
+        waiting = [member.__code__ for member in members if isinstance(member, types.FunctionType)]
+        while waiting:
+            code = waiting.pop()
+            if code.co_filename == module.__file__:
+                yield code
+                waiting += [one for one in code.co_consts if isinstance(one, types.CodeType)]
 
 
 def _teach_jit(function: Any, replaced: Any) -> None:

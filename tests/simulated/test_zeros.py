@@ -173,7 +173,7 @@ with consistent_zeros() if {inside} else nullcontext():
     held = torch.cuda.memory_allocated(); torch.cuda.reset_peak_memory_stats()
     loss(torch.randn(512, 256).cuda()).backward()
 graphs = torch._dynamo.utils.counters
-tell([graphs["stats"]["unique_graphs"], sum(graphs["graph_break"].values()), graphs["frames"]["ok"], *peak(), held])
+tell([graphs["stats"]["unique_graphs"], sum(graphs["graph_break"].values()), *peak(), held])
 """
 
 
