@@ -134,6 +134,16 @@ class SizeRules:
         self.decisions.sizes(result.numel())
         return result
 
+    def align(self, function: Function, arguments: Any, keywords: Any) -> Any:
+        """Compute a CTC loss, for which torch reads lengths itself."""
+        lengths = [
+            self.known.full(one).contiguous()
+            if is_on_gpu(one) and self.known.of(one) is not None
+            else one
+            for one in arguments[2:4]
+        ]
+        return function(*arguments[:2], *lengths, *arguments[4:], **keywords)
+
     def sample(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Draw samples as torch does, without its check: of values that it reads itself."""
         tensor, number, again = _sampled(*arguments, **keywords)

@@ -38,7 +38,7 @@ _POINTWISE = """
     maximum minimum fmax fmin pow float_power masked_fill add sub subtract rsub threshold erfc
     __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __invert__ __and__ __or__ __xor__ __rand__ __ror__
     __rxor__ __add__ __radd__ __sub__ __rsub__ __pow__ __rpow__
-    any all max min amax amin aminmax argmax argmin
+    any all max min amax amin aminmax argmax argmin _is_all_true _is_any_true
 """
 _PRESERVING = """
     abs absolute neg negative mul multiply div divide true_divide floor_divide remainder fmod sqrt
@@ -130,6 +130,7 @@ def _rules(decided: Decisions) -> dict[str, Rule]:
         ("unique unique_consecutive", sizes.unique),
         ("repeat_interleave", sizes.repeat),
         ("bincount one_hot", sizes.count),
+        ("ctc_loss", sizes.align),
         ("multinomial", sizes.sample),
         ("normal", sizes.normal),
     )
