@@ -79,9 +79,14 @@ class KnownValues:
         """Return whether the values of one of these tensors are known."""
         return any(self.of(tensor) is not None for tensor in tensors_in(values))
 
-    def evaluate_whole(self, function: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
-        """Do so with stand-ins in the tensors' own shapes; raises ValueError for large tensors."""
-        for tensor in tensors_in((arguments, keywords)):
+    def evaluate_whole(
+        self, function: Callable[..., Any], arguments: Any, keywords: Any, *, expands: bool = False
+    ) -> Any:
+        """Do so with stand-ins in the tensors' own shapes; raises ValueError for large tensors.
+
+        expands: the function takes no memory for its result, so that tensors may be large.
+        """
+        for tensor in () if expands else tensors_in((arguments, keywords)):
             _refuse_large(tensor.shape)
         with torch.no_grad():
             return function(*_replaced(arguments, self.full), **_replaced(keywords, self.full))

@@ -129,11 +129,14 @@ class Rules:
             with suppress(Exception):
                 if stand_in.numel() == 1:
                     several = isinstance(result, (tuple, list))
-                    values = [stand_in] * len(result) if several else stand_in
+                    values: Any = [stand_in] * len(result) if several else stand_in
                     self.known.keep(result, values, any_number=True)
-                elif function.__name__ in _EXPANDING or is_small(tensor.shape):
-                    rest = (self.known.full(arguments[0]), *arguments[1:])
-                    self.known.keep(result, self.known.evaluate(function, rest, keywords))
+                else:
+                    expands = function.__name__ in _EXPANDING
+                    values = self.known.evaluate_whole(
+                        function, arguments, keywords, expands=expands
+                    )
+                    self.known.keep(result, values, any_number=True)
         return result
 
     def joined(self, function: Function, arguments: Any, keywords: Any) -> Any:
@@ -187,7 +190,7 @@ class Rules:
 
     def made(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Keep the numbers that a tensor is made of on the GPU."""
-        arguments = tuple(self._as_number(argument) for argument in arguments)
+        arguments = tuple(self.as_number(argument) for argument in arguments)
         result = function(*arguments, **keywords)
         if is_on_gpu(result) and not tensors_in((arguments, keywords)):
             with suppress(Exception), torch.no_grad():
@@ -210,7 +213,7 @@ class Rules:
                 self.known.keep(result, number, any_number=True)
         return result
 
-    def _as_number(self, argument: Any) -> Any:
+    def as_number(self, argument: Any) -> Any:
         """Return a number for a tensor on the GPU that stands for one."""
         if is_on_gpu(argument) and argument.numel() == 1:
             number = self.known.number(argument)

@@ -126,11 +126,15 @@ class SizeRules:
             return function(*arguments, **keywords)
         if name == "num_classes" and given != -1:
             return self.rules.pointwise(function, arguments, keywords)
+        keywords = {key: self.rules.as_number(value) for key, value in keywords.items()}
         with suppress(Exception):
             largest = int(self.known.stand_in(tensor).max()) + 1
             if len(arguments) == 1:
-                keywords = {**keywords, name: max(given, largest)}
+                keywords[name] = max(int(keywords.get(name, given)), largest)
         result = function(*arguments, **keywords)
+        with suppress(Exception):
+            values = self.known.evaluate_whole(function, arguments, keywords)
+            self.known.keep(result, values)
         self.decisions.sizes(result.numel())
         return result
 

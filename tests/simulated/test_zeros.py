@@ -85,7 +85,9 @@ def probes(torch_server: TorchServer, tmp_path_factory: pytest.TempPathFactory) 
         ("[*x[:, :labels.max()].shape]", [[8, 3]]),
         ("[*torch.multinomial(y.softmax(1), 3).shape], [*torch.normal(y, y.exp()).shape]", [[8, 3], [8, 10]]),
         ("bool(labels.fill_(7).max() == 7), bool(labels.zero_().any())", [True, False]),
-        ("torch.amp.GradScaler('cuda').scale(y.sum()).item() * 0", [0.0]),
+("(lambda scaler: (scaler.scale(y.sum()), scaler.get_scale()))(torch.amp.GradScaler('cuda'))[1]", [65536.0]),
+        ("(lambda box: bool((box[:, 2:] <= box[:, :2]).any()))(torch.tensor([[1.0, 2, 5, 6]]).to('cuda'))", [False]),
+        ("torch.bincount(labels).tolist()", [[2, 2, 2, 2]]),
     ],
 )  # fmt: skip
 def test_values_follow_from_zeros(worlds: Worlds, expressions: str, values: list[Any]) -> None:
