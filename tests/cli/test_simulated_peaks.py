@@ -58,9 +58,7 @@ def test_table_tells_that_workspaces_were_not_counted(world: World) -> None:
     """Where the cuDNN beside torch is too old to say them, the last line does."""
     world.raw.gpus[1].workspaces_unknown = True
     told = as_text(world, 1).splitlines()
-    expected = (
-        "Workspaces of convolutions were not counted: this cuDNN does not say them. Those from 9.11 on do."
-    )
+    expected = "Workspaces of convolutions were not counted: this cuDNN does not say them. Those from 9.11 on do."
     assert expected == told[-1]
 
 
