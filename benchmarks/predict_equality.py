@@ -45,7 +45,10 @@ from harness.simulated.mark import is_simulated
 from harness.simulated.world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.matrix.case import Case
+    from harness.measurement import Probe
 
 GPU = "H100"
 FURTHER = ("A100-40GB", "RTX-3090")
@@ -60,8 +63,9 @@ class Result:
     case: str
     searched: int
     predicted: int
-    num_probes: int
-    """Of the prediction."""
+    search_probes: list[str]
+    """Each size that the search tried, with an x if it did not fit."""
+    prediction_probes: list[str]
     first_seconds: float
     further: dict[str, int]
     """The predicted batch of each further GPU."""
@@ -73,7 +77,7 @@ def compare(case: Case, directory: Path) -> Result:
     surroundings = Surroundings(directory, directory, tuple(SYS_PATH))
     device = find_device(case.device, case.search.target_memory_fraction)
     with open_case(case, device, None, surroundings) as opened:
-        searched = search_training(opened).max_batch_size
+        searched = search_training(opened)
     with Simulation() as simulation:
         started = time.perf_counter()
         gpu = by_label(GPU)
@@ -90,13 +94,18 @@ def compare(case: Case, directory: Path) -> Result:
             seconds.append(round(time.perf_counter() - started, 1))
     return Result(
         case.id,
-        searched,
+        searched.max_batch_size,
         found.max_batch_size,
-        len(found.probes),
+        _sizes(searched.probes),
+        _sizes(found.probes),
         round(first, 1),
         further,
         seconds,
     )
+
+
+def _sizes(probes: Sequence[Probe]) -> list[str]:
+    return [f"{one.batch_size}{'' if one.outcome == 'fits' else 'x'}" for one in probes]
 
 
 def judge(results: list[Result]) -> list[dict[str, Any]]:
@@ -104,8 +113,16 @@ def judge(results: list[Result]) -> list[dict[str, Any]]:
     equal = sum(result.searched == result.predicted for result in results)
     first = statistics.median(result.first_seconds for result in results)
     further = statistics.median(second for result in results for second in result.further_seconds)
+    probes = [len(result.search_probes) for result in results]
     rows: list[tuple[str, float, float, bool]] = [
         ("cases where both end on the same batch", equal, len(results), equal == len(results)),
+        (
+            "probes of a search, median",
+            statistics.median(probes),
+            5,
+            statistics.median(probes) <= 5,
+        ),
+        ("probes of a search, most", max(probes), 8, max(probes) <= 8),
         ("seconds, first GPU, median", first, FIRST_SECONDS, first <= FIRST_SECONDS),
         ("seconds, further GPU, median", further, FURTHER_SECONDS, further <= FURTHER_SECONDS),
     ]

@@ -6,8 +6,8 @@ A small transformer with activation checkpointing is predicted for an H200 and l
 would do (`pytest --gpu-profile --gpu-profile-predict --gpu-profile-update`). Then one line of its
 text is changed at a time: an activation is kept alive, an intermediate result is computed in
 float32, checkpointing is removed. Each change must fail the test, and the message must name the
-module. Afterwards the text is restored, and the test must pass. The exit code is 1 otherwise.
---plot draws the unchanged training step (`gpu-profile predict CASE --plot PATH`).
+module and the line. Afterwards the text is restored, and the test must pass. The exit code is 1
+otherwise. --plot draws the unchanged training step (`gpu-profile predict CASE --plot PATH`).
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ class Plant:
     new: str
     module: str
     """The module that the message must name."""
+    line: str
+    """A part of the line that it must name beside it: the one that allocates."""
 
 
 PLANTS = (
@@ -106,18 +108,21 @@ PLANTS = (
         "        return self.down(nn.functional.gelu(hidden))",
         "        self.last_hidden = hidden\n        return self.down(nn.functional.gelu(hidden))",
         "blocks.0.feed_forward",
+        "hidden = self.up(inputs)",
     ),
     Plant(
         "a float32 upcast",
         "        return self.down(nn.functional.gelu(hidden))",
         "        return self.down(nn.functional.gelu(hidden.float()))",
         "feed_forward",
+        "hidden.float()",
     ),
     Plant(
         "checkpointing is removed",
         "hidden = checkpoint(block, hidden, use_reentrant=False)",
         "hidden = block(hidden)",
         "blocks.0.feed_forward",
+        "hidden = self.up(inputs)",
     ),
 )
 
@@ -131,11 +136,12 @@ class Row:
     batch: int
     locked: int
     names_module: bool
+    """With the line beside it."""
     grown: list[str]
 
     @property
     def ok(self) -> bool:
-        """Whether the test failed, and the message named the module."""
+        """Whether the test failed, and the message named the module and the line."""
         return self.exit_code == 1 and self.batch < self.locked and self.names_module
 
 
@@ -145,6 +151,13 @@ def run(folder: Path, *flags: str) -> tuple[int, str, int]:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     report = json.loads((folder / ".gpu-profile/report.json").read_text(encoding="utf-8"))
     return done.returncode, done.stdout, report["cases"][0]["max_batch_size"]
+
+
+def place_of(plant: Plant) -> str:
+    """Return `lm.py:13` for the line that a plant's message must name."""
+    lines = TEXT.replace(plant.old, plant.new).splitlines()
+    (number,) = (number for number, line in enumerate(lines, 1) if plant.line in line)
+    return f"lm.py:{number}"
 
 
 def main() -> None:
@@ -177,7 +190,8 @@ def main() -> None:
                 for line in shown.splitlines()
                 if "->" in line and line.startswith("    ")
             ]
-            named = any(plant.module in line for line in grown)
+            place = place_of(plant)
+            named = any(plant.module in line and line.endswith(place) for line in grown)
             rows.append(Row(plant.what, code, batch, locked, named, grown))
             print("\n".join([plant.what, *(f"  {line}" for line in grown)]), flush=True)
         source.write_text(TEXT, encoding="utf-8")

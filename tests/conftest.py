@@ -14,6 +14,7 @@ import matplotlib.figure
 import pytest
 from command_line import of_case
 from projects import MIB, WORKLOADS, Project, StartRunner
+from simulate_verb import Simulate
 from simulated_worlds import Worlds, h100, inside
 from torch_server import TorchServer
 
@@ -118,3 +119,13 @@ def torch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServ
 def worlds(tmp_path: Path, torch_server: TorchServer) -> Worlds:
     """Make worlds of simulated GPUs in the test's folder."""
     return Worlds(tmp_path, torch_server)
+
+
+@pytest.fixture
+def simulate(tmp_path: Path) -> Simulate:
+    """Return a function that runs a program under `gpu-profile simulate`; skip where none runs."""
+    try:
+        library()
+    except HarnessError as error:
+        pytest.skip(str(error))
+    return Simulate(tmp_path)

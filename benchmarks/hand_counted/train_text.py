@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from transformers import masking_utils
+
+from harness.probe_tasks.zeros import consistent_zeros
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -46,28 +47,28 @@ def main() -> None:
     parser.add_argument("batch_size", type=int)
     parser.add_argument("length", type=int)
     arguments = parser.parse_args()
-    # transformers looks at the values of position ids: whether several texts are packed into one.
-    # A simulated GPU has no values, and here they are not.
-    masking_utils.find_packed_sequence_indices = _not_packed
-    kind, model_class, settings = MODELS[arguments.model]
+    # As in a probe: transformers reads whether position ids begin anew within a text. If it then
+    # made a mask, attention would take another kernel than on a GPU.
+    with consistent_zeros():
+        train(arguments.model, arguments.precision, (arguments.batch_size, arguments.length))
+
+
+def train(name: str, precision: str, shape: tuple[int, int]) -> None:
+    """Train some steps on texts of this shape: batch size and length."""
+    kind, model_class, settings = MODELS[name]
     config = getattr(transformers, kind)(**settings)
-    if arguments.precision == "bf16-true":
+    if precision == "bf16-true":
         torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda"):
         model = getattr(transformers, model_class)(config)
-        shape = (arguments.batch_size, arguments.length)
         tokens = torch.randint(config.vocab_size, shape)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     for _ in range(_STEPS):
-        with _precision(arguments.precision):
+        with _precision(precision):
             loss = model(input_ids=tokens, labels=tokens).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-
-
-def _not_packed(position_ids: torch.Tensor) -> None:
-    del position_ids
 
 
 def _precision(name: str) -> AbstractContextManager[Any]:

@@ -3,6 +3,11 @@
 They are of foundation-model-stack/fms-acceleration, `scripts/benchmarks/refs/a100_80gb.csv` at
 24bdadb (February 2025, Apache-2.0), column `mem_peak_torch_mem_alloc_in_bytes`, the rows of
 Mistral-7B without a framework of theirs. `requirements.txt` beside it has the versions.
+
+Earlier versions of the table have other peaks for the same trainings, because transformers was
+another one. Until June 2024 (00febdc) full fine-tuning took 536,886,784 bytes more: each of the 32
+blocks then kept cosines and sines for 32768 positions, which are 32 x 2 x 32768 x 128 x 2 =
+536,870,912 bytes.
 """
 
 from __future__ import annotations

@@ -113,9 +113,9 @@ def _what_if(asked: list[tuple[Case, GpuFacts]], options: argparse.Namespace, pa
         )
     ((case, gpu),) = asked
     with _progress():
-        lines = what_if(case, gpu, at_half(case, options, paths), paths)
+        lines, fits = what_if(case, gpu, at_half(case, options, paths), paths)
     sys.stdout.write("\n".join(lines) + "\n")
-    return 0
+    return int(not fits)
 
 
 def _answers(
@@ -135,8 +135,12 @@ def _answers(
             answers.append(_Answer(case, prediction))
             if outputs.snapshot is not None:
                 path = outputs.of(outputs.snapshot, case, gpu)
-                held(opened, prediction.shown_batch_size, snapshot=path.absolute())
-                files.append(f"snapshot for https://pytorch.org/memory_viz: {shown_path(path)}")
+                told = held(opened, prediction.shown_batch_size, snapshot=path.absolute())
+                files.append(
+                    f"no snapshot for {answers[-1].where}: nothing recorded its allocations"
+                    if told is None
+                    else f"snapshot for https://pytorch.org/memory_viz: {shown_path(path)}"
+                )
             if outputs.plot is not None:
                 path = outputs.of(outputs.plot, case, gpu)
                 files.append(_plot(answers[-1], path))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.child import find_program, run_program
+from harness.cli.guardian import guarded
 from harness.cli.interpreter import torch_of
 from harness.cli.simulated_peaks import as_json, as_text
 from harness.cli.simulated_snapshots import keep_snapshots
@@ -54,8 +55,9 @@ def simulate(options: argparse.Namespace) -> int:
         world = World.create(Path(folder) / "world", options.count * [gpu])
         variables = environment(world, torch_folder=torch_of(program))
         variables |= inside(Path(folder) if options.snapshot else None)
-        # Ranks do not wait for each other here: one may have ended before another one trains.
-        code = run_program(program, options.command, os.environ | variables, world.living)
+        with guarded(Path(folder), world):
+            # Ranks may not wait for each other: one may have ended before another one trains.
+            code = run_program(program, options.command, os.environ | variables, world.living)
         # A reader that has gone away, as `2>&1 | head` does, must not change the exit code.
         with suppress(BrokenPipeError):
             sys.stderr.write(as_text(world, code, os.environ.get("CUDA_VISIBLE_DEVICES")))

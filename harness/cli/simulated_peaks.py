@@ -14,7 +14,8 @@ from harness.wording import one_line, shown_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.simulated.world import Peak, World
+    from harness.simulated.peaks import Peak
+    from harness.simulated.world import World
 
 _VERSION = 1
 _UNKNOWN = "unknown"

@@ -44,8 +44,10 @@ class _Tried:
         return 0 if self.prediction is None else self.prediction.max_batch_size
 
 
-def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> list[str]:
-    """Predict a case as it is, and with each change that it offers; return the lines to print.
+def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> tuple[list[str], bool]:
+    """Predict a case as it is, and with each change that it offers.
+
+    Return the lines to print, and whether any batch fits.
 
     halved: the same case at half its resolution; None where it has none.
 
@@ -56,14 +58,15 @@ def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> lis
         surroundings = replace(paths.surroundings, directory=Path(folder))
 
         def largest(changed: Case) -> Prediction:
-            return predict(simulation.open(changed, gpu, None, surroundings), gpu)
+            opened = simulation.open(changed, gpu, None, surroundings)
+            return predict(opened, gpu, with_holders=False)
 
         now = largest(case)
         tried = [_Tried(_AS_IT_IS, now)]
         for change in changes_of(case, halved):
             _log.info("%s: trying it", change.case.id)
             tried.append(_try(change, largest))
-    return list(_lines(case, now, tried))
+    return [*_lines(case, now, tried)], any(one.batch_size for one in tried)
 
 
 def _try(change: Change, largest: Any) -> _Tried:

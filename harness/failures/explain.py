@@ -39,11 +39,11 @@ def explain(
     accelerator: `cpu` or `cuda`.
     """
     outcome, detail = _outcome(error, memory, accelerator)
+    line = f"{type(error).__qualname__}: {_first_line(error)}".rstrip(": ")
     return {
         "outcome": outcome,
-        "detail": _encodable(
-            detail + f"{type(error).__qualname__}: {_first_line(error)}".rstrip(": ")
-        ),
+        # What is not offered is no error of the user's: the message says all.
+        "detail": _encodable(_first_line(error) if outcome == "not offered" else detail + line),
         "traceback": _encodable("".join(traceback.format_exception(error))),
     }
 

@@ -72,11 +72,13 @@ class Prediction:
         )
 
 
-def predict(case: SimulatedCase, gpu: GpuFacts) -> Prediction:
+def predict(case: SimulatedCase, gpu: GpuFacts, *, with_holders: bool = True) -> Prediction:
     """Search for the largest batch under the case's own fraction, budget and bounds.
 
     The search starts where a lock says, else where the histories of another GPU's search say. Its
     result does not depend on that.
+
+    with_holders: also find out what holds the memory, which takes a probe of its own.
 
     Raises UnpredictableError when the training depends on values or asks what is not simulated,
     WorkloadError when it fails at every batch size, MachineError when the machine is at fault.
@@ -101,7 +103,7 @@ def predict(case: SimulatedCase, gpu: GpuFacts) -> Prediction:
         bounded_by=found.bounded_by,
         memory_limit_bytes=case.device.limit_bytes,
         peak_memory_bytes=(best.peak_memory_bytes if best else None) or case.device.limit_bytes,
-        holders=held(case, shown),
+        holders=held(case, shown) if with_holders else None,
         at_locked=held(case, locked) if locked else None,
         made_with=opened.runner.versions | {"simulated": SIMULATION},
         # Nothing was computed, so its speed is not one.

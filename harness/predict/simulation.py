@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from harness.batch_search.histories import recorded_histories
+from harness.errors import NotOfferedError
 from harness.predict.device import SimulatedDevice
 from harness.probes.open_cases import OpenCase, open_runner
 
@@ -87,6 +88,8 @@ class Simulation:
         """End the zygote if the block raises: its next case must not suffer from this one."""
         try:
             yield
+        except NotOfferedError:
+            raise  # a probe has said so, and the zygote is as before
         except BaseException:
             self.close()
             raise

@@ -127,12 +127,27 @@ class Attribution:
             if self._stack:
                 self.begin(self._stack.pop())
 
+        # Of a module that has compiled itself the hooks are compiled, too, to nothing.
+        if module._compiled_call_impl is not None:  # noqa: SLF001 - no public way to know
+            self._follow_compiled(module, name)
         return [
             # Before the user's own hooks, and after them: what they allocate is the module's.
             module.register_forward_pre_hook(enter, prepend=True),
             # Also after an exception: activation checkpointing leaves a module by one.
             module.register_forward_hook(leave, always_call=True),
         ]
+
+    def _follow_compiled(self, module: Any, name: str) -> None:
+        compiled = module._compiled_call_impl  # noqa: SLF001 - as above
+
+        @wraps(compiled)
+        def call(*inputs: Any, **named: Any) -> Any:
+            if torch.compiler.is_compiling():
+                return compiled(*inputs, **named)
+            with self.running(Running(ACTIVATION, name)):
+                return compiled(*inputs, **named)
+
+        module._compiled_call_impl = call  # noqa: SLF001 - as above
 
     def begin_evaluation(self) -> None:
         """Take the hooks away where they would change what an evaluation allocates."""
@@ -177,7 +192,9 @@ class Attribution:
         def origin() -> list[str]:
             if fx_traceback.has_preserved_node_meta():  # torch.compile traces, and needs its own
                 return format_stack()
-            return Origin([self._now.module, self._user_code.current_line()])
+            # No user's line runs where a backward pass makes nodes, to be differentiated again.
+            line = self._user_code.current_line() or self._now.line
+            return Origin([self._now.module, line])
 
         anomaly = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
         self._patch(run_backward, origin)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+_ZEROS = "zeros for what the GPU would compute"
 # Notes beyond this many are counted, because people read them.
 _MOST_NOTES = 8
 _HARNESS = str(Path(__file__).resolve().parents[1]) + os.sep
@@ -47,8 +48,7 @@ class Decisions:
     def decides(self, value: object) -> None:
         """Note that a value decides at the line that is running; `value` is what it read."""
         self._note(
-            "a value of a tensor decides here, and the prediction takes zeros for it "
-            f"(read {value})"
+            f"a value of a tensor decides here, and the prediction takes {_ZEROS} (read {value})"
         )
 
     def sizes(self, count: int | None) -> None:
@@ -60,7 +60,7 @@ class Decisions:
         low = "; training may take more memory" if count == 0 else ""
         self._note(
             "values of a tensor decide the size of another one here, and the prediction takes "
-            f"zeros for them{gave}{low}"
+            f"{_ZEROS}{gave}{low}"
         )
 
     def reads(self) -> None:
@@ -96,11 +96,21 @@ class Decisions:
         return bool(getattr(self._quiet, "on", False))
 
 
+def is_users(path: str | None) -> bool:
+    """Return whether a module's file is the user's: of no installed package, Python or harness."""
+    return (
+        path is not None
+        and _package(path) is None
+        and not path.startswith((_HARNESS, "<", *_STANDARD))
+    )
+
+
 def _place(*, any_line: bool) -> str | None:
     """Return the innermost line of the user's code; None where the user's code does not ask.
 
-    Without code of the user's on the stack it is the innermost line of another library, such as
-    that of a network, or with `any_line` a line of torch's, such as that of an optimizer.
+    Where what runs the training has called no code of the user's, it is the innermost line of
+    another library, such as that of a network, or with `any_line` a line of torch's, such as that
+    of an optimizer.
     """
     library: str | None = None
     torch_line: str | None = None
@@ -109,13 +119,10 @@ def _place(*, any_line: bool) -> str | None:
         package = _package(path)
         if path.startswith(("<", *_OWN)):
             continue
-        asking = library is None
         if path.startswith(_HARNESS) or package in _LOOPS or _TRAINER in path:
-            if asking and torch_line is None:
-                return None
-            continue
+            break
         here = f"{_shown(path)}:{frame.f_lineno}"
-        if package is None and not path.startswith(_STANDARD):
+        if is_users(path):
             return here
         if package in _TORCH:
             torch_line = torch_line or here

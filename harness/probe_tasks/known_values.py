@@ -14,18 +14,21 @@ tensor's, or 1 where the values are the same along it.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # Stand-ins have at most this many elements for each element of the tensor's longest dimension, so
 # that a row of tokens is kept and a picture of labels is not. What a batch decides must not change
 # with the batch size.
 _MOST_PER_ROW = 4096
+# The host has to hold them: half a GiB of labels.
+_MOST = 1 << 26
 # Other numbers than integers decide where there are few of them in a row, as the corners of boxes.
 _MOST_FLOATS_PER_ROW = 16
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -76,15 +79,27 @@ class KnownValues:
         """Return whether the values of one of these tensors are known."""
         return any(self.of(tensor) is not None for tensor in tensors_in(values))
 
-    def evaluate_whole(self, function: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
-        """Do so with stand-ins in the tensors' own shapes; raises ValueError for large tensors."""
-        if not all(_is_small(tensor) for tensor in tensors_in((arguments, keywords))):
-            raise ValueError("the tensors have too many elements")
+    def evaluate_whole(
+        self, function: Callable[..., Any], arguments: Any, keywords: Any, *, expands: bool = False
+    ) -> Any:
+        """Do so with stand-ins in the tensors' own shapes; raises ValueError for large tensors.
+
+        expands: the function takes no memory for its result, so that tensors may be large.
+        """
+        for tensor in () if expands else tensors_in((arguments, keywords)):
+            _refuse_large(tensor.shape)
         with torch.no_grad():
             return function(*_replaced(arguments, self.full), **_replaced(keywords, self.full))
 
     def evaluate(self, function: Callable[..., Any], arguments: Any, keywords: Any) -> Any:
-        """Return what a function gives for stand-ins in the place of tensors on the GPU."""
+        """Return what a function gives for stand-ins in the place of tensors on the GPU.
+
+        Raises ValueError where its result would be large.
+        """
+        shapes = [self.stand_in(tensor).shape for tensor in tensors_in((arguments, keywords))]
+        shapes = [shape for shape in shapes if math.prod(shape) > 1]
+        if len(shapes) > 1:
+            _refuse_large(broadcast(*shapes))
         with torch.no_grad():
             return function(
                 *_replaced(arguments, self.stand_in), **_replaced(keywords, self.stand_in)
@@ -100,7 +115,7 @@ class KnownValues:
             for one, value in zip(tensor, values, strict=False):
                 self.keep(one, value, any_number=any_number)
             return
-        if not is_on_gpu(tensor) or not isinstance(values, torch.Tensor):
+        if not (is_on_gpu(tensor) and isinstance(values, torch.Tensor)) or values.is_cuda:
             return
         stand_in = _compressed(values.detach(), tensor)
         if stand_in is None or not _is_meant(stand_in, any_number=any_number):
@@ -113,7 +128,7 @@ class KnownValues:
         if not is_on_gpu(tensor) or tensor.numel() == 0 or tensor.is_complex():
             return
         most = _MOST_FLOATS_PER_ROW if tensor.is_floating_point() else _MOST_PER_ROW
-        if source.numel() == 1 or _is_small(source, most):
+        if source.numel() == 1 or is_small(source.shape, most):
             with torch.no_grad():
                 self.keep(tensor, source.detach().expand(tensor.shape).clone(), any_number=True)
 
@@ -125,6 +140,11 @@ def tensors_in(values: Any) -> list[torch.Tensor]:
     if isinstance(values, dict):
         return tensors_in(list(values.values()))
     return [values] if is_on_gpu(values) else []
+
+
+def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of a result of tensors with these shapes."""
+    return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call] # untyped in torch
 
 
 def _replaced(values: Any, replace: Callable[[torch.Tensor], torch.Tensor]) -> Any:
@@ -143,8 +163,14 @@ def _first(stand_in: torch.Tensor) -> torch.Tensor:
     return stand_in[(0,) * stand_in.ndim]
 
 
-def _is_small(tensor: torch.Tensor, most: int = _MOST_PER_ROW) -> bool:
-    return tensor.numel() <= most * max(tensor.shape, default=1)
+def is_small(shape: Sequence[int], most: int = _MOST_PER_ROW) -> bool:
+    """Return whether a stand-in may have this shape: few elements in a row."""
+    return math.prod(shape) <= min(_MOST, most * max(shape, default=1))
+
+
+def _refuse_large(shape: Sequence[int]) -> None:
+    if not is_small(shape):
+        raise ValueError(f"a tensor of shape {tuple(shape)} has too many elements")
 
 
 def _compressed(values: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor | None:
@@ -161,7 +187,7 @@ def _compressed(values: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor | No
     fits = values.ndim == tensor.ndim and all(
         size in (1, own) for size, own in zip(values.shape, tensor.shape, strict=True)
     )
-    return values if fits and _is_small(values) else None
+    return values if fits and is_small(values.shape) else None
 
 
 def _is_meant(stand_in: torch.Tensor, *, any_number: bool) -> bool:

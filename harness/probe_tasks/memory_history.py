@@ -106,7 +106,10 @@ class History:
                 live[entry["addr"]] = self._add(_block(entry, mark, user_code))
                 self.events.append(live[entry["addr"]])
             else:
-                self.events.append(~live.pop(entry["addr"]))
+                freed = live.pop(entry["addr"], None)
+                if freed is None:  # it was made before, and nothing told of it
+                    freed = self._add(Block(0, "activation", "", ""))
+                self.events.append(~freed)
 
     def name_freed(self, since: int, until: int, kind: str, module: str) -> None:
         """Set the kind and the module of what was freed from one event until another."""

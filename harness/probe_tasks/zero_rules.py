@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.probe_tasks.known_values import is_on_gpu, tensors_in
+from harness.probe_tasks.known_values import broadcast, is_on_gpu, is_small, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType, FrameType
 
     from harness.probe_tasks.decisions import Decisions
     from harness.probe_tasks.known_values import KnownValues
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 
 _LBFGS = str(Path("torch", "optim", "lbfgs.py"))
+_DISTRIBUTION = str(Path("torch", "distributions", "distribution.py"))
+_OWN = (__file__, str(Path(__file__).with_name("zeros.py")))
+# Those that take no memory for their result.
+_EXPANDING = ("expand", "expand_as", "broadcast_to")
 # Those that may make something else of zeros.
 _FROM_ZERO = ("add_", "sub_", "masked_fill_", "__iadd__", "__isub__")
 _STEPS = ("step", "_directional_evaluate")
@@ -92,13 +97,6 @@ class Rules:
             self.known.keep(arguments[0], known)
         return result
 
-    def assumed(self, function: Function, arguments: Any, keywords: Any) -> Any:
-        """Assume that what a distribution of torch checks of its parameters holds."""
-        result = function(*arguments, **keywords)
-        with suppress(Exception):
-            self.known.keep(result, torch.ones((), dtype=torch.bool, device="cpu"))
-        return result
-
     def sums(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Evaluate a sum: a stand-in has fewer elements than its tensor."""
         result = function(*arguments, **keywords)
@@ -125,24 +123,27 @@ class Rules:
     def view(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Hand the values on, as a view, a copy or a conversion of the same tensor does."""
         result = function(*arguments, **keywords)
-        tensor = arguments[0] if arguments else None
-        stand_in = self.known.of(tensor) if isinstance(tensor, torch.Tensor) else None
+        tensor = arguments[0]
+        stand_in = self.known.of(tensor) if is_on_gpu(tensor) else None
         if stand_in is not None and tensors_in(result):
             with suppress(Exception):
                 if stand_in.numel() == 1:
                     several = isinstance(result, (tuple, list))
-                    values = [stand_in] * len(result) if several else stand_in
+                    values: Any = [stand_in] * len(result) if several else stand_in
                     self.known.keep(result, values, any_number=True)
                 else:
-                    rest = (self.known.full(arguments[0]), *arguments[1:])
-                    self.known.keep(result, self.known.evaluate(function, rest, keywords))
+                    expands = function.__name__ in _EXPANDING
+                    values = self.known.evaluate_whole(
+                        function, arguments, keywords, expands=expands
+                    )
+                    self.known.keep(result, values, any_number=True)
         return result
 
     def joined(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Join the values of several tensors."""
         result = function(*arguments, **keywords)
         parts = arguments[0] if arguments else keywords.get("tensors", ())
-        if self.known.any_of(parts) and is_on_gpu(result):
+        if self.known.any_of(parts) and is_on_gpu(result) and is_small(result.shape):
             with suppress(Exception):
                 whole = [self.known.full(part) for part in parts]
                 self.known.keep(result, function(whole, *arguments[1:], **keywords))
@@ -151,12 +152,14 @@ class Rules:
     def moved(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Hand values on to the GPU, from it, or within it."""
         tensor = arguments[0]
+        result = function(*arguments, **keywords)
         if is_on_gpu(tensor):
-            result = self.view(function, arguments, keywords)
+            known = self.known.of(tensor)
             if result.device.type == "cpu":
                 self._fetch(result, tensor)
+            elif known is not None:
+                self.known.keep(result, known, any_number=True)
             return result
-        result = function(*arguments, **keywords)
         if result is not tensor and is_on_gpu(result) and tensor.device.type == "cpu":
             with suppress(Exception):
                 self.known.keep_copied(result, tensor)
@@ -187,7 +190,7 @@ class Rules:
 
     def made(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Keep the numbers that a tensor is made of on the GPU."""
-        arguments = tuple(self._as_number(argument) for argument in arguments)
+        arguments = tuple(self.as_number(argument) for argument in arguments)
         result = function(*arguments, **keywords)
         if is_on_gpu(result) and not tensors_in((arguments, keywords)):
             with suppress(Exception), torch.no_grad():
@@ -210,7 +213,7 @@ class Rules:
                 self.known.keep(result, number, any_number=True)
         return result
 
-    def _as_number(self, argument: Any) -> Any:
+    def as_number(self, argument: Any) -> Any:
         """Return a number for a tensor on the GPU that stands for one."""
         if is_on_gpu(argument) and argument.numel() == 1:
             number = self.known.number(argument)
@@ -236,6 +239,8 @@ class Rules:
         if not is_on_gpu(tensor):
             return function(*arguments, **keywords)
         answer = self._answer(function, arguments, keywords)
+        if _asker().co_filename.endswith(_DISTRIBUTION):
+            return True  # what distributions check of their parameters holds in a training
         if isinstance(answer, bool) and _asks_lbfgs():
             return not answer
         self.decisions.decides(answer)
@@ -251,7 +256,8 @@ class Rules:
                 self.known.stand_in(one) if is_on_gpu(one) else one for one in arguments[:2]
             )
             if arguments[0].shape == arguments[1].shape:
-                both = torch.broadcast_tensors(first, second)
+                shape = broadcast(first.shape, second.shape)
+                both = first.expand(shape), second.expand(shape)
                 answer = function(*both, *arguments[2:], **keywords)
         self.decisions.decides(answer)
         return answer
@@ -285,6 +291,14 @@ def _asks_lbfgs() -> bool:
     It would end at once, and never keep the history that takes its memory. A training comes nearer
     to its minimum: each loss is smaller than the one before, and nothing has converged.
     """
-    # The frames of this function, its rule, and what stands in the place of torch's function.
-    code = sys._getframe(3).f_code  # noqa: SLF001 - the documented way to the running frame
+    code = _asker()
     return code.co_filename.endswith(_LBFGS) and code.co_name in _STEPS
+
+
+def _asker() -> CodeType:
+    """Return the code that called the function which stands in the place of torch's."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way
+    while frame is not None and frame.f_code.co_filename in _OWN:
+        frame = frame.f_back
+    assert frame is not None, "rules are called by functions that torch's users call"
+    return frame.f_code

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.probe_tasks.known_values import is_on_gpu, tensors_in
+from harness.probe_tasks.known_values import broadcast, is_on_gpu, is_small, tensors_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from harness.probe_tasks.decisions import Decisions
     from harness.probe_tasks.known_values import KnownValues
@@ -39,7 +39,8 @@ class SizeRules:
             numbers = self._numbers(index)
             return self.rules.view(function, (tensor, numbers), keywords)
         for mask in masks:
-            torch.nonzero(mask)  # takes memory for a while, as the search for elements does
+            # Takes memory for a while, as the search for elements does.
+            torch._C.TensorBase.nonzero(mask)  # noqa: SLF001 - torch's own, without its rule
         result = self.rules.view(function, (tensor, self._on_cpu(index)), keywords)
         self.decisions.sizes(result.numel())
         return result
@@ -65,7 +66,7 @@ class SizeRules:
         if not is_on_gpu(mask):
             return result
         if self.known.of(mask) is not None and "out" not in keywords:
-            shape = torch.broadcast_shapes(tensor.shape, mask.shape)
+            shape = broadcast(tensor.shape, mask.shape)
             where = self.known.stand_in(mask).expand(shape)
             result = tensor.expand(shape)[where]
         self.decisions.sizes(result.numel())
@@ -96,29 +97,22 @@ class SizeRules:
         result = function(*arguments, **keywords)
         if not is_on_gpu(tensor) or tensor.numel() == 0:
             return result
-        found = function(self.known.full(tensor), *arguments[1:], **keywords)
-        result = _to(found, tensor.device)
-        self.known.keep(result, found)
+        if is_small(tensor.shape):
+            found = function(self.known.full(tensor), *arguments[1:], **keywords)
+            result = _to(found, tensor.device)
+            self.known.keep(result, found)
         self.decisions.sizes(tensors_in(result)[0].numel())
         return result
 
     def repeat(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Repeat elements as often as a tensor says."""
-        repeats = [
-            one for one in tensors_in((arguments[-1:], keywords)) if not one.is_floating_point()
-        ]
-        if not repeats or "output_size" in keywords or (len(arguments) < 2 and keywords):
+        tensor, repeats, dim = _repeated(*arguments, **keywords)
+        if not is_on_gpu(repeats) or keywords.get("output_size") is not None:
             return function(*arguments, **keywords)
-        known = self.known.of(repeats[0])
-        if known is not None:
-            total = int(self.known.full(repeats[0]).sum())
-            size = total * (arguments[0].numel() if repeats[0].numel() == 1 else 1)
-            if len(arguments) > 1 and repeats[0].numel() == 1:
-                size = total * (
-                    arguments[0].shape[keywords["dim"]]
-                    if "dim" in keywords
-                    else arguments[0].numel()
-                )
+        if self.known.of(repeats) is not None:
+            size = int(self.known.full(repeats).sum())
+            if repeats.numel() == 1 and repeats is not tensor:
+                size *= tensor.numel() if dim is None else tensor.shape[dim]
             keywords = {**keywords, "output_size": size}
         result = function(*arguments, **keywords)
         self.decisions.sizes(result.numel())
@@ -132,13 +126,28 @@ class SizeRules:
             return function(*arguments, **keywords)
         if name == "num_classes" and given != -1:
             return self.rules.pointwise(function, arguments, keywords)
+        keywords = {key: self.rules.as_number(value) for key, value in keywords.items()}
         with suppress(Exception):
             largest = int(self.known.stand_in(tensor).max()) + 1
             if len(arguments) == 1:
-                keywords = {**keywords, name: max(given, largest)}
+                keywords[name] = max(int(keywords.get(name, given)), largest)
         result = function(*arguments, **keywords)
-        self.decisions.sizes(result.numel())
+        with suppress(Exception):
+            values = self.known.evaluate_whole(function, arguments, keywords)
+            self.known.keep(result, values)
+        if not (isinstance(given, int) and given == len(result)):  # else the caller decides
+            self.decisions.sizes(result.numel())
         return result
+
+    def align(self, function: Function, arguments: Any, keywords: Any) -> Any:
+        """Compute a CTC loss, for which torch reads lengths itself."""
+        lengths = [
+            self.known.full(one).contiguous()
+            if is_on_gpu(one) and self.known.of(one) is not None
+            else one
+            for one in arguments[2:4]
+        ]
+        return function(*arguments[:2], *lengths, *arguments[4:], **keywords)
 
     def sample(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Draw samples as torch does, without its check: of values that it reads itself."""
@@ -154,13 +163,13 @@ class SizeRules:
 
     def normal(self, function: Function, arguments: Any, keywords: Any) -> Any:
         """Draw from normal distributions as torch does, without its check of their deviations."""
-        if len(arguments) + len(keywords) != 2 or not tensors_in(arguments[1:]):  # noqa: PLR2004 - mean and deviation
+        mean, deviation = _deviating(*arguments, **keywords)
+        if not is_on_gpu(deviation) or keywords.get("out") is not None:
             return function(*arguments, **keywords)
-        mean, deviation = arguments
         with torch.no_grad():
-            shape = deviation.shape
+            shape: Sequence[int] = deviation.shape
             if isinstance(mean, torch.Tensor):
-                shape = torch.broadcast_shapes(mean.shape, shape)
+                shape = broadcast(mean.shape, shape)
             return (
                 torch.empty(shape, dtype=deviation.dtype, device=deviation.device)
                 .normal_()
@@ -202,6 +211,14 @@ def _to(values: Any, device: torch.device) -> Any:
     if isinstance(values, (tuple, list)):
         return type(values)(_to(value, device) for value in values)
     return values.to(device) if isinstance(values, torch.Tensor) else values
+
+
+def _repeated(input: Any, repeats: Any = None, dim: int | None = None, **_: Any) -> Any:  # noqa: A002 - torch's own names
+    return input, input if repeats is None else repeats, dim
+
+
+def _deviating(mean: Any, std: Any = 1.0, *_: Any, **__: Any) -> Any:
+    return mean, std
 
 
 def _sampled(input: Any, num_samples: int, replacement: bool = False, **_: Any) -> Any:  # noqa: A002, FBT001, FBT002 - torch's own names

@@ -7,16 +7,21 @@ passes, and a `TorchFunctionMode` switches off the fast paths of `nn.Transformer
 traced into by torch.compile. While torch.compile traces, the functions are torch's own.
 """
 
+# ruff: noqa: SLF001 - torch has no public way to say what its compilers do with a function
 from __future__ import annotations
 
 import functools
 import inspect
+import sys
+import types
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils import _device
 
-from harness.probe_tasks.decisions import Decisions
+from harness.probe_tasks import decisions, known_values, zero_rules, zero_sizes
+from harness.probe_tasks.decisions import Decisions, is_users
 from harness.probe_tasks.known_values import KnownValues
 from harness.probe_tasks.zero_rules import Rules
 from harness.probe_tasks.zero_sizes import SizeRules
@@ -34,7 +39,7 @@ _POINTWISE = """
     maximum minimum fmax fmin pow float_power masked_fill add sub subtract rsub threshold erfc
     __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __invert__ __and__ __or__ __xor__ __rand__ __ror__
     __rxor__ __add__ __radd__ __sub__ __rsub__ __pow__ __rpow__
-    any all max min amax amin aminmax argmax argmin
+    any all max min amax amin aminmax argmax argmin _is_all_true _is_any_true
 """
 _PRESERVING = """
     abs absolute neg negative mul multiply div divide true_divide floor_divide remainder fmod sqrt
@@ -69,39 +74,45 @@ _DECIDE = "__bool__ __int__ __index__ is_nonzero"
 _SHOWN = "__repr__ __format__ __str__"
 # Those that no method or function of torch itself stands for. The others stay as they are: layers
 # compare what they were given with `F.relu`.
-_FUNCTIONAL = "softplus elu celu logsigmoid hardsigmoid threshold one_hot".split()
+_FUNCTIONAL = ("softplus", "elu", "celu", "logsigmoid", "hardsigmoid", "threshold", "one_hot")
+# The rules that read their arguments by name, too.
+_BY_NAME = ("made", "filled", "sample", "normal")
 
 
 @contextmanager
 def consistent_zeros() -> Iterator[Decisions]:
     """Read values as zeros give them inside the block; return the lines where they decide."""
-    decisions = Decisions()
+    decided = Decisions()
+    # For `with torch.device`, torch notes once which functions make tensors: those of now.
+    _device._device_constructors()
     undo: list[Callable[[], None]] = []
+    with suppress(AttributeError):  # these are torch's own affairs
+        _keep_from_compiling()
     try:
-        for name, rule in _rules(decisions).items():
+        for name, rule in _rules(decided).items():
             functional = (torch.nn.functional,) if name in _FUNCTIONAL else ()
             for owner in (torch, torch.Tensor, *functional):
                 # Some of the names are types and modules of torch, too.
                 if inspect.isroutine(getattr(owner, name, None)):
-                    undo.append(_put(owner, name, rule))
-        yield decisions
+                    undo.append(_put(owner, name, rule))  # noqa: PERF401 - put back if one fails
+        undo.append(_put_where_imported())
+        yield decided
     finally:
         for put_back in reversed(undo):
             put_back()
 
 
-def _rules(decisions: Decisions) -> dict[str, Rule]:
+def _rules(decided: Decisions) -> dict[str, Rule]:
     """Return the rule of each function, by its name."""
     known = KnownValues()
-    rules = Rules(known, decisions)
-    sizes = SizeRules(known, decisions, rules)
+    rules = Rules(known, decided)
+    sizes = SizeRules(known, decided, rules)
     table: tuple[tuple[str, Rule], ...] = (
         (_POINTWISE, rules.pointwise),
         (_PRESERVING, rules.preserving),
         (_WHOLE, rules.whole),
         (_IN_PLACE, rules.in_place),
         ("_amp_update_scale_", rules.kept),
-        ("_is_all_true", rules.assumed),
         (_SUMS, rules.sums),
         (_SOFTMAX, rules.softmax),
         (_VIEWS, rules.view),
@@ -122,6 +133,7 @@ def _rules(decisions: Decisions) -> dict[str, Rule]:
         ("unique unique_consecutive", sizes.unique),
         ("repeat_interleave", sizes.repeat),
         ("bincount one_hot", sizes.count),
+        ("ctc_loss", sizes.align),
         ("multinomial", sizes.sample),
         ("normal", sizes.normal),
     )
@@ -134,11 +146,9 @@ def _put(owner: Any, name: str, rule: Rule) -> Callable[[], None]:
     own = vars(owner).get(name)
     function = getattr(owner, name)
     replaced = _following(function, rule)
-    with suppress(AttributeError):  # these are torch's own affairs
-        _keep_from_compiling(replaced)
     if owner is torch:
         _teach_jit(function, replaced)
-    setattr(owner, name, replaced)
+    setattr(owner, name, _Method(function, replaced) if owner is torch.Tensor else replaced)
     return (
         functools.partial(delattr, owner, name)
         if own is None
@@ -146,33 +156,107 @@ def _put(owner: Any, name: str, rule: Rule) -> Callable[[], None]:
     )
 
 
+def _put_where_imported() -> Callable[[], None]:
+    """Put the rules where the user's modules have `from torch import isfinite`; return the undo."""
+    replaced = {
+        id(value.__wrapped__): value
+        for owner in (torch, torch.nn.functional)
+        for value in vars(owner).values()
+        if getattr(value, "__code__", None) is _CODE
+    }
+    found = [
+        (module, name, value)
+        for module in list(sys.modules.values())
+        if is_users(getattr(module, "__file__", None))
+        for name, value in list(vars(module).items())
+        if id(value) in replaced
+    ]
+    for module, name, value in found:
+        setattr(module, name, replaced[id(value)])
+
+    def undo() -> None:
+        for module, name, value in found:
+            setattr(module, name, value)
+
+    return undo
+
+
+class _Method:
+    """A method in the place of one of torch's, which counts as equal to it.
+
+    Subclasses of tensors get the method that was called, and look it up in tables of torch's own.
+    """
+
+    def __init__(self, function: Any, replaced: Any) -> None:
+        self._function = function
+        self._replaced = replaced
+        functools.update_wrapper(self, function)
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        return self if instance is None else types.MethodType(self._replaced, instance)
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        return self._replaced(*arguments, **keywords)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or bool(other == self._function)
+
+    def __hash__(self) -> int:
+        return hash(self._function)
+
+
 def _following(function: Any, rule: Rule) -> Any:
     is_compiling = torch.compiler.is_compiling
 
     @functools.wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        if is_compiling():
+        if is_compiling() or not (arguments or rule.__name__ in _BY_NAME):
             return function(*arguments, **keywords)
         return rule(function, arguments, keywords)
 
     return call
 
 
-def _keep_from_compiling(function: Any) -> None:
-    """Let torch.compile make no graph of a function that is called between its graphs."""
+# All functions that stand in the place of torch's have the same code.
+_CODE = next(
+    constant
+    for constant in _following.__code__.co_consts
+    if getattr(constant, "co_name", "") == "call"
+)
+
+
+def _keep_from_compiling() -> None:
+    """Let torch.compile make no graphs of these rules, where they are called between its graphs."""
     frames: Any = torch._C._dynamo.eval_frame
-    if hasattr(frames, "skip_code"):
-        frames.skip_code(function.__code__)
-    else:  # since torch 2.7
-        skip, default = frames._FrameAction.SKIP, frames._FrameAction.DEFAULT
-        strategy = frames._FrameExecStrategy(skip, default)
-        frames.set_code_exec_strategy(function.__code__, strategy)
+    for code in _own_code():
+        if hasattr(frames, "skip_code"):
+            frames.skip_code(code)
+        else:  # since torch 2.7
+            skip = frames._FrameAction.SKIP
+            strategy = frames._FrameExecStrategy(skip, skip)  # and of what it calls
+            frames.set_code_exec_strategy(code, strategy)
+
+
+def _own_code() -> Iterator[types.CodeType]:
+    """Yield the code of all functions of the rules, those inside of others included."""
+    for module in (known_values, zero_rules, zero_sizes, decisions, sys.modules[__name__]):
+        members = list(vars(module).values())
+        members += [
+            one for member in members if isinstance(member, type) for one in vars(member).values()
+        ]
+        waiting = [member.__code__ for member in members if isinstance(member, types.FunctionType)]
+        while waiting:
+            code = waiting.pop()
+            if code.co_filename == module.__file__:
+                yield code
+                waiting += [one for one in code.co_consts if isinstance(one, types.CodeType)]
 
 
 def _teach_jit(function: Any, replaced: Any) -> None:
     """Let TorchScript compile calls of a replaced function as those of the function itself."""
-    from torch.jit import _builtins  # noqa: PLC0415
+    from torch.jit import _builtins  # noqa: PLC0415 - it is untyped
 
-    operator = _builtins._find_builtin(function)
+    builtins: Any = _builtins
+    operator = builtins._find_builtin(function)
     if operator is not None:
-        _builtins._register_builtin(replaced, operator)
+        builtins._register_builtin(replaced, operator)

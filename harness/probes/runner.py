@@ -333,8 +333,7 @@ class ProbeRunner:
             where = f" in {ending.phase}" if ending.phase else ""
             raise MachineError(f"{what} failed{where}: {trouble} (its output is in {log})")
         if told["outcome"] == "not offered":
-            detail = told["detail"] or ""
-            raise NotOfferedError(detail.removeprefix(f"{NotOfferedError.__qualname__}: "), log=log)
+            raise NotOfferedError(told["detail"] or "", log=log)
         return Answer(ending.result, death, ending.phase, log, seconds)
 
     def _timeout_of(self, steps: int) -> float:

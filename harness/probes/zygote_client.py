@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError, MachineError, WorkloadError
+from harness.errors import HarnessError, MachineError, NotOfferedError, WorkloadError
 from harness.probes import oom_kills
 from harness.probes.dead_processes import Ending, killed_for_memory
 
@@ -55,8 +55,8 @@ class ZygoteClient:
 
         environment: variables that are set before torch is imported.
 
-        Raises WorkloadError when it cannot be built, MachineError when the machine is at fault; no
-        process and no file is left then.
+        Raises WorkloadError when it cannot be built, as where it does not offer a change of its
+        spec, and MachineError when the machine is at fault; no process and no file is left then.
         """
         self.scratch = _make_scratch()
         try:
@@ -92,6 +92,8 @@ class ZygoteClient:
                 f"{self.log}"
             )
         if answer["event"] == "failed":
+            if answer["outcome"] == "not offered":
+                raise NotOfferedError(answer["detail"], log=str(self.log))
             what = f"the workload cannot be built: {answer['detail']}"
             if answer["outcome"] == "machine":
                 raise MachineError(f"{what} (its output is in {self.log})")

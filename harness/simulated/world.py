@@ -33,13 +33,15 @@ from harness.simulated.layout import (
     RawEvent,
     RawFault,
     RawGpu,
-    RawPeak,
     RawWorld,
 )
+from harness.simulated.peaks import peak_of
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from harness.simulated.peaks import Peak
 
 MIB = 1 << 20
 # nvmlEventType: of double-bit ECC errors and of Xids.
@@ -48,8 +50,6 @@ _ECC_EVENT, _XID_EVENT = 2, 8
 # processes on recent GPUs. Batches do not depend on it, because the limit is on reserved bytes.
 CONTEXT_BYTES = 530 * MIB
 _NANOSECONDS = 1e9
-# In the order of `Phase` in world.h.
-_PHASES = (None, "forward pass", "backward pass", "optimizer step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,38 +93,6 @@ class Holder:
 
     pid: int
     held_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A line of a program: the innermost one of the user's own, where there is one."""
-
-    file: str
-    line: int
-    function: str
-    phase: str | None
-    """`forward pass`, `backward pass` or `optimizer step`, as far as torch's frames tell."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peak:
-    """What a process needed of one GPU at most; it may have ended since."""
-
-    pid: int
-    gpu: int
-    """The place in the world."""
-    rank: int | None
-    """RANK, as a launcher set it."""
-    local_rank: int | None
-    """LOCAL_RANK."""
-    reserved_bytes: int
-    """What it held beyond its CUDA context: torch's reserved memory, and what others took."""
-    allocated_bytes: int | None
-    """What torch's tensors had, by torch's own count; None where its allocator does not tell."""
-    refused: int
-    """Allocations that did not fit. torch frees what it keeps after one, and tries again."""
-    where: Place | None = None
-    """Where the program was when it held the most; None: nobody has looked (`inside`)."""
 
 
 class World:
@@ -256,27 +224,13 @@ class World:
 
         A process has an entry for each GPU that it used. `num_peaks` tells how many there would be.
         """
-        return [self._peak(raw) for raw in self.raw.peaks[: min(self.num_peaks, MAX_PEAKS)]]
+        listed = self.raw.peaks[: min(self.num_peaks, MAX_PEAKS)]
+        return [peak_of(raw, self.raw.gpus[raw.gpu].context) for raw in listed]
 
     @property
     def num_peaks(self) -> int:
         """How many entries were begun; `peaks` has the first 1024 of them."""
         return int(self.raw.num_peaks)
-
-    def _peak(self, raw: RawPeak) -> Peak:
-        # Less than a context: it was refused.
-        reserved = max(0, raw.held - self.raw.gpus[raw.gpu].context)
-        return Peak(
-            pid=raw.pid,
-            gpu=raw.gpu,
-            rank=None if raw.rank < 0 else raw.rank,
-            local_rank=None if raw.local_rank < 0 else raw.local_rank,
-            reserved_bytes=reserved,
-            # Who reserved nothing has allocated nothing, whether or not the allocator tells.
-            allocated_bytes=raw.allocated or (None if reserved else 0),
-            refused=raw.refused,
-            where=_place(raw) if raw.line else None,
-        )
 
     def _event(self, kind: int, data: int, gpu: int) -> None:
         found = self.raw.gpus[gpu]
@@ -285,15 +239,6 @@ class World:
             type=kind, data=data, gpu=physical, gpu_instance=found.gpu_instance
         )
         self.raw.num_events += 1
-
-
-def _place(raw: RawPeak) -> Place:
-    return Place(
-        raw.file.decode(errors="replace"),
-        raw.line,
-        raw.function.decode(errors="replace"),
-        _PHASES[raw.phase],
-    )
 
 
 def _start_of(pid: int) -> int | None:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 MIB, GIB = 1 << 20, 1 << 30
 CONTEXT = 512 * MIB
+PLACE = {
+    "file": "/elsewhere/train\x07.py",
+    "line": 12,
+    "function": "main",
+    "phase": "backward pass",
+}
 
 
 @pytest.fixture
@@ -23,7 +29,8 @@ def world(tmp_path: Path) -> World:
     """Make a world of two GPUs whose ranks have ended, the second one first."""
     gpu = SimulatedGpu("NVIDIA \x1b[31mL4", 24 * GIB, (8, 9), context_bytes=CONTEXT)
     world = World.create(tmp_path / "world", [gpu, gpu])
-    world.raw.peaks[0] = RawPeak(102, 1, 1, 1, CONTEXT + 3 * GIB, 0, 1)
+    place = (12, 2, b"/elsewhere/train\x07.py", b"main")
+    world.raw.peaks[0] = RawPeak(102, 1, 1, 1, CONTEXT + 3 * GIB, 0, 1, *place)
     world.raw.peaks[1] = RawPeak(101, 0, 0, 0, CONTEXT + 3 * GIB, 2 * GIB, 0)
     world.raw.num_peaks = 2
     for gpu_raw in world.raw.gpus[:2]:
@@ -41,6 +48,7 @@ process  rank  GPU  peak allocated  peak reserved  left on the GPU
     101     0    0         2.0 GiB        3.0 GiB         20.5 GiB
     102     1    1         unknown        3.0 GiB         20.5 GiB
 
+process 102 on GPU 1 held the most at /elsewhere/train\\x07.py:12, in main, backward pass
 process 102 on GPU 1: 1 allocation did not fit
 """
     assert expected + LIMITS + "\n" == as_text(world, 1)
@@ -50,10 +58,7 @@ def test_table_tells_that_workspaces_were_not_counted(world: World) -> None:
     """Where the cuDNN beside torch is too old to say them, the last line does."""
     world.raw.gpus[1].workspaces_unknown = True
     told = as_text(world, 1).splitlines()
-    expected = (
-        "Workspaces of convolutions were not counted: this cuDNN does not say them. "
-        "Those from 9.11 on do."
-    )
+    expected = "Workspaces of convolutions were not counted: this cuDNN does not say them. Those from 9.11 on do."
     assert expected == told[-1]
 
 
@@ -75,6 +80,7 @@ def test_json_has_bytes_and_null(world: World) -> None:
             "peak_allocated_bytes": None if rank else 2 * GIB,
             "context_bytes": CONTEXT,
             "refused_allocations": rank,
+            "where": PLACE if rank else None,
         }
         for rank in (0, 1)
     ] == told["processes"]

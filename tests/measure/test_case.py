@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fake_runner import Rehearsal, make_case, surroundings
@@ -314,10 +314,11 @@ def test_probes_that_start_anew_are_told_of(
             {"finite_loss": False},
             "the training loss at batch 54 is not a number after the first steps",
         ),
+        ({"notes": ("work.py:7: a value decides here",)}, "work.py:7: a value decides here"),
     ],
 )
 def test_doubtful_maximum_is_told(
-    tmp_path: Path, rehearse: Callable[..., Measurement], flaw: dict[str, bool], warning: str
+    tmp_path: Path, rehearse: Callable[..., Measurement], flaw: dict[str, Any], warning: str
 ) -> None:
-    """Memory that still grows, or a loss that is not a number, comes with a warning."""
+    """Memory that grows, a loss that is not a number, or a line that decides by zeros is told."""
     assert rehearse(make_case(tmp_path), Rehearsal(flaw=flaw)).warnings[0].startswith(warning)

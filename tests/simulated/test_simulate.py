@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+import pickle
 import sys
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from simulated_worlds import CONTEXT, GIB, H100_TOTAL, MIB
 
-from harness.errors import HarnessError
-from harness.simulated.library import library
+if TYPE_CHECKING:
+    from simulate_verb import Simulate
 
 pytestmark = pytest.mark.simulated
 
-VERB = (
-    sys.executable,
-    "-c",
-    "import sys; from harness.cli import main; sys.exit(main())",
-    "simulate",
-)
 TRAIN = """
 import sys, torch
 from torch import nn
@@ -94,78 +85,6 @@ if not os.fork():
 os.read(ready[0], 1)
 os._exit(4)
 """
-HUGGING_FACE = """
-import torch
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
-
-class Data(torch.utils.data.Dataset):
-    def __len__(self):
-        return 4096
-
-    def __getitem__(self, index):
-        tokens = torch.ones(256, dtype=torch.long)
-        return {"input_ids": tokens, "labels": tokens}
-
-model = GPT2LMHeadModel(GPT2Config(n_layer=4, n_embd=256, n_head=4, vocab_size=8192))
-settings = TrainingArguments(
-    "out", per_device_train_batch_size=256, auto_find_batch_size=True, max_steps=3, bf16=True,
-    report_to=[], save_strategy="no", disable_tqdm=True,
-)
-trainer = Trainer(model, settings, train_dataset=Data())
-trainer.train()
-print("batch", trainer._train_batch_size)
-"""
-
-
-@dataclass
-class Ended:
-    """A program that has ended under the verb."""
-
-    code: int
-    output: str
-    errors: str
-    told: Any
-    """The JSON file's content."""
-
-    @property
-    def process(self) -> dict[str, Any]:
-        """The one process that used a GPU."""
-        (process,) = self.told["processes"]
-        return dict(process)
-
-
-@dataclass
-class Simulate:
-    """Runs programs under the verb in a test's folder."""
-
-    folder: Path
-
-    def __call__(self, *command: str, script: str = "", flags: tuple[str, ...] = ()) -> Ended:
-        """Run a command to its end; "SCRIPT" in it is the script's file."""
-        path, result = self.folder / "train.py", self.folder / "peaks.json"
-        path.write_text(script, encoding="utf-8")
-        gpu = () if "--gpu" in flags else ("--gpu", "H100")
-        done = subprocess.run(
-            [*VERB, *gpu, *flags, "--json", result, "--"]
-            + [str(path) if word == "SCRIPT" else word for word in command],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            cwd=self.folder,
-        )
-        told = json.loads(result.read_text(encoding="utf-8")) if result.exists() else None
-        return Ended(done.returncode, done.stdout, done.stderr, told)
-
-
-@pytest.fixture
-def simulate(tmp_path: Path) -> Simulate:
-    """Return a function that runs a program under the verb; skip where no GPU can be simulated."""
-    try:
-        library()
-    except HarnessError as error:
-        pytest.skip(str(error))
-    return Simulate(tmp_path)
 
 
 def test_peaks_of_a_training_are_those_that_torch_tells(simulate: Simulate) -> None:
@@ -187,6 +106,31 @@ def test_peaks_of_a_training_are_those_that_torch_tells(simulate: Simulate) -> N
             "headroom_bytes": H100_TOTAL - reserved - CONTEXT,
         }
     ] == ended.told["gpus"]
+
+
+def test_place_of_the_peak_is_the_users_line(simulate: Simulate) -> None:
+    """It is told in the table and in the JSON; the gradients are the last that is allocated."""
+    ended = simulate(sys.executable, "SCRIPT", "65536", script=TRAIN)
+    where = ended.process["where"]
+    file = str(simulate.folder / "train.py")
+    assert {"file": file, "line": 8, "function": "<module>", "phase": "backward pass"} == where
+    pid = ended.process["pid"]
+    assert f"process {pid} on GPU 0 held the most at train.py:8, backward pass\n" in ended.errors
+
+
+def test_snapshot_is_left_for_each_process(simulate: Simulate) -> None:
+    """It is torch's own pickle, with the lines that allocated."""
+    flags = ("--snapshot", "memory.pickle")
+    ended = simulate(sys.executable, "SCRIPT", "256", script=TRAIN, flags=flags)
+    snapshot = pickle.loads((simulate.folder / "memory.pickle").read_bytes())  # noqa: S301 - made here
+    (traces,) = snapshot["device_traces"]
+    lines = {
+        frame["line"]
+        for entry in traces
+        for frame in entry["frames"]
+        if frame["filename"].endswith("train.py")
+    }
+    assert [0, True] == [ended.code, {7, 8, 9} <= lines]
 
 
 def test_out_of_memory_is_torchs_own(simulate: Simulate) -> None:
@@ -217,12 +161,13 @@ def test_peaks_outlive_every_ending_and_reset(simulate: Simulate, ending: str, c
     """A process that is killed, and had torch forget its peak, has told all."""
     ended = simulate(sys.executable, "SCRIPT", script=ENDED + ending)
     process = ended.process
-    assert [code, code, "0\n", 3 * GIB, 3 * GIB] == [
+    assert [code, code, "0\n", 3 * GIB, 3 * GIB, 3] == [
         ended.code,
         ended.told["exit_code"],
         ended.output,
         process["peak_allocated_bytes"],
         process["peak_reserved_bytes"],
+        process["where"]["line"],
     ]
 
 
@@ -288,16 +233,3 @@ def test_memory_replaces_that_of_a_known_gpu(simulate: Simulate) -> None:
     assert 3 * [("NVIDIA L4", 4 * GIB, 4096 * MIB)] == [
         (gpu["name"], gpu["total_bytes"], gpu["headroom_bytes"]) for gpu in ended.told["gpus"]
     ]
-
-
-@pytest.mark.slow
-def test_trainer_finds_its_batch_size(simulate: Simulate) -> None:
-    """The search of transformers' Trainer goes from out of memory to a batch that trains."""
-    if find_spec("accelerate") is None:
-        pytest.skip("transformers' Trainer needs accelerate, which is not installed")
-    ended = simulate(
-        sys.executable, "SCRIPT", script=HUGGING_FACE, flags=("--gpu", "any", "--memory", "4GiB")
-    )
-    assert 0 == ended.code, ended.errors
-    batch = int(ended.output.rpartition("batch ")[2])
-    assert [True, True] == [1 <= batch < 256, ended.process["refused_allocations"] > 0]

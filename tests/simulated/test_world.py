@@ -16,7 +16,8 @@ from harness.errors import HarnessError
 from harness.simulated import faults, layout
 from harness.simulated.faults import Fault
 from harness.simulated.mark import WORLD, is_simulated
-from harness.simulated.world import Peak, SimulatedGpu, World
+from harness.simulated.peaks import Peak
+from harness.simulated.world import SimulatedGpu, World
 
 GPU = SimulatedGpu("NVIDIA L4", 22558 << 20, (8, 9))
 SOURCES = Path(harness.simulated.__file__).parent / "sources" / "world"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import nn
+from torch import isfinite, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NUM_SAMPLES = 4096
 
@@ -24,7 +21,7 @@ class Data(pl.LightningDataModule):
         super().__init__()
         self.kind, self.batch_size = kind, batch_size
 
-    def setup(self, stage: str) -> None:
+    def setup(self, stage: str) -> None:  # noqa: ARG002 - as Lightning calls it
         numbers = torch.arange(NUM_SAMPLES)
         labels = numbers % 10
         if self.kind == "pictures":
@@ -60,7 +57,7 @@ class Checked(Base):
     def training_step(self, batch: Any, _: int) -> Any:
         x, y = batch
         out = self.net(x)
-        if torch.isnan(out).any() or not torch.isfinite(out).all():
+        if torch.isnan(out).any() or not isfinite(out).all():
             raise ValueError("the output is no number")
         assert (y >= 0).all() and y.max() < 10  # noqa: PT018 - as people write it
         loss = functional.cross_entropy(out, y)
@@ -68,7 +65,7 @@ class Checked(Base):
         return loss
 
 
-class Broken(Base):
+class Collapsed(Base):
     """Raises because of a value that it reads, whatever the value is."""
 
     def training_step(self, batch: Any, _: int) -> Any:
@@ -79,7 +76,7 @@ class Broken(Base):
         return loss
 
 
-class Unread(Base):
+class Wrong(Base):
     """Is wrong, and reads no value before."""
 
     def training_step(self, batch: Any, _: int) -> Any:
@@ -150,12 +147,3 @@ class Metrics(Base):
         for metric in self.binary:
             metric(out[:, 0].sigmoid(), (y > 4).long())
         return functional.cross_entropy(out, y)
-
-
-ZOO: dict[str, Callable[[], Base]] = {
-    "checked": Checked,
-    "packed": Packed,
-    "foreground": Foreground,
-    "lbfgs": Lbfgs,
-    "metrics": Metrics,
-}

@@ -55,20 +55,36 @@ static Mailbox *mailbox_in(Mailbox **list, Address here, int rank)
     return *list = box;
 }
 
-void message_post(Address here, int kind, uint64_t sequence, const void *content, size_t bytes)
+static void refused(Address here)
+{
+    fprintf(stderr, "simulated NCCL: rank %d cannot write its messages: %s\n", here.rank, strerror(errno));
+}
+
+/* This rank's file. It is made with the communicator, so that others know whom they wait for. */
+static Mailbox *own(Address here)
+{
+    Mailbox *box = mailbox_in(&written, here, here.rank);
+    if (box->file >= 0) return box;
+    Writer writer = {getpid(), 0, world_started()};
+    box->file = open_file(here.group, here.rank, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND);
+    if (box->file < 0 || write(box->file, &writer, sizeof writer) != sizeof writer) refused(here);
+    return box;
+}
+
+void message_begin(Address here)
 {
     pthread_mutex_lock(&guard);
-    Mailbox *box = mailbox_in(&written, here, here.rank);
-    if (box->file < 0) {
-        Writer writer = {getpid(), 0, world_started()};
-        box->file = open_file(here.group, here.rank, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND);
-        if (box->file < 0 || write(box->file, &writer, sizeof writer) != sizeof writer)
-            fprintf(stderr, "simulated NCCL: rank %d cannot write its messages: %s\n", here.rank, strerror(errno));
-    }
+    own(here);
+    pthread_mutex_unlock(&guard);
+}
+
+void message_post(Address here, int kind, uint64_t sequence, const void *content, size_t bytes)
+{
     Record record = {sequence, kind, content ? (uint32_t)bytes : 0};
     struct iovec parts[] = {{&record, sizeof record}, {(void *)content, record.bytes}};
-    if (box->file >= 0 && writev(box->file, parts, 2) != (ssize_t)(sizeof record + record.bytes))
-        fprintf(stderr, "simulated NCCL: rank %d cannot write its messages: %s\n", here.rank, strerror(errno));
+    pthread_mutex_lock(&guard);
+    Mailbox *box = own(here);
+    if (box->file >= 0 && writev(box->file, parts, 2) != (ssize_t)(sizeof record + record.bytes)) refused(here);
     pthread_mutex_unlock(&guard);
 }
 

@@ -27,7 +27,9 @@ const char *message_bytes(const Message *message);
 /* Wait for what it needs; return a code, and tell on standard error what did not come. */
 int message_wait(Message *message);
 
-/* Tell the other ranks of a message: of `bytes` zeros where `content` is NULL. */
+/* Tell the other ranks that this one is there. */
+void message_begin(Address here);
+/* Tell them of a message: of `bytes` zeros where `content` is NULL. */
 void message_post(Address here, int kind, uint64_t sequence, const void *content, size_t bytes);
 /* Read what a rank has posted; return a code. */
 int message_read(Address here, int rank, int kind, uint64_t sequence, char *to, size_t offset, size_t bytes);

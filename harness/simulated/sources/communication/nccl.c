@@ -32,6 +32,7 @@ static int made(Communicator **communicator, uint64_t group, int ranks, int rank
     c->here = (Address){group, ranks, rank};
     c->device = current_device();
     *communicator = c;
+    if (ranks > 1) message_begin(c->here);
     return SUCCESS;
 }
 

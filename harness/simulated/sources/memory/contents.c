@@ -105,9 +105,10 @@ static void set(Kept entry)
 
 static void put(char *to, const char *from, size_t size)
 {
+    /* Each copy stays an entry of its own: a kernel that writes beside it makes its whole entry be forgotten. */
     size_t place = behind(to);
-    if (place < number && kept[place].start <= to && kept[place].end >= to + size && !kept[place].message) {
-        memcpy(kept[place].bytes + (to - kept[place].start), from, size);
+    if (place < number && kept[place].start == to && kept[place].end == to + size && !kept[place].message) {
+        memcpy(kept[place].bytes, from, size);
         return;
     }
     Kept whole = {(char *)from, (char *)from + size, (char *)from, NULL, 0};

@@ -58,12 +58,12 @@ static void read_text(Object *object, const char *name, char *text, size_t size)
     if (value) python.release(value);
 }
 
-/* Whether a file belongs to the user, and not to what is installed or made by a compiler. */
+/* Whether a file belongs to the user, and not to what is installed or made by a compiler. 1: it has no name. */
 static int is_users(const char *file)
 {
     if (!strcmp(file, "<string>") || !strcmp(file, "<stdin>")) return 1;
-    return *file && *file != '<' && strcmp(file, inside) && !strstr(file, "/site-packages/") && !strstr(file, "/dist-packages/")
-        && !strstr(file, "/lib/python3") && !strstr(file, "/simulated-kernels/") && !strstr(file, "/torchinductor_");
+    return 2 * (*file && *file != '<' && strcmp(file, inside) && !strstr(file, "/site-packages/") && !strstr(file, "/dist-packages/")
+        && !strstr(file, "/lib/python3") && !strstr(file, "/simulated-kernels/") && !strstr(file, "/torchinductor_"));
 }
 
 static Phase phase_of(const char *file, const char *function)
@@ -92,7 +92,8 @@ static int look(void *data)
         /* What is computed again in the backward pass belongs to it. */
         Phase told = phase_of(file, function);
         if (!phase || told == BACKWARD_PASS) phase = told;
-        if (!is_found && (!line || is_users(file))) {
+        /* multiprocessing runs what it spawns from a text, and the user's file is below it. */
+        if (!line || is_users(file) > is_found) {
             line = python.line(frame);
             is_found = is_users(file);
             memcpy(place_file, file, sizeof file);
