@@ -5,10 +5,10 @@
 There are thirty cases: ten networks, three precisions, on an H100 that is emulated as one of 24
 GiB. Each is searched as `pytest --gpu-profile` does where that GPU is found by NVML, and predicted
 as `gpu-profile predict` does where there is none. Both must end on the same batch. Then the same
-zygote predicts it for further GPUs. It needs a CUDA build of torch (constraints-cuda.txt), and no
+zygote predicts it for a further GPU. It needs a CUDA build of torch (constraints-cuda.txt), and no
 GPU.
 
-*first* are the seconds of a prediction, from the start of its zygote on; *further* those of each
+*first* are the seconds of a prediction, from the start of its zygote on; *further* those of a
 further GPU. The exit code is 1 when a bar is missed. `--quick` compares one network.
 """
 
@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuda_experiments.processes import SYS_PATH
-from cuda_experiments.simulation import simulated_gpu
 from exactness_cuda import make_case
 from exactness_cuda_cases import GIB, NETWORKS, PRECISIONS
 from tabulate import tabulate
@@ -36,7 +35,7 @@ from tabulate import tabulate
 from harness.batch_search.training import search_training
 from harness.devices.finding import find_device
 from harness.matrix.settings import GpuSettings
-from harness.predict.gpus import by_label
+from harness.predict.gpus import by_label, simulated
 from harness.predict.prediction import predict
 from harness.predict.simulation import Simulation
 from harness.probes.open_cases import Surroundings, open_case
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from harness.measurement import Probe
 
 GPU = "H100"
-FURTHER = ("A100-40GB", "RTX-3090")
+FURTHER = ("A100-40GB",)
 BUDGET = 24 * GIB
 FIRST_SECONDS, FURTHER_SECONDS = 20.0, 5.0
 
@@ -142,7 +141,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         if not is_simulated():
-            world = World.create(Path(directory) / "world", [simulated_gpu(GPU)])
+            world = World.create(Path(directory) / "world", [simulated(by_label(GPU))])
             inside = os.environ | environment(world)
             again = subprocess.run([sys.executable, *sys.argv], env=inside, check=False)
             sys.exit(again.returncode)

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 # nothing; a process has 128 TiB of them.
 _BOUNDLESS_BYTES = 1 << 44
 
+_NO_WORKSPACES = (
+    "the cuDNN beside torch does not say what convolutions take for themselves (from 9.11 on it "
+    "does), so their workspaces are not counted"
+)
+
 
 class SimulatedDevice:
     """The only GPU of a world, for probes whose memory is counted and whose values are zeros.
@@ -84,5 +89,5 @@ class SimulatedDevice:
         """Do nothing: a process gives its memory back when it ends."""
 
     def notes(self) -> tuple[str, ...]:
-        """Return no notes."""
-        return ()
+        """Return a note where the workspaces of convolutions are not counted."""
+        return () if self._world.workspaces_known else (_NO_WORKSPACES,)

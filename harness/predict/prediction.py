@@ -108,7 +108,7 @@ def predict(case: SimulatedCase, gpu: GpuFacts, *, with_holders: bool = True) ->
         made_with=opened.runner.versions | {"simulated": SIMULATION},
         # Nothing was computed, so its speed is not one.
         probes=tuple(replace(probe, samples_per_second=None) for probe in found.probes),
-        notes=_notes(best) + (() if gpu.note is None else (gpu.note,)),
+        notes=_notes(best) + case.device.notes() + (() if gpu.note is None else (gpu.note,)),
     )
 
 
