@@ -185,10 +185,9 @@ def _refuse_unpredictable(found: FoundBatch) -> None:
         return
     smallest = min(failed, key=lambda probe: probe.batch_size)
     what = describe_outcome(smallest)
-    if smallest.values_read is not None:
+    if smallest.values_read is not None:  # the detail names the line
         raise UnpredictableError(
-            f"{what}; {smallest.values_read} reads values, and on a simulated GPU they are zeros, "
-            "so it can only be measured",
+            f"{what}, so it can only be measured",
             smallest.traceback or "",
             log=smallest.log,
         )

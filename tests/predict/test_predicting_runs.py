@@ -125,7 +125,7 @@ def test_prediction_is_locked_and_a_regression_fails_and_names_module_and_line(
             f"{CASE}: predicted max batch {now} (-*%) where {largest} is locked",
             f"*max batch  {largest} *{now} *at least {largest}",
             f"*what holds more memory at the peak of batch {largest} than when it was locked:",
-            "    activation of blocks.*.up  *  -> * MiB  +* MiB  planted.py:*",
+            "    activation of blocks.*.up  *  -> * MiB  +* MiB  profiles/planted.py:20",
             '*pytest --gpu-profile --gpu-profile-predict --gpu-profile-update "test_profiles.py::*',
         ]
     )
@@ -160,7 +160,9 @@ def test_error_behind_a_value_is_skipped_until_it_was_predicted(
     assert pytest.ExitCode.TESTS_FAILED == skipped.ret
     skipped.stdout.fnmatch_lines(
         [
-            f"skipped {CASE}: *ValueError: dead features*planted.py:*it can only be measured",
+            f"skipped {CASE}: batch 1 failed in forward: ValueError: dead features",
+            "  (profiles/planted.py:39 read a value, *",
+            "*it can only be measured",
             "nothing was predicted: *it can only be measured",
         ]
     )
