@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from harness.probe_tasks.source_files import HARNESS, STANDARD, TORCH, package_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,17 +20,10 @@ if TYPE_CHECKING:
 _ZEROS = "zeros for what the GPU would compute"
 # Notes beyond this many are counted, because people read them.
 _MOST_NOTES = 8
-_HARNESS = str(Path(__file__).resolve().parents[1]) + os.sep
 _MODULES = ("decisions", "known_values", "zero_rules", "zero_sizes", "zeros")
-_OWN = tuple(f"{_HARNESS}probe_tasks{os.sep}{name}.py" for name in _MODULES)
-_STANDARD = tuple(
-    {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")}
-    | {str(Path(os.__file__).parent) + os.sep}
-)
+_OWN = tuple(f"{HARNESS}probe_tasks{os.sep}{name}.py" for name in _MODULES)
 # A training that transformers' Trainer runs is the user's all the same.
 _TRAINER = f"{os.sep}transformers{os.sep}trainer"
-_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_TORCH = ("torch", "functorch", "triton")
 # Libraries that run a user's training. What they decide for themselves is not the user's affair,
 # such as whether a loader has a length.
 _LOOPS = ("lightning", "pytorch_lightning", "lightning_fabric", "accelerate")
@@ -100,8 +93,8 @@ def is_users(path: str | None) -> bool:
     """Return whether a module's file is the user's: of no installed package, Python or harness."""
     return (
         path is not None
-        and _package(path) is None
-        and not path.startswith((_HARNESS, "<", *_STANDARD))
+        and package_of(path) is None
+        and not path.startswith((HARNESS, "<", *STANDARD))
     )
 
 
@@ -116,15 +109,15 @@ def _place(*, any_line: bool) -> str | None:
     torch_line: str | None = None
     for frame in _frames():
         path = frame.f_code.co_filename
-        package = _package(path)
+        package = package_of(path)
         if path.startswith(("<", *_OWN)):
             continue
-        if path.startswith(_HARNESS) or package in _LOOPS or _TRAINER in path:
+        if path.startswith(HARNESS) or package in _LOOPS or _TRAINER in path:
             break
-        here = f"{_shown(path)}:{frame.f_lineno}"
+        here = f"{shown(path)}:{frame.f_lineno}"
         if is_users(path):
             return here
-        if package in _TORCH:
+        if package in TORCH:
             torch_line = torch_line or here
         elif package is not None:
             library = library or here
@@ -136,22 +129,3 @@ def _frames() -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
-
-
-def _package(path: str) -> str | None:
-    """Return the installed package that a file belongs to; None for other files."""
-    for folder in _INSTALLED:
-        _, found, rest = path.rpartition(folder)
-        if found:
-            return rest.partition(os.sep)[0].removesuffix(".py")
-    return None
-
-
-def _shown(path: str) -> str:
-    """Return a file as people name it: below its package's folder or the working directory."""
-    for folder in _INSTALLED:
-        _, found, rest = path.rpartition(folder)
-        if found:
-            return rest
-    relative = os.path.relpath(path)
-    return path if relative.startswith(os.pardir) else relative

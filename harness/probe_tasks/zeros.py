@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _device
 
-from harness.probe_tasks import decisions, known_values, zero_rules, zero_sizes
+from harness.probe_tasks import decisions, known_values, source_files, zero_rules, zero_sizes
 from harness.probe_tasks.decisions import Decisions, is_users
 from harness.probe_tasks.known_values import KnownValues
 from harness.probe_tasks.zero_rules import Rules
@@ -75,6 +75,8 @@ _SHOWN = "__repr__ __format__ __str__"
 # Those that no method or function of torch itself stands for. The others stay as they are: layers
 # compare what they were given with `F.relu`.
 _FUNCTIONAL = ("softplus", "elu", "celu", "logsigmoid", "hardsigmoid", "threshold", "one_hot")
+# The modules whose functions run in the place of torch's.
+_CALLED = (decisions, known_values, source_files, zero_rules, zero_sizes)
 # The rules that read their arguments by name, too.
 _BY_NAME = ("made", "filled", "sample", "normal")
 
@@ -239,7 +241,7 @@ def _keep_from_compiling() -> None:
 
 def _own_code() -> Iterator[types.CodeType]:
     """Yield the code of all functions of the rules, those inside of others included."""
-    for module in (known_values, zero_rules, zero_sizes, decisions, sys.modules[__name__]):
+    for module in (*_CALLED, sys.modules[__name__]):
         members = list(vars(module).values())
         members += [
             one for member in members if isinstance(member, type) for one in vars(member).values()

@@ -72,7 +72,7 @@ class Ranks:
         return "cpu" if self.inside else self.device_of(group)
 
     def of_objects(self, function: Function) -> Function:
-        """Have torch keep a collective's objects on the host, which computes."""
+        """Return a collective that keeps its objects on the host, which computes."""
 
         @functools.wraps(function)
         def send(*args: Any, **kwargs: Any) -> Any:

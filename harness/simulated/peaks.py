@@ -1,4 +1,4 @@
-"""What a process needed of a GPU at most, and where its program was then."""
+"""Reads what a process needed of a GPU at most, and where its program was then."""
 
 from __future__ import annotations
 
