@@ -75,8 +75,10 @@ class Prediction:
 def predict(case: SimulatedCase, gpu: GpuFacts, *, with_holders: bool = True) -> Prediction:
     """Search for the largest batch under the case's own fraction, budget and bounds.
 
-    The search starts where a lock says, else where the histories of another GPU's search say. Its
-    result does not depend on that.
+    The search starts where a lock says, else where the histories of another GPU's search say. As a
+    rule the result does not depend on that. Where memory is not monotone in the batch, several
+    batches fit while the next one does not, and the start decides which of them is found; from a
+    locked one it is found again.
 
     with_holders: also find out what holds the memory, which takes a probe of its own.
 
@@ -85,10 +87,13 @@ def predict(case: SimulatedCase, gpu: GpuFacts, *, with_holders: bool = True) ->
     """
     opened = case.opened
     maximum = largest_allowed(opened)
-    locked = None if opened.locked is None else opened.locked.predicted_batch_size
+    profile = opened.locked
+    locked = None if profile is None else profile.predicted_batch_size
+    # A measured profile holds a measured maximum; the search starts from the predicted one.
+    start = None if profile is None or not locked else replace(profile, max_batch_size=locked)
     found = search_training(
-        opened,
-        locked or case.histories.largest_kept(case.device.limit_bytes, maximum),
+        replace(opened, locked=start),
+        case.histories.largest_kept(case.device.limit_bytes, maximum),
         case.histories,
     )
     _refuse_unpredictable(found)

@@ -224,3 +224,20 @@ def test_prediction_equals_the_search_on_that_gpu(
     )
     measured = project.report()["net-h100-1"]
     assert ("measured", predicted) == (measured["source"], measured["max_batch_size"])
+
+
+def test_locked_prediction_is_found_again_in_two_probes(project: Project, source: Path) -> None:
+    """The search starts from the locked prediction, also where a measured maximum stands beside."""
+    assert source.exists()
+    project.run(*PREDICT, "--gpu-profile-update")
+    largest = locked(project)["predicted_batch_size"]
+    text = project.lock.read_text(encoding="utf-8").replace('source = "predicted"\n', "")
+    measured = text.replace(
+        f"\nmax_batch_size = {largest}\n", f"\nmax_batch_size = {largest + 500}\n"
+    )
+    assert measured != text
+    project.lock.write_text(measured, encoding="utf-8")
+    project.run(*PREDICT, "-k", "t4").assert_outcomes(passed=1, deselected=2)
+    case = project.report()[CASE]
+    probes = [(probe["batch_size"], probe["outcome"]) for probe in case["probes"]]
+    assert [(largest, "fits"), (largest + 1, "oom")] == probes
