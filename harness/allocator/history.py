@@ -19,6 +19,7 @@ from harness.allocator.live import live_bytes
 from harness.allocator.replay import replay
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from harness.allocator.caching import CachingAllocator
@@ -93,19 +94,8 @@ class BlockHistory:
 
         below: the answer is smaller. If memory is not monotone there are several answers.
         """
-
-        def fits(size: int) -> bool:
-            return self.fits(size, limit_bytes, settings, allow_thrashing=allow_thrashing)
-
-        low, high = self.batch_size, below
-        stride = max(1, low // 8)
-        while high - low > 1:
-            size = min(low + stride, (low + high) // 2) if high == below else (low + high) // 2
-            if fits(size):
-                low, stride = size, 2 * stride
-            else:
-                high = size
-        return low
+        fits = self._fits_within(limit_bytes, settings, allow_thrashing=allow_thrashing)
+        return _last_fitting(fits, self.batch_size, below, max(1, self.batch_size // 8))
 
     def largest_elsewhere(
         self,
@@ -119,16 +109,16 @@ class BlockHistory:
 
         Returns 0 where nothing fits.
         """
-        if self.fits(self.batch_size, limit_bytes, settings, allow_thrashing=allow_thrashing):
+        fits = self._fits_within(limit_bytes, settings, allow_thrashing=allow_thrashing)
+        own = self.batch_size
+        if fits(own):
             return self.largest(below, limit_bytes, settings, allow_thrashing=allow_thrashing)
-        low, high = 0, self.batch_size
-        while high - low > 1:
-            size = (low + high) // 2
-            if self.fits(size, limit_bytes, settings, allow_thrashing=allow_thrashing):
-                low = size
-            else:
-                high = size
-        return low
+        return _last_fitting(fits, 0, own, own)
+
+    def _fits_within(
+        self, limit_bytes: int, settings: AllocatorSettings, *, allow_thrashing: bool
+    ) -> Callable[[int], bool]:
+        return lambda size: self.fits(size, limit_bytes, settings, allow_thrashing=allow_thrashing)
 
     def rough(self, limit_bytes: int) -> int:
         """Return roughly how many samples fit, at a batch size that is too small for `largest`.
@@ -140,3 +130,18 @@ class BlockHistory:
         state = live[self.first_step - 1]
         per_sample = max(1, max(live) - state) / self.batch_size
         return max(self.batch_size, int((limit_bytes - state) / per_sample))
+
+
+def _last_fitting(fits: Callable[[int], bool], low: int, below: int, stride: int) -> int:
+    """Return the largest size from `low`, which fits, up to `below`, which does not.
+
+    Goes up by growing strides until a size does not fit, and then bisects.
+    """
+    high = below
+    while high - low > 1:
+        size = min(low + stride, (low + high) // 2) if high == below else (low + high) // 2
+        if fits(size):
+            low, stride = size, 2 * stride
+        else:
+            high = size
+    return low

@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_FORWARDED = (
+FORWARDED = (
     signal.SIGINT,
     signal.SIGTERM,
     signal.SIGHUP,
@@ -58,7 +58,7 @@ def run_program(
     started.
     """
     # Blocked before the start: no signal can come in between and end this process alone.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
     try:
         try:
             pid = os.posix_spawn(
@@ -78,13 +78,13 @@ def run_program(
         return code
     finally:
         # A Ctrl-C that ended the program must not end this process before it has told the result.
-        while signal.sigtimedwait(_FORWARDED, 0) is not None:
+        while signal.sigtimedwait(FORWARDED, 0) is not None:
             pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wait(pid: int) -> int:
-    awaited = {*_FORWARDED, signal.SIGCHLD}
+    awaited = {*FORWARDED, signal.SIGCHLD}
     while True:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
@@ -106,7 +106,7 @@ def _wait_for(remaining: Callable[[], Sequence[int]]) -> None:
                 f"GPU: {', '.join(map(str, pids))}; waiting for their end or for Ctrl-C\n"
             )
         # They are not this process's children, so no signal tells of their end.
-        received = signal.sigtimedwait(_FORWARDED, _POLL_SECONDS)
+        received = signal.sigtimedwait(FORWARDED, _POLL_SECONDS)
         if received is None:
             continue
         for pid in pids if received.si_code <= 0 else ():

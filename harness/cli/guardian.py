@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.cli.child import FORWARDED
 from harness.simulated.mark import WORLD
 
 if TYPE_CHECKING:
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
     from harness.simulated.world import World
 
 _DONE = b"done"
-_IGNORED = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
 # Launchers end their ranks when they are asked to; who does not end is killed.
 _GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
@@ -62,7 +55,7 @@ def guarded(folder: Path, world: World) -> Iterator[None]:
 
 
 def _guard(pipe: int, folder: Path, world: World) -> None:
-    for number in _IGNORED:
+    for number in FORWARDED:
         signal.signal(number, signal.SIG_IGN)
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):  # so that whoever reads the command's output sees its end

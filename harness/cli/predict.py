@@ -18,7 +18,6 @@ from harness.devices.cuda_environment import allocator_settings
 from harness.errors import HarnessError, WorkloadError
 from harness.predict import timeline
 from harness.predict.gpus import by_label, by_name
-from harness.predict.prediction import held
 from harness.predict.prediction import predict as predict_on
 from harness.predict.simulation import Simulation
 from harness.run.terminal_progress import TerminalProgress
@@ -126,20 +125,23 @@ def _answers(
     with tempfile.TemporaryDirectory() as folder, Simulation() as simulation:
         surroundings = replace(paths.surroundings, directory=Path(folder))
         for case, gpu in asked:
+            snapshot = None
+            if outputs.snapshot is not None:
+                snapshot = outputs.of(outputs.snapshot, case, gpu)
             try:
                 opened = simulation.open(case, gpu, None, surroundings)
-                prediction = predict_on(opened, gpu)
+                prediction = predict_on(
+                    opened, gpu, snapshot=None if snapshot is None else snapshot.absolute()
+                )
             except WorkloadError as error:
                 sys.stderr.write(error.detail)
                 raise
             answers.append(_Answer(case, prediction))
-            if outputs.snapshot is not None:
-                path = outputs.of(outputs.snapshot, case, gpu)
-                told = held(opened, prediction.shown_batch_size, snapshot=path.absolute())
+            if snapshot is not None:
                 files.append(
                     f"no snapshot for {answers[-1].where}: nothing recorded its allocations"
-                    if told is None
-                    else f"snapshot for https://pytorch.org/memory_viz: {shown_path(path)}"
+                    if prediction.holders is None
+                    else f"snapshot for https://pytorch.org/memory_viz: {shown_path(snapshot)}"
                 )
             if outputs.plot is not None:
                 path = outputs.of(outputs.plot, case, gpu)

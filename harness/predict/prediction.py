@@ -72,7 +72,13 @@ class Prediction:
         )
 
 
-def predict(case: SimulatedCase, gpu: GpuFacts, *, with_holders: bool = True) -> Prediction:
+def predict(
+    case: SimulatedCase,
+    gpu: GpuFacts,
+    *,
+    with_holders: bool = True,
+    snapshot: Path | None = None,
+) -> Prediction:
     """Search for the largest batch under the case's own fraction, budget and bounds.
 
     The search starts where a lock says, else where the histories of another GPU's search say. As a
@@ -81,6 +87,7 @@ def predict(case: SimulatedCase, gpu: GpuFacts, *, with_holders: bool = True) ->
     locked one it is found again.
 
     with_holders: also find out what holds the memory, which takes a probe of its own.
+    snapshot: the file for what that probe has recorded, as in `held`.
 
     Raises UnpredictableError when the training depends on values or asks what is not simulated,
     WorkloadError when it fails at every batch size, MachineError when the machine is at fault.
@@ -100,6 +107,10 @@ def predict(case: SimulatedCase, gpu: GpuFacts, *, with_holders: bool = True) ->
     largest = found.max_batch_size
     shown = largest or opened.case.search.min_batch_size
     best = found.best
+    holders = held(case, shown, snapshot) if with_holders else None
+    at_locked = None
+    if locked:
+        at_locked = holders if locked == shown and holders is not None else held(case, locked)
     return Prediction(
         gpu=gpu,
         max_batch_size=largest,
@@ -108,8 +119,8 @@ def predict(case: SimulatedCase, gpu: GpuFacts, *, with_holders: bool = True) ->
         bounded_by=found.bounded_by,
         memory_limit_bytes=case.device.limit_bytes,
         peak_memory_bytes=(best.peak_memory_bytes if best else None) or case.device.limit_bytes,
-        holders=held(case, shown) if with_holders else None,
-        at_locked=held(case, locked) if locked else None,
+        holders=holders,
+        at_locked=at_locked,
         made_with=opened.runner.versions | {"simulated": SIMULATION},
         # Nothing was computed, so its speed is not one.
         probes=tuple(replace(probe, samples_per_second=None) for probe in found.probes),

@@ -22,7 +22,7 @@ from harness.probe_tasks.attribution import (
     Running,
 )
 from harness.probe_tasks.memory_history import History, active_blocks
-from harness.probe_tasks.train import StepWatch, TrainingEndedError, consistent_zeros_of
+from harness.probe_tasks.train import StepWatch, consistent_zeros_of
 from harness.probe_tasks.trainer import make_callback, make_trainer, prepare, seed_everything
 from harness.probe_tasks.user_code import UserCode
 from harness.units import format_bytes
@@ -288,9 +288,4 @@ def _train(
         )
         watch.follow_batches(trainer.strategy)
         trainer.fit(workload.module, datamodule=workload.datamodule)
-    if len(watch.peaks) < watch.steps:
-        raise TrainingEndedError(
-            f"the training ended itself after {len(watch.peaks)} of {watch.steps} optimizer "
-            "steps: see what sets `trainer.should_stop`, or returns -1 from "
-            "`on_train_batch_start`"
-        )
+    watch.require_all_steps()

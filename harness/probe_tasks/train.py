@@ -148,6 +148,15 @@ class StepWatch(FitWatch):
             or _MAX_EXTRA_STEPS * growth <= limit - peak
         )
 
+    def require_all_steps(self) -> None:
+        """Raise TrainingEndedError where the training ended before its steps were done."""
+        if len(self.peaks) < self.steps:
+            raise TrainingEndedError(
+                f"the training ended itself after {len(self.peaks)} of {self.steps} optimizer "
+                "steps: see what sets `trainer.should_stop`, or returns -1 from "
+                "`on_train_batch_start`"
+            )
+
     def peak_bytes(self) -> int:
         """Return the peak of the phase whose batch the probe varies.
 
@@ -192,12 +201,7 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
                 callbacks=[watch],
             )
             trainer.fit(workload.module, datamodule=workload.datamodule)
-        if len(watch.peaks) < watch.steps:
-            raise TrainingEndedError(  # noqa: TRY301 - reported like any other end of training
-                f"the training ended itself after {len(watch.peaks)} of {watch.steps} optimizer "
-                "steps: see what sets `trainer.should_stop`, or returns -1 from "
-                "`on_train_batch_start`"
-            )
+        watch.require_all_steps()
         if request["history"] is not None:
             # The training fits, whatever becomes of the file; without it the search goes by peaks.
             with suppress(Exception):
