@@ -5,35 +5,32 @@ Readers see the old file or the new one, never a part of it. The same holds afte
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import stat
 import tempfile
-import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from harness.errors import HarnessError
+from harness.file_locks import LockTimeoutError, NoLocksError, locked
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _WAIT_SECONDS = 60
-_POLL_SECONDS = 0.05
 
 
 @contextmanager
-def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Yield a new file beside `path`; it replaces `path` if the block succeeds.
 
-    Creates missing parent folders. The data reach the disk before the name does. Raises OSError.
-
-    mode: permissions of the file; None for those that the umask allows.
+    The new file gets the permissions of the old one, and as far as this user may give them, its
+    owner, group and extended attributes, such as access lists. Without an old file it gets the
+    permissions that the umask allows. Creates missing parent folders. The data reach the disk
+    before the name does. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -41,8 +38,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files that only their owner may read.
-        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
+        _take_over(path, temporary)
         _sync(temporary)
         temporary.replace(path)
     finally:
@@ -55,19 +51,21 @@ def writing(path: Path) -> Iterator[Path]:
     """Keep other writers away while the caller reads, changes and writes a file.
 
     Yields the path of the file that links lead to. Removes the temporary files that killed writers
-    left. Raises HarnessError when the file cannot be written, or when another process writes in its
-    folder for longer than a minute.
+    left. Raises HarnessError when the file cannot be written, when other processes write in its
+    folder for longer than a minute, and when nothing can keep other writers away.
     """
     target = Path(os.path.realpath(path))
     refuse_read_only(target)
     try:
-        with _alone_in(target.parent):
+        with _alone_in(target.parent, shown_path(path)):
             _remove_remains(target)
             yield target
-    except Timeout as error:
+    except LockTimeoutError as error:
+        raise HarnessError(f"{error}; it writes this file, or one beside it") from error
+    except NoLocksError as error:
         raise HarnessError(
-            f"{shown_path(path)}: another process has been writing it, or a file beside it, for "
-            f"{_WAIT_SECONDS} s: wait for it or end it"
+            f"{shown_path(path)}: cannot be written safely: neither its folder nor the temporary "
+            "folder can be locked against other writers; set TMPDIR to a folder on a local disk"
         ) from error
     except OSError as error:
         raise HarnessError(
@@ -83,12 +81,10 @@ def write_text(path: Path, text: str) -> None:
 
 def put_text(target: Path, text: str) -> None:
     """Write a text to the path that `writing` yields. Raises OSError."""
-    data, mode = text.encode(), None
-    if target.exists():
-        if target.read_bytes() == data:
-            return
-        mode = stat.S_IMODE(target.stat().st_mode)
-    with replacing(target, mode) as temporary:
+    data = text.encode()
+    if target.exists() and target.read_bytes() == data:
+        return
+    with replacing(target) as temporary:
         temporary.write_bytes(data)
 
 
@@ -113,42 +109,20 @@ def refuse_read_only(path: Path) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Be the only process that writes into a folder; raises Timeout.
+def _alone_in(folder: Path, what: str) -> Iterator[None]:
+    """Be the only process that writes into a folder. Raises LockTimeoutError and NoLocksError.
 
     The folder itself is locked. A guard file beside the lockfile would show up in `git status`, and
     removing it would let two waiting processes in at once. A guard file in the temporary folder
     does not keep out processes with another TMPDIR. It serves only where folders cannot be locked,
     as on NFS.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        deadline = time.monotonic() + _WAIT_SECONDS
-        while not (locked := _lock(descriptor)):
-            if locked is None:
-                with FileLock(_guard_of(folder), timeout=_WAIT_SECONDS):
-                    yield
-                return
-            if time.monotonic() > deadline:
-                raise Timeout(str(folder))
-            time.sleep(_POLL_SECONDS)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, what, seconds=_WAIT_SECONDS))
+        except NoLocksError:
+            stack.enter_context(locked(_guard_of(folder), what, seconds=_WAIT_SECONDS))
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool | None:
-    """Lock a folder until its descriptor is closed; return whether it was free.
-
-    Returns None where folders cannot be locked.
-    """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _guard_of(folder: Path) -> Path:
@@ -162,6 +136,29 @@ def _remove_remains(target: Path) -> None:
     for path in target.parent.iterdir():
         if path.name.startswith(f".{target.name}.") and path.suffix == ".tmp":
             path.unlink(missing_ok=True)
+
+
+def _take_over(old: Path, new: Path) -> None:
+    """Give a new file the owner, permissions and attributes of the one that it will replace."""
+    try:
+        status = old.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        status = None
+    if status is None or not stat.S_ISREG(status.st_mode):
+        # mkstemp makes files that only their owner may read.
+        new.chmod(0o666 & ~_umask())
+        return
+    # root may give a file away, others may choose among their own groups.
+    for owner, group in ((status.st_uid, -1), (-1, status.st_gid)):
+        with suppress(PermissionError):
+            os.chown(new, owner, group)
+    # Some file systems have no attributes, and some attributes are not for this user to set.
+    with suppress(OSError):
+        for name in os.listxattr(old):
+            with suppress(OSError):
+                os.setxattr(new, name, os.getxattr(old, name))
+    # Last, because a change of owner takes bits away, and an access list may change the group's.
+    new.chmod(stat.S_IMODE(status.st_mode))
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -90,10 +93,70 @@ def test_second_writer_waits_and_then_gives_up(
     path = tmp_path / "report.json"
     with (
         writing(path),
-        pytest.raises(HarnessError, match=r"report\.json: another process has been"),
+        pytest.raises(
+            HarnessError, match=rf"report\.json: process {os.getpid()} .* has been using"
+        ),
     ):
         write_text(path, "{}")
     assert not path.exists()
+
+
+def _unlockable(_descriptor: int, _operation: int) -> None:
+    """Stand in for a file system without locks: none is at hand in a test."""
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+def test_folder_without_locks_is_guarded_by_a_file_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On NFS a folder cannot be locked; a file in the temporary folder keeps others out."""
+    flock = fcntl.flock
+
+    def only_files(descriptor: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            _unlockable(descriptor, operation)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", only_files)
+    monkeypatch.setattr(files, "_WAIT_SECONDS", 0.05)
+    path = tmp_path / "report.json"
+    with writing(path), pytest.raises(HarnessError, match="has been using"):
+        write_text(path, "{}")
+
+
+def test_nothing_is_written_where_nothing_can_be_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any lock two writers would lose each other's values: the error says what to do."""
+    monkeypatch.setattr(fcntl, "flock", _unlockable)
+    path = tmp_path / "report.json"
+    with pytest.raises(HarnessError, match=r"cannot be written safely: .* set TMPDIR"):
+        write_text(path, "{}")
+    assert not path.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+def test_owner_of_a_written_file_stays(tmp_path: Path) -> None:
+    """A CI that runs as root leaves the user's file to the user."""
+    path = tmp_path / "gpu-profile.lock"
+    path.touch()
+    path.chmod(0o664)
+    os.chown(path, 1234, 4321)
+    write_text(path, "version = 1\n")
+    status = path.stat()
+    assert (1234, 4321, 0o664) == (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+
+
+def test_attributes_of_a_written_file_stay(tmp_path: Path) -> None:
+    """Extended attributes, which also hold access lists, go over to the new file."""
+    path = tmp_path / "gpu-profile.lock"
+    path.touch()
+    try:
+        os.setxattr(path, "user.origin", b"ci")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    write_text(path, "version = 1\n")
+    assert b"ci" == os.getxattr(path, "user.origin")
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_a_writer_that_never_ends_is_told(path: Path, monkeypatch: pytest.Monkey
     with (
         files.writing(path),
         pytest.raises(
-            LockError, match="another process has been writing it, or a file beside it, for"
+            LockError, match=r"has been using it for 0\.05 s and more: wait for it or end it"
         ),
     ):
         update_lock(path, [locked()])

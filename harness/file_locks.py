@@ -1,0 +1,206 @@
+"""Waits for the locks of files and folders: for a limited time, and never without a word.
+
+The kernel holds such a lock for as long as a process has the file open, so no lock outlives its
+process. A lock file also names its holder, for those who wait.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+import re
+import socket
+import stat
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from harness.errors import MachineError
+from harness.wording import one_line, shown_path
+
+try:
+    import fcntl
+except ImportError:  # a platform without it has no such locks
+    fcntl = None  # type: ignore[assignment] # `_flock` asks for it
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_log = logging.getLogger("harness")
+
+_SAY_AFTER_SECONDS = 3
+# Waiting processes that asked in step would find the lock taken by one another.
+_PAUSES = (0.02, 0.08)
+# Other systems than Linux answer EACCES where the lock is taken.
+_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_HOLDER = re.compile(rb"(\d{1,10}) ([!-~]{1,64})\n")
+_MAX_COMMAND = 100
+
+
+class LockTimeoutError(MachineError):
+    """Another process held a lock for too long."""
+
+
+class NoLocksError(MachineError):
+    """The file system, or the platform, has no locks of this kind."""
+
+
+class HeldLock:
+    """A lock that this process holds until `release`, or until it ends."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, because others may be waiting for it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            # Not by closing alone: a fork may have the file open as well.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, what: str, *, seconds: float) -> Iterator[None]:
+    """Hold the lock of a file or a folder while the block runs; a missing file is made.
+
+    what: names what the lock guards, in the messages: `gpu-profile.lock`, `the folder runs/net`.
+    seconds: how long to wait for another holder. After three of them a warning names the holder.
+
+    Raises LockTimeoutError, NoLocksError, and OSError where the file cannot be opened.
+    """
+    start = time.monotonic()
+    said = False
+    while (held := try_lock(path)) is None:
+        waited = time.monotonic() - start
+        if waited >= seconds:
+            raise LockTimeoutError(
+                f"{what}: {holder_of(path)} has been using it for {seconds:g} s and more: wait for "
+                "it or end it"
+            )
+        if waited >= _SAY_AFTER_SECONDS and not said:
+            said = True
+            _log.warning("%s: waiting for %s, up to %g s", what, holder_of(path), seconds)
+        time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def try_lock(path: Path) -> HeldLock | None:
+    """Take the lock of a file or a folder; return None where another process holds it.
+
+    Raises NoLocksError where there are no locks, and OSError where the file cannot be opened. Never
+    opens a link.
+    """
+    descriptor = _open(path)
+    try:
+        is_ours = _flock(path, descriptor) and _is_still(path, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if not is_ours:
+        os.close(descriptor)
+        return None
+    _sign(descriptor)
+    return HeldLock(path, descriptor)
+
+
+def holder_of(path: Path) -> str:
+    """Return who holds a lock: `process 4711 (pytest --gpu-profile)`, else `another process`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return "another process"
+    try:
+        status = os.fstat(descriptor)
+        signed = (
+            _HOLDER.match(os.pread(descriptor, 100, 0)) if stat.S_ISREG(status.st_mode) else None
+        )
+    except OSError:
+        return "another process"
+    finally:
+        os.close(descriptor)
+    here = socket.gethostname()
+    host = one_line(signed[2].decode()) if signed else here
+    pid = _locker(status) or (int(signed[1]) if signed else None)
+    if pid is None:
+        return "another process"
+    if host != here:
+        return f"process {pid} on {host}"
+    command = _command(pid)
+    return f"process {pid} ({command})" if command else f"process {pid}"
+
+
+def _open(path: Path) -> int:
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    if path.is_dir():
+        return os.open(path, os.O_RDONLY | flags)
+    try:
+        return os.open(path, os.O_RDWR | flags)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+    except PermissionError:
+        # The file of another user: locking it needs no right to write.
+        return os.open(path, os.O_RDONLY | flags)
+
+
+def _flock(path: Path, descriptor: int) -> bool:
+    if fcntl is None:
+        raise NoLocksError(f"{shown_path(path)}: cannot be locked: this platform has no flock")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        # NFS without its lock daemon answers ENOLCK, FUSE ENOSYS; a folder on NFS answers EBADF.
+        raise NoLocksError(
+            f"{shown_path(path)}: cannot be locked: {error.strerror}; its file system has no locks"
+        ) from error
+    return True
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Return whether a path still names the open file: someone may have replaced it meanwhile."""
+    try:
+        now = path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(now, os.fstat(descriptor))
+
+
+def _sign(descriptor: int) -> None:
+    """Write who holds the lock into its file; a folder, and another user's file, stay unsigned."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+
+
+def _locker(status: os.stat_result) -> int | None:
+    """Return the process of this machine that the kernel lists as the holder of a lock."""
+    device = status.st_dev
+    wanted = f"{os.major(device):02x}:{os.minor(device):02x}:{status.st_ino}"
+    with suppress(OSError, ValueError), open("/proc/locks", encoding="ascii") as locks:  # noqa: PTH123 - no path of ours
+        for line in locks:
+            # "1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF"; waiting ones have "->" second.
+            match line.split():
+                case [_, "FLOCK", _, "WRITE", pid, where, *_] if where == wanted and int(pid) > 0:
+                    return int(pid)
+    return None
+
+
+def _command(pid: int) -> str:
+    """Return the command line of a process, cut; empty where it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - no path of ours
+            words = file.read(4096).rstrip(b"\0").split(b"\0")
+    except OSError:
+        return ""
+    text = one_line(b" ".join(words).decode(errors="replace"))
+    return text if len(text) <= _MAX_COMMAND else f"{text[:_MAX_COMMAND]}…"
