@@ -30,13 +30,21 @@ _OPTIONS: dict[str, tuple[str, str | bool, str]] = {
         False,
         "",
     ),
-    "gpu_profile_matrix": ("path of the matrix", "profiles/matrix.yaml", "PATH"),
+    "gpu_profile_matrix": (
+        "path of the matrix (default: the nearest profiles/matrix.yaml, here or above)",
+        "",
+        "PATH",
+    ),
     "gpu_profile_lock": (
         "path of the lockfile (default: gpu-profile.lock beside the matrix)",
         "",
         "PATH",
     ),
-    "gpu_profile_dir": ("folder for the results of a run", ".gpu-profile", "PATH"),
+    "gpu_profile_dir": (
+        "folder for the results of a run (default: .gpu-profile in rootdir)",
+        "",
+        "PATH",
+    ),
     "gpu_profile_wait": (
         "how long to wait for GPU memory that other processes hold",
         "60",

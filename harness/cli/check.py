@@ -11,7 +11,6 @@ from harness.errors import WorkloadError
 from harness.identity.fingerprint import mapping_changes, workload_changes
 from harness.identity.recipe import recipe
 from harness.lockfile.profiles import read_lock
-from harness.matrix.cases import load_matrix
 from harness.measurement import DeviceIdentity
 from harness.report.words import place
 from harness.wording import RELOCK, shown_path
@@ -33,7 +32,7 @@ def check(_options: argparse.Namespace, paths: Paths) -> int:
 
     Returns 1 when a case or a profile is not `ok`.
     """
-    cases = {case.id: case for case in load_matrix(paths.matrix, search_path=paths.module_path)}
+    cases = {case.id: case for case in paths.cases()}
     lock = read_lock(paths.lock)
     checker = _Checker(paths, lock)
     width = max(len(name) for name in (*cases, *(profile.case_id for profile in lock)))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from harness.devices.cpu import UNBOUNDED
 from harness.errors import HarnessError
 from harness.lockfile.profiles import read_lock
-from harness.matrix.cases import load_matrix
 from harness.probes.open_cases import open_case
 from harness.wording import nearest, shown_path
 
@@ -30,7 +29,7 @@ def find_case(name: str, paths: Paths) -> Case:
     lockfile is damaged, because the case's values could not be locked.
     """
     read_lock(paths.lock)
-    cases = {case.id: case for case in load_matrix(paths.matrix, search_path=paths.module_path)}
+    cases = {case.id: case for case in paths.cases()}
     if name not in cases:
         known = nearest(name, cases, "cases")
         raise HarnessError(f"{shown_path(paths.matrix)} has no case {name}; {known}")

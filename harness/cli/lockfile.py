@@ -19,7 +19,6 @@ from harness.lockfile import merge as lock_merge
 from harness.lockfile import write as lock_write
 from harness.lockfile.profiles import Lock, read_lock
 from harness.lockfile.render import block, render
-from harness.matrix.cases import load_matrix
 from harness.report.words import place
 from harness.wording import RELOCK, nearest, shown_path
 
@@ -69,7 +68,7 @@ def diff(options: argparse.Namespace) -> int:
 
 def prune(options: argparse.Namespace, paths: Paths) -> int:
     """Remove the profiles whose case is not in the matrix."""
-    keep = {case.id for case in load_matrix(paths.matrix, search_path=paths.module_path)}
+    keep = {case.id for case in paths.cases()}
     lock = _existing_lock(paths.lock)
     if options.dry_run:
         orphans = tuple(profile for profile in lock if profile.case_id not in keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -71,7 +72,15 @@ class Run:
             self.session.identity(case)
         except NoSuchDeviceError as error:
             pytest.skip(str(error))
-        return GpuProfile(self.session, case, node_id)
+        return GpuProfile(self.session, case, self._typed(node_id))
+
+    def _typed(self, node_id: str) -> str:
+        """Return a test's id as the user types it: pytest has it from rootdir, not from here."""
+        here = self.config.invocation_params.dir
+        if here == self.config.rootpath:
+            return node_id
+        path, separator, name = node_id.partition("::")
+        return os.path.relpath(self.config.rootpath / path, here) + separator + name
 
     def pytest_sessionstart(self) -> None:
         """Make SIGTERM end the run in order, and start to show progress."""
@@ -129,7 +138,7 @@ class Run:
             status = "error" if made.failed and made.when != "call" else made.outcome
             profile = getattr(item, "funcargs", {}).get("gpu_profile")
             if not isinstance(profile, GpuProfile):
-                profile = GpuProfile(self.session, case, item.nodeid)
+                profile = GpuProfile(self.session, case, self._typed(item.nodeid))
             result = profile.result(status, _reason(made, error))
             made.gpu_profile = result.to_json()  # type: ignore[attr-defined] # xdist sends it along
         return made

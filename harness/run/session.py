@@ -8,7 +8,6 @@ from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError, MachineError
 from harness.lockfile.profiles import read_lock
 from harness.lockfile.write import refuse_read_only, update_lock
-from harness.matrix.cases import load_matrix
 from harness.run.results import Results, lockable
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class Session:
         self.paths = paths
         self.procedure = procedure
         self.update = update
-        self.cases = load_matrix(paths.matrix, search_path=paths.module_path)
+        self.cases = paths.cases()
         self.lock = read_lock(paths.lock)
         if update:
             refuse_read_only(paths.lock)  # now, not after hours of measuring

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from harness.run.nearest_matrix import search_upward
 from harness.run.paths import Paths
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def test_ini_keys_and_defaults_start_from_rootdir(config: pytest.Config) -> None
             lock=root / "profiles" / "gpu-profile.lock",
             results=root / "results",
             root=root,
+            searched=(root,),
         )
         == paths
     )
@@ -67,3 +70,106 @@ def test_commands_repeat_the_flags_of_this_run(config: pytest.Config) -> None:
         Paths.resolve(config, FLAGS).pytest_flags,
         Paths.resolve(config, FLAGS).verb_flags,
     )
+
+
+def made(folder: Path, *names: str) -> Path:
+    """Make files below a folder and return it."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("", encoding="utf-8")
+    return folder.resolve()
+
+
+class Tree(NamedTuple):
+    """Files of a tree, where pytest starts in it and finds its rootdir, and where the matrix is."""
+
+    files: list[str]
+    start: str
+    root: str
+    expected: str | None
+    """The folder that holds `profiles`; None where no matrix is found."""
+    is_project: bool = True
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        pytest.param(Tree(["profiles/matrix.yaml"], ".", ".", "."), id="here"),
+        pytest.param(Tree(["profiles/matrix.yaml", "src/a/b.py"], "src/a", ".", "."), id="above"),
+        pytest.param(
+            Tree(
+                ["profiles/matrix.yaml", "sub/profiles/matrix.yaml", "sub/src/b.py"],
+                "sub/src",
+                ".",
+                "sub",
+            ),
+            id="the nearest of two",
+        ),
+        pytest.param(
+            Tree(["profiles/matrix.yaml", "src/b.py"], "src", "src", ".", is_project=False),
+            id="above a rootdir without an ini file",
+        ),
+        pytest.param(
+            Tree(["sub/profiles/matrix.yaml"], ".", "sub", "sub"), id="started above rootdir"
+        ),
+        pytest.param(
+            Tree(["profiles/gpu-profile.lock", "src/b.py"], "src", ".", "."), id="a lock alone"
+        ),
+        pytest.param(
+            Tree(["profiles/matrix.yaml", "sub/pytest.ini"], "sub", "sub", None), id="own project"
+        ),
+        pytest.param(
+            Tree(
+                ["profiles/matrix.yaml", "sub/.git", "sub/src/b.py"],
+                "sub/src",
+                "sub/src",
+                None,
+                is_project=False,
+            ),
+            id="own repository",
+        ),
+        pytest.param(Tree(["src/profiles/test_it.py"], "src", ".", None), id="nowhere"),
+    ],
+)
+def test_matrix_is_searched_upward(tmp_path: Path, tree: Tree) -> None:
+    """The nearest matrix is found in the working directory or above, within the project."""
+    base = made(tmp_path, ".git", *tree.files)
+    root = (base / tree.root).resolve()
+    nearest = search_upward((base / tree.start).resolve(), root, is_project=tree.is_project)
+    wanted = root if tree.expected is None else (base / tree.expected).resolve()
+    assert (wanted / "profiles" / "matrix.yaml", wanted) == nearest[:2]
+    assert nearest.matrix.exists() == (nearest.searched == ())
+
+
+def test_matrix_of_another_user_above_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A matrix that another user put above the project is not found: it would run their code."""
+    base = made(tmp_path, ".git", "profiles/matrix.yaml", "mine/src/b.py")
+    try:
+        os.chown(base / "profiles" / "matrix.yaml", 12345, 12345)
+    except PermissionError:
+        pytest.skip("only root gives files away")
+    assert search_upward(base / "mine", base / "mine", is_project=False).searched
+
+
+def test_where_a_matrix_was_searched_is_told(pytester: pytest.Pytester) -> None:
+    """Without a matrix the error lists the folders, and what to do."""
+    made(pytester.path, ".git", "src/b.py")
+    os.chdir(pytester.path / "src")
+    result = pytester.runpytest_inprocess("--gpu-profile")
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    result.stderr.fnmatch_lines(
+        [f"*there is no profiles/matrix.yaml in {pytester.path}/src and {pytester.path}. Write *"]
+    )
+
+
+def test_project_below_rootdir_has_its_own_modules(pytester: pytest.Pytester) -> None:
+    """The folder that holds a nested project's `profiles` is on the module path, after rootdir."""
+    made(pytester.path, "pytest.ini", "sub/profiles/matrix.yaml", "sub/src/b.py")
+    os.chdir(pytester.path / "sub" / "src")
+    config = pytester.parseconfigure()
+    paths = Paths.resolve(config, FLAGS)
+    root = pytester.path
+    assert tuple(map(str, (root, root / "sub", root / "sub" / "profiles"))) == paths.module_path
+    assert root / ".gpu-profile" == paths.results
