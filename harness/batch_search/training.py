@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.batch_search.histories import recorded_histories
+from harness.batch_search.multiples import probe_multiples
 from harness.probes.outcomes import describe_probe
-from harness.search.search import SearchResult, search
+from harness.search.search import SearchResult, multiples, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,13 +108,17 @@ def search_training(
         locked=locked.max_batch_size if locked else None,
         aim=aim,
         estimator=histories.estimator(opened.runner.memory_limit_bytes or 0),
+        step=settings.round_to,
     )
 
 
-def largest_allowed(opened: OpenCase) -> int:
-    """Return the largest batch size that the settings and the number of samples allow."""
+def allowed_sizes(opened: OpenCase) -> tuple[int, int]:
+    """Return the smallest and the largest batch size that settings and data allow."""
     settings = opened.case.search
-    return _cap(settings.min_batch_size, settings.max_batch_size, opened.description.num_samples)
+    smallest, step = settings.min_batch_size, settings.round_to
+    cap = _cap(smallest, settings.max_batch_size, opened.description.num_samples)
+    first, last = multiples(smallest, cap, step)
+    return (smallest, cap) if first > last else (first * step, last * step)
 
 
 def _cap(minimum: int, maximum: int, num_samples: int | None) -> int:
@@ -132,10 +137,13 @@ def search_batch_sizes(
     aim: int | None = None,
     estimator: Estimator | None = None,
     share: float = 1.0,
+    step: int = 1,
 ) -> FoundBatch:
     """Search for the largest batch that fits, never beyond the number of samples.
 
     share: the limit of the phase that is searched, as a share of training's.
+    step: the search tries multiples of it. If there are none, or if not even the first has the
+        memory, it tries what is smaller: a small batch is better than none.
     """
     settings, whole = opened.case.search, opened.runner.memory_limit_bytes
     limit = None if whole is None else int(share * whole)
@@ -148,24 +156,44 @@ def search_batch_sizes(
 
         return run
 
+    def search_to(largest: int, step: int, max_trials: int) -> SearchResult[Probe]:
+        return search(
+            logged(probe),
+            scout=None if scout is None else logged(scout),
+            mode=settings.mode,
+            memory_limit_bytes=limit,
+            min_batch_size=minimum,
+            max_batch_size=largest,
+            init_val=settings.init_val,
+            max_trials=max_trials,
+            locked=locked,
+            aim=aim,
+            estimator=estimator,
+            step=step,
+        )
+
     cap = _cap(minimum, maximum, num_samples)
-    result: SearchResult[Probe] = search(
-        logged(probe),
-        scout=None if scout is None else logged(scout),
-        mode=settings.mode,
-        memory_limit_bytes=limit,
-        min_batch_size=minimum,
-        max_batch_size=cap,
-        init_val=settings.init_val,
-        max_trials=settings.max_trials,
-        locked=locked,
-        aim=aim,
-        estimator=estimator,
-    )
+    first, last = multiples(minimum, cap, step)
+    result = search_to(cap, 1 if first > last else step, settings.max_trials)
+    probes = [done for _, done in result.probes]
+    left = settings.max_trials - len(probes)
+    if result.bounded_by == "nothing fits" and minimum < first * step <= cap and left:
+        result = search_to(first * step - 1, 1, left)
+        probes += [done for _, done in result.probes]
+        if result.bounded_by == "cap":
+            result = replace(result, bounded_by="memory")  # the first multiple has failed
+    if not result.max_batch_size and probes and all(map(_raised, probes)):
+        failed = {done.batch_size for done in probes}
+        probes += probe_multiples(logged(probe), failed, cap)
     by_data = result.bounded_by == "cap" and cap < maximum
     return FoundBatch(
         max_batch_size=result.max_batch_size,
         bounded_by="dataset" if by_data else result.bounded_by,
-        probes=tuple(done for _, done in result.probes),
+        probes=tuple(probes),
         non_monotone=result.non_monotone,
     )
+
+
+def _raised(probe: Probe) -> bool:
+    """Return whether a probe ended in the workload's own exception: no crash, and no time-out."""
+    return probe.outcome == "error" and probe.traceback is not None

@@ -70,12 +70,13 @@ def smallest_allowed(locked_batch_size: int, max_drop: float, noise: int = 0) ->
 def measured_noise(locked: LockedProfile) -> int:
     """Return by how many samples the largest batch differs between runs of an unchanged case.
 
-    On the CPU's bounded budget this is 0.5%, at least one sample (`benchmarks/exactness.py`). On a
-    GPU it is 0, because the allocator repeats itself.
+    On the CPU's bounded budget this is 0.5%, at least one sample (`benchmarks/exactness.py`) or one
+    step of `search.round_to`. On a GPU it is 0, because the allocator repeats itself.
     """
     if locked.device.name != "cpu":
         return 0
-    return max(1, math.floor(locked.max_batch_size * _CPU_NOISE))
+    step = locked.settings.get("search.round_to", 1)
+    return max(step if isinstance(step, int) else 1, math.floor(locked.max_batch_size * _CPU_NOISE))
 
 
 def largest_expected(locked_batch_size: int, max_drop: float) -> int:

@@ -97,7 +97,7 @@ class SearchSettings(Settings):
     ] = 1.0
     """The tuned batch is the largest batch times this."""
     round_to: Positive = 1
-    """The tuned batch is rounded down to a multiple of this."""
+    """The search tries multiples of this, and the tuned batch is rounded down to one."""
     validation: Annotated[Literal[True, False, "search"], Choice] = True
     """Whether probes validate at the training batch; search: also find the validation batch."""
     validation_target_memory_fraction: MemoryFraction | None = None

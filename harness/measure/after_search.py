@@ -79,7 +79,7 @@ def with_snapshot(opened: OpenCase, measurement: Measurement) -> Measurement:
 
     Only some devices have such a history; others leave the measurement as it is.
     """
-    too_large = measurement.max_batch_size + 1
+    too_large = measurement.max_batch_size + opened.case.search.round_to
     failed = any(
         probe.batch_size == too_large and probe.outcome == "oom" for probe in measurement.probes
     )

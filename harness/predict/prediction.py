@@ -7,13 +7,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.batch_search.training import largest_allowed, search_training
+from harness.batch_search.training import allowed_sizes, search_training
 from harness.errors import UnpredictableError, WorkloadError
 from harness.failures.broken_libraries import broken_library
 from harness.measurement import LOCKED_HOLDERS, Predicted
 from harness.predict.holders import PeakHolders
 from harness.predict.safe import safe_batch_size
-from harness.probes.outcomes import describe_outcome
+from harness.probes.outcomes import advise_multiple, describe_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +93,7 @@ def predict(
     WorkloadError when it fails at every batch size, MachineError when the machine is at fault.
     """
     opened = case.opened
-    maximum = largest_allowed(opened)
+    minimum, maximum = allowed_sizes(opened)
     profile = opened.locked
     locked = None if profile is None else profile.predicted_batch_size
     # A measured profile holds a measured maximum; the search starts from the predicted one.
@@ -105,7 +105,7 @@ def predict(
     )
     _refuse_unpredictable(found)
     largest = found.max_batch_size
-    shown = largest or opened.case.search.min_batch_size
+    shown = largest or minimum
     best = found.best
     holders = held(case, shown, snapshot) if with_holders else None
     at_locked = None
@@ -213,4 +213,9 @@ def _refuse_unpredictable(found: FoundBatch) -> None:
             smallest.traceback or "",
             log=smallest.log,
         )
-    raise WorkloadError(f"no batch size trains: {what}", smallest.traceback or "", log=smallest.log)
+    advice = advise_multiple(found.probes, found.max_batch_size)
+    raise WorkloadError(
+        f"no batch size trains: {what}" + (f"; {advice}" if advice else ""),
+        smallest.traceback or "",
+        log=smallest.log,
+    )

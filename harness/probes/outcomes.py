@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.measurement import Probe
 
 
@@ -32,3 +34,20 @@ def describe_outcome(probe: Probe) -> str:
         return f"{batch} is more than the data holds"
     lines = (probe.detail or "").strip().splitlines()
     return f"{batch} failed{where}" + (f": {lines[0]}" if lines else "")
+
+
+def advise_multiple(probes: Sequence[Probe], max_batch_size: int) -> str | None:
+    """Return the advice to search multiples, where small batches raise and a larger one trains.
+
+    None where the probes show no such thing.
+    """
+    training = [probe for probe in probes if probe.kind == "train"]
+    fitting = [probe.batch_size for probe in training if probe.outcome == "fits"]
+    failing = [probe.batch_size for probe in training if probe.outcome == "error"]
+    if max_batch_size or not fitting or not failing:
+        return None
+    number = min(fitting)
+    return (
+        f"batch {number} trains, though batch {min(failing)} does not: if the batch must be a "
+        f"multiple of {number}, set search.round_to: {number}"
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.bounds.causes import likely_causes
 from harness.errors import WorkloadError
-from harness.probes.outcomes import describe_outcome
+from harness.probes.outcomes import advise_multiple, describe_outcome
 from harness.report import words
 from harness.report.growth import growth_block
 from harness.report.headline import headline, smallest_failure
@@ -191,6 +191,9 @@ def _remedy_for_nothing(measurement: Measurement, verb_flags: str) -> str:
             "there is nothing to lock: one pass over the training data holds no full batch of "
             f"{smallest.batch_size};\ngive the model more data, or lower search.min_batch_size"
         )
+    advice = advise_multiple(measurement.probes, measurement.max_batch_size)
+    if advice is not None:
+        return textwrap.fill(advice, _WIDTH, break_on_hyphens=False)
     probe = f"probe {measurement.case_id} --batch-size {smallest.batch_size}"
     return _try_alone(probe, verb_flags)
 

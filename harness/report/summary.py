@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from harness.report import words
+from harness.report.headline import smallest_failure
 from harness.report.table import render_table
 
 if TYPE_CHECKING:
@@ -74,9 +75,11 @@ def note_lines(results: Sequence[CaseResult]) -> list[str]:
         if measurement.learning_rate is None and measurement.lr_refusal:
             lines.append(f"{result.case_id}: no learning rate: {measurement.lr_refusal}")
         if measurement.non_monotone is not None:
+            failed = smallest_failure(measurement)
+            between = measurement.max_batch_size + 1 if failed is None else failed.batch_size
             lines.append(
                 f"{result.case_id}: batch {measurement.non_monotone} fits too, although "
-                f"{measurement.max_batch_size + 1} does not"
+                f"{between} does not"
             )
         lines += [f"{result.case_id}: {warning}" for warning in result.all_warnings]
     return lines

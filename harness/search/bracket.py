@@ -19,6 +19,9 @@ NOISE = 0.003
 _TOLERANCE = 3
 # A rise of at most this many tolerances shows no slope.
 _FLAT = 2
+# After this number of failures the scout's fit below them is probed in full before the search goes
+# on: with peaks on a line the first or the second of them is next to the maximum.
+_DOUBTFUL = 3
 
 
 class ProbeResult(Protocol):
@@ -65,26 +68,41 @@ class Extrapolation(NamedTuple):
 class Bracket(Generic[ProbeT]):
     """The probes so far, and the largest size that fits (`low`) with the failure above it (`high`).
 
-    Sizes are in samples. Memory need not be monotone: failures below `low` do not count. If a size
-    was probed twice, the later probe counts.
+    Sizes are in samples, or in steps of several samples. Memory need not be monotone: failures
+    below `low` do not count. If a size was probed twice, the later probe counts.
     """
 
     minimum: int
     maximum: int
     limit_bytes: int | None = None
+    step: int = 1
+    """The samples of one unit of all sizes here."""
     probes: list[tuple[int, ProbeT]] = field(default_factory=list)
     scouted: set[int] = field(default_factory=set)
     """The sizes that only a scout has tried."""
+    misled: bool = False
+    """Whether a size that a scout saw fit has failed in full: no scout's fit counts any more."""
 
     def add(self, wanted: NextProbe, probe: ProbeT) -> None:
         """Add the result of a probe."""
-        self.probes.append((wanted.size, probe))
-        (self.scouted.add if wanted.scouting else self.scouted.discard)(wanted.size)
+        size = wanted.size
+        refuted = size in self.scouted and not wanted.scouting and probe.outcome != "fits"
+        self.misled = self.misled or (refuted and self.outcome(size) == "fits")
+        self.probes.append((size, probe))
+        (self.scouted.add if wanted.scouting else self.scouted.discard)(size)
 
     @property
     def _latest(self) -> dict[int, ProbeT]:
         """The probe that counts at each size."""
-        return dict(self.probes)
+        latest = dict(self.probes)
+        if not self.misled:
+            return latest
+        # What a scout overlooks at one size, such as memory that grows, it overlooks at others.
+        return {
+            size: probe
+            for size, probe in latest.items()
+            if size not in self.scouted or probe.outcome != "fits"
+        }
 
     def outcome(self, size: int) -> Outcome | None:
         """Return how the probe at `size` ended, or None if there was none."""
@@ -123,6 +141,31 @@ class Bracket(Generic[ProbeT]):
     def unconfirmed(self) -> bool:
         """Whether only a scout has shown that `low` fits."""
         return self.low in self.scouted
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether several sizes ran out of memory above a `low` that only a scout has tried."""
+        if not self.unconfirmed:
+            return False
+        low = self.low
+        ran_out = [
+            size for size, probe in self._latest.items() if size > low and probe.outcome == "oom"
+        ]
+        return len(ran_out) >= _DOUBTFUL
+
+    @property
+    def last_resort(self) -> int | None:
+        """The size that deserves the last probe; None if it may go where the mode leads.
+
+        It makes an answer of what only scouts have seen: of the largest fit, or of the smallest
+        once one was refuted.
+        """
+        if self.unconfirmed:
+            return self.low
+        if self.fitting or not self.scouted:
+            return None
+        size = min(self.scouted)
+        return None if self.high is not None and size >= self.high else size
 
     @property
     def middle(self) -> int:

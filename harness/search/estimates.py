@@ -54,6 +54,11 @@ def narrow(bracket: Bracket[Any], estimator: Estimator) -> Iterator[NextProbe]:
     estimate: Estimate | None = None
     while not bracket.closed:
         low, high = bracket.low, bracket.high
+        if not bracket.fitting:
+            return
+        if bracket.doubtful:
+            yield NextProbe(low)
+            continue
         if source != low:
             source, stride = low, 0
             estimate = estimator(low, bracket.maximum + 1 if high is None else high)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from harness.measurement import BoundedBy
-    from harness.search.estimates import Estimator
+    from harness.search.estimates import Estimate, Estimator
 
 __all__ = ["Mode", "ProbeResult", "SearchResult", "search"]
 
@@ -31,7 +31,7 @@ class SearchResult(Generic[ProbeT]):
     probes: tuple[tuple[int, ProbeT], ...]
     """Every size that was tried, with the result of its probe or scout, in order."""
     exact: bool
-    """Whether `max_batch_size` fits and the next size was seen to fail."""
+    """Whether `max_batch_size` fits and the next size, or multiple, was seen to fail."""
     non_monotone: int | None = None
     """A size above `max_batch_size` that fits although a size between the two fails."""
 
@@ -49,6 +49,7 @@ def search(
     locked: int | None = None,
     aim: int | None = None,
     estimator: Estimator | None = None,
+    step: int = 1,
 ) -> SearchResult[ProbeT]:
     """Find the largest batch size from `min_batch_size` to `max_batch_size` that fits.
 
@@ -68,6 +69,8 @@ def search(
     aim: a predicted maximum. `exact` begins with it when nothing is locked.
     estimator: takes a size that fits and one that is too large, and returns the maximum by the
         allocations of the former, or None. It spares `exact` most of its probes on CUDA.
+    step: only multiples of it are tried. The result is the largest multiple that fits, and the
+        next multiple does not.
 
     Raises HarnessError when the settings leave nothing to search.
     """
@@ -76,26 +79,54 @@ def search(
             f"search: min_batch_size={min_batch_size} and max_batch_size={max_batch_size}"
             " leave nothing to search; allowed: 1 <= min_batch_size <= max_batch_size"
         )
-    if init_val < 1 or max_trials < 1:
+    if init_val < 1 or max_trials < 1 or step < 1:
         raise HarnessError(
-            f"search: init_val={init_val} and max_trials={max_trials} are not both positive;"
-            " allowed: whole numbers from 1"
+            f"search: init_val={init_val}, max_trials={max_trials} and step={step} are not all"
+            " positive; allowed: whole numbers from 1"
         )
-    bracket: Bracket[ProbeT] = Bracket(min_batch_size, max_batch_size, memory_limit_bytes)
+    minimum, maximum = multiples(min_batch_size, max_batch_size, step)
+    if minimum > maximum:
+        raise HarnessError(
+            f"search: no multiple of step={step} lies from min_batch_size={min_batch_size} to"
+            f" max_batch_size={max_batch_size}"
+        )
+    # Everything below counts in steps; only `probe`, `scout`, `estimator` and the caller count in
+    # samples.
+    bracket: Bracket[ProbeT] = Bracket(minimum, maximum, memory_limit_bytes, step)
     for wanted in _next_probes(
-        bracket, mode, init_val=init_val, locked=locked, aim=aim, estimator=estimator
+        bracket,
+        mode,
+        init_val=max(1, init_val // step),
+        locked=None if locked is None else locked // step,
+        aim=None if aim is None else aim // step,
+        estimator=None if estimator is None else _in_steps(estimator, step),
     ):
         left = max_trials - len(bracket.probes)
         if not left:
             return _result(bracket, exhausted=True)
         now = wanted
-        if left == 1 and bracket.unconfirmed:
-            # The best use of the last probe is to turn the scout's largest fit into an answer.
-            now = NextProbe(bracket.low)
+        if left == 1 and (size := bracket.last_resort) is not None:
+            now = NextProbe(size)
         if scout is None or left == 1:
             now = now._replace(scouting=False)
-        bracket.add(now, scout(now.size) if scout is not None and now.scouting else probe(now.size))
+        attempt = scout if scout is not None and now.scouting else probe
+        bracket.add(now, attempt(now.size * step))
     return _result(bracket, exhausted=False)
+
+
+def multiples(minimum: int, maximum: int, step: int) -> tuple[int, int]:
+    """Return the first and the last multiple of `step` in a range, in steps; none if reversed."""
+    return -(-minimum // step), maximum // step
+
+
+def _in_steps(estimator: Estimator, step: int) -> Estimator:
+    """Return an estimator whose sizes are numbers of steps."""
+
+    def estimate(fitting: int, below: int) -> Estimate | None:
+        found = estimator(fitting * step, below * step)
+        return None if found is None else found._replace(size=found.size // step)
+
+    return estimate
 
 
 def _next_probes(
@@ -124,12 +155,13 @@ def _result(bracket: Bracket[ProbeT], *, exhausted: bool) -> SearchResult[ProbeT
     low = max(fitting, default=0)
     # A size whose neighbour fails is a better answer than a larger one with an untried neighbour.
     largest = edges[-1] if exhausted and edges else low
+    step = bracket.step
     return SearchResult(
-        max_batch_size=largest,
+        max_batch_size=largest * step,
         bounded_by="trials" if exhausted and not edges else _bound(bracket, largest),
-        probes=tuple(bracket.probes),
+        probes=tuple((size * step, probe) for size, probe in bracket.probes),
         exact=largest in edges,
-        non_monotone=low if low > largest else None,
+        non_monotone=low * step if low > largest else None,
     )
 
 

@@ -17,7 +17,8 @@ plus activations per sample. So two peaks predict the size at which the limit is
 
 On an affine curve the sizes are 2, 32, the aim, B and B + 1. Sizes are scouted until one fails or a
 prediction is good to a sample, because until then they only show where to go on. A scouted size
-that turns out to be the maximum is probed in full.
+that turns out to be the maximum is probed in full, and so is one below several failures. If it
+fails, no scout is believed any more: the search goes down from there until a size fits in full.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _GROWTH, _FLAT_GROWTH = 4, 8
 # The second size, and the divisor of a second size that fails.
 _SECOND_SIZE, _BACK = 32, 4
+# The first step down from a size that a scout saw fit, and that fails in full, as a share of it.
+_BACK_SHARE = 0.03
 # After a first size of at least 16 samples, the second is an eighth of it: cheaper than a larger.
 _LARGE, _BELOW = 16, 8
 # The aim is at most this share below the prediction. Noise is smaller as a rule, and a fit further
@@ -63,13 +66,14 @@ _SURPRISE = 1.1
 
 
 class Secant:
-    """Chooses the next sizes from the peaks in a bracket. At least one size must fit."""
+    """Chooses the next sizes from the peaks in a bracket. At least one size must seem to fit."""
 
     def __init__(self, bracket: Bracket[Any]) -> None:
         self.bracket = bracket
         # The strides in samples since the last aim, or since predictions are good to a sample.
         self._strides: list[int] = []
         self._num_aims = 0
+        self._downs = 0
         # Whether predictions are good to a sample.
         self._near = False
 
@@ -77,11 +81,16 @@ class Secant:
         """Yield probes until the bracket is closed."""
         bracket = self.bracket
         while True:
-            if not bracket.closed:
+            if bracket.doubtful:
+                yield NextProbe(bracket.low)
+            elif not bracket.fitting:
+                if bracket.closed:
+                    return
+                yield NextProbe(self._down())
+            elif not bracket.closed:
                 size = self._next()
-                yield NextProbe(
-                    size, bracket.high is None and size < bracket.maximum and not self._near
-                )
+                scouting = bracket.high is None and size < bracket.maximum and not self._near
+                yield NextProbe(size, scouting and not bracket.misled)
             elif bracket.unconfirmed:
                 yield NextProbe(bracket.low)
             elif (beyond := self._beyond()) is not None:
@@ -104,6 +113,17 @@ class Secant:
             return self._grow(int(low + share * (line.size - low)))
         return self._aim(line)
 
+    def _down(self) -> int:
+        """Return a size below all failures, where nothing is known to fit: just below, then half.
+
+        A scout that was wrong by little has the maximum next to it.
+        """
+        high = self.bracket.high
+        assert high is not None, "a scout was refuted"
+        share = _BACK_SHARE if not self._downs else 0.5
+        self._downs += 1
+        return self.bracket.clip(high - math.ceil(share * high))
+
     def _grow(self, size: int) -> int:
         """Return `size`, but at most the middle of a bracket with a failure."""
         return self.bracket.clip(
@@ -116,7 +136,8 @@ class Secant:
         below = low // _BELOW
         if low >= _LARGE and below >= bracket.minimum and bracket.outcome(below) is None:
             return below
-        return self._grow(max(_SECOND_SIZE, _GROWTH * low) if high is None else high // _BACK)
+        second = max(_SECOND_SIZE // bracket.step, _GROWTH * low)
+        return self._grow(second if high is None else high // _BACK)
 
     def _aim(self, line: Extrapolation) -> int:
         """Return the predicted maximum less its margin, or a size next to one already tried."""

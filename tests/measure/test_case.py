@@ -64,7 +64,7 @@ def test_largest_batch_is_bounded_by_memory(
 ) -> None:
     """The largest batch within the budget is found; the tuned batch is swept and validated."""
     runner = Rehearsal()
-    found = rehearse(make_case(tmp_path, search="round_to: 8"), runner)
+    found = rehearse(make_case(tmp_path, search="safety_factor: 0.9"), runner)
     assert (54, "memory", 48, 64 * MIB) == (
         found.max_batch_size,
         found.bounded_by,
@@ -83,6 +83,10 @@ def test_largest_batch_is_bounded_by_memory(
 @pytest.mark.parametrize(
     ("search", "num_samples", "expected"),
     [
+        ("round_to: 8", 4096, (48, "memory")),
+        ("round_to: 8", 30, (24, "dataset")),
+        ("round_to: 64", 4096, (54, "memory")),
+        ("round_to: 64", 30, (30, "dataset")),
         ("max_batch_size: 20", 4096, (20, "cap")),
         ("max_batch_size: 40", 20, (20, "dataset")),
         ("max_batch_size: 20", 20, (20, "cap")),

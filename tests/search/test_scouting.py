@@ -141,3 +141,42 @@ def test_answer_rests_on_full_probes(
     assert answer <= min(largest, cap)
     if result.bounded_by != "trials":
         assert min(largest, cap) == answer
+
+
+@dataclass
+class Growing(Device):
+    """Memory of which scouts see only a part: in full, each sample takes `hidden` times more."""
+
+    hidden: float = 1.0
+
+    def _try(self, size: int, overlooked: int) -> Tried:
+        slope = (LIMIT - FIXED) / (self.largest + 0.5)
+        seen = slope if overlooked == 0 else slope / (1 + self.hidden)
+        memory = int(FIXED + seen * size)
+        return Tried("fits" if memory <= LIMIT else "oom", min(memory, LIMIT))
+
+
+@given(st.integers(1, 3000), st.floats(0.01, 100))
+def test_refuted_scouts_are_not_believed_again(largest: int, hidden: float) -> None:
+    """However much scouts overlook at each sample, the maximum is found, and exact."""
+    device = Growing(largest, overlooked=1, hidden=hidden)
+    result = device.search()
+    assert (largest, True, "memory") == (result.max_batch_size, result.exact, result.bounded_by)
+
+
+@given(st.integers(1, 3000), st.floats(0, 100), st.integers(1, 30))
+def test_a_fit_is_never_forgotten(largest: int, hidden: float, max_trials: int) -> None:
+    """When the trials run out, the answer is at least one of the sizes that fit in full."""
+    device = Growing(largest, overlooked=1, hidden=hidden)
+    result = device.search(max_trials=max_trials)
+    fitting = {size for kind, size in device.calls if kind == "probe" and size <= largest}
+    assert bool(fitting) == bool(result.max_batch_size)
+    assert result.max_batch_size in fitting | {0}
+
+
+def test_last_trial_after_a_refutation_goes_to_the_smallest_scouted_size() -> None:
+    """A small batch that only a scout has tried is worth the last trial: it may be the answer."""
+    device = Growing(3, overlooked=1, hidden=300.0)
+    result = device.search(max_trials=9)
+    assert ("probe", 2) == device.calls[-1]
+    assert (2, "trials") == (result.max_batch_size, result.bounded_by)

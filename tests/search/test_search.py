@@ -9,13 +9,15 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.measurement import Probe
+from harness.search.estimates import Estimate
 from harness.search.search import search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from harness.measurement import BoundedBy, Outcome
-    from harness.search.search import SearchResult
+    from harness.search.search import Mode, SearchResult
 
 MiB = 2**20
 LIMIT = 1000 * MiB
@@ -327,3 +329,49 @@ def test_settings_that_leave_nothing_to_search(settings: dict[str, int]) -> None
     name = next(iter(settings))
     with pytest.raises(HarnessError, match=name):
         search(affine(3), **settings)  # type: ignore[arg-type] # the point of the test
+
+
+@pytest.mark.parametrize("mode", ["exact", "power", "binsearch"])
+@pytest.mark.parametrize("step", [1, 4, 7, 64])
+def test_only_multiples_of_the_step_are_tried(mode: Mode, step: int) -> None:
+    """With a step, every size is a multiple of it; exact modes end on the largest that fits."""
+    result = search(affine(1000), memory_limit_bytes=LIMIT, mode=mode, step=step, min_batch_size=3)
+    assert [] == [size for size in sizes(result) if size % step or size < 3]
+    if mode != "power":
+        assert (1000 // step * step, True) == (result.max_batch_size, result.exact)
+        assert dict(result.probes)[result.max_batch_size + step].outcome == "oom"
+
+
+@pytest.mark.parametrize("locked", [96, 100])
+def test_lock_is_tried_at_its_multiple(locked: int) -> None:
+    """A locked size is rounded down to the step, and the next multiple is its neighbour."""
+    result = search(affine(100), memory_limit_bytes=LIMIT, locked=locked, step=8)
+    assert [96, 104] == sizes(result)
+    assert (96, True, "memory") == (result.max_batch_size, result.exact, result.bounded_by)
+
+
+def test_step_rounds_the_range_inwards() -> None:
+    """The smallest and the largest size that are tried are the multiples inside the range."""
+    settings: dict[str, Any] = {"step": 10, "min_batch_size": 11, "max_batch_size": 39}
+    result = search(affine(1000), memory_limit_bytes=LIMIT, **settings)
+    assert (30, "cap") == (result.max_batch_size, result.bounded_by)
+    assert [20] == sizes(search(lambda _: Tried("oom"), **settings))
+
+
+def test_step_without_a_multiple_is_refused() -> None:
+    """A range that holds no multiple of the step leaves nothing to search."""
+    with pytest.raises(HarnessError, match="no multiple of step=8 lies from"):
+        search(affine(10), step=8, min_batch_size=9, max_batch_size=15)
+
+
+def test_estimates_count_in_samples_also_with_a_step() -> None:
+    """The estimator is asked for numbers of samples, and its answer is rounded to the step."""
+    asked: list[tuple[int, int]] = []
+
+    def estimator(fitting: int, below: int) -> Estimate:
+        asked.append((fitting, below))
+        return Estimate(min(1003, below - 1), rough=fitting < 100)
+
+    result = search(affine(1003), memory_limit_bytes=LIMIT, estimator=estimator, step=10)
+    assert (1000, True) == (result.max_batch_size, result.exact)
+    assert [] == [pair for pair in asked if pair[0] % 10 or pair[1] % 10]
