@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from harness.run.collection import Collection
     from harness.run.hooks import Run
 
 _FIXTURE = "gpu_profile"
 _RUN: pytest.StashKey[Run] = pytest.StashKey()
+_COLLECTION: pytest.StashKey[Collection] = pytest.StashKey()
 
 # Name of the ini key, which is also the flag's: help, default, metavar. A boolean default marks a
 # switch.
@@ -66,6 +71,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             parser.addini(name, text, default=default)
 
 
+# Before pytest loads the conftests of `testpaths`, which may be slow or broken.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: Sequence[str]
+) -> Generator[None]:
+    """Find the profile modules under `--gpu-profile`: a run needs no other part of a project."""
+    given = early_config.known_args_namespace.gpu_profile
+    if early_config.getini("gpu_profile") if given is None else given:
+        from harness.run.collection import Collection  # noqa: PLC0415 - an idle plugin is free
+        from harness.run.paths import Paths  # noqa: PLC0415
+
+        paths = Paths.resolve(early_config, vars(early_config.known_args_namespace))
+        found = Collection(early_config, paths.matrix)
+        found.load_conftests_of_modules(parser, args)
+        early_config.stash[_COLLECTION] = found
+    yield
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the run under `--gpu-profile`; refuse flags that need it."""
     if not _option(config, "gpu_profile"):
@@ -84,6 +107,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.stash[_RUN] = run = Run(config, {name: _option(config, name) for name in _OPTIONS})
     config.pluginmanager.register(run, "gpu_profile_run")
+    if (collection := config.stash.get(_COLLECTION, None)) is not None:
+        collection.restrict()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what is no profile module: nothing of it is imported."""
+    collection = config.stash.get(_COLLECTION, None)
+    return True if collection is not None and collection.is_other(collection_path) else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -106,8 +106,9 @@ def why_nothing(results: Sequence[CaseResult], num_cases: int) -> str:
     if not results:
         return (
             f"no test ran for {words.count(num_cases, 'case')} of the matrix; a test module needs "
-            "`from harness.testing import test_gpu_profile`, and -k, -m, --lf or a path must not "
-            "leave it out"
+            "`from harness.testing import test_gpu_profile` or a test on the fixture gpu_profile, "
+            "and -k, -m, --lf or a path must not leave it out; name a module whose tests come from "
+            "elsewhere by its path"
         )
     skipped = [result for result in results if result.status == "skipped"]
     if len(skipped) < len(results):

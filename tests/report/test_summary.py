@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 CASE = "resnet18-cpu-256MiB-32"
 NO_TEST_RAN = (
     "no test ran for 6 cases of the matrix; a test module needs `from harness.testing import "
-    "test_gpu_profile`, and -k, -m, --lf or a path must not leave it out"
+    "test_gpu_profile` or a test on the fixture gpu_profile, and -k, -m, --lf or a path must not "
+    "leave it out; name a module whose tests come from elsewhere by its path"
 )
 BETTER = "better than locked: max_batch_size 520 is 10.4% above the locked 471"
 

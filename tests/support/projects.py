@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,15 @@ def copy_into(folder: Path, *names: str) -> None:
     for name in names:
         source = next(home / name for home in (WORKLOADS, SUPPORT) if (home / name).exists())
         (folder / name).write_bytes(source.read_bytes())
+
+
+def make_files(root: Path, files: Mapping[str, str]) -> Path:
+    """Make files with these texts below a folder, and return the folder."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return root
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:
