@@ -10,6 +10,16 @@ if TYPE_CHECKING:
 Scalar = str | int | float | bool
 """A value on an axis of the matrix."""
 
+LABEL = r"[A-Za-z0-9._]+(-[A-Za-z0-9._]+)*"
+"""The pattern of a label, which becomes part of a test id and of file names."""
+LABEL_FORM = "letters, digits, dots and underscores, with dashes between them"
+
+AXIS = r"[A-Za-z_][A-Za-z0-9_-]*"
+"""The pattern of an axis's name, which is a keyword of `load_profile` as well."""
+
+MAX_ID_LENGTH = 200
+"""The limit of a case's id, which names a folder."""
+
 MAIN_AXES = ("model", "gpu", "resolution")
 """The axes that every case has, in the order in which ids name them."""
 

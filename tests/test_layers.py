@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(harness.__file__).parent
 LAYERS = (
-    ("_lazy", "case_names", "errors", "matrix.yaml12", "units", "wording"),
+    ("_lazy", "bounded_file", "case_names", "errors", "matrix.yaml12", "units", "wording"),
     ("measurement",),
     ("protocol",),
     ("file_locks", "synthetic"),

@@ -75,7 +75,7 @@ class _Checker:
 
     def judge(self, case: Case) -> list[tuple[str, str]]:
         """Return the findings on a case: `ok`, `missing`, `stale` or `broken`, with the reason."""
-        profiles = [profile for profile in self._lock if _describes(profile, case)]
+        profiles = [one for one in self._lock.of_case(case.id) if _describes(one, case)]
         if not profiles:
             return [("missing", "never locked")]
         built = self._build(case)

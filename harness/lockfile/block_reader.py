@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from harness.case_names import MAIN_AXES
+from harness.case_names import AXIS, LABEL, LABEL_FORM, MAIN_AXES, label
 from harness.wording import RELOCK
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 # TOML's own range: arithmetic with floats could overflow beyond it.
 _MAX_INTEGER = 2**63
+_MAX_NAME = 200
+_LABEL = re.compile(LABEL)
+_AXIS = re.compile(AXIS)
 
 
 class Block:
@@ -91,6 +95,27 @@ class Block:
             isinstance(value, float) and not math.isfinite(value)
         ):
             self._refuse(key, value, "a text, a number, true or false")
+        return value
+
+    def label(self, key: str, *, text: bool = False) -> Scalar:
+        """Read a value of an axis, which the matrix holds to the same form; `text`: no number."""
+        value = self.string(key) if text else self.scalar(key)
+        if not _LABEL.fullmatch(label(value)):
+            self._refuse(key, value, f"a label: {LABEL_FORM}")
+        return value
+
+    def labels(self) -> dict[str, Scalar]:
+        """Read the whole table as the names of axes and their values."""
+        for key in self.rest():
+            if not _AXIS.fullmatch(key):
+                self.fail(key[:80], "is no name of an axis")
+        return {key: self.label(key) for key in self.rest()}
+
+    def name(self, key: str) -> str:
+        """Read the name of a thing: one line, and no characters that cannot be seen."""
+        value = self.string(key)
+        if len(value) > _MAX_NAME or not value.isprintable():
+            self._refuse(key, value, f"a name of up to {_MAX_NAME} visible characters")
         return value
 
     def scalars(self) -> dict[str, Scalar]:

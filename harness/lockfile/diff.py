@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.lockfile.profiles import same_profile
 from harness.lockfile.render import block
 
 if TYPE_CHECKING:
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
 
     from harness.lockfile.profiles import Lock, LockedProfile
     from harness.measurement import DeviceIdentity
+
+    Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,21 @@ class Change:
 class Difference:
     """A profile that only one of the locks has, or whose values differ."""
 
-    case_id: str
-    device: DeviceIdentity
+    profile: LockedProfile
+    """The new profile, or the old one if it is removed."""
     kind: Literal["added", "removed", "changed"]
     changes: tuple[Change, ...] = ()
     """The changed values of a profile, in the order of the file."""
+
+    @property
+    def case_id(self) -> str:
+        """The id of the profile's case."""
+        return self.profile.case_id
+
+    @property
+    def device(self) -> DeviceIdentity:
+        """The device of the profile."""
+        return self.profile.device
 
     def __str__(self) -> str:
         what = ", ".join(map(str, self.changes)) or self.kind
@@ -66,40 +77,41 @@ def diff(old: Lock, new: Lock) -> list[Difference]:
     """Return the differences between two locks, in the order and with the digits of the file."""
     found = []
     for before in old:
-        after = partner(before, new)
+        after = new.partner(before)
         if after is None:
-            found.append(Difference(before.case_id, before.device, "removed"))
+            found.append(Difference(before, "removed"))
         elif changes := tuple(_changes(_flat(block(before)), _flat(block(after)))):
-            found.append(Difference(after.case_id, after.device, "changed", changes))
-    found += [
-        Difference(after.case_id, after.device, "added")
-        for after in new
-        if partner(after, old) is None
-    ]
+            found.append(Difference(after, "changed", changes))
+    found += [Difference(after, "added") for after in new if old.partner(after) is None]
     return sorted(
         found, key=lambda difference: (difference.case_id, difference.device.name, difference.kind)
     )
 
 
-def partner(profile: LockedProfile, lock: Lock) -> LockedProfile | None:
-    """Return the profile of the same case and device in a lock."""
-    return next(
-        (other for other in lock.of_case(profile.case_id) if same_profile(profile, other)), None
-    )
+def changes_of_other_keys(old: Lock, new: Lock) -> tuple[Change, ...]:
+    """Return the differences between keys at the top of two locks that this version does not know.
+
+    A lock of a newer version may have them, and any file may.
+    """
+    return tuple(_changes(_flat(old.extra), _flat(new.extra)))
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
-    for name in dict.fromkeys((*old, *new)):
+def _changes(old: Mapping[Path, Any], new: Mapping[Path, Any]) -> Iterator[Change]:
+    for path in dict.fromkeys((*old, *new)):
         # Compared as text: there nan equals nan, and true differs from 1.
-        if repr(old.get(name)) != repr(new.get(name)):
-            yield Change(name, old.get(name), new.get(name))
+        if repr(old.get(path)) != repr(new.get(path)):
+            yield Change(".".join(path), old.get(path), new.get(path))
 
 
-def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(table: Mapping[str, Any]) -> dict[Path, Any]:
+    """Return the values of a table and its sub-tables by their paths.
+
+    As texts, an unknown key such as `"workload.module"` would hide the one in the table `workload`.
+    """
+    flat: dict[Path, Any] = {}
     for key, value in table.items():
         if isinstance(value, dict):
-            flat |= {f"{key}.{name}": item for name, item in value.items()}
+            flat |= {(key, name): item for name, item in value.items()}
         else:
-            flat[key] = value
+            flat[key,] = value
     return flat

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from harness.lockfile.diff import diff, partner
+from harness.lockfile.diff import diff
 from harness.lockfile.profiles import Lock, LockedProfile, read_lock, sort
 from harness.lockfile.render import block
 from harness.lockfile.toml_text import LockError
@@ -57,8 +57,8 @@ def merge(base: Lock, ours: Lock, theirs: Iterable[Lock]) -> Lock:
     conflicts: list[str] = []
     profiles: list[LockedProfile] = []
     for some in with_profiles(base, [profile for side in sides for profile in side]):
-        before = partner(some, base)
-        changed = _changed(before, [(side, partner(some, side)) for side in sides])
+        before = base.partner(some)
+        changed = _changed(before, [(side, side.partner(some)) for side in sides])
         if len(changed) > 1:
             conflicts.append(f"{some.case_id} on {some.device.name}: {_disagreement(changed)}")
         taken = changed[0][1] if changed else before
@@ -136,7 +136,7 @@ def _read_candidate(path: Path, base: Lock, *, strict: bool) -> Lock:
         profiles = [profile for profile in lock if _is_among(profile, measured)]
         return Lock(path, with_profiles(base, profiles).profiles, exists=True, extra=base.extra)
     for profile in base if strict else ():
-        if partner(profile, lock) is None:
+        if lock.partner(profile) is None:
             raise LockError(
                 f"{shown_path(path)} was not made from {shown_path(base.path)}: it has no "
                 f"{profile.case_id} on {profile.device.name}; name with --base the lockfile that "

@@ -11,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from harness.case_names import MAIN_AXES, Scalar, case_id
+from harness.case_names import MAIN_AXES, MAX_ID_LENGTH, Scalar, case_id
 from harness.lockfile.block_reader import Block
+from harness.lockfile.index import Index
 from harness.lockfile.toml_text import LockError, LockText, read_text
 from harness.measurement import BoundedBy, DeviceIdentity, Profile, Source
 from harness.wording import shown_path
@@ -65,9 +66,9 @@ class Lock:
         Without a device, return the case's only profile. Raises LockError when the case is locked
         on several devices.
         """
-        found = [profile for profile in self.of_case(case_id(axes)) if profile.axes == axes]
         if device is not None:
-            return next((profile for profile in found if profile.device.matches(device)), None)
+            return next(iter(self._index.matching(axes, device)), None)
+        found = [profile for profile in self.of_case(case_id(axes)) if profile.axes == axes]
         if len(found) > 1:
             devices = ", ".join(
                 f"{profile.device.name} ({profile.device.memory_bytes:,} bytes)"
@@ -83,17 +84,20 @@ class Lock:
         """Return the profiles of a case id, one for each device that it is locked on."""
         return self._by_case.get(identifier, [])
 
+    def partner(self, profile: LockedProfile) -> LockedProfile | None:
+        """Return the profile of the same case and device, or None."""
+        return next(iter(self._index.matching(profile.axes, profile.device)), None)
+
+    @cached_property
+    def _index(self) -> Index[LockedProfile]:
+        return Index(self.profiles)
+
     @cached_property
     def _by_case(self) -> dict[str, list[LockedProfile]]:
         by_case: dict[str, list[LockedProfile]] = {}
         for profile in self.profiles:
             by_case.setdefault(profile.case_id, []).append(profile)
         return by_case
-
-
-def same_profile(one: LockedProfile, other: LockedProfile) -> bool:
-    """Return whether two profiles lock the same case on the same device; a lock holds one only."""
-    return one.axes == other.axes and one.device.matches(other.device)
 
 
 def sort(profiles: Iterable[LockedProfile]) -> tuple[LockedProfile, ...]:
@@ -150,19 +154,16 @@ def _check_version(text: LockText, version: Any) -> None:
 
 
 def _refuse_duplicates(text: LockText, profiles: list[LockedProfile]) -> None:
-    # Profiles of one case and one device name are few; they may still differ in memory.
-    seen: dict[tuple[str, str], list[int]] = {}
+    seen: Index[LockedProfile] = Index()
     for number, profile in enumerate(profiles):
-        alike = seen.setdefault((profile.case_id, profile.device.name), [])
-        for other in alike:
-            if same_profile(profile, profiles[other]):
-                first = text.line(other)
-                text.fail(
-                    f"{profile.case_id} on {profile.device.name} is locked twice"
-                    f"{f', first on line {first}' if first else ''}: remove one of the blocks",
-                    text.line(number),
-                )
-        alike.append(number)
+        for other in seen.matching(profile.axes, profile.device):
+            first = text.line(next(at for at, one in enumerate(profiles) if one is other))
+            text.fail(
+                f"{profile.case_id} on {profile.device.name} is locked twice"
+                f"{f', first on line {first}' if first else ''}: remove one of the blocks",
+                text.line(number),
+            )
+        seen.add(profile)
 
 
 def _read_count(block: Block, key: str) -> int:
@@ -204,7 +205,7 @@ def _read_profile(block: Block) -> LockedProfile:
         for name, read, is_required in _FIELDS
         if is_required or name in block
     }
-    identity = DeviceIdentity(device.string("name"), device.count("memory_bytes"))
+    identity = DeviceIdentity(device.name("name"), device.count("memory_bytes"))
     rest = block.rest() | ({"device": device.rest()} if device.rest() else {})
     profile = LockedProfile(axes=axes, device=identity, extra=rest, **values)
     if profile.batch_size > profile.max_batch_size:
@@ -222,12 +223,12 @@ def _read_profile(block: Block) -> LockedProfile:
 
 def _read_axes(block: Block) -> dict[str, Scalar]:
     # Model and GPU are names in the matrix, so they are texts.
-    main = {
-        axis: block.scalar(axis) if axis == "resolution" else block.string(axis)
-        for axis in MAIN_AXES
-    }
+    main = {axis: block.label(axis, text=axis != "resolution") for axis in MAIN_AXES}
     further = block.subtable("axes")
     for axis in main:
         if axis in further:
             further.fail(axis, "is not a further axis: it stands above the table")
-    return main | further.scalars()
+    axes = main | further.labels()
+    if len(case_id(axes)) > MAX_ID_LENGTH:
+        block.fail("model", f"and the other axes make an id of over {MAX_ID_LENGTH} characters")
+    return axes

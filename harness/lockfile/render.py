@@ -34,7 +34,8 @@ _FIRST = {
 
 # An array of numbers as tomli-w writes it, one number per line. It cannot match inside a string,
 # where tomli-w escapes line breaks.
-_NUMBERS = re.compile(r"= \[\n((?: {4}[-+.\w]+,\n)+)\]")
+# Longer lists stay as they are: readers refuse lines that are too long for people.
+_NUMBERS = re.compile(r"= \[\n((?: {4}[-+.\w]++,\n){1,64}+)\]")
 
 
 def render(lock: Lock) -> str:
@@ -42,8 +43,24 @@ def render(lock: Lock) -> str:
     tables: dict[str, Any] = {"version": VERSION} | lock.extra
     if lock.profiles:
         tables["profile"] = [block(profile) for profile in sort(lock.profiles)]
-    text = tomli_w.dumps(tables)
+    text = _visible(tomli_w.dumps(tables))
     return _NUMBERS.sub(lambda match: f"= [{', '.join(match[1].replace(',', '').split())}]", text)
+
+
+def _visible(text: str) -> str:
+    """Escape characters that cannot be seen, so that a review of the file shows all that it holds.
+
+    tomli_w escapes control characters alone. Outside of texts in quotes there are no others.
+    """
+    if text.isascii():
+        return text
+    return "".join(c if c == "\n" or c.isprintable() else _escaped(ord(c)) for c in text)
+
+
+def _escaped(code: int) -> str:
+    if 0xD800 <= code <= 0xDFFF:  # noqa: PLR2004 - half of a character, which no file may hold
+        code = 0xFFFD
+    return f"\\u{code:04X}" if code <= 0xFFFF else f"\\U{code:08X}"  # noqa: PLR2004 - TOML's own
 
 
 def block(profile: LockedProfile) -> dict[str, Any]:

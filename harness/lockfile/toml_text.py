@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import re
-import stat
 import tomllib
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from harness.bounded_file import FolderError, UnreadableFileError, read_bounded
 from harness.errors import HarnessError
+from harness.lockfile.toml_limits import (
+    MAX_BYTES,
+    TOO_DEEP,
+    TOO_MANY_DIGITS,
+    deepest_line,
+    excess,
+    excess_of,
+    lines,
+    longest_number_line,
+)
 from harness.wording import RELOCK, one_line, shown_path
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_MAX_BYTES = 64 * 1024**2
-# gpu-profile writes three levels. Far deeper tables would exceed Python's recursion limit.
-_MAX_DEPTH = 32
-# Larger integers overflow in arithmetic with floats, and Python refuses to print the largest.
-_MAX_BITS = 1023
-_MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
-_HEADER = re.compile(r"""\s*\[\[\s*["']?profile["']?\s*\]\]""")
-_TABLE = re.compile(r"""\s*\[\s*["']?profile["']?\s*\.\s*["']?([^"'\].]+?)["']?\s*\]""")
-# tomllib's time for such a key grows with the square of its number of parts.
-_DEEP_KEY = re.compile(
-    rf"""(?<![\w"'-])(?:(?:[\w-]++|"[^"]*+"|'[^']*+')\s*+\.\s*+){{{_MAX_DEPTH}}}"""
-)
-_LONG_NUMBER = re.compile(r"[0-9a-fA-F_]{250}")
+# Git's markers begin a line, and their seven characters stand alone or before a blank.
+_CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?![^ \t\r\n])", re.MULTILINE)
+_HEADER = re.compile(r"""\s*+\[\[\s*+["']?profile["']?\s*+\]\]""")
+_TABLE = re.compile(r"""\s*+\[\s*+["']?profile["']?\s*+\.\s*+["']?([\w-]++)["']?\s*+\]""")
 _POSITION = re.compile(r"\(at line (\d+), column \d+\)|\(at end of document\)")
 
 
@@ -40,11 +39,7 @@ class LockText:
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
-        self._lines = text.split("\n")
         self._text = text
-        self._headers = [
-            number for number, line in enumerate(self._lines, 1) if _HEADER.match(line)
-        ]
 
     def fail(self, message: str, line: int | None = None) -> NoReturn:
         """Raise LockError at a line, or at the first one if none is known."""
@@ -56,34 +51,32 @@ class LockText:
         Raises LockError for a merge conflict and for text that is not TOML.
         """
         self._refuse_conflicts()
-        if any(map(_DEEP_KEY.search, self._lines)):
-            self._refuse_depth()
+        if found := excess(self._text):
+            self.fail(*found)
         try:
             tables = tomllib.loads(self._text)
         except RecursionError:
-            self._refuse_depth()
+            self.fail(TOO_DEEP, deepest_line(self._text))
         except ValueError as error:
             # A TOMLDecodeError, or an integer with more digits than int() converts.
-            found = _POSITION.search(str(error))
-            if found is None:
-                self._refuse_number()
-            line = int(found[1]) if found[1] else len(self._lines)
+            place = _POSITION.search(str(error))
+            if place is None:
+                self.fail(TOO_MANY_DIGITS, longest_number_line(self._text))
+            line = int(place[1]) if place[1] else self._num_lines
             reason = _POSITION.sub("", str(error)).strip()
             self.fail(
                 f"not TOML: {reason[:200]}; correct the line, or restore the file from git", line
             )
-        if self._lines[-1].strip():
+        if not self._text.endswith("\n") and self._text.rpartition("\n")[2].strip():
             # A number that was cut short is still valid TOML.
             self.fail(
                 "the last line has no line break, so the file may have been cut off: restore it "
                 "from git, or add the line break",
-                len(self._lines),
+                self._num_lines,
             )
-        for depth, level in enumerate(_levels(tables), 1):
-            if depth > _MAX_DEPTH:
-                self._refuse_depth()
-            if any(isinstance(value, int) and value.bit_length() > _MAX_BITS for value in level):
-                self._refuse_number()
+        if problem := excess_of(tables):
+            places = {TOO_DEEP: deepest_line, TOO_MANY_DIGITS: longest_number_line}
+            self.fail(problem, places[problem](self._text))
         return tables
 
     def line(self, profile: int, key: str | None = None, table: str | None = None) -> int | None:
@@ -92,56 +85,48 @@ class LockText:
         `table` is the sub-table that holds the key. Profiles that are written inline, without
         headers, all have the line on which their list begins.
         """
-        if profile >= len(self._headers):
-            return self.line_of("profile")
-        header = self._headers[profile]
-        end = (
-            self._headers[profile + 1] - 1 if profile + 1 < len(self._headers) else len(self._lines)
-        )
-        current = None
-        table_line = None
-        for number in range(header + 1, end + 1):
-            line = self._lines[number - 1]
-            if found := _TABLE.match(line):
-                current = found[1]
-                if current == table:
-                    table_line = number
-            elif current == table and key is not None and _assigns(key, line):
-                return number
-        return table_line or header
+        current = found = None
+        seen = -1
+        for number, line in enumerate(lines(self._text), 1):
+            if _HEADER.match(line):
+                seen += 1
+                if seen > profile:
+                    break
+                if seen == profile:
+                    found = number
+            elif seen == profile:
+                if header := _TABLE.match(line):
+                    current = header[1]
+                    if current == table:
+                        found = number
+                elif current == table and key is not None and _assigned(line) == key:
+                    return number
+        return found or self.line_of("profile")
 
     def line_of(self, key: str) -> int | None:
         """Return the line of a key at the top of the file, or None."""
         return next(
-            (number for number, line in enumerate(self._lines, 1) if _assigns(key, line)), None
+            (number for number, line in enumerate(lines(self._text), 1) if _assigned(line) == key),
+            None,
         )
 
-    def _first(self, found: Callable[[str], object]) -> int | None:
-        return next((number for number, line in enumerate(self._lines, 1) if found(line)), None)
-
-    def _refuse_depth(self) -> NoReturn:
-        line = self._first(
-            lambda line: line.count("[") + line.count("{") > _MAX_DEPTH or _DEEP_KEY.search(line)
-        )
-        self.fail("nests too deeply for a lockfile: restore it from git", line)
-
-    def _refuse_number(self) -> NoReturn:
-        self.fail(
-            "a number with too many digits: restore the file from git",
-            self._first(_LONG_NUMBER.search),
-        )
+    @property
+    def _num_lines(self) -> int:
+        return self._text.count("\n") + 1
 
     def _refuse_conflicts(self) -> None:
-        for number, line in enumerate(self._lines, 1):
-            if line.startswith(_MARKERS) and not line[7:8].strip():
-                conflicts = sum(other.startswith("<<<<<<<") for other in self._lines)
-                several = f", the first of {conflicts}," if conflicts > 1 else ""
-                self.fail(
-                    f"a merge conflict{several} is not resolved ({line[:40].rstrip()}): edit the "
-                    f"file, or take one side with `git checkout --theirs {shown_path(self.path)}` "
-                    f"and lock what is missing with `{RELOCK}`",
-                    number,
-                )
+        found = _CONFLICT.search(self._text)
+        if found is None:
+            return
+        conflicts = sum(line.startswith("<<<<<<<") for line in lines(self._text))
+        several = f", the first of {conflicts}," if conflicts > 1 else ""
+        marker = next(lines(self._text, found.start()))[:40].rstrip()
+        self.fail(
+            f"a merge conflict{several} is not resolved ({marker}): edit the file, or take one "
+            f"side with `git checkout --theirs {shown_path(self.path)}` and lock what is missing "
+            f"with `{RELOCK}`",
+            self._text.count("\n", 0, found.start()) + 1,
+        )
 
 
 def read_text(path: Path) -> LockText | None:
@@ -150,14 +135,15 @@ def read_text(path: Path) -> LockText | None:
     Raises LockError when the file cannot be read as text.
     """
     try:
-        status = path.stat()
-        _refuse_other_files(path, status)
-        data = path.read_bytes()
-    except FileNotFoundError:
+        data = read_bounded(path, MAX_BYTES)
+    except FolderError as error:
+        raise LockError(
+            f"{shown_path(path)}: {error}; name the file in it, {path / 'gpu-profile.lock'}"
+        ) from error
+    except UnreadableFileError as error:
+        raise LockError(f"{shown_path(path)}: {error}; name a lockfile") from error
+    if data is None:
         return None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise LockError(f"{shown_path(path)}: cannot be read: {reason}") from error
     try:
         # Some editors put a byte order mark first.
         return LockText(path, data.decode("utf-8-sig"))
@@ -168,31 +154,13 @@ def read_text(path: Path) -> LockText | None:
         ) from error
 
 
-def _refuse_other_files(path: Path, status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise LockError(
-            f"{shown_path(path)}: a folder; name the file in it, {path / 'gpu-profile.lock'}"
-        )
-    if not stat.S_ISREG(status.st_mode):
-        raise LockError(f"{shown_path(path)}: not a regular file; name a lockfile")
-    if status.st_size > _MAX_BYTES:
-        raise LockError(
-            f"{shown_path(path)}: larger than {_MAX_BYTES // 1024**2} MiB: this is no lockfile"
-        )
-
-
-def _assigns(key: str, line: str) -> bool:
-    """Return whether a line begins with a key, or is the header of a table of that name."""
-    return re.match(rf"""\s*(?:\[+\s*)?["']?{re.escape(key)}["']?\s*[=.\]]""", line) is not None
-
-
-def _levels(tables: dict[str, Any]) -> Iterator[list[Any]]:
-    """Yield the values of each level of nesting, without recursion: the levels may be too many."""
-    level: list[Any] = [tables]
-    while level := [
-        item
-        for value in level
-        if isinstance(value, (dict, list))
-        for item in (value.values() if isinstance(value, dict) else value)
-    ]:
-        yield level
+def _assigned(line: str) -> str | None:
+    """Return the key that a line begins with, or the name of the table that it opens, or None."""
+    text = line.strip().lstrip("[").lstrip()
+    quote = text[:1]
+    if quote in ("'", '"'):
+        key, _, rest = text[1:].partition(quote)
+    else:
+        key = text[: next((at for at, c in enumerate(text) if c in " \t=.]"), len(text))]
+        rest = text[len(key) :]
+    return key if rest.lstrip()[:1] in ("=", ".", "]") else None

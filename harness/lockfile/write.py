@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from harness import files
 from harness.errors import HarnessError
-from harness.lockfile.profiles import Lock, parse_lock, read_lock, same_profile, sort
+from harness.lockfile.index import Index
+from harness.lockfile.profiles import Lock, parse_lock, read_lock, sort
 from harness.lockfile.render import render
 from harness.lockfile.toml_text import LockError, LockText
 
@@ -76,16 +77,10 @@ def with_profiles(lock: Lock, profiles: Iterable[LockedProfile]) -> Lock:
     If several are of the same case and device, the last one wins. A prediction does not replace a
     measured profile of the same workload and recipe, but is added to it.
     """
-    by_case: dict[str, list[LockedProfile]] = {}
+    merged: Index[LockedProfile] = Index()
     for profile in (*lock, *profiles):
-        known = by_case.get(profile.case_id, [])
-        others = [old for old in known if not same_profile(old, profile)]
-        same = next((old for old in known if old not in others), None)
-        by_case[profile.case_id] = [
-            *others,
-            profile if same is None else _in_place_of(same, profile),
-        ]
-    merged = (profile for group in by_case.values() for profile in group)
+        same = merged.take(profile.axes, profile.device)
+        merged.add(_in_place_of(same[0], profile) if same else profile)
     return Lock(lock.path, sort(merged), exists=True, extra=lock.extra)
 
 

@@ -7,9 +7,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.case_names import MAIN_AXES, case_id, label
+from harness.case_names import (
+    AXIS,
+    LABEL,
+    LABEL_FORM,
+    MAIN_AXES,
+    MAX_ID_LENGTH,
+    case_id,
+    label,
+)
 from harness.matrix.combinations import expand
-from harness.matrix.file_model import LABEL, LABEL_FORM
 from harness.matrix.mistakes import shown
 from harness.wording import closest, nearest
 
@@ -31,8 +38,7 @@ MAX_MATCHES = 100_000_000
 _BLOCK = "matrix"
 _ENTRIES = ("exclude", "include")
 _LABEL = re.compile(LABEL)
-_AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_MAX_ID_LENGTH = 200
+_AXIS = re.compile(AXIS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,10 @@ def check_ids(combinations: Combinations, mistakes: Mistakes) -> list[str]:
             mistakes.add(
                 combinations.paths[number], f"the case {identifier} has no {', '.join(missing)}"
             )
-        if len(identifier) > _MAX_ID_LENGTH:
+        if len(identifier) > MAX_ID_LENGTH:
             mistakes.add(
                 combinations.paths[number],
-                f"the id {identifier} is longer than {_MAX_ID_LENGTH} characters:"
+                f"the id {identifier} is longer than {MAX_ID_LENGTH} characters:"
                 " shorten its labels",
             )
         other = first.setdefault(identifier, number)
@@ -231,9 +237,9 @@ def _is_label(path: Path, axis: str, value: object, mistakes: Mistakes) -> bool:
         mistakes.add(path, f'{shown(value)} is not a string: write "{label(value)}"')
     elif not _LABEL.fullmatch(label(value)):
         mistakes.add(path, f"{shown(value)} is not a label; {LABEL_FORM}")
-    elif len(label(value)) > _MAX_ID_LENGTH:
+    elif len(label(value)) > MAX_ID_LENGTH:
         mistakes.add(
-            path, f"{shown(value)} is too long for an id; at most {_MAX_ID_LENGTH} characters"
+            path, f"{shown(value)} is too long for an id; at most {MAX_ID_LENGTH} characters"
         )
     else:
         return True

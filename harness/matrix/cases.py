@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from harness.case_names import MAIN_AXES
+from harness.case_names import LABEL, LABEL_FORM, MAIN_AXES
 from harness.matrix.axes import check_ids, read_axes
 from harness.matrix.case_settings import Context, Resolver, mapping_at
 from harness.matrix.class_paths import ClassPaths
 from harness.matrix.field_types import CLASS_PATH, LAYER
-from harness.matrix.file_model import LABEL, LABEL_FORM, MatrixFile
+from harness.matrix.file_model import MatrixFile
 from harness.matrix.mistakes import MatrixError, Mistakes, shown
 from harness.matrix.references import Unresolved, references, substitute
 from harness.matrix.settings import CallableSpec

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from harness.case_names import LABEL
 from harness.matrix.field_types import Allowed, DottedName, Settings
 from harness.matrix.settings import (
     BoundsSettings,
@@ -15,10 +16,6 @@ from harness.matrix.settings import (
     SearchSettings,
 )
 from harness.matrix.trainer_settings import TrainerSettings  # noqa: TC001 - pydantic evaluates it
-
-LABEL = r"[A-Za-z0-9._]+(-[A-Za-z0-9._]+)*"
-"""The pattern of a label, which becomes part of a test id and of file names."""
-LABEL_FORM = "letters, digits, dots and underscores, with dashes between them"
 
 _Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
 _AxisValue = _Label | int | float | bool

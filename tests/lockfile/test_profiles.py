@@ -184,8 +184,8 @@ def test_an_impossible_path_is_refused(path: Path, name: str) -> None:
 def test_an_enormous_file_is_refused(path: Path) -> None:
     """A file that is too large for a lock is not read into memory."""
     with path.open("wb") as file:
-        os.truncate(file.fileno(), 65 * 1024**2)
-    with pytest.raises(LockError, match="larger than 64 MiB"):
+        os.truncate(file.fileno(), 25 * 1024**2)
+    with pytest.raises(LockError, match="larger than 24 MiB"):
         read_lock(path)
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from measurements import A100, locked
 
+from harness.case_names import LABEL
 from harness.lockfile.profiles import Lock, LockedProfile, read_lock
 from harness.lockfile.render import render
 from harness.lockfile.write import update_lock
@@ -201,6 +202,18 @@ def test_a_peak_or_limit_of_zero_survives(path: Path) -> None:
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 
+
+def test_what_cannot_be_seen_is_escaped(path: Path) -> None:
+    """A reviewer sees every character of the file: none turns the reading direction, say."""
+    hidden = "a\u202eb\u200bc\x85d\u2028e\U000e0041f"
+    update_lock(path, [locked(lr_refusal=hidden)])
+    text = path.read_text(encoding="utf-8")
+    assert r'lr_refusal = "a\u202Eb\u200Bc\u0085d\u2028e\U000E0041f"' in text.splitlines()
+    assert hidden == read_lock(path).profiles[0].lr_refusal
+
+
+labels = st.from_regex(LABEL, fullmatch=True).filter(lambda label: len(label) < 100)
+
 scalars = (
     texts
     | st.integers(-(2**62), 2**62)
@@ -213,8 +226,8 @@ scalars = (
 @given(
     st.fixed_dictionaries(
         {
-            "model": texts,
-            "resolution": scalars,
+            "model": labels,
+            "resolution": labels | st.integers(0, 2**62) | st.booleans() | st.floats(0, 1e308),
             "workload": st.dictionaries(texts, scalars, max_size=3),
             "settings": st.dictionaries(texts, scalars | st.lists(scalars, max_size=4), max_size=3),
             "made_with": st.dictionaries(texts, texts, max_size=3),

@@ -30,12 +30,12 @@ from matrix_texts import EXAMPLE, RIGHT
 from measurements import locked
 from projects import TESTS
 
+from harness.case_names import LABEL
 from harness.identity.recipe import recipe
 from harness.lockfile.profiles import Lock, parse_lock
 from harness.lockfile.render import render
 from harness.lockfile.toml_text import LockText
 from harness.matrix.cases import load_matrix
-from harness.matrix.file_model import LABEL
 from harness.matrix.mistakes import MatrixError
 from harness.matrix.yaml12 import reader as yaml12
 
