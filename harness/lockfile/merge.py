@@ -8,23 +8,20 @@ measured; the others do not count as changes.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from harness.lockfile.diff import diff
+from harness.lockfile.measured import measured_beside
 from harness.lockfile.profiles import Lock, LockedProfile, read_lock, sort
 from harness.lockfile.render import block
 from harness.lockfile.toml_text import LockError
 from harness.lockfile.write import rewrite_lock, with_profiles
-from harness.measurement import DeviceIdentity
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-_CANDIDATE = "candidate.lock"
-_REPORT = "report.json"
 _MAX_SHOWN = 3
 
 
@@ -131,9 +128,9 @@ def _read_candidate(path: Path, base: Lock, *, strict: bool) -> Lock:
     another base.
     """
     lock = _read_existing(path)
-    measured = _measured(path)
+    measured = measured_beside(path)
     if measured is not None:
-        profiles = [profile for profile in lock if _is_among(profile, measured)]
+        profiles = [profile for profile in lock if measured.holds(profile)]
         return Lock(path, with_profiles(base, profiles).profiles, exists=True, extra=base.extra)
     for profile in base if strict else ():
         if lock.partner(profile) is None:
@@ -143,28 +140,6 @@ def _read_candidate(path: Path, base: Lock, *, strict: bool) -> Lock:
                 "it was made from"
             )
     return lock
-
-
-def _measured(candidate: Path) -> list[tuple[str, DeviceIdentity]] | None:
-    """Return the cases and devices that a candidate's run measured; None without a report."""
-    report = candidate.with_name(_REPORT)
-    if candidate.name != _CANDIDATE or not report.exists():
-        return None
-    try:
-        cases = json.loads(report.read_bytes())["cases"]
-        return [(case["id"], DeviceIdentity(**case["device"])) for case in cases if case["device"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LockError(
-            f"{shown_path(report)}: cannot be read as the report of a run "
-            f"({type(error).__name__}: {error}); it names the profiles of {_CANDIDATE} that the "
-            "run measured"
-        ) from error
-
-
-def _is_among(profile: LockedProfile, measured: Iterable[tuple[str, DeviceIdentity]]) -> bool:
-    return any(
-        profile.case_id == case and profile.device.matches(device) for case, device in measured
-    )
 
 
 def _read_existing(path: Path) -> Lock:

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from harness.case_names import MAIN_AXES
+from harness.lockfile.measured import VERSION
 from harness.measurement import Measurement
 from harness.report.tracebacks import shorten
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from harness.measurement import Probe
     from harness.report.case_result import CaseResult
 
-_VERSION = 1
 # Fields that have a key of their own, that words show better, or that would make the report large.
 _APART = {
     "axes",
@@ -45,7 +45,7 @@ def render_json(results: Sequence[CaseResult]) -> dict[str, Any]:
     is the committed profile that the case was compared with.
     """
     rows = sorted(results, key=lambda result: result.case_id)
-    return {"version": _VERSION, "cases": [_finite(_case(result)) for result in rows]}
+    return {"version": VERSION, "cases": [_finite(_case(result)) for result in rows]}
 
 
 def _case(result: CaseResult) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import CASE, Output, of_case
+from lock_texts import run_of
 from measurements import A100, CPU, H200, locked
 
 from harness.cli.command_line import main
@@ -18,7 +18,7 @@ from harness.lockfile.diff import diff
 from harness.lockfile.merge import merge, merge_into
 from harness.lockfile.profiles import Lock, LockedProfile, read_lock
 from harness.lockfile.toml_text import LockError
-from harness.lockfile.write import update_lock, write_candidate
+from harness.lockfile.write import update_lock
 
 ON_A100 = locked(gpu="a100", device=A100)
 GIT = shutil.which("git")
@@ -30,20 +30,6 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the path of a lockfile in the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path / "gpu-profile.lock"
-
-
-def run_of(path: Path, name: str, *profiles: LockedProfile, report: bool = True) -> Path:
-    """Write the files of a run that measured these profiles; return the path of its candidate."""
-    folder = path.parent / name
-    folder.mkdir()
-    write_candidate(folder / "candidate.lock", path, profiles)
-    cases = [{"id": profile.case_id, "device": asdict(profile.device)} for profile in profiles]
-    if report:
-        report_text = json.dumps(
-            {"version": 1, "cases": [*cases, {"id": "skipped", "device": None}]}
-        )
-        (folder / "report.json").write_text(report_text, encoding="utf-8")
-    return folder / "candidate.lock"
 
 
 def sizes(path: Path) -> dict[str, int]:
@@ -185,28 +171,6 @@ def test_a_device_is_the_same_within_its_tolerance() -> None:
     drifted = locked(batch_size=9, device=replace(H200, memory_bytes=H200.memory_bytes + 2**20))
     base = lock_of("base", locked())
     assert list(merge(base, base, [lock_of("theirs", drifted)])) == [drifted]
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "{",
-        "[]",
-        "3",
-        '{"cases": 3}',
-        '{"cases": [{"id": 3}]}',
-        '{"cases": [{"id": "a", "device": 3}]}',
-    ],
-)
-def test_a_damaged_report_is_told(path: Path, damage: str) -> None:
-    """A damaged report is an error, and the lock stays unchanged."""
-    update_lock(path, [locked()])
-    before = path.read_bytes()
-    candidate = run_of(path, "one", locked(batch_size=9))
-    candidate.with_name("report.json").write_text(damage, encoding="utf-8")
-    with pytest.raises(LockError, match=r"one/report\.json: cannot be read as the report of a run"):
-        merge_into(path, [candidate])
-    assert before == path.read_bytes()
 
 
 def test_the_verb_tells_what_changed(lock: Path, capsys: Output) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.lockfile.profiles import read_lock
 from harness.lockfile.toml_text import LockError
+from harness.lockfile.write import write_candidate
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.lockfile.profiles import LockedProfile
 
 # The example of the documentation.
 EXAMPLE = """\
@@ -50,6 +55,20 @@ def refusal(path: Path, text: str | bytes) -> str:
     with pytest.raises(LockError) as caught:
         read_lock(path)
     return str(caught.value)
+
+
+def run_of(path: Path, name: str, *profiles: LockedProfile, report: bool = True) -> Path:
+    """Write the files of a run that measured these profiles; return the path of its candidate."""
+    folder = path.parent / name
+    folder.mkdir()
+    write_candidate(folder / "candidate.lock", path, profiles)
+    cases = [{"id": profile.case_id, "device": asdict(profile.device)} for profile in profiles]
+    if report:
+        report_text = json.dumps(
+            {"version": 1, "cases": [*cases, {"id": "skipped", "device": None}]}
+        )
+        (folder / "report.json").write_text(report_text, encoding="utf-8")
+    return folder / "candidate.lock"
 
 
 def line_of(text: str, part: str) -> int:
