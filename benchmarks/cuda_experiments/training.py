@@ -36,9 +36,10 @@ _STATISTICS = (
 class StepRecorder(FitWatch):
     """Callback that bounds the memory at the same time as a probe, and records each step."""
 
-    def __init__(self, bound: Any) -> None:
+    def __init__(self, bound: Any, num_steps: int) -> None:
         super().__init__()
         self.bound = bound
+        self.num_steps = num_steps
         self.steps: list[dict[str, Any]] = []
         self._since = time.perf_counter()
 
@@ -50,9 +51,10 @@ class StepRecorder(FitWatch):
         """Start the clock."""
         self._since = time.perf_counter()
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Record a step."""
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        """Record a step, and end the fit after the last one."""
         self._note("train")
+        trainer.should_stop = len(self.steps) >= self.num_steps
 
     def on_validation_batch_start(self, *_: Any) -> None:
         """Start the clock."""
@@ -99,7 +101,7 @@ def fit(
     """Train some steps and validate one batch, as a probe does; return the steps and any error."""
     seed_everything(0)
     limit = make_bound(bound)
-    watch = make_callback(built.lightning, StepRecorder, limit)
+    watch = make_callback(built.lightning, StepRecorder, limit, num_steps)
     error = None
     try:
         limit.start()
@@ -108,7 +110,6 @@ def fit(
             built,
             limit,
             trainer,
-            limit_train_batches=num_steps,
             limit_val_batches=int(validation),
             callbacks=[watch],
         )

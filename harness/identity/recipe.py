@@ -1,7 +1,8 @@
 """Collects a case's recipe, the settings that change what its values mean, and their digest.
 
 Settings that only change how the search finds and judges the values are no part of it: mode,
-init_val, max_trials, probe_timeout, when, plot_path, bounds.
+init_val, max_trials, probe_timeout, when, plot_path, bounds. Nor are the keywords of the Trainer
+that a probe only tells: a workload that turns them into memory is caught by its bounds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.matrix.settings import LrRangeSettings, SearchSettings
-from harness.matrix.trainer_settings import TrainerSettings
+from harness.matrix.trainer_settings import TOLD, TrainerSettings
 from harness.workload import defaults
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def recipe(case: Case, environment: Mapping[str, Scalar]) -> Recipe:
     changed = {
         **_without_defaults(case.workload, _DEFAULT_WORKLOAD),
         "trainer": _without_defaults(
-            case.trainer, {name: trainer[name].default for name in case.trainer}
+            {name: value for name, value in case.trainer.items() if name not in TOLD},
+            {name: trainer[name].default for name in case.trainer},
         ),
         "search": _changed(case.search, SearchSettings(), search),
         "lr_range": _changed(case.lr_range, LrRangeSettings(), _LR_RANGE),
@@ -107,12 +109,19 @@ def _flatten(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             if (key, item) != ("init_args", {}):
-                yield from _flatten(item, f"{name}.{json.dumps(key) if '.' in key else key}")
+                yield from _flatten(item, name + _part(key))
     elif isinstance(value, list | tuple) and any(isinstance(item, dict | list) for item in value):
         for number, item in enumerate(value):
             yield from _flatten(item, f"{name}.{number}")
     else:
         yield name, value
+
+
+def _part(key: Any) -> str:
+    """Return a key as a part of a dotted name; a whole number is told from a text of digits."""
+    if isinstance(key, int):
+        return f"[{key}]"
+    return f".{json.dumps(key) if '.' in key else key}"
 
 
 def _for_toml(value: Any) -> Any:

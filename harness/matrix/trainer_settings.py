@@ -1,5 +1,7 @@
 """Lists the Trainer's keywords that a matrix may set, and those it may not, with the reasons.
 
+A probe obeys some of them. Others it only tells the workload.
+
 The keywords are those of `lightning.pytorch.Trainer` 2.6.
 """
 
@@ -7,45 +9,111 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic.json_schema import WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from harness.matrix.field_types import Allowed, Choice, Flag, Name, Positive, Settings
-from harness.matrix.settings import CallableSpec  # noqa: TC001 - pydantic evaluates annotations
+from harness.matrix.field_types import (
+    Allowed,
+    Choice,
+    Flag,
+    Name,
+    Positive,
+    Settings,
+)
+from harness.matrix.settings import CallableSpec
 
 _LENGTH = "a probe ends after search.steps_per_trial steps, a sweep after lr_range.num_training"
-_VALIDATION = "a probe runs the validation that search.validation asks for"
 _FILES = "a probe leaves no files: gpu-profile writes the report, the plots and the logs"
-_PROGRESS = "gpu-profile shows the progress of the search"
 
 REFUSED = {
     "accelerator": "the case's entry below gpus sets it",
     "devices": "a case is one device, the one below gpus",
     "num_nodes": "a case is one device, on one node",
-    "max_epochs": _LENGTH,
-    "min_epochs": _LENGTH,
-    "max_steps": _LENGTH,
-    "min_steps": _LENGTH,
     "max_time": "search.probe_timeout bounds a probe's time",
-    "limit_train_batches": _LENGTH,
-    "limit_val_batches": _VALIDATION,
     "limit_test_batches": "a probe does not test",
     "limit_predict_batches": "a probe does not predict",
     "overfit_batches": "a probe trains on the user's own data",
     "fast_dev_run": _LENGTH,
-    "val_check_interval": _VALIDATION,
-    "check_val_every_n_epoch": _VALIDATION,
-    "num_sanity_val_steps": _VALIDATION,
-    "logger": _FILES,
-    "enable_checkpointing": _FILES,
-    "enable_progress_bar": _PROGRESS,
-    "enable_model_summary": _PROGRESS,
     "default_root_dir": _FILES,
     "barebones": "a probe is the user's real training",
     "profiler": "it would change the memory that is measured",
-    "log_every_n_steps": _FILES,
-    "reload_dataloaders_every_n_epochs": "a probe makes the loader of its batch size itself",
 }
 """The Trainer's keywords that only a probe may set, each with the reason."""
+
+TOLD = frozenset(
+    {
+        "max_epochs",
+        "min_epochs",
+        "max_steps",
+        "min_steps",
+        "limit_train_batches",
+        "limit_val_batches",
+        "val_check_interval",
+        "check_val_every_n_epoch",
+        "num_sanity_val_steps",
+        "log_every_n_steps",
+        "reload_dataloaders_every_n_epochs",
+        "logger",
+        "enable_checkpointing",
+        "enable_progress_bar",
+        "enable_model_summary",
+    }
+)
+"""The keywords that a probe does not obey: the workload reads them, for schedules and the like."""
+
+
+def _not_zero(value: int) -> int:
+    if value == 0:
+        raise ValueError("0 is not allowed; a whole number from 1, or -1 for no limit")
+    return value
+
+
+_Count = Annotated[int, Field(strict=True, ge=0), Allowed("a whole number from 0")]
+_Endless = Annotated[
+    int,
+    Field(strict=True, ge=-1),
+    AfterValidator(_not_zero),
+    Allowed("a whole number from 1, or -1 for no limit"),
+]
+_BATCHES = "a whole number of batches from 1, or a share above 0 and up to 1.0"
+
+
+def _batches(value: object) -> object:
+    if (type(value) is int and value >= 1) or (type(value) is float and 0 < value <= 1):
+        return value
+    raise PydanticCustomError("batches", _BATCHES)
+
+
+_Batches = Annotated[
+    int | float,
+    BeforeValidator(_batches),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            ]
+        }
+    ),
+    Allowed(_BATCHES),
+]
+_LOGGER = "true, false, a mapping with class_path and init_args, or a list of such mappings"
+
+
+def _logger(value: object) -> object:
+    # Here, because pydantic reports a mistake for each kind of a union.
+    try:
+        if isinstance(value, list):
+            return [CallableSpec.model_validate(item) for item in value]
+        return value if isinstance(value, bool) else CallableSpec.model_validate(value)
+    except ValidationError:
+        raise PydanticCustomError("logger", _LOGGER) from None
+
+
+_Logger = Annotated[
+    Flag | CallableSpec | list[CallableSpec], BeforeValidator(_logger), Allowed(_LOGGER)
+]
 
 
 class TrainerSettings(Settings):
@@ -91,7 +159,13 @@ class TrainerSettings(Settings):
         list[CallableSpec] | None, Allowed("a list of mappings with class_path and init_args")
     ] = None
     """Precision and other plugins."""
-    accumulate_grad_batches: Positive = 1
+    accumulate_grad_batches: Annotated[
+        Positive,
+        Allowed(
+            "a whole number from 1; for a schedule by epoch, add the callback "
+            "GradientAccumulationScheduler to trainer.callbacks"
+        ),
+    ] = 1
     """Micro-batches per optimizer step."""
     gradient_clip_val: Annotated[
         float | None, Field(strict=True, ge=0, allow_inf_nan=False), Allowed("a number from 0")
@@ -112,6 +186,38 @@ class TrainerSettings(Settings):
     sync_batchnorm: Flag = False
     """Without effect on one device."""
     enable_autolog_hparams: Flag = True
-    """Without effect in a probe, which has no logger."""
+    """Without effect in a probe, whose loggers discard everything."""
     model_registry: Name | None = None
     """Without effect in a probe, which writes no checkpoints."""
+    max_epochs: _Endless | None = None
+    """Told: the epochs of the training."""
+    min_epochs: _Count | None = None
+    """Told: the epochs before which nothing ends the training."""
+    max_steps: _Endless | None = None
+    """Told: the optimizer steps of the training."""
+    min_steps: _Count | None = None
+    """Told: the optimizer steps before which nothing ends the training."""
+    limit_train_batches: _Batches | None = None
+    """Told: the training batches of an epoch."""
+    limit_val_batches: _Batches | None = None
+    """Told: the batches of a validation."""
+    val_check_interval: _Batches | None = None
+    """Told: the training batches between two validations."""
+    check_val_every_n_epoch: Positive | None = None
+    """Told: the epochs between two validations."""
+    num_sanity_val_steps: Annotated[
+        int, Field(strict=True, ge=-1), Allowed("a whole number from 0, or -1 for all")
+    ] = 2
+    """Told: the batches of the validation before the training."""
+    log_every_n_steps: _Count | None = None
+    """Told: the steps between two entries in a log."""
+    reload_dataloaders_every_n_epochs: _Count = 0
+    """Told: the epochs after which loaders are made anew."""
+    logger: _Logger | None = None
+    """Told: stand-ins for these loggers discard everything; true: for Lightning's default."""
+    enable_checkpointing: Flag = True
+    """Told: whether there is a checkpoint callback; it saves nothing."""
+    enable_progress_bar: Flag = True
+    """Told: whether there is a progress bar; it shows nothing."""
+    enable_model_summary: Flag = True
+    """Without effect in a probe."""

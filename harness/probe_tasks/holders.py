@@ -22,6 +22,7 @@ from harness.probe_tasks.attribution import (
     Running,
 )
 from harness.probe_tasks.memory_history import History, active_blocks
+from harness.probe_tasks.optimizer_steps import watch_steps
 from harness.probe_tasks.train import StepWatch, consistent_zeros_of
 from harness.probe_tasks.trainer import make_callback, make_trainer, prepare, seed_everything
 from harness.probe_tasks.user_code import UserCode
@@ -145,7 +146,7 @@ class HoldersWatch(StepWatch):
         for optimizer in trainer.optimizers:
             states = (value for state in optimizer.state.values() for value in state.values())
             attribution.label(filter(torch.is_tensor, states), "optimizer")
-            optimizer.register_step_pre_hook(self._before_step)
+            watch_steps(optimizer, before=self._before_step)
         self._automatic = module.automatic_optimization
         self.following.enter_context(attribution.following_backward(self._in_backward))
         # After `_before_step`: this notes the end of the step.

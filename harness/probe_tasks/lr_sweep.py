@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.failures.explain import explain
 from harness.lr_range.suggestion import diverged
 from harness.memory_bounds import make_bound
+from harness.probe_tasks.optimizer_steps import watch_steps
 from harness.probe_tasks.trainer import (
     FitWatch,
     loss_of,
@@ -39,11 +40,10 @@ class SweepRefusedError(Exception):
 class SweepWatch(FitWatch):
     """Hooks of a callback that sets the learning rate of each optimizer step and keeps its loss."""
 
-    def __init__(self, tell: TellPhase, learning_rates: Sequence[float], accumulate: int) -> None:
+    def __init__(self, tell: TellPhase, learning_rates: Sequence[float]) -> None:
         super().__init__()
         self.tell = tell
         self.learning_rates = learning_rates
-        self.accumulate = accumulate
         self.losses: list[float] = []
         self.seen: list[float] = []
         self.finished = False
@@ -79,7 +79,7 @@ class SweepWatch(FitWatch):
         self._scales = [rate / largest for rate in rates]
         # The rates are read after the step, because the user's code may change them in the closure,
         # which runs within the step.
-        self._optimizer.register_step_post_hook(self._after_step)
+        watch_steps(self._optimizer, after=self._after_step)
 
     def on_train_batch_start(self, *_: Any) -> None:
         self.tell("forward")
@@ -95,16 +95,18 @@ class SweepWatch(FitWatch):
 
     def on_train_batch_end(self, trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
         self._num_batches += 1
+        # Callbacks and hooks may set it, and change it from epoch to epoch.
+        accumulate = trainer.accumulate_grad_batches
         loss = loss_of(outputs)
         if loss is not None:  # a training step may return None: the batch is skipped
             # Lightning divides the loss by the number of accumulated batches.
-            self._window.append(float(loss) * self.accumulate)
-        if self._num_batches % self.accumulate:
+            self._window.append(float(loss) * accumulate)
+        if self._num_batches % accumulate:
             return
         window, self._window = self._window, []
         if self._stepped and window:
             self.losses.append(math.fsum(window) / len(window))
-        elif self._num_batches > _MAX_WINDOWS_PER_STEP * self.accumulate * len(self.learning_rates):
+        elif self._num_batches > _MAX_WINDOWS_PER_STEP * accumulate * len(self.learning_rates):
             raise SweepRefusedError(
                 f"only {len(self.losses)} of {self._num_batches} batches took a step"
             )
@@ -129,7 +131,6 @@ def sweep(workload: Workload, request: SweepRequest, tell: TellPhase) -> SweepRe
     seed_everything(request["seed"])
     bound = make_bound(request["bound"])
     rates = request["learning_rates"]
-    accumulate = int(request["trainer"].get("accumulate_grad_batches", 1))
     refusal: str | None = None
     watch: Any = None
     try:
@@ -138,7 +139,7 @@ def sweep(workload: Workload, request: SweepRequest, tell: TellPhase) -> SweepRe
         # could end a sweep.
         bound.lift()
         fresh = build(workload.spec)
-        watch = make_callback(fresh.lightning, SweepWatch, tell, rates, accumulate)
+        watch = make_callback(fresh.lightning, SweepWatch, tell, rates)
         _refuse_unsuitable(fresh)
         prepare(fresh, request["batch_size"], worst_case=False)
         trainer = make_trainer(

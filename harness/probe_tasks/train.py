@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 from harness.failures.explain import explain
 from harness.memory_bounds import make_bound
+from harness.probe_tasks.optimizer_steps import watch_steps
 from harness.probe_tasks.trainer import (
     FitWatch,
     loss_of,
@@ -59,8 +60,7 @@ class StepWatch(FitWatch):
         self.validation_share = request["validation_share"]
         self.varies_validation = request["validation_batch_size"] is not None
         self.snapshot = request["snapshot"]
-        accumulate = int(request["trainer"].get("accumulate_grad_batches", 1))
-        self.max_batches = _MAX_BATCHES_PER_STEP * (steps + _MAX_EXTRA_STEPS) * accumulate
+        self.max_batches = _MAX_BATCHES_PER_STEP * (steps + _MAX_EXTRA_STEPS)
         self.peaks: list[int] = []
         self.num_batches = 0
         self.timed_batches = 0
@@ -68,6 +68,7 @@ class StepWatch(FitWatch):
         self.grew = False
         self.last_loss = 0.0
         self._stepped = False
+        self._watched: list[Any] = []
         self._since: float | None = None
 
     def on_fit_start(self, _trainer: Any, module: Any) -> None:
@@ -78,10 +79,10 @@ class StepWatch(FitWatch):
             self.bound.rescale(_SETTLED_SHARE)
 
     def on_train_start(self, trainer: Any, _module: Any) -> None:
-        for optimizer in trainer.optimizers:
-            optimizer.register_step_post_hook(self._after_step)
+        self._watch(trainer.optimizers)
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        self._watch(trainer.optimizers)  # callbacks that thaw parts may have set new ones
         self.tell("forward")
 
     def on_before_backward(self, *_: Any) -> None:
@@ -115,7 +116,8 @@ class StepWatch(FitWatch):
             # A stop also makes Lightning validate within the fit, while all of training's state is
             # alive.
             trainer.should_stop = (enough and (steady or not self.settles)) or self.grew
-        elif self.num_batches >= self.max_batches:
+        # Callbacks and hooks may change the accumulation while the training runs.
+        elif self.num_batches >= self.max_batches * trainer.accumulate_grad_batches:
             raise RuntimeError(f"no optimizer step took effect in {self.num_batches} batches")
         self.tell("data")
         self._since = time.perf_counter()
@@ -171,6 +173,12 @@ class StepWatch(FitWatch):
         if not self.timed_seconds:
             return None
         return self.timed_batches * batch_size / self.timed_seconds
+
+    def _watch(self, optimizers: list[Any]) -> None:
+        for optimizer in optimizers:
+            if not any(optimizer is known for known in self._watched):
+                self._watched.append(optimizer)
+                watch_steps(optimizer, after=self._after_step)
 
     def _after_step(self, *_: Any) -> None:
         self._stepped = True

@@ -1,12 +1,11 @@
 """Makes the Trainer of a probe: the user's own, apart from what would disturb a probe.
 
-It writes no files, and no callback of Lightning ends the training early or changes what is
-measured.
+It writes no files, no callback of Lightning ends the training early or changes what is measured,
+and its settings of length are only told.
 """
 
 from __future__ import annotations
 
-import importlib
 import random
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +15,8 @@ import numpy as np
 import torch
 
 from harness.failures.out_of_memory import device_memory
+from harness.probe_tasks.endless_fit import make_endless_trainer
+from harness.probe_tasks.stand_ins import replace_loggers, silence
 from harness.workload import attributes
 from harness.workload.build import arguments
 from harness.workload.train_loaders import replace_train_loader
@@ -25,12 +26,9 @@ if TYPE_CHECKING:
     from harness.memory_bounds.memory_bound import MemoryBound
     from harness.workload.build import Workload
 
-# Lightning's callbacks that end a training, save it, or search for the values that a probe sets.
-_UNSUITED_CALLBACKS = ("Checkpoint", "EarlyStopping", "BatchSizeFinder", "LearningRateFinder")
-
 
 class FitWatch:
-    """Hooks that every probe needs: drops unsuited callbacks and keeps the first exception.
+    """Hooks that every probe needs: silences unsuited callbacks and keeps the first exception.
 
     `make_callback` mixes it into the `Callback` of the workload's own Lightning package.
     """
@@ -40,9 +38,9 @@ class FitWatch:
         self.memory: DeviceMemory | None = None
 
     def setup(self, trainer: Any, _module: Any, stage: str) -> None:
-        """Drop unsuited callbacks; by now the module's `configure_callbacks` has added its own."""
+        """Silence unsuited callbacks; by now `configure_callbacks` has added the module's own."""
         del stage
-        trainer.callbacks = suited(trainer.callbacks)
+        silence(trainer)
 
     def on_exception(self, _trainer: Any, _module: Any, exception: BaseException) -> None:
         """Keep the first exception and the device's memory at that time.
@@ -65,48 +63,34 @@ def make_callback(lightning: Any, watch_class: type, *arguments: Any) -> Any:
 
 
 def make_trainer(
-    workload: Workload, bound: MemoryBound, settings: Mapping[str, Any], **forced: Any
+    workload: Workload,
+    bound: MemoryBound,
+    settings: Mapping[str, Any],
+    *,
+    callbacks: list[Any],
+    limit_val_batches: float = 0,
 ) -> Any:
     """Make a Trainer of the workload's Lightning package from the user's and the probe's settings.
 
-    forced: the probe's settings, among them its `callbacks`.
+    callbacks, limit_val_batches: the probe's.
     """
-    chosen = arguments(settings)
-    callbacks = [*suited(chosen.pop("callbacks", None) or []), *forced.pop("callbacks")]
-    directory = tempfile.gettempdir()  # the zygote's own, removed at its end
-    return workload.lightning.Trainer(
+    given = dict(settings)
+    logger = given.pop("logger", True)
+    given.pop("enable_model_summary", None)  # it only prints
+    chosen = arguments(given)
+    trainer = make_endless_trainer(
+        workload.lightning,
+        told_val_batches=chosen.pop("limit_val_batches", None),
+        limit_val_batches=limit_val_batches,
+        callbacks=[*(chosen.pop("callbacks", None) or []), *callbacks],
         **chosen,
         **bound.trainer_arguments,
-        # A single, endless epoch gives schedulers a finite number of steps to compute with.
-        max_epochs=1,
-        num_sanity_val_steps=0,
-        logger=_make_logger(workload.lightning, directory),
-        default_root_dir=directory,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
+        default_root_dir=tempfile.gettempdir(),  # the zygote's own, removed at its end
         enable_model_summary=False,
-        callbacks=callbacks,
-        **forced,
     )
-
-
-def suited(callbacks: list[Any]) -> list[Any]:
-    """Return the callbacks that suit a probe: all but Lightning's that stop, save or tune."""
-    packages = ("lightning.pytorch.", "pytorch_lightning.")
-    return [
-        callback
-        for callback in callbacks
-        if not any(
-            base.__name__ in _UNSUITED_CALLBACKS and base.__module__.startswith(packages)
-            for base in type(callback).__mro__
-        )
-    ]
-
-
-def _make_logger(lightning: Any, directory: str) -> Any:
-    """Make a logger that discards everything: modules and callbacks may rely on a logger."""
-    dummy = importlib.import_module(f"{lightning.__name__}.loggers.logger").DummyLogger
-    return type("NoLogger", (dummy,), {"save_dir": directory})()
+    replace_loggers(trainer, told=logger)
+    silence(trainer)
+    return trainer
 
 
 def seed_everything(seed: int = 0) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from harness.errors import HarnessError, MachineError, NotOfferedError, WorkloadError
 from harness.probes import oom_kills
 from harness.probes.dead_processes import Ending, killed_for_memory
+from harness.workload.int_keys import for_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -164,7 +165,7 @@ class ZygoteClient:
         assert self._process is not None
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.write(json.dumps(for_json(message)).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._lost() from None

@@ -188,3 +188,22 @@ def test_the_order_of_arguments_does_not_matter() -> None:
         module={"init_args": {"b": {"d": 3, "c": 2}, "a": 1}, "class_path": "acme.Net"}
     )
     assert recipe(one, {}) == recipe(other, {})
+
+
+def test_settings_that_are_only_told_are_no_part_of_the_recipe() -> None:
+    """A longer training, or another logger, leaves the lock valid."""
+    told = {"max_steps": 5, "limit_train_batches": 0.5, "logger": False, "log_every_n_steps": 1}
+    assert recipe(CASE, {}) == recipe(replace(CASE, trainer=told), {})
+
+
+def test_whole_numbers_are_told_from_texts_among_the_keys() -> None:
+    """A mapping with the key 0 is another setting than one with the key "0"."""
+    found = [
+        recipe(
+            replace(CASE, trainer={"callbacks": [{"class_path": "a.B", "init_args": {"by": by}}]}),
+            {},
+        ).settings
+        for by in ({0: 8}, {"0": 8})
+    ]
+    assert 8 == found[0]["trainer.callbacks.0.init_args.by[0]"]
+    assert 8 == found[1]["trainer.callbacks.0.init_args.by.0"]

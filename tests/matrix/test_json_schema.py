@@ -84,7 +84,7 @@ def test_the_schema_accepts_a_matrix_with_everything() -> None:
         ("seeds: [0, 1, 2]", "seeds: []"),
         ("141GB", "141 gigabytes"),
         ("2%", "2 percent"),
-        ("deterministic: warn", "max_epochs: 3"),
+        ("deterministic: warn", "max_time: 3"),
         ("gpu: [h200, cpu-512MiB]", "gpu: h200"),
         ("[32-true]", "[a/b]"),
         ("h200-as-24GiB", "'h200 as 24'"),

@@ -141,10 +141,36 @@ if TYPE_CHECKING:
         ("bound: {}", "bound: unknown key; did you mean bounds?"),
         ("trainer: {precison: 16-true}", "trainer.precison: unknown key; did you mean precision?"),
         (
-            "trainer: {max_steps: 3}",
+            "trainer: {fast_dev_run: true}",
             (
-                "trainer.max_steps: not to be set here: a probe ends after search.steps_per_trial"
-                " steps, a sweep after lr_range.num_training"
+                "trainer.fast_dev_run: not to be set here: a probe ends after"
+                " search.steps_per_trial steps, a sweep after lr_range.num_training"
+            ),
+        ),
+        (
+            "trainer: {max_steps: 0}",
+            "trainer.max_steps: 0 is not allowed; a whole number from 1, or -1 for no limit",
+        ),
+        (
+            "trainer: {limit_train_batches: 2.5}",
+            (
+                "trainer.limit_train_batches: 2.5 is not allowed; a whole number of batches from 1,"
+                " or a share above 0 and up to 1.0"
+            ),
+        ),
+        (
+            "trainer: {logger: 3}",
+            (
+                "trainer.logger: 3 is not allowed; true, false, a mapping with class_path and"
+                " init_args, or a list of such mappings"
+            ),
+        ),
+        (
+            "trainer: {accumulate_grad_batches: {0: 8, 4: 4}}",
+            (
+                "trainer.accumulate_grad_batches: a mapping is not allowed; a whole number from 1;"
+                " for a schedule by epoch, add the callback GradientAccumulationScheduler to"
+                " trainer.callbacks"
             ),
         ),
         (

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import pytest
 import zoo
 from projects import workload
+from training_probes import Probing, Recorded
 
-from harness.probe_tasks import train
 from harness.probe_tasks.describe import describe
 from harness.workload.build import build
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from harness.protocol import DescribeRequest, Phase, TrainRequest
+    from harness.protocol import DescribeRequest
 
 # Lightning warns about few workers and short loaders, which these tests have on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -32,105 +30,6 @@ DESCRIBE: DescribeRequest = {
 
 
 MB = 1_000_000
-
-
-class Recorded:
-    """A bound without a limit: it gives the peaks of a test and records the calls."""
-
-    trainer_arguments: Mapping[str, Any] = {"accelerator": "cpu", "devices": 1}
-    limit_bytes = 1_000_000_000
-
-    def __init__(self, peaks: Iterator[int]) -> None:
-        self.peaks = peaks
-        self.last = 0
-        self.asked: list[Any] = []
-
-    def start(self) -> None:
-        """Record the call."""
-        self.asked.append("start")
-
-    def engage(self, module: Any) -> None:
-        """Record the module's class."""
-        self.asked.append(type(module).__name__)
-
-    def rescale(self, share: float) -> None:
-        """Record the share."""
-        self.asked.append(share)
-
-    def peak_bytes(self) -> int:
-        """Return the next peak; repeat the last one for ever."""
-        self.last = next(self.peaks, self.last)
-        return self.last
-
-    def begin_validation(self) -> None:
-        """Record the call."""
-        self.asked.append("validation")
-
-    def validation_peak_bytes(self) -> int:
-        """Return a peak that differs from all others."""
-        return 77
-
-    def warmed_up(self) -> None:
-        """Record the call."""
-        self.asked.append("warm")
-
-    def facts(self) -> dict[str, int]:
-        """Return facts about the allocator."""
-        return {"alloc_retries": 5}
-
-    def record(self, *, stacks: bool) -> None:
-        """Record the call."""
-        self.asked.append("record with stacks" if stacks else "record")
-
-    def write_history(self, path: str) -> None:
-        """Record the call and the path."""
-        self.asked.append(f"history {path}")
-
-    def dump(self, path: str) -> None:
-        """Record the call and the path."""
-        self.asked.append(f"dump {path}")
-
-    def crowded_out(self, _free_bytes: int | None, _reserved_bytes: int) -> None:
-        """Return None: nobody else uses it."""
-
-    def lift(self) -> None:
-        """Record the call."""
-        self.asked.append("lift")
-
-
-class Probing:
-    """Runs probes; keeps the bound and the phases of the last one."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.monkeypatch = monkeypatch
-        self.bound = Recorded(iter(()))
-        self.phases: list[Phase] = []
-
-    def __call__(
-        self,
-        module: str,
-        data: str = "zoo.Numbers",
-        *,
-        peaks: tuple[int, ...] = (1000,),
-        **request: Any,
-    ) -> dict[str, Any]:
-        """Run one training probe."""
-        self.bound, self.phases = Recorded(iter(peaks)), []
-        self.monkeypatch.setattr(train, "make_bound", lambda _: self.bound)
-        asked = {
-            "bound": {"accelerator": "cpu"},
-            "trainer": {},
-            "batch_size": 8,
-            "steps": 3,
-            "settle": True,
-            "validation_steps": 1,
-            "validation_batch_size": None,
-            "validation_share": 1.0,
-            "snapshot": None,
-            "history": None,
-        }
-        whole = cast("TrainRequest", asked | request)
-        return {**train.train(build(workload(module, data)), whole, self.phases.append)}
 
 
 @pytest.fixture

@@ -42,15 +42,15 @@ class Problem:
     message: str
 
 
-class Map(dict[str, Any]):
-    """A mapping that knows where it and its keys are."""
+class Map(dict[Any, Any]):
+    """A mapping that knows where it and its keys are; a key is a string, or a whole number."""
 
     __slots__ = ("at", "keys_at")
 
     def __init__(self, at: Position) -> None:
         super().__init__()
         self.at = at
-        self.keys_at: dict[str, Position] = {}
+        self.keys_at: dict[str | int, Position] = {}
 
 
 class Seq(list[Any]):

@@ -44,8 +44,8 @@ class Document:
         node, at = self.root, Position(1, 1)
         for part in path:
             if isinstance(node, Map) and part in node:
-                at = node.keys_at[str(part)]
-                node = node[str(part)]
+                at = node.keys_at[part]
+                node = node[part]
             elif isinstance(node, Seq) and isinstance(part, int) and part < len(node):
                 at = node.items_at[part]
                 node = node[part]

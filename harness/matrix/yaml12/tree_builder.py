@@ -36,7 +36,7 @@ class _Frame:
     anchor: str | None
     size: int = 1
     height: int = 1
-    key: str | None = None
+    key: str | int | None = None
     """The key whose value comes next; None when a key comes next."""
 
 
@@ -163,21 +163,34 @@ class Builder:
             frame.container.setdefault(frame.key, value)
             frame.key = None
 
-    def _key(self, container: Map, value: object, at: Position) -> str:
-        if not isinstance(value, str):
+    def _key(self, container: Map, value: object, at: Position) -> str | int:
+        if type(value) is int and self._below_arguments():
+            key: str | int = value
+        elif isinstance(value, str):
+            key = value
+        else:
             # Cut, because an alias may be a collection of any size.
-            written = json.dumps(value)[:60]
+            key = json.dumps(value)[:60]
+            advice = f'is not a string: write "{key}"'
+            if self._below_arguments():
+                advice = f'is neither a string nor a whole number: write "{key}" for a string'
+            self.problems.append(Problem(at.line, f"the key {key} {advice}"))
+        if key in container.keys_at:
+            first = container.keys_at[key].line
             self.problems.append(
-                Problem(at.line, f'the key {written} is not a string: write "{written}"')
+                Problem(at.line, f"duplicate key {key!r}: it is also in line {first}")
             )
-            value = written
-        if value in container.keys_at:
-            first = container.keys_at[value].line
-            self.problems.append(
-                Problem(at.line, f"duplicate key {value!r}: it is also in line {first}")
-            )
-        container.keys_at.setdefault(value, at)
-        return value
+        container.keys_at.setdefault(key, at)
+        return key
+
+    def _below_arguments(self) -> bool:
+        """Return whether the innermost mapping is data: its keys may be whole numbers.
+
+        It is a keyword's value below `trainer`, or is inside of an argument. The arguments
+        themselves have names, and so have all settings.
+        """
+        *outer, parent, _ = (None, None, *(frame.key for frame in self._frames))
+        return outer[-1] == "trainer" or (parent != "init_args" and "init_args" in outer)
 
     def _key_is_next(self) -> bool:
         return (

@@ -189,3 +189,32 @@ def test_an_empty_file_is_null(empty: str) -> None:
     """A file without a document, or with an empty one, is null."""
     actual: Any = read_yaml(empty)
     assert (actual.root, actual.problems) == (None, ())
+
+
+def test_data_may_have_whole_numbers_as_keys() -> None:
+    """Inside of an argument, a key may be a whole number, also beside the same text."""
+    read = read_yaml('init_args: {by: {0: 8, 0x4: [{-1: 2}], "0": 1}}')
+    assert () == read.problems
+    assert {"init_args": {"by": {0: 8, 4: [{-1: 2}], "0": 1}}} == read.root
+    assert Position(1, 18) == read.position(("init_args", "by", 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("init_args: {0: 8}", 'the key 0 is not a string: write "0"'),
+        ("models: {0: {}}", 'the key 0 is not a string: write "0"'),
+        ("trainer: {0: 8}", 'the key 0 is not a string: write "0"'),
+        ("init_args: {by: {0: 8, 0x0: 4}}", "duplicate key 0: it is also in line 1"),
+        *(
+            (
+                f"init_args: {{by: {{{key}: 8}}}}",
+                f'the key {key} is neither a string nor a whole number: write "{key}" for a string',
+            )
+            for key in ("0.5", "true", "null")
+        ),
+    ],
+)
+def test_other_keys_that_are_no_strings_are_mistakes(text: str, message: str) -> None:
+    """Names are strings, and data have no fractions, truth values or nothing as keys."""
+    assert Problem(1, message) == only_problem(text)

@@ -1,0 +1,118 @@
+"""Training probes in this process, with a memory bound that only records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from projects import workload
+
+from harness.probe_tasks import train
+from harness.workload.build import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pytest
+
+    from harness.protocol import Phase, TrainRequest
+
+
+class Recorded:
+    """A bound without a limit: it gives the peaks of a test and records the calls."""
+
+    trainer_arguments: Mapping[str, Any] = {"accelerator": "cpu", "devices": 1}
+    limit_bytes = 1_000_000_000
+
+    def __init__(self, peaks: Iterator[int]) -> None:
+        self.peaks = peaks
+        self.last = 0
+        self.asked: list[Any] = []
+
+    def start(self) -> None:
+        """Record the call."""
+        self.asked.append("start")
+
+    def engage(self, module: Any) -> None:
+        """Record the module's class."""
+        self.asked.append(type(module).__name__)
+
+    def rescale(self, share: float) -> None:
+        """Record the share."""
+        self.asked.append(share)
+
+    def peak_bytes(self) -> int:
+        """Return the next peak; repeat the last one for ever."""
+        self.last = next(self.peaks, self.last)
+        return self.last
+
+    def begin_validation(self) -> None:
+        """Record the call."""
+        self.asked.append("validation")
+
+    def validation_peak_bytes(self) -> int:
+        """Return a peak that differs from all others."""
+        return 77
+
+    def warmed_up(self) -> None:
+        """Record the call."""
+        self.asked.append("warm")
+
+    def facts(self) -> dict[str, int]:
+        """Return facts about the allocator."""
+        return {"alloc_retries": 5}
+
+    def record(self, *, stacks: bool) -> None:
+        """Record the call."""
+        self.asked.append("record with stacks" if stacks else "record")
+
+    def write_history(self, path: str) -> None:
+        """Record the call and the path."""
+        self.asked.append(f"history {path}")
+
+    def dump(self, path: str) -> None:
+        """Record the call and the path."""
+        self.asked.append(f"dump {path}")
+
+    def crowded_out(self, _free_bytes: int | None, _reserved_bytes: int) -> None:
+        """Return None: nobody else uses it."""
+
+    def lift(self) -> None:
+        """Record the call."""
+        self.asked.append("lift")
+
+
+class Probing:
+    """Runs probes; keeps the bound and the phases of the last one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+        self.bound = Recorded(iter(()))
+        self.phases: list[Phase] = []
+
+    def __call__(
+        self,
+        module: str,
+        data: str = "zoo.Numbers",
+        *,
+        peaks: tuple[int, ...] = (1000,),
+        module_args: Mapping[str, Any] | None = None,
+        **request: Any,
+    ) -> dict[str, Any]:
+        """Run one training probe."""
+        self.bound, self.phases = Recorded(iter(peaks)), []
+        self.monkeypatch.setattr(train, "make_bound", lambda _: self.bound)
+        asked = {
+            "bound": {"accelerator": "cpu"},
+            "trainer": {},
+            "batch_size": 8,
+            "steps": 3,
+            "settle": True,
+            "validation_steps": 1,
+            "validation_batch_size": None,
+            "validation_share": 1.0,
+            "snapshot": None,
+            "history": None,
+        }
+        spec = workload(module, data, module_args=module_args or {})
+        whole = cast("TrainRequest", asked | request)
+        return {**train.train(build(spec), whole, self.phases.append)}
