@@ -51,7 +51,7 @@ LIBRARIES = {
         "workload",
         "zygote",
     ),
-    "pytest": ("cli.command_line", "plugin", "run"),
+    "pytest": ("cli.find_paths", "plugin", "run"),
     "pydantic": ("matrix",),
     "pynvml": ("devices.nvml.binding",),
     "matplotlib": ("figures",),

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
-from contextlib import redirect_stderr
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from harness.cli.calibrate import calibrate
 from harness.cli.check import check
+from harness.cli.find_paths import find_paths, read_paths, writable_paths
 from harness.cli.lockfile import diff, merge, prune, show
 from harness.cli.predict import predict
 from harness.cli.probe import probe
 from harness.cli.simulate import simulate
 from harness.errors import HarnessError
-from harness.run.paths import Paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+
+    from harness.run.paths import Paths
 
 _TROUBLE = 2
 _INTERRUPTED = 130
-_MAX_LINE = 300
 _EPILOG = (
     "Exit code: 0 all is well, 1 something differs or does not fit, 2 the question has no answer."
 )
@@ -105,8 +102,10 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    add("check", _with_paths(check), "list missing, stale and orphaned profiles; needs no GPU")
-    shown = add("show", _with_paths(show), "print a locked profile, or one field of it")
+    add(
+        "check", _with(find_paths, check), "list missing, stale and orphaned profiles; needs no GPU"
+    )
+    shown = add("show", _with(read_paths, show), "print a locked profile, or one field of it")
     shown.add_argument("case", metavar="CASE", help=_CASE)
     shown.add_argument(
         "--field",
@@ -116,24 +115,26 @@ def _parser() -> argparse.ArgumentParser:
     compared = add("diff", diff, "print what differs between two lockfiles", parents=())
     compared.add_argument("old", metavar="OLD", type=Path)
     compared.add_argument("new", metavar="NEW", type=Path)
-    pruned = add("prune", _with_paths(prune), "remove profiles whose case is not in the matrix")
+    pruned = add(
+        "prune", _with(writable_paths, prune), "remove profiles whose case is not in the matrix"
+    )
     pruned.add_argument("--dry-run", action="store_true", help="only print them")
     _add_merge(
         add(
             "merge",
-            _with_paths(merge),
+            _with(writable_paths, merge),
             "merge the measurements of other machines into the lockfile",
         )
     )
     probed = add(
-        "probe", _with_paths(probe), "try one batch size of one case and print how it ended"
+        "probe", _with(find_paths, probe), "try one batch size of one case and print how it ended"
     )
     probed.add_argument("case", metavar="CASE", help=_CASE)
     probed.add_argument("--batch-size", metavar="N", type=int, required=True)
     _add_predict(
         add(
             "predict",
-            _with_paths(predict),
+            _with(find_paths, predict),
             "predict the largest batch of a case or of any workload, on GPUs that need not be here",
         )
     )
@@ -147,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "calibrate",
-        _with_paths(calibrate),
+        _with(find_paths, calibrate),
         "verify the facts about this machine's GPU that predictions rely on, "
         "and compare locked predictions with locked measurements",
     )
@@ -244,75 +245,8 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stray", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
-def _with_paths(
-    verb: Callable[[argparse.Namespace, Paths], int],
+def _with(
+    find: Callable[[argparse.Namespace], Paths], verb: Callable[[argparse.Namespace, Paths], int]
 ) -> Callable[[argparse.Namespace], int]:
-    return lambda options: verb(options, find_paths(options.matrix, options.lock))
-
-
-def find_paths(matrix: str | None, lock: str | None) -> Paths:
-    """Return the paths of a pytest run started here: from a flag, `addopts`, ini key or default.
-
-    Extends `sys.path` by the ini key `pythonpath`, as pytest does. Raises HarnessError when pytest
-    refuses its configuration.
-    """
-    # No test will run: pytest need neither rewrite the asserts of imports nor capture output.
-    arguments = ["--assert=plain", "--capture=no"]
-    given = {"--gpu-profile-matrix": matrix, "--gpu-profile-lock": lock}
-    arguments += [f"{flag}={path}" for flag, path in given.items() if path is not None]
-    reader = _PathReader()
-    said = io.StringIO()
-    reason = ""
-    try:
-        with redirect_stderr(said):
-            pytest.main(arguments, plugins=[reader])
-    except _PathsFoundError as found:
-        sys.path[:0] = found.python_path
-        return found.paths
-    except HarnessError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a plugin that pytest loads may raise anything
-        reason = f"{type(error).__name__}: {error}"
-    # Lines are cut: when two plugins collide, pluggy's message lists all plugins on one line.
-    lines = [line[:_MAX_LINE] for line in (reason or said.getvalue()).splitlines() if line.strip()]
-    raise HarnessError(
-        "pytest's configuration names matrix and lockfile, but pytest cannot start here: "
-        + "\n".join(lines).removeprefix("ERROR: ")
-    )
-
-
-class _PathsFoundError(Exception):
-    """Ends pytest once it has read its configuration; not an error."""
-
-    def __init__(self, paths: Paths, python_path: list[str]) -> None:
-        super().__init__()
-        self.paths = paths
-        self.python_path = python_path
-
-
-class _PathReader:
-    """A plugin for pytest that reads the paths as soon as options and ini file are known.
-
-    At that time pytest has imported no conftest, and other plugins have not acted on their options.
-    So a conftest that raises does no harm, and pytest-cov does not erase the data of an earlier
-    run.
-    """
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_load_initial_conftests(self, early_config: pytest.Config) -> Iterator[None]:
-        """End pytest before the wrapped hooks run: they would run at the `yield`."""
-        raise _PathsFoundError(
-            _paths(early_config), [str(path) for path in early_config.getini("pythonpath")]
-        )
-        yield
-
-
-def _paths(config: pytest.Config) -> Paths:
-    flags = vars(config.known_args_namespace)
-    if "gpu_profile_matrix" not in flags:
-        raise HarnessError(
-            "pytest does not load the plugin gpu_profile here, but its options name matrix and "
-            "lockfile: add -p gpu_profile to the ini key addopts, or remove what turns the plugin "
-            "off (PYTEST_DISABLE_PLUGIN_AUTOLOAD, -p no:gpu_profile)"
-        )
-    return Paths.resolve(config, flags)
+    """Return the verb as a function of the options alone; `find` finds its paths."""
+    return lambda options: verb(options, find(options))

@@ -16,9 +16,8 @@ from harness.run.nearest_matrix import search_upward
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pytest
-
     from harness.matrix.case import Case
+    from harness.run.configuration import Configuration
 
 LOCK_NAME = "gpu-profile.lock"
 RESULTS_NAME = ".gpu-profile"
@@ -37,9 +36,11 @@ class Paths:
     """`matrix` and `lock` as the command line gave them; empty where it did not."""
     searched: tuple[Path, ...] = ()
     """The folders in which no matrix was found; empty where its path is given, or one was found."""
+    python_path: tuple[str, ...] = ()
+    """The folders of the ini key `pythonpath`, where pytest has not put them into `sys.path`."""
 
     @classmethod
-    def resolve(cls, config: pytest.Config, flags: Mapping[str, str | None]) -> Paths:
+    def resolve(cls, config: Configuration, flags: Mapping[str, str | None]) -> Paths:
         """Return the paths of pytest's configuration.
 
         A flag's path is relative to the folder in which pytest was started. The path of an ini key
@@ -110,7 +111,7 @@ class Paths:
         """
         folder = self.matrix.parent.absolute()
         above = (folder.parent,) if folder.name == "profiles" else ()
-        return tuple(dict.fromkeys(map(str, (self.root, *above, folder))))
+        return tuple(dict.fromkeys(map(str, (*self.python_path, self.root, *above, folder))))
 
     @property
     def surroundings(self) -> Surroundings:

@@ -41,6 +41,9 @@ def test_configuration_for_tests_is_no_obstacle(
     assert before == sorted(project.path.iterdir())
 
 
+CHECK = ["check"]
+
+
 def ini_keys(project: Project) -> None:
     """Name another lockfile in the ini file, and start below rootdir."""
     (project.path / "locks").mkdir()
@@ -125,7 +128,7 @@ def test_pytest_that_cannot_start_is_told_and_exits_with_2(
     (project.path / "raising.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert 2 == main(SHOW)
+    assert 2 == main(CHECK)
     told = capsys.readouterr().err
     assert message in told
     assert "Traceback" not in told
