@@ -80,6 +80,8 @@ class Probe:
     """Whether the peak still grew from step to step when the probe ended."""
     samples: int = 0
     """Samples that went through a training step."""
+    steps: int = 0
+    """Optimizer steps that took effect."""
     samples_per_second: float | None = None
     detail: str | None = None
     """One line: the exception, the signal, the exit code or the time-out."""

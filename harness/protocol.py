@@ -209,6 +209,7 @@ class TrainResult(MemoryFacts):
     peak_memory_bytes: int
     memory_limit_bytes: int
     samples: int
+    steps: int
     samples_per_second: float | None
     growing: bool
     finite_loss: bool

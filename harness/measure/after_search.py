@@ -62,11 +62,9 @@ def soak(opened: OpenCase, measurement: Measurement) -> None:
     _log.info("%s: training batch %d for %d steps", case.id, batch_size, steps)
     probe = train(opened, batch_size, steps=steps)
     if probe.outcome != "fits":
-        accumulated = int(case.trainer.get("accumulate_grad_batches", 1))
-        num_steps = probe.samples // (batch_size * accumulated)
         raise WorkloadError(
             f"batch {batch_size} trains for {case.search.steps_per_trial} steps, but not for the "
-            f"{steps} of search.soak_steps: {describe_outcome(probe)} after {num_steps} of them. "
+            f"{steps} of search.soak_steps: {describe_outcome(probe)} after {probe.steps} of them. "
             "Its memory grows while it trains: find what it keeps, or leave room with "
             f"search.safety_factor (the probe's output is in {probe.log})",
             probe.traceback or "",

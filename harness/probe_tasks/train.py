@@ -237,6 +237,7 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
         **bound.facts(),
         "memory_limit_bytes": bound.limit_bytes,
         "samples": watch.num_batches * batch_size,
+        "steps": len(watch.peaks),
         "samples_per_second": watch.samples_per_second(batch_size),
         "growing": watch.grew,
         "finite_loss": math.isfinite(watch.last_loss),

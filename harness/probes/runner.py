@@ -195,6 +195,7 @@ class ProbeRunner:
             finite_loss=result["finite_loss"],
             growing=result["growing"],
             samples=result["samples"],
+            steps=result["steps"],
             samples_per_second=result["samples_per_second"],
             detail=result["detail"],
             traceback=result["traceback"],

@@ -47,6 +47,30 @@ def test_accumulated_batches_give_one_loss_per_step() -> None:
     assert pytest.approx(means) == found["losses"]
 
 
+GRADIENT_ACCUMULATION = {
+    "class_path": "lightning.pytorch.callbacks.GradientAccumulationScheduler",
+    "init_args": {"scheduling": {0: 4, 2: 1}},
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "trainer"),
+    [("Small", {"callbacks": [GRADIENT_ACCUMULATION]}), ("SetsAccumulation", {})],
+    ids=["callback", "hook"],
+)
+def test_accumulation_that_the_training_sets_itself_is_read(
+    module: str, trainer: dict[str, Any]
+) -> None:
+    """A callback or a hook may set the accumulation: losses and steps are those of a setting."""
+    set_by_matrix = run(here("Small"), trainer={"accumulate_grad_batches": 4})
+    seen = list(Small.seen)
+    found = run(here(module), trainer=trainer)
+    assert seen == Small.seen
+    assert 12 == len(seen)
+    assert set_by_matrix["losses"] == found["losses"]
+    assert sum(seen[:4]) / 4 == pytest.approx(found["losses"][0])
+
+
 def test_skipped_batches_do_not_count() -> None:
     """The mean over accumulated batches leaves out those without a loss."""
     found = run(here("SkipsBatches"), trainer={"accumulate_grad_batches": 2})

@@ -216,6 +216,17 @@ def test_training_that_ends_itself_did_not_fit(probe: Probing, module: str, done
     )
 
 
+def test_accumulation_that_a_callback_sets_is_read(probe: Probing) -> None:
+    """A probe takes its steps over as many batches as the Trainer accumulates, however many."""
+    scheduler = {
+        "class_path": "lightning.pytorch.callbacks.GradientAccumulationScheduler",
+        "init_args": {"scheduling": {0: 400}},
+    }
+    found = probe(here("Small"), trainer={"callbacks": [scheduler]})
+    assert ("fits", None) == (found["outcome"], found["detail"])
+    assert (3, 3 * 400 * 8) == (found["steps"], found["samples"])
+
+
 def test_usual_callbacks_do_no_harm(probe: Probing) -> None:
     """A module's early stopping, checkpoints and finders are left out; its LR monitor stays."""
     found = probe(here("Configured"))

@@ -137,7 +137,17 @@ def test_worst_case_batch_is_what_is_probed(start: StartRunner) -> None:
 def test_accumulated_steps_are_counted_once(start: StartRunner) -> None:
     """With accumulation a step is an optimizer step, and all its micro-batches count as samples."""
     probe = start(workload("zoo.Net"), trainer={"accumulate_grad_batches": 4}).train(8, steps=3)
-    assert ("fits", 3 * 4 * 8) == (probe.outcome, probe.samples)
+    assert ("fits", 3, 3 * 4 * 8) == (probe.outcome, probe.steps, probe.samples)
+
+
+def test_whole_numbers_stay_keys_on_their_way_to_a_probe(start: StartRunner) -> None:
+    """A callback of the matrix that accumulates by epoch has its epochs as numbers."""
+    scheduler = {
+        "class_path": "lightning.pytorch.callbacks.GradientAccumulationScheduler",
+        "init_args": {"scheduling": {0: 4, 2: 8}},
+    }
+    probe = start(workload("zoo.Net"), trainer={"callbacks": [scheduler]}).train(8, steps=3)
+    assert ("fits", 3, 3 * 4 * 8) == (probe.outcome, probe.steps, probe.samples)
 
 
 def test_schedulers_run_in_a_probe(start: StartRunner) -> None:

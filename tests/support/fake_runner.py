@@ -136,6 +136,7 @@ class Rehearsal:
             if self.retries_from is not None and batch_size >= self.retries_from
             else 0,
             samples=batch_size * min(arguments["steps"], self.lasts),
+            steps=min(arguments["steps"], self.lasts),
             **self.flaw,
         )
 

@@ -77,6 +77,14 @@ class Small(zoo.Net):
         self.used.append(tuple(group["lr"] for group in optimizer.param_groups))
 
 
+class SetsAccumulation(Small):
+    """Accumulates 4 batches, which it tells the Trainer itself."""
+
+    def on_train_start(self) -> None:
+        """Set it."""
+        self.trainer.accumulate_grad_batches = 4
+
+
 class Warm(Small):
     """Two groups a factor of 10 apart, and a schedule that warms up."""
 
