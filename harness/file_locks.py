@@ -22,14 +22,18 @@ from harness.wording import one_line, shown_path
 
 try:
     import fcntl
+    import pwd
 except ImportError:  # a platform without it has no such locks
     fcntl = None  # type: ignore[assignment] # `_flock` asks for it
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _log = logging.getLogger("harness")
+
+WAIT_SECONDS = 3600.0
+"""How long to wait for another run's case to end, unless a run says otherwise."""
 
 _SAY_AFTER_SECONDS = 3
 # Waiting processes that asked in step would find the lock taken by one another.
@@ -66,31 +70,43 @@ class HeldLock:
 
 
 @contextmanager
-def locked(path: Path, what: str, *, seconds: float) -> Iterator[None]:
+def locked(path: Path, what: str, *, seconds: float = WAIT_SECONDS) -> Iterator[None]:
     """Hold the lock of a file or a folder while the block runs; a missing file is made.
 
-    what: names what the lock guards, in the messages: `gpu-profile.lock`, `the folder runs/net`.
-    seconds: how long to wait for another holder. After three of them a warning names the holder.
-
-    Raises LockTimeoutError, NoLocksError, and OSError where the file cannot be opened.
+    Arguments and errors are those of `lock_first`.
     """
-    start = time.monotonic()
-    said = False
-    while (held := try_lock(path)) is None:
-        waited = time.monotonic() - start
-        if waited >= seconds:
-            raise LockTimeoutError(
-                f"{what}: {holder_of(path)} has been using it for {seconds:g} s and more: wait for "
-                "it or end it"
-            )
-        if waited >= _SAY_AFTER_SECONDS and not said:
-            said = True
-            _log.warning("%s: waiting for %s, up to %g s", what, holder_of(path), seconds)
-        time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
+    held = lock_first([path], what, seconds=seconds)
     try:
         yield
     finally:
         held.release()
+
+
+def lock_first(paths: Sequence[Path], what: str, *, seconds: float = WAIT_SECONDS) -> HeldLock:
+    """Wait until one of several files or folders is free, and lock it.
+
+    what: names what the lock guards, in the messages: `gpu-profile.lock`, `the folder runs/net`.
+    seconds: how long to wait for other holders. After three of them a warning names them. Another
+        worker of the same run is waited for as long as it takes: its case ends.
+
+    Raises LockTimeoutError, NoLocksError, and OSError where a file cannot be opened.
+    """
+    start = time.monotonic()
+    said = False
+    while True:
+        for path in paths:
+            if (held := try_lock(path)) is not None:
+                return held
+        waited = time.monotonic() - start
+        if waited >= seconds and not all(map(_is_held_by_this_run, paths)):
+            raise LockTimeoutError(
+                f"{what}: {_holders(paths)} been using it for {seconds:g} s and more: wait for "
+                "it or end it"
+            )
+        if waited >= _SAY_AFTER_SECONDS and not said:
+            said = True
+            _log.warning("%s: waiting for %s, up to %g s", what, _names(paths), seconds)
+        time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
 
 
 def try_lock(path: Path) -> HeldLock | None:
@@ -113,42 +129,94 @@ def try_lock(path: Path) -> HeldLock | None:
 
 
 def holder_of(path: Path) -> str:
-    """Return who holds a lock: `process 4711 (pytest --gpu-profile)`, else `another process`."""
+    """Return who holds a lock: `process 4711 (pytest --gpu-profile)`, else `another process`.
+
+    The user is named, too, unless it is this process's.
+    """
+    pid, host = _holder(path)
+    if pid is None:
+        return "another process"
+    if host is not None:
+        return f"process {pid} on {host}"
+    whose = f"process {pid}{_of_user(pid)}"
+    command = _command(pid)
+    return f"{whose} ({command})" if command else whose
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return " and ".join(dict.fromkeys(map(holder_of, paths)))
+
+
+def _holders(paths: Sequence[Path]) -> str:
+    names = _names(paths)
+    return f"{names} {'have' if ' and process' in names else 'has'}"
+
+
+def _is_held_by_this_run(path: Path) -> bool:
+    """Return whether another of xdist's workers of this run has a lock."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return False
+    pid, host = _holder(path)
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - no path of ours
+            parent = int(file.read().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return False
+    return host is None and parent == os.getppid()
+
+
+def _of_user(pid: int) -> str:
+    """Return ` of alice` for another user's process, else nothing."""
+    try:
+        owner = os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - no path of ours
+        return "" if owner == os.getuid() else f" of {one_line(pwd.getpwuid(owner).pw_name)}"
+    except (OSError, KeyError):
+        return ""
+
+
+def _holder(path: Path) -> tuple[int | None, str | None]:
+    """Return the process that holds a lock, and its machine if that is another one."""
+    nobody = (None, None)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return "another process"
+        return nobody
     try:
         status = os.fstat(descriptor)
         signed = (
             _HOLDER.match(os.pread(descriptor, 100, 0)) if stat.S_ISREG(status.st_mode) else None
         )
     except OSError:
-        return "another process"
+        return nobody
     finally:
         os.close(descriptor)
-    here = socket.gethostname()
-    host = one_line(signed[2].decode()) if signed else here
-    pid = _locker(status) or (int(signed[1]) if signed else None)
-    if pid is None:
-        return "another process"
-    if host != here:
-        return f"process {pid} on {host}"
-    command = _command(pid)
-    return f"process {pid} ({command})" if command else f"process {pid}"
+    if (pid := _locker(status)) is not None:
+        return pid, None
+    if signed is None:
+        return nobody
+    host = one_line(signed[2].decode())
+    return int(signed[1]), None if host == socket.gethostname() else host
 
 
 def _open(path: Path) -> int:
+    """Open a file or a folder that is locked by opening it; make the file if it is missing."""
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     if path.is_dir():
         return os.open(path, os.O_RDONLY | flags)
-    try:
-        return os.open(path, os.O_RDWR | flags)
-    except FileNotFoundError:
-        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
-    except PermissionError:
-        # The file of another user: locking it needs no right to write.
-        return os.open(path, os.O_RDONLY | flags)
+    while True:
+        try:
+            return os.open(path, os.O_RDWR | flags)
+        except PermissionError:
+            # The file of another user: locking it needs no right to write.
+            return os.open(path, os.O_RDONLY | flags)
+        except FileNotFoundError:
+            pass
+        # O_EXCL, because Linux lets nobody open another user's file in /tmp with O_CREAT alone.
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, 0o644)
+            # Whatever the umask is: all who share a GPU must be able to lock it.
+            os.fchmod(descriptor, 0o644)
+            return descriptor
 
 
 def _flock(path: Path, descriptor: int) -> bool:

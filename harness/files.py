@@ -47,15 +47,19 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path, *, follow: bool = True) -> Iterator[Path]:
     """Keep other writers away while the caller reads, changes and writes a file.
 
-    Yields the path of the file that links lead to. Removes the temporary files that killed writers
+    Yields the path of the file that links lead to, or the path itself if not `follow`: writing then
+    replaces the link. Removes the temporary files that killed writers
     left. Raises HarnessError when the file cannot be written, when other processes write in its
     folder for longer than a minute, and when nothing can keep other writers away.
     """
-    target = Path(os.path.realpath(path))
-    refuse_read_only(target)
+    target = (
+        Path(os.path.realpath(path)) if follow else Path(os.path.realpath(path.parent), path.name)
+    )
+    if follow or not target.is_symlink():
+        refuse_read_only(target)
     try:
         with _alone_in(target.parent, shown_path(path)):
             _remove_remains(target)
@@ -73,16 +77,16 @@ def writing(path: Path) -> Iterator[Path]:
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file, unless it holds the text already. Raises as `writing` does."""
-    with writing(path) as target:
+def write_text(path: Path, text: str, *, follow: bool = True) -> None:
+    """Write a file, unless it holds the text already. Arguments and errors as in `writing`."""
+    with writing(path, follow=follow) as target:
         put_text(target, text)
 
 
 def put_text(target: Path, text: str) -> None:
     """Write a text to the path that `writing` yields. Raises OSError."""
     data = text.encode()
-    if target.exists() and target.read_bytes() == data:
+    if target.is_file() and not target.is_symlink() and target.read_bytes() == data:
         return
     with replacing(target) as temporary:
         temporary.write_bytes(data)

@@ -51,8 +51,8 @@ _OPTIONS: dict[str, tuple[str, str | bool, str]] = {
         "PATH",
     ),
     "gpu_profile_wait": (
-        "how long to wait for GPU memory that other processes hold",
-        "60",
+        "seconds to wait for GPU memory that others hold (60), and for other runs (3600)",
+        "",
         "SECONDS",
     ),
 }

@@ -29,9 +29,9 @@ def probe(options: argparse.Namespace, paths: Paths) -> int:
         )
     case = find_case(options.case, paths)
     device = find_device(case.device, case.search.target_memory_fraction)
-    Results(paths.results).prepare()
     # A separate folder: the logs of the case's last run stay as they are.
-    surroundings = replace(paths.surroundings, directory=paths.results / "probe")
+    folder = Results(paths.results).beside("probe", case.id)
+    surroundings = replace(paths.surroundings, directory=folder)
     try:
         with device.hold(), open_case(case, device, None, surroundings) as opened:
             done = opened.runner.train(

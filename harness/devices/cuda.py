@@ -14,23 +14,26 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from harness.devices.cuda_environment import allocator_settings, showing
 from harness.devices.nvml import gpus as nvml
 from harness.devices.nvml.health import HealthWatch
 from harness.errors import MachineError
+from harness.file_locks import WAIT_SECONDS, LockTimeoutError, NoLocksError, lock_first
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from harness.devices.nvml.gpu import Gpu
+    from harness.file_locks import HeldLock
     from harness.protocol import BoundSpec
 
 _log = logging.getLogger("harness")
 
-# The seconds between two looks at a lock or at memory.
+LOCK_FOLDER = Path("/tmp")  # noqa: S108 - locks must be where every user's are
+"""The folder of the GPUs' locks. Of those that all users can write to, every machine has this."""
+
+# The seconds between two looks at memory.
 _PAUSE, _LONG_PAUSE = 0.05, 1.0
 # The driver may take this long to free what a probe held.
 _GIVE_BACK_SECONDS = 20.0
@@ -46,6 +49,7 @@ class CudaDevice:
         budget_bytes: cap on the memory; None for all of it.
         fraction: share of the memory that training may reserve.
         wait_seconds: how long to wait for memory that others hold.
+        lock_seconds: how long to wait while another run measures on the GPU.
 
     """
 
@@ -57,11 +61,13 @@ class CudaDevice:
         budget_bytes: int | None,
         fraction: float,
         wait_seconds: float = 0.0,
+        lock_seconds: float = WAIT_SECONDS,
     ) -> None:
         self.gpus = gpus
         self.gpu = gpus[0]
         self.total_bytes = self.gpu.memory_bytes
         self.wait_seconds = wait_seconds
+        self.lock_seconds = lock_seconds
         self.emulated = budget_bytes is not None
         self.identity = replace(
             self.gpu.identity, memory_bytes=budget_bytes or self.gpu.memory_bytes
@@ -89,7 +95,8 @@ class CudaDevice:
     def hold(self) -> Iterator[None]:
         """Lock a GPU for one case, and wait until other processes leave enough of its memory.
 
-        Raises MachineError when they do not within `wait_seconds`.
+        Raises MachineError when they do not within `wait_seconds`, and when another run measures on
+        it for longer than `lock_seconds`.
         """
         lock = self._lock_one()
         try:
@@ -140,31 +147,26 @@ class CudaDevice:
             )
         return tuple(notes)
 
-    def _lock_one(self) -> FileLock:
-        """Wait for a GPU that no other run or worker uses, and lock it."""
-        locks = [
-            FileLock(Path(gettempdir()) / f"gpu-profile-{gpu.uuid}.lock", mode=0o666)
-            for gpu in self.gpus
-        ]
-        told = False
-        while True:
-            for gpu, lock in zip(self.gpus, locks, strict=True):
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    continue
-                except OSError as error:
-                    raise MachineError(
-                        f"the lock file of {gpu.name}, {lock.lock_file}, cannot be taken "
-                        f"({error}): remove it, or let everyone who profiles on this GPU read and "
-                        "write it"
-                    ) from error
-                self.gpu = gpu
-                return lock
-            if not told:
-                told = True
-                _log.warning("%s: waiting for another run to end its case there", self.gpu.name)
-            time.sleep(_PAUSE)
+    def _lock_one(self) -> HeldLock:
+        """Wait for a GPU that no other run or worker uses, and lock it.
+
+        Raises MachineError when others use it for longer than `lock_seconds`.
+        """
+        gpus = {_lock_path(gpu.uuid): gpu for gpu in self.gpus}
+        names = " and ".join(f"{gpu.name} ({gpu.uuid})" for gpu in self.gpus)
+        try:
+            held = lock_first(list(gpus), names, seconds=self.lock_seconds)
+        except LockTimeoutError as error:
+            raise MachineError(
+                f"{error}, or wait longer (--gpu-profile-wait): each GPU runs one case at a time"
+            ) from error
+        except (NoLocksError, OSError) as error:
+            raise MachineError(
+                f"the lock file of {names}, {', '.join(map(str, gpus))}, cannot be taken "
+                f"({error}): remove it, or let everyone who profiles on this GPU read it"
+            ) from error
+        self.gpu = gpus[held.path]
+        return held
 
     def _await_room(self, seconds: float) -> int:
         """Wait until enough memory is free, and return the bytes that are in use.
@@ -192,6 +194,12 @@ class CudaDevice:
                 told = True
                 _log.warning("%s; waiting up to %.0f s", busy, seconds)
             time.sleep(min(_LONG_PAUSE, max(_PAUSE, deadline - time.monotonic())))
+
+
+def _lock_path(uuid: str) -> Path:
+    """Return the lock file of a GPU: the same for all users of the machine, whatever TMPDIR is."""
+    folder = LOCK_FOLDER if os.access(LOCK_FOLDER, os.W_OK | os.X_OK) else Path(gettempdir())
+    return folder / f"gpu-profile-{uuid}.lock"
 
 
 def _who(uuid: str) -> str:

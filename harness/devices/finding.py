@@ -10,6 +10,7 @@ from harness.devices.cuda import CudaDevice
 from harness.devices.device import NoSuchDeviceError
 from harness.devices.nvml import gpus as nvml
 from harness.errors import HarnessError, MachineError
+from harness.file_locks import WAIT_SECONDS
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
@@ -21,22 +22,26 @@ _MEMORY_TOLERANCE = 0.03
 
 
 def find_device(
-    gpu: GpuSettings, target_memory_fraction: float, wait_seconds: float = 0.0
+    gpu: GpuSettings,
+    target_memory_fraction: float,
+    wait_seconds: float = 0.0,
+    lock_seconds: float = WAIT_SECONDS,
 ) -> Device:
     """Find the device of this machine that a `gpus` entry of the matrix describes.
 
     wait_seconds: how long `Device.hold` waits for memory that others hold.
+    lock_seconds: how long it waits for a GPU on which another run measures.
 
     Raises NoSuchDeviceError, which names the device that is wanted and those that are here.
     """
     if gpu.accelerator == "cpu":
         assert gpu.budget is not None, "the matrix requires a budget for the CPU"
         return CpuDevice(gpu.budget)
-    return _find_gpu(gpu, target_memory_fraction, wait_seconds)
+    return _find_gpu(gpu, target_memory_fraction, wait_seconds, lock_seconds)
 
 
 def _find_gpu(
-    gpu: GpuSettings, target_memory_fraction: float, wait_seconds: float = 0.0
+    gpu: GpuSettings, target_memory_fraction: float, wait_seconds: float, lock_seconds: float
 ) -> CudaDevice:
     """Find the visible GPUs that match by product name, and by memory where it is given.
 
@@ -69,4 +74,4 @@ def _find_gpu(
             f"needs a GPU with room for a budget of {format_bytes(gpu.budget)}: "
             f"{alike[0].name} has {format_bytes(alike[0].memory_bytes)}"
         )
-    return CudaDevice(alike, gpu.budget, target_memory_fraction, wait_seconds)
+    return CudaDevice(alike, gpu.budget, target_memory_fraction, wait_seconds, lock_seconds)

@@ -45,9 +45,12 @@ def rewrite_lock(path: str | Path, change: Callable[[Lock], Lock]) -> tuple[Lock
 def write_candidate(
     path: str | Path, lock_path: str | Path, profiles: Iterable[LockedProfile]
 ) -> None:
-    """Write to `path` the lock that an update of `lock_path` with the profiles would give."""
+    """Write to `path` the lock that an update of `lock_path` with the profiles would give.
+
+    A link in the place of `path` is replaced.
+    """
     lock = with_profiles(read_lock(lock_path), profiles)
-    with _writing(path) as target:
+    with _writing(path, follow=False) as target:
         _write(target, lock)
 
 
@@ -98,8 +101,8 @@ def _in_place_of(old: LockedProfile, new: LockedProfile) -> LockedProfile:
 
 
 @contextmanager
-def _writing(path: str | Path) -> Iterator[Path]:
-    with _as_lock_error(), files.writing(Path(path)) as target:
+def _writing(path: str | Path, *, follow: bool = True) -> Iterator[Path]:
+    with _as_lock_error(), files.writing(Path(path), follow=follow) as target:
         yield target
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.bounds.measured import judge
 from harness.devices.finding import find_device
+from harness.file_locks import WAIT_SECONDS
 from harness.measure.case import measure_case
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Measuring:
 
     Args:
         wait_seconds: how long a case waits for GPU memory that other processes hold.
+        lock_seconds: how long a case waits for a GPU on which another run measures.
 
     """
 
@@ -47,14 +49,14 @@ class Measuring:
     flags = ""
     """The flags with which a pytest command does the same."""
 
-    def __init__(self, wait_seconds: float = 0.0) -> None:
-        self._wait_seconds = wait_seconds
+    def __init__(self, wait_seconds: float = 0.0, lock_seconds: float = WAIT_SECONDS) -> None:
+        self._waits = (wait_seconds, lock_seconds)
 
     def find(self, case: Case, lock: Lock) -> MeasuredCase:
         """Return the case with its device; raises NoSuchDeviceError when this machine lacks it."""
         del lock  # not needed: the devices are those of this machine
         fraction = case.search.target_memory_fraction
-        return MeasuredCase(case, find_device(case.device, fraction, self._wait_seconds))
+        return MeasuredCase(case, find_device(case.device, fraction, *self._waits))
 
     def judge(self, case: Case, found: Measurement, locked: LockedProfile | None) -> Verdict:
         """Compare a measurement with its locked profile, by the case's bounds."""

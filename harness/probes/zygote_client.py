@@ -75,7 +75,8 @@ class ZygoteClient:
             "TMPDIR": str(self.scratch),
         }
         self._kills = oom_kills.count()
-        with self.log.open("wb") as output:
+        self.log.unlink(missing_ok=True)  # a link would lead the output elsewhere
+        with self.log.open("xb") as output:
             self._process = subprocess.Popen(
                 # -P: a user's own package called `harness` must not come before this one.
                 [sys.executable, "-P", "-m", "harness.zygote"],

@@ -15,6 +15,7 @@ import pytest
 from harness import report
 from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError, MachineError
+from harness.file_locks import WAIT_SECONDS
 from harness.measure.measuring import Measuring
 from harness.predict.predicting import Predicting
 from harness.report.case_result import CaseResult
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from harness.matrix.case import Case
     from harness.run.session import Procedure
 
+# In seconds. What other programs hold a GPU's memory for is not known; another run's case ends.
+_MEMORY_WAIT = 60.0
 # One day: a longer wait would be a hang.
 _MAX_WAIT = 86_400
 _TERMINATED = 128 + signal.SIGTERM
@@ -52,10 +55,18 @@ class Run:
         self.is_worker = hasattr(config, "workerinput")
         paths = Paths.resolve(config, vars(config.option))
         try:
-            wait = _seconds(str(options["gpu_profile_wait"]))
-            predicts = options["gpu_profile_predict"]
-            procedure: Procedure = Predicting() if predicts else Measuring(wait)
-            self.session = Session(paths, procedure, update=bool(options["gpu_profile_update"]))
+            memory_wait, lock_wait = _waits(str(options["gpu_profile_wait"]))
+            procedure: Procedure = (
+                Predicting()
+                if options["gpu_profile_predict"]
+                else Measuring(memory_wait, lock_wait)
+            )
+            self.session = Session(
+                paths,
+                procedure,
+                update=bool(options["gpu_profile_update"]),
+                wait_seconds=lock_wait,
+            )
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from None
         self.results: dict[str, CaseResult] = {}
@@ -88,9 +99,8 @@ class Run:
         if threading.current_thread() is threading.main_thread():
             self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is not None and not self.is_worker:
-            self._progress = _progress(self.config, terminal)
-            self._progress.__enter__()
+        self._progress = _progress(self.config, None if self.is_worker else terminal)
+        self._progress.__enter__()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Locate the imported test in the module that imported it, not in this package."""
@@ -268,14 +278,29 @@ def _reason(made: pytest.TestReport, error: BaseException | None) -> str | None:
 
 
 def _progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
-    """Return a handler that shows log records on the terminal although pytest captures output."""
+    """Return a handler that shows log records on the terminal although pytest captures output.
+
+    Workers, and runs without a terminal's reporter, write warnings to standard error: nobody else
+    would say what they wait for.
+    """
     capture = config.pluginmanager.get_plugin("capturemanager")
-    writer = config.get_terminal_writer()
+    suspend = capture.global_and_fixture_disabled if capture else nullcontext
 
     def write(text: str) -> None:
         # Not through pytest's writer: it counts columns, and would count backspaces as columns.
         sys.stdout.write(text)
         sys.stdout.flush()
+
+    if terminal is None:
+        return TerminalProgress(
+            write=write,
+            write_line=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201 - as said
+            room=lambda: 0,
+            suspend_capture=suspend,
+            verbose=False,
+            tty=False,
+        )
+    writer = config.get_terminal_writer()
 
     def write_line(text: str) -> None:
         # A pipe's buffer would keep the line until the wait that it tells of is over.
@@ -286,14 +311,16 @@ def _progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
         write=write,
         write_line=write_line,
         room=lambda: writer.fullwidth - writer.width_of_current_line,
-        suspend_capture=capture.global_and_fixture_disabled if capture else nullcontext,
+        suspend_capture=suspend,
         verbose=config.get_verbosity() > 0,
         tty=terminal.isatty,
     )
 
 
-def _seconds(text: str) -> float:
-    """Read the value of --gpu-profile-wait."""
+def _waits(text: str) -> tuple[float, float]:
+    """Read --gpu-profile-wait; return the seconds to wait for memory, and for other runs."""
+    if not text:
+        return _MEMORY_WAIT, WAIT_SECONDS
     try:
         seconds = float(text)
     except ValueError:
@@ -302,4 +329,4 @@ def _seconds(text: str) -> float:
         raise HarnessError(
             f"--gpu-profile-wait {text} is not allowed; a number of seconds from 0 to {_MAX_WAIT}"
         )
-    return seconds
+    return seconds, seconds

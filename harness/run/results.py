@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import shutil
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from harness import report
-from harness.errors import HarnessError, MachineError
+from harness.errors import HarnessError
+from harness.file_locks import WAIT_SECONDS
 from harness.files import write_text
 from harness.lockfile.profiles import LockedProfile
 from harness.lockfile.write import write_candidate
+from harness.run.results_folder import case_folder, make_plain_folder, make_results_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from harness.report.case_result import CaseResult
 
-_log = logging.getLogger("harness")
-_LOCK = ".lock"
+WRITTEN = ("report.json", "report.md", "candidate.lock")
 
 
 class Results:
@@ -32,60 +29,39 @@ class Results:
 
     Args:
         folder: path of the results; the first writing makes the folder.
+        wait_seconds: how long to wait for another run that measures the same case there.
 
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wait_seconds: float = WAIT_SECONDS) -> None:
         self.folder = folder
+        self._wait_seconds = wait_seconds
 
-    def prepare(self) -> None:
-        """Make the folder, with a `.gitignore` of its own. Raises MachineError when that fails."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            ignore = self.folder / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n", encoding="utf-8")
-        except OSError as error:
-            raise MachineError(
-                f"{self.folder}: results cannot be written there: {error.strerror}; "
-                "name another folder with --gpu-profile-dir"
-            ) from error
+    def of_case(self, case_id: str) -> AbstractContextManager[None]:
+        """Lock and empty a case's folder; errors are those of `case_folder`."""
+        make_results_folder(self.folder, WRITTEN)
+        return case_folder(self.folder / case_id, "found.json", self._wait_seconds)
 
-    @contextmanager
-    def of_case(self, case_id: str) -> Iterator[None]:
-        """Lock and empty a case's folder: other workers and runs may measure the same case."""
-        self.prepare()
-        folder = self.folder / case_id
-        folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / _LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            _log.warning(
-                "%s: waiting for another process that measures it into %s", case_id, folder
-            )
-            lock.acquire()
-        try:
-            # Logs and plots of an earlier run would look like this run's.
-            for path in folder.iterdir():
-                if path.name != _LOCK:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-            yield
-        finally:
-            lock.release()
+    def beside(self, name: str, case_id: str) -> Path:
+        """Return another folder with a folder for the case; what is in it stays."""
+        make_results_folder(self.folder, WRITTEN)
+        make_plain_folder(self.folder / name)
+        make_plain_folder(self.folder / name / case_id)
+        return self.folder / name
 
     def write(self, results: Sequence[CaseResult], lock: Path) -> None:
         """Write report.json, report.md (also to GitHub's step summary) and candidate.lock.
 
-        Each file is replaced in one piece. Raises HarnessError when one cannot be written.
+        Each file is replaced in one piece, also where it is a link. Raises HarnessError when one
+        cannot be written.
 
         lock: the lockfile that an update would turn into the candidate.
         """
-        self.prepare()
+        make_results_folder(self.folder, WRITTEN)
         text = json.dumps(report.render_json(results), indent=2, allow_nan=False) + "\n"
-        write_text(self.folder / "report.json", text)
+        write_text(self.folder / "report.json", text, follow=False)
         markdown = report.render_markdown(results)
-        write_text(self.folder / "report.md", markdown)
+        write_text(self.folder / "report.md", markdown, follow=False)
         write_candidate(self.folder / "candidate.lock", lock, lockable(results))
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             try:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError, MachineError
+from harness.file_locks import WAIT_SECONDS
 from harness.lockfile.profiles import read_lock
 from harness.lockfile.write import refuse_read_only, update_lock
 from harness.run.results import Results, lockable
+from harness.run.results_folder import refuse_project_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,10 +59,21 @@ class Procedure(Protocol):
 class Session:
     """Loads matrix and lockfile, finds each case's values at most once, and writes the results.
 
-    Raises MatrixError or LockError, before anything runs, when one of the two files cannot be used.
+    Raises MatrixError, LockError or HarnessError, before anything runs, when one of the two files
+    or the folder of results cannot be used.
+
+    wait_seconds: how long to wait for another run that measures the same case into the same folder.
     """
 
-    def __init__(self, paths: Paths, procedure: Procedure, *, update: bool = False) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        procedure: Procedure,
+        *,
+        update: bool = False,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        refuse_project_folder(paths.results, paths.root)
         self.paths = paths
         self.procedure = procedure
         self.update = update
@@ -68,7 +81,7 @@ class Session:
         self.lock = read_lock(paths.lock)
         if update:
             refuse_read_only(paths.lock)  # now, not after hours of measuring
-        self.results = Results(paths.results)
+        self.results = Results(paths.results, wait_seconds)
         self.locked_ids: tuple[str, ...] = ()
         """The cases that this run wrote to the lockfile."""
         self._found: dict[str, FoundCase | NoSuchDeviceError] = {}

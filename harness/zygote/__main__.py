@@ -164,7 +164,9 @@ class Zygote:
                 os.setpgid(0, 0)
             for descriptor in foreign:
                 os.close(descriptor)
-            log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            log = os.open(
+                request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644
+            )
             os.dup2(log, 1)
             os.dup2(log, 2)
             reason = built.threads or _cuda_trouble()

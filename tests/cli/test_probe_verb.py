@@ -20,7 +20,7 @@ def test_folder_that_cannot_be_written_is_told(
     """A results folder that cannot be written is reported without a traceback."""
     project.results.write_text("a file where a folder should be", encoding="utf-8")
     assert 2 == main(["probe", CASE, "--batch-size", "1"])
-    told = f"gpu-profile: {project.results}: results cannot be written there: File exists; "
+    told = "gpu-profile: .gpu-profile: results cannot be written there: it is a file; "
     assert capsys.readouterr().err.startswith(told)
 
 

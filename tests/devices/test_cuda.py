@@ -16,20 +16,23 @@ if TYPE_CHECKING:
 
 FREE = 140 * GIB
 FIND = """
-import logging, tempfile
-from filelock import FileLock
+import logging
+from pathlib import Path
 from harness.devices import cuda
 from harness.devices.finding import find_device
+from harness.errors import MachineError
 from harness.matrix.settings import GpuSettings
 
-tempfile.tempdir = {folder!r}
+cuda.LOCK_FOLDER = Path({folder!r})
 cuda._GIVE_BACK_SECONDS = 0.0
 
+from harness.file_locks import locked as locking
+
 def find(name="NVIDIA H200", wait=0.0, **more):
-    return find_device(GpuSettings(name=name, **more), 0.9, wait)
+    return find_device(GpuSettings(name=name, **more), 0.9, wait, wait)
 
 def lock_of(uuid):
-    return FileLock({folder!r} + f"/gpu-profile-{{uuid}}.lock", timeout=0)
+    return locking(Path({folder!r}) / f"gpu-profile-{{uuid}}.lock", uuid, seconds=0)
 
 def held(device, do=lambda: None):
     with device.hold():
@@ -51,7 +54,7 @@ def locked():
     try:
         with lock_of("GPU-a"):
             return False
-    except TimeoutError:
+    except MachineError:
         return True
 
 seen = []
@@ -59,6 +62,44 @@ tell(held, find(), lambda: seen.append(locked()))
 tell(lambda: [*seen, locked()])
 """
     assert [["GPU-a"], [True, False]] == ask(tmp_path, script, [gpu()])
+
+
+def test_wait_for_another_run_ends_and_names_it(tmp_path: Path) -> None:
+    """A GPU that another run uses for too long is the machine's trouble, with what to do."""
+    script = """
+with lock_of("GPU-a"):
+    tell(held, find())
+"""
+    (answer,) = ask(tmp_path, script, [gpu()])
+    assert re.fullmatch(
+        r"MachineError: NVIDIA H200 \(GPU-a\): process \d+ \(.*\) has been using it for 0 s and "
+        r"more: wait for it or end it, or wait longer \(--gpu-profile-wait\): each GPU runs one "
+        "case at a time",
+        answer,
+    )
+
+
+def test_lock_is_in_one_place_whatever_tmpdir_is(tmp_path: Path) -> None:
+    """Runs with different TMPDIR take the same lock; without that place, TMPDIR's serves."""
+    script = """
+tell(lambda: str(cuda._lock_path("GPU-a")))
+cuda.LOCK_FOLDER = Path("/no/such/folder")
+tell(lambda: str(cuda._lock_path("GPU-a")))
+"""
+    (tmp_path / "mine").mkdir()
+    found = ask(tmp_path, script, [gpu()], TMPDIR=str(tmp_path / "mine"))
+    assert [
+        str(tmp_path / "gpu-profile-GPU-a.lock"),
+        str(tmp_path / "mine" / "gpu-profile-GPU-a.lock"),
+    ] == found
+
+
+def test_link_in_the_place_of_the_lock_is_told(tmp_path: Path) -> None:
+    """A link that someone planted among the locks is not followed."""
+    (tmp_path / "gpu-profile-GPU-a.lock").symlink_to(tmp_path / "victim")
+    (answer,) = ask(tmp_path, "tell(held, find())", [gpu()])
+    assert "gpu-profile-GPU-a.lock, cannot be taken (" in answer
+    assert not (tmp_path / "victim").exists()
 
 
 def test_of_several_gpus_alike_a_free_one_is_taken(tmp_path: Path) -> None:

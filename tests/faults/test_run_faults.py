@@ -220,4 +220,6 @@ def test_file_in_the_place_of_a_cases_folder_is_an_error(project: Project) -> No
     (project.results / CASE).write_text("", encoding="utf-8")
     result = project.run("--gpu-profile")
     result.assert_outcomes(errors=1, deselected=1)
-    result.stdout.fnmatch_lines([f"*{CASE} cannot be measured: *File exists*"])
+    result.stdout.fnmatch_lines(
+        [f"*.gpu-profile/{CASE} cannot hold the logs of a case: it is a file; *"]
+    )
