@@ -105,7 +105,6 @@ def fit(
     error = None
     try:
         limit.start()
-        prepare(built, batch_size)
         made = make_trainer(
             built,
             limit,
@@ -113,6 +112,7 @@ def fit(
             limit_val_batches=int(validation),
             callbacks=[watch],
         )
+        prepare(built, made, limit, batch_size)
         made.fit(built.module, datamodule=built.datamodule)
     except Exception as raised:  # noqa: BLE001 - how it ends is the answer
         limit.lift()

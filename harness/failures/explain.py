@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import MachineError, NotOfferedError
 from harness.failures.out_of_memory import classify
 from harness.failures.out_of_space import shortage
-from harness.workload.train_loaders import NoFullBatchError
+from harness.workload.full_batches import NoFullBatchError
 
 if TYPE_CHECKING:
     from harness.failures.out_of_memory import DeviceMemory, Kind

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from harness.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from harness.protocol import MemoryFacts
 
@@ -88,6 +89,10 @@ class CudaBound:
 
     def engage(self, module: Any) -> None:
         """Do nothing: `start` has set the limit."""
+
+    def uncounted(self) -> AbstractContextManager[None]:
+        """Return an empty block: the host's memory has no limit here."""
+        return nullcontext()
 
     def rescale(self, share: float) -> None:
         """Allow `share` times the limit, and at most all of the GPU's memory."""

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import gc
 import resource
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.memory_bounds import heap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from harness.protocol import MemoryFacts
+
+
+# Smaller memory stays counted: Python's reserve for small objects takes most of it anyway.
+_MUCH_BYTES = 1 << 20
 
 
 class HostBound:
@@ -29,6 +34,9 @@ class HostBound:
         self.limit_bytes = budget_bytes
         self._offset_bytes: int | None = None
         self._base_bytes = 0
+        self._share: float | None = None
+        self._peak_uncounted = 0
+        self._largest_seen = 0
         self._reserve: list[bytes] = []
 
     def start(self) -> None:
@@ -46,8 +54,29 @@ class HostBound:
         self._base_bytes = size["VmData"] - module_bytes
         self.rescale(1.0)
 
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Lift the limit for a block, and raise it by what the block leaves if that is much."""
+        if self._share is None:
+            yield
+            return
+        before = _memory_of_this_process()
+        resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        try:
+            yield
+        finally:
+            after = _memory_of_this_process()
+            left = after["VmData"] - before["VmData"]
+            if left >= _MUCH_BYTES:
+                self._base_bytes += left
+                if self._offset_bytes is not None:
+                    self._offset_bytes += left
+                self._peak_uncounted = after["VmPeak"]
+            self.rescale(self._share)
+
     def rescale(self, share: float) -> None:
         """Allow `share` times the budget."""
+        self._share = share
         soft = self._base_bytes + int(share * self.limit_bytes)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, resource.RLIM_INFINITY))
 
@@ -59,7 +88,12 @@ class HostBound:
         """
         if self._offset_bytes is None:
             return 0
-        return _memory_of_this_process()["VmPeak"] - self._offset_bytes
+        size = _memory_of_this_process()
+        # The kernel's record also holds what an uncounted block has taken and given back. Until the
+        # case has taken more, only the sizes between its steps are known.
+        self._largest_seen = max(self._largest_seen, size["VmSize"])
+        above = size["VmPeak"] > self._peak_uncounted
+        return (size["VmPeak"] if above else self._largest_seen) - self._offset_bytes
 
     def begin_validation(self) -> None:
         """Do nothing: the kernel's record of the largest size cannot be reset."""
@@ -89,6 +123,7 @@ class HostBound:
 
     def lift(self) -> None:
         """Remove the limit, and let malloc keep freed blocks."""
+        self._share = None
         resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         heap.keep_freed_blocks()
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from harness.protocol import MemoryFacts
 
@@ -26,6 +27,9 @@ class MemoryBound(Protocol):
 
     def engage(self, module: Any) -> None:
         """Enforce the limit from here on; `module` is on its device and untrained."""
+
+    def uncounted(self) -> AbstractContextManager[None]:
+        """Return a block in which much memory that is made, and kept, is no part of the case's."""
 
     def rescale(self, share: float) -> None:
         """Enforce `share` times the limit from here on."""

@@ -135,15 +135,15 @@ def _batches_of_a_pass(combined: Any, limit: float) -> float:
 
     A data set that is smaller than the batch ends a probe later, with its own message.
     """
-    lengths = [_limited(_own_length(loader), limit) for loader in combined.flattened]
+    lengths = [_limited(_length(loader), limit) for loader in combined.flattened]
     shortest = combined._mode == "min_size"  # noqa: SLF001 - no public way
     return max(1, min(lengths) if shortest else max(lengths))
 
 
-def _own_length(loader: Any) -> float:
-    """Return the number of batches of the user's own loader; infinity for a stream."""
+def _length(loader: Any) -> float:
+    """Return the number of batches of a loader; infinity for a stream."""
     try:
-        return len(getattr(loader, "loader", loader))
+        return len(loader)
     except (TypeError, NotImplementedError):
         return math.inf
 

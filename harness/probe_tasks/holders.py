@@ -279,7 +279,6 @@ def _train(
 ) -> None:
     """Run the user's training, as a probe does."""
     with consistent_zeros_of(request["bound"]), watch.following:
-        prepare(workload, request["batch_size"])
         trainer = make_trainer(
             workload,
             bound,
@@ -287,6 +286,7 @@ def _train(
             limit_val_batches=request["validation_steps"],
             callbacks=[watch],
         )
+        prepare(workload, trainer, bound, request["batch_size"])
         watch.follow_batches(trainer.strategy)
         trainer.fit(workload.module, datamodule=workload.datamodule)
     watch.require_all_steps()

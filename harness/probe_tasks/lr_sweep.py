@@ -141,10 +141,10 @@ def sweep(workload: Workload, request: SweepRequest, tell: TellPhase) -> SweepRe
         fresh = build(workload.spec)
         watch = make_callback(fresh.lightning, SweepWatch, tell, rates)
         _refuse_unsuitable(fresh)
-        prepare(fresh, request["batch_size"], worst_case=False)
         trainer = make_trainer(
             fresh, bound, request["trainer"], limit_val_batches=0, callbacks=[watch]
         )
+        prepare(fresh, trainer, bound, request["batch_size"], worst_case=False)
         trainer.fit(fresh.module, datamodule=fresh.datamodule)
         if not watch.finished:
             raise SweepRefusedError(  # noqa: TRY301 - reported like any other refusal

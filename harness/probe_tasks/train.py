@@ -19,7 +19,7 @@ from harness.probe_tasks.trainer import (
     prepare,
     seed_everything,
 )
-from harness.workload.validation_loaders import replace_validation_loader
+from harness.workload.validation_loaders import validate_on_full_batches
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -198,9 +198,6 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
         if watch.snapshot is not None or request["history"] is not None:
             bound.record(stacks=watch.snapshot is not None)
         with consistent_zeros_of(request["bound"]) as decisions:
-            prepare(workload, batch_size)
-            if request["validation_batch_size"] is not None:
-                replace_validation_loader(workload, request["validation_batch_size"])
             trainer = make_trainer(
                 workload,
                 bound,
@@ -208,6 +205,9 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
                 limit_val_batches=request["validation_steps"],
                 callbacks=[watch],
             )
+            prepare(workload, trainer, bound, batch_size)
+            if request["validation_batch_size"] is not None:
+                validate_on_full_batches(trainer, workload, request["validation_batch_size"])
             trainer.fit(workload.module, datamodule=workload.datamodule)
         watch.require_all_steps()
         if request["history"] is not None:

@@ -19,7 +19,7 @@ from harness.probe_tasks.endless_fit import make_endless_trainer
 from harness.probe_tasks.stand_ins import replace_loggers, silence
 from harness.workload import attributes
 from harness.workload.build import arguments
-from harness.workload.train_loaders import replace_train_loader
+from harness.workload.train_loaders import train_on_full_batches
 
 if TYPE_CHECKING:
     from harness.failures.out_of_memory import DeviceMemory
@@ -100,14 +100,21 @@ def seed_everything(seed: int = 0) -> None:
     torch.manual_seed(seed)
 
 
-def prepare(workload: Workload, batch_size: int, *, worst_case: bool = True) -> None:
-    """Set the batch size, and make the training loader endless.
+def prepare(
+    workload: Workload,
+    trainer: Any,
+    bound: MemoryBound,
+    batch_size: int,
+    *,
+    worst_case: bool = True,
+) -> None:
+    """Set the batch size, and make `trainer` train on full batches without end.
 
     worst_case: train on the workload's `worst_case_batch`, if it has one, instead of its batches.
     """
     attributes.set_batch_size(
         workload.module, workload.datamodule, batch_size, attr=workload.spec["batch_size_attr"]
     )
-    replace_train_loader(
-        workload.loader_owner, batch_size, workload.worst_case_batch if worst_case else None
+    train_on_full_batches(
+        trainer, workload, batch_size, worst_case=worst_case, uncounted=bound.uncounted
     )

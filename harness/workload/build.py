@@ -56,6 +56,12 @@ class Workload:
         """The data module's hook `worst_case_batch(batch_size)`, or None."""
         return getattr(self.user_data, "worst_case_batch", None)
 
+    @property
+    def count_samples(self) -> Any:
+        """The hook `count_samples(batch)` of the data, or else of the module; None without it."""
+        of_data = getattr(self.user_data, "count_samples", None)
+        return getattr(self.user_module, "count_samples", None) if of_data is None else of_data
+
 
 def build(spec: WorkloadSpec) -> Workload:
     """Build the workload of a case on the CPU.

@@ -1,173 +1,175 @@
-"""Makes training loaders endless, with full batches of the probe's size only."""
+"""Makes a Trainer train on full batches of the probe's size, without end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
-from typing import Any
+from contextlib import nullcontext
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-import torch
+from harness.workload import attributes
+from harness.workload.batch_counts import content, counted, stated_batch_size
+from harness.workload.counted_batches import CountedBatches
+from harness.workload.full_batches import (
+    FullBatches,
+    NoFullBatchError,
+    WorstCaseBatches,
+    full_batches,
+    wrong_training_batch,
+)
+from harness.workload.replaced_loaders import combined, iterated_as, replace_for_trainer
 
-from harness.errors import HarnessError
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
 
-# The length of an endless loader. It is finite because schedulers compute with it, and no probe
-# gets that far.
-_LENGTH = 1_000_000
+    from harness.workload.build import Workload
+    from harness.workload.counted_batches import Uncounted
+
 # torch's RandomSampler raises this for an empty data set. Without shuffling, the loader of an empty
 # data set just has no batches.
 _NO_SAMPLES = "num_samples should be a positive integer value, but got num_samples=0"
+# How a Trainer combines several loaders.
+_MODE = "max_size_cycle"
+# So many batches show whether a loader obeys: the first ones may be partial.
+_SHOWN = 8
 
 
-class NoFullBatchError(Exception):
-    """The data hold no full batch of the probe's size."""
-
-
-class WrongBatchSizeError(HarnessError):
-    """The loader's batches do not have the size that was set."""
-
-
-class FullBatches:
-    """Repeats a loader for ever and leaves out its last, partial batch.
-
-    It wraps the loader that the user's `train_dataloader` returns, so workers, samplers and
-    collation are the user's. Raises NoFullBatchError when a whole pass has no full batch, and
-    WrongBatchSizeError when a batch other than the last one differs from `batch_size`.
-    """
-
-    def __init__(self, loader: Any, batch_size: int) -> None:
-        self.loader = loader
-        self.batch_size = batch_size
-
-    def __iter__(self) -> Iterator[Any]:
-        while True:
-            full = False
-            partial = None
-            for batch in self.loader:
-                size = num_samples(batch)
-                if partial is not None or size > self.batch_size:
-                    found = size if partial is None else partial
-                    raise WrongBatchSizeError(
-                        f"the training loader gave a batch of {found} samples when the batch size "
-                        f"was set to {self.batch_size}: its batch size must come from the "
-                        "attribute that is set (`batch_size` on the module, its hparams, the data "
-                        "module or its hparams; another one can be named with `batch_size_attr`)"
-                    )
-                if size == self.batch_size:
-                    full = True
-                    yield batch
-                else:
-                    partial = size
-            if not full:
-                raise NoFullBatchError(f"the training data hold no full batch of {self.batch_size}")
-
-
-class SizedFullBatches(FullBatches):
-    """Full batches of a loader with a length, for which Lightning fetches no batch ahead."""
-
-    def __len__(self) -> int:
-        return _LENGTH
-
-
-class WorstCaseBatches:
-    """Gives worst-case batches for ever, from the data module's `worst_case_batch(batch_size)`."""
-
-    def __init__(self, worst_case_batch: Callable[[int], Any], batch_size: int) -> None:
-        self.worst_case_batch = worst_case_batch
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return _LENGTH
-
-    def __iter__(self) -> Iterator[Any]:
-        while True:
-            batch = self.worst_case_batch(self.batch_size)
-            if (size := num_samples(batch)) != self.batch_size:
-                raise WrongBatchSizeError(
-                    f"worst_case_batch({self.batch_size}) gave {size} samples"
-                )
-            yield batch
-
-
-def num_samples(batch: Any) -> int:
-    """Return the number of samples in a batch: the first dimension of its first tensor with one.
-
-    Raises WrongBatchSizeError when there is no such tensor.
-    """
-    size = _first_dimension(batch)
-    if size is None:
-        raise WrongBatchSizeError(
-            f"cannot count the samples in a batch of type {type(batch).__qualname__}: it holds no "
-            "tensor"
-        )
-    return size
-
-
-def replace_train_loader(
-    owner: Any, batch_size: int, worst_case_batch: Callable[[int], Any] | None
+def train_on_full_batches(
+    trainer: Any,
+    workload: Workload,
+    batch_size: int,
+    *,
+    worst_case: bool = True,
+    uncounted: Uncounted = nullcontext,
 ) -> None:
-    """Make `owner.train_dataloader` return a loader of endless full batches.
+    """Make `trainer` train on endless full batches; the user's loaders stay what they are.
 
-    owner: the data module, or the module without one. If it has several loaders (a list, a dict),
-    each is repeated with its own batch size, or with `batch_size` if it has none.
+    If there are several loaders (a list, a dict), each is repeated with the batch size that it
+    states, or with `batch_size` if it states none.
 
-    worst_case_batch: the data module's hook, which then replaces the loaders.
+    worst_case: train on the data module's `worst_case_batch`, if it has one.
+    uncounted: makes a block whose allocations are no part of the case's memory: what a hook or a
+    sampler builds once.
     """
-    original = owner.train_dataloader
+    lightning = workload.lightning
+    hook = workload.worst_case_batch if worst_case else None
 
-    # Lightning looks through functools.wraps to find out whether the hook is overridden.
-    @wraps(original)
-    def train_dataloader() -> Any:
-        if worst_case_batch is not None:
-            return WorstCaseBatches(worst_case_batch, batch_size)
+    def make(original: Callable[[], Any]) -> Any:
+        if hook is not None:
+            worst = WorstCaseBatches(hook, batch_size, workload.count_samples)
+            return _worst_case(lightning, original, worst)
+        with uncounted():
+            loaders = combined(lightning, _made(original), _MODE)
+        obedience = _Obedience(workload, original, batch_size)
+        several = len(loaders.flattened) > 1
+        begun: set[int] = set()
+
+        def endless(position: int, loader: Any) -> FullBatches:
+            # Each pass replaces what the one before has built.
+            block = nullcontext if position in begun else uncounted
+            begun.add(position)
+            if several:
+                size = stated_batch_size(loader) or batch_size
+                return full_batches(loader, size, renew=obedience.renew(position), uncounted=block)
+            return full_batches(
+                loader,
+                batch_size,
+                count_samples=workload.count_samples,
+                require_obedience=obedience.require,
+                renew=obedience.renew(position),
+                uncounted=block,
+            )
+
+        def iterated(own: Any) -> Any:
+            own.flattened = [endless(*pair) for pair in enumerate(own.flattened)]
+            own.limits = None
+            return own
+
+        if several:
+            obedience.require_of_several(loaders.flattened)
+        return iterated_as(loaders, iterated)
+
+    replace_for_trainer(trainer.fit_loop, workload.loader_owner, "train_dataloader", make)
+
+
+class _Obedience:
+    """Finds out whether the training loader obeys the batch size that is set."""
+
+    def __init__(self, workload: Workload, original: Callable[[], Any], batch_size: int) -> None:
+        self.workload = workload
+        self.original = original
+        self.batch_size = batch_size
+
+    def require(self, found: int) -> None:
+        """Raise WrongBatchSizeError if a batch holds `found` samples also where fewer are asked.
+
+        A single batch tells nothing: a bucket or a worker's part of a stream may end with it.
+        """
+        if found < 1:
+            return
+        if found > 1:
+            loaders = self._made_with(found // 2)
+            if loaders is None or not any(map(self._shows(found), loaders)):
+                return
+        raise wrong_training_batch(found, self.batch_size)
+
+    def require_of_several(self, loaders: list[Any]) -> None:
+        """Raise WrongBatchSizeError if several loaders state sizes that never change."""
+        sizes = [stated_batch_size(loader) for loader in loaders]
+        known = [size for size in sizes if size is not None]
+        if len(known) < len(sizes) or self.batch_size in (*known, sum(known)):
+            return
+        others = self._made_with(2 * self.batch_size)
+        if others is not None and sizes == [stated_batch_size(loader) for loader in others]:
+            raise wrong_training_batch(known[0], self.batch_size)
+
+    def renew(self, position: int) -> Callable[[], Any]:
+        """Return a function that makes a loader again."""
+        return lambda: combined(self.workload.lightning, _made(self.original), _MODE).flattened[
+            position
+        ]
+
+    def _made_with(self, batch_size: int) -> list[Any] | None:
+        """Return the loaders of another batch size; None where the hook refuses that size."""
+        workload, attr = self.workload, self.workload.spec["batch_size_attr"]
+        parts = (workload.module, workload.datamodule)
+        attributes.set_batch_size(*parts, batch_size, attr=attr)
         try:
-            loaders = original()
-        except ValueError as error:
-            if _NO_SAMPLES not in str(error):
-                raise
-            raise NoFullBatchError("the training data are empty") from error
-        if not hasattr(loaders, "flattened") and not isinstance(loaders, (Mapping, list, tuple)):
-            return _endless(loaders, batch_size)
-        return wrap_loaders(
-            loaders,
-            lambda loader: _endless(loader, getattr(loader, "batch_size", None) or batch_size),
+            loaders: list[Any] = combined(workload.lightning, self.original(), _MODE).flattened
+        except Exception:  # noqa: BLE001 - whatever it raises, it has read the size
+            return None
+        finally:
+            attributes.set_batch_size(*parts, self.batch_size, attr=attr)
+        return loaders
+
+    def _shows(self, found: int) -> Callable[[Any], bool]:
+        """Return a function that tells whether one of a loader's first batches holds `found`."""
+        hook = self.workload.count_samples
+
+        def holds(items: int | None, batch: Any) -> bool:
+            if hook is not None:
+                return counted(hook, batch) == found
+            return items == found if items is not None else found in content(batch).numbers
+
+        return lambda loader: any(
+            holds(items, batch) for items, batch in islice(CountedBatches(loader), _SHOWN)
         )
 
-    owner.train_dataloader = train_dataloader
 
-
-def wrap_loaders(loaders: Any, wrap: Callable[[Any], Any]) -> Any:
-    """Wrap each loader that a hook of Lightning's returned.
-
-    loaders: one loader, a list or mapping of loaders, or Lightning's CombinedLoader.
-    """
-    if hasattr(loaders, "flattened"):
-        loaders.flattened = [wrap(loader) for loader in loaders.flattened]
-        return loaders
-    if not isinstance(loaders, (Mapping, list, tuple)):
-        return wrap(loaders)
-    # torch has no public tree_map; Lightning uses this one, too.
-    return torch.utils._pytree.tree_map(wrap, loaders)  # noqa: SLF001 - see above
-
-
-def _endless(loader: Any, batch_size: int) -> FullBatches:
+def _worst_case(lightning: ModuleType, original: Callable[[], Any], worst: WorstCaseBatches) -> Any:
+    """Return the user's loaders, iterated as worst-case batches."""
     try:
-        len(loader)
-    except (TypeError, NotImplementedError):
-        # A stream has no length, and some streams raise NotImplementedError.
-        return FullBatches(loader, batch_size)
-    return SizedFullBatches(loader, batch_size)
+        loaders = combined(lightning, original(), _MODE)
+    except Exception:  # noqa: BLE001 - the data may be missing: the hook's batches replace them
+        return worst
+    return iterated_as(loaders, lambda _: combined(lightning, worst, _MODE))
 
 
-def _first_dimension(batch: Any) -> int | None:
-    if isinstance(batch, torch.Tensor):
-        return int(batch.shape[0]) if batch.ndim else None
-    if isinstance(batch, Mapping):
-        batch = list(batch.values())
-    elif hasattr(batch, "__dataclass_fields__"):
-        batch = [getattr(batch, name) for name in batch.__dataclass_fields__]
-    if isinstance(batch, (list, tuple)):
-        for item in batch:
-            size = _first_dimension(item)
-            if size is not None:
-                return size
-    return None
+def _made(original: Callable[[], Any]) -> Any:
+    """Call the hook; raise NoFullBatchError where its data are empty."""
+    try:
+        return original()
+    except ValueError as error:
+        if _NO_SAMPLES not in str(error):
+            raise
+        raise NoFullBatchError("the training data are empty") from error

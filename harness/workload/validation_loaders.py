@@ -2,52 +2,58 @@
 
 from __future__ import annotations
 
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from harness.workload import attributes
-from harness.workload.train_loaders import (
-    NoFullBatchError,
-    WrongBatchSizeError,
-    num_samples,
-    wrap_loaders,
-)
+from harness.workload.batch_counts import BatchCounter, WrongBatchSizeError, stated_batch_size
+from harness.workload.counted_batches import CountedBatches
+from harness.workload.full_batches import COUNT_SAMPLES, NoFullBatchError, length_of_pass
+from harness.workload.replaced_loaders import combined, iterated_as, replace_for_trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from harness.workload.build import Workload
 
 
 class FullFirstBatch:
-    """A validation loader whose first batch must be a full one.
+    """A validation loader whose first batch is a full one; smaller ones before it are left out.
 
-    Raises NoFullBatchError when the first batch is smaller than `batch_size`, and
-    WrongBatchSizeError when it is larger.
+    Raises NoFullBatchError when no batch is full, and WrongBatchSizeError when the loader turns out
+    to ignore `batch_size`.
+
+    count_samples: the user's hook.
     """
 
-    def __init__(self, loader: Any, batch_size: int) -> None:
+    def __init__(
+        self,
+        loader: Any,
+        batch_size: int,
+        count_samples: Callable[[Any], int] | None = None,
+    ) -> None:
         self.loader = loader
         self.batch_size = batch_size
+        self.count_samples = count_samples
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        for index, batch in enumerate(self.loader):
-            size = self.batch_size if index else num_samples(batch)
-            if size < self.batch_size:
-                raise NoFullBatchError(
-                    f"the validation data hold no full batch of {self.batch_size}"
-                )
-            if size > self.batch_size:
-                raise WrongBatchSizeError(
-                    f"the validation loader gave a batch of {size} samples when the validation "
-                    f"batch size was set to {self.batch_size}: it must come from "
-                    f"{', '.join(attributes.VALIDATION_BATCH_SIZE_NAMES)} of the data module or "
-                    "its hparams, or from where training's batch size is set"
-                )
-            yield batch
+        stated = stated_batch_size(self.loader)
+        counter = BatchCounter(self.batch_size, stated, self.count_samples)
+        num_in_pass = length_of_pass(self.loader)
+        found_full = False
+        for index, (items, batch) in enumerate(CountedBatches(self.loader)):
+            if not found_full:
+                last = None if num_in_pass is None else index + 1 >= num_in_pass
+                fill, found = counter(batch, items, last=last)
+                if fill == "larger" or (found == stated and stated != self.batch_size):
+                    raise _wrong_batch(found, self.batch_size)
+                found_full = fill == "full"
+            if found_full:
+                yield batch
+        if not found_full:
+            raise NoFullBatchError(f"the validation data hold no full batch of {self.batch_size}")
 
 
 def has_validation(workload: Workload) -> bool:
@@ -69,8 +75,8 @@ def num_validation_samples(workload: Workload) -> int | None:
         return None
 
 
-def replace_validation_loader(workload: Workload, batch_size: int) -> None:
-    """Make the validation loader give batches of `batch_size`, whatever training's batch is.
+def validate_on_full_batches(trainer: Any, workload: Workload, batch_size: int) -> None:
+    """Make `trainer` validate on batches of `batch_size`, whatever training's batch is.
 
     If the data module has an attribute of its own for it (`validation_batch_size`,
     `val_batch_size`, `eval_batch_size`, also in its hparams), that is set. Otherwise the common
@@ -79,24 +85,37 @@ def replace_validation_loader(workload: Workload, batch_size: int) -> None:
     """
     owner = workload.loader_owner
     attr = workload.spec["batch_size_attr"]
-    original = owner.val_dataloader
 
-    @wraps(original)
-    def val_dataloader() -> Any:
+    def made(original: Callable[[], Any]) -> Any:
         if attributes.set_validation_batch_size(owner, batch_size):
-            return _insisting(original(), batch_size)
-        training = attributes.get_batch_size(workload.module, workload.datamodule, attr=attr)
-        attributes.set_batch_size(workload.module, workload.datamodule, batch_size, attr=attr)
+            return original()
+        parts = (workload.module, workload.datamodule)
+        training = attributes.get_batch_size(*parts, attr=attr)
+        attributes.set_batch_size(*parts, batch_size, attr=attr)
         try:
-            return _insisting(original(), batch_size)
+            return original()
         finally:
-            attributes.set_batch_size(workload.module, workload.datamodule, training, attr=attr)
+            attributes.set_batch_size(*parts, training, attr=attr)
 
-    owner.val_dataloader = val_dataloader
+    def make(original: Callable[[], Any]) -> Any:
+        return iterated_as(combined(workload.lightning, made(original), "sequential"), insisting)
+
+    def insisting(own: Any) -> Any:
+        own.flattened = [
+            FullFirstBatch(loader, batch_size, workload.count_samples) for loader in own.flattened
+        ]
+        return own
+
+    replace_for_trainer(trainer.fit_loop.epoch_loop.val_loop, owner, "val_dataloader", make)
 
 
-def _insisting(loaders: Any, batch_size: int) -> Any:
-    return wrap_loaders(loaders, lambda loader: FullFirstBatch(loader, batch_size))
+def _wrong_batch(found: int | None, asked: int) -> WrongBatchSizeError:
+    return WrongBatchSizeError(
+        f"the validation loader gave a batch of {found} samples when the validation batch size was "
+        f"set to {asked}: it must come from {', '.join(attributes.VALIDATION_BATCH_SIZE_NAMES)} of "
+        "the data module or its hparams, or from where training's batch size is set. "
+        f"{COUNT_SAMPLES}"
+    )
 
 
 def _overridden(workload: Workload, thing: Any, name: str) -> bool:

@@ -8,7 +8,7 @@ import torch
 from harness.errors import MachineError
 from harness.failures.explain import explain
 from harness.failures.out_of_memory import DeviceMemory
-from harness.workload.train_loaders import NoFullBatchError
+from harness.workload.full_batches import NoFullBatchError
 
 
 @pytest.mark.parametrize(

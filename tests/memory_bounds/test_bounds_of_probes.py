@@ -37,6 +37,12 @@ told = {"empty": bound.peak_bytes(), "fits": fits(32 << 20), "peak": bound.peak_
 told["beyond"] = fits(61 << 20)
 bound.rescale(0.5)
 told["beyond half"] = fits(29 << 20)
+bound.rescale(1.0)
+with bound.uncounted():
+    kept = torch.empty(128 << 20, dtype=torch.uint8).fill_(1)
+told["peak beside uncounted"] = bound.peak_bytes()
+told["fits beside uncounted"] = fits(32 << 20)
+told["beyond beside uncounted"] = fits(61 << 20)
 bound.lift()
 told["lifted"] = fits(128 << 20)
 print(json.dumps(told))
@@ -55,6 +61,12 @@ def told() -> dict[str, Any]:
     )
     answers: dict[str, Any] = json.loads(done.stdout)
     return answers
+
+
+def test_uncounted_memory_leaves_the_limit_to_the_case(told: dict[str, Any]) -> None:
+    """Beside 128 MiB that do not count, as much fits as before, and the peak is the case's own."""
+    assert (True, False) == (told["fits beside uncounted"], told["beyond beside uncounted"])
+    assert told["peak"] >= told["peak beside uncounted"]
 
 
 def test_bound_is_that_of_the_device() -> None:

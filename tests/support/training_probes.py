@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from projects import workload
@@ -11,6 +12,7 @@ from harness.workload.build import build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     import pytest
 
@@ -35,6 +37,10 @@ class Recorded:
     def engage(self, module: Any) -> None:
         """Record the module's class."""
         self.asked.append(type(module).__name__)
+
+    def uncounted(self) -> AbstractContextManager[None]:
+        """Return an empty block."""
+        return nullcontext()
 
     def rescale(self, share: float) -> None:
         """Record the share."""

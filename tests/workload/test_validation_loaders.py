@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,14 +12,18 @@ import zoo
 from projects import workload
 from torch.utils.data import DataLoader
 
+from harness.workload.batch_counts import WrongBatchSizeError
 from harness.workload.build import Workload, build
-from harness.workload.train_loaders import NoFullBatchError, WrongBatchSizeError
+from harness.workload.full_batches import NoFullBatchError
 from harness.workload.validation_loaders import (
     FullFirstBatch,
     has_validation,
     num_validation_samples,
-    replace_validation_loader,
+    validate_on_full_batches,
 )
+
+# Lightning's combined loader uses what torch has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def here(name: str) -> str:
@@ -33,6 +39,32 @@ def built(module: str = "zoo.Net", data: str | None = "zoo.Numbers", **more: Any
 def sizes(loader: Any, number: int = 2) -> list[int]:
     """Return the sizes of a loader's first batches."""
     return [len(batch[0]) for batch, _ in zip(loader, range(number), strict=False)]
+
+
+class Loop:
+    """Asks for its loaders as Lightning's loop of validation does."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.loaders: Any = None
+
+    def setup_data(self) -> None:
+        """Call the hook."""
+        self.loaders = self.owner.val_dataloader()
+
+
+def asked(found: Workload, batch_size: int) -> Any:
+    """Return the combined loader that a Trainer validates on."""
+    loop = Loop(found.loader_owner)
+    trainer = SimpleNamespace(fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(val_loop=loop)))
+    validate_on_full_batches(trainer, found, batch_size)
+    loop.setup_data()
+    return loop.loaders
+
+
+def validated(found: Workload, batch_size: int, number: int = 2) -> list[int]:
+    """Return the sizes of the first batches that a Trainer validates on."""
+    return [len(batch[0]) for batch, *_ in islice(asked(found, batch_size), number)]
 
 
 class OwnAttribute(zoo.Numbers):
@@ -74,6 +106,9 @@ class Config(zoo.Numbers):
 
 class Several(zoo.Numbers):
     """Validates on a list of two sets."""
+
+    def __init__(self, num_samples: int = 4096) -> None:
+        super().__init__(num_samples)
 
     def val_dataloader(self) -> Any:
         """Return two loaders."""
@@ -147,43 +182,45 @@ def test_validation_samples_are_counted_where_they_can_be(
 def test_loader_takes_the_size_searched_for(data: str) -> None:
     """The loader has the probe's size, with or without an attribute for it; training's stays."""
     found = built(data=data)
-    replace_validation_loader(found, 20)
-    assert [20, 20] == sizes(found.datamodule.val_dataloader())
+    assert [20, 20] == validated(found, 20)
     assert (4, [4, 4]) == (found.datamodule.batch_size, sizes(found.datamodule.train_dataloader()))
 
 
 def test_named_attribute_is_used_and_restored() -> None:
     """The attribute of `batch_size_attr` is set for the loader, and then restored."""
     found = built(data=here("Config"), batch_size_attr="config.size")
-    replace_validation_loader(found, 20)
-    assert [20, 20] == sizes(found.datamodule.val_dataloader())
+    assert [20, 20] == validated(found, 20)
     assert {"size": 4} == found.datamodule.config
 
 
 def test_training_size_comes_back_after_a_loader_that_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Training's batch size is restored after the user's loader raises."""
+    """Training's batch size and the user's hook are back after the user's loader raises."""
     found = built()
+    hook = found.datamodule.val_dataloader
     monkeypatch.delattr(found.datamodule, "train")
-    replace_validation_loader(found, 20)
     with pytest.raises(AttributeError, match="train"):
-        found.datamodule.val_dataloader()
-    assert 4 == found.datamodule.batch_size
+        asked(found, 20)
+    assert (4, hook) == (found.datamodule.batch_size, found.datamodule.val_dataloader)
 
 
 def test_modules_own_loader_is_replaced() -> None:
     """Without a data module, the module's own loader gets the size."""
-    found = built(here("OwnLoaders"), None)
-    replace_validation_loader(found, 20)
-    assert [20, 20] == sizes(found.module.val_dataloader())
+    assert [20, 20] == validated(built(here("OwnLoaders"), None), 20)
 
 
 def test_each_of_several_loaders_takes_the_size() -> None:
     """A list of loaders stays a list, and each loader has the size."""
-    found = built(data=here("Several"))
-    replace_validation_loader(found, 20)
-    assert [[20, 20], [20, 20]] == [sizes(loader) for loader in found.datamodule.val_dataloader()]
+    found = built(data=here("Several"), data_args={"num_samples": 40})
+    assert [20, 20, 20, 20] == validated(found, 20, number=9)
+    assert [20, 20] == [loader.batch_size for loader in asked(found, 20).iterables]
+
+
+def test_trainers_loader_is_the_users() -> None:
+    """The combined loader holds the very loader that the hook returned."""
+    loader = asked(built(), 20).iterables
+    assert (DataLoader, 20) == (type(loader), loader.batch_size)
 
 
 @pytest.mark.parametrize(("num_samples", "expected"), [(20, [20]), (21, [20, 1]), (40, [20, 20])])
@@ -194,19 +231,23 @@ def test_last_batch_may_be_partial(num_samples: int, expected: list[int]) -> Non
     assert (expected, len(expected)) == (sizes(loader, 5), len(loader))
 
 
+def test_smaller_batches_before_the_first_full_one_are_left_out() -> None:
+    """A bucket that is too small may come first."""
+    loader = FullFirstBatch([torch.zeros(1, 3), torch.zeros(1, 4), torch.zeros(1, 2)], 4)
+    loader.count_samples = lambda batch: int(batch.shape[1])
+    assert [4, 2] == [batch.shape[1] for batch in loader]
+
+
 def test_data_smaller_than_the_batch_are_told_apart() -> None:
-    """A first batch that is not full raises NoFullBatchError."""
-    found = built(data_args={"num_samples": 19})
-    replace_validation_loader(found, 20)
+    """Data without a full batch raise NoFullBatchError."""
     with pytest.raises(NoFullBatchError, match="the validation data hold no full batch of 20"):
-        sizes(found.datamodule.val_dataloader())
+        validated(built(data_args={"num_samples": 19}), 20)
 
 
-def test_loader_that_ignores_the_size_is_found_out() -> None:
-    """A larger batch is refused, and the error names the attributes that the loader should use."""
-    found = built(data=here("Fixed"))
-    replace_validation_loader(found, 5)
+@pytest.mark.parametrize("batch_size", [5, 9])
+def test_loader_that_ignores_the_size_is_found_out(batch_size: int) -> None:
+    """Other batches are refused, and the error names the attributes that the loader should use."""
     with pytest.raises(
-        WrongBatchSizeError, match=r"a batch of 7 samples .* set to 5: .*val_batch_size"
+        WrongBatchSizeError, match=rf"a batch of 7 samples .* set to {batch_size}: .*val_batch_size"
     ):
-        sizes(found.datamodule.val_dataloader())
+        validated(built(data=here("Fixed")), batch_size)
