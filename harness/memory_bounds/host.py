@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.memory_bounds import heap
+from harness.memory_bounds.children import free_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +41,8 @@ class HostBound:
         self._reserve: list[bytes] = []
 
     def start(self) -> None:
-        """Do nothing: there is no device memory to prepare."""
+        """Let the processes that this one starts go without its limit."""
+        free_children()
 
     def engage(self, module: Any) -> None:
         """Set the limit: the budget on top of this process's memory without its module."""
