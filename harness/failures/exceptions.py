@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# A message is looked at up to this many characters from its beginning, and from its end.
+_HALF = 16 << 10
+
 
 def chain_of(
     error: BaseException, origin: Callable[[BaseException], BaseException | None]
@@ -27,8 +30,12 @@ def chain_of(
 
 
 def message_of(error: BaseException) -> str:
-    """Return an exception's message; nothing where its own `__str__` raises."""
+    """Return an exception's message; nothing where its own `__str__` raises.
+
+    Of a very long one, only the beginning and the end: whole tensors may be in it.
+    """
     try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - an exception's own __str__ may raise anything
+        text = str(error)
+        return text if len(text) <= 2 * _HALF else f"{text[:_HALF]}\n{text[-_HALF:]}"
+    except BaseException:  # noqa: BLE001 - an exception's own __str__ may raise anything
         return ""

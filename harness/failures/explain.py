@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import traceback
 from typing import TYPE_CHECKING
 
 from harness.errors import MachineError, NotOfferedError
+from harness.failures.exceptions import message_of
 from harness.failures.out_of_memory import classify
 from harness.failures.out_of_space import shortage
+from harness.failures.tracebacks import traceback_of
 from harness.workload.full_batches import NoFullBatchError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def explain(
         "outcome": outcome,
         # What is not offered is no error of the user's: the message says all.
         "detail": _encodable(_first_line(error) if outcome == "not offered" else detail + line),
-        "traceback": _encodable("".join(traceback.format_exception(error))),
+        "traceback": _encodable(traceback_of(error)),
     }
 
 
@@ -77,9 +78,10 @@ def _outcome(
 
 def _first_line(error: BaseException) -> str:
     try:
-        lines = str(error).strip().splitlines()
-    except Exception as second:  # noqa: BLE001 - an exception's own __str__ may raise anything
+        str(error)
+    except BaseException as second:  # noqa: BLE001 - an exception's own __str__ may raise anything
         return f"(its message raised {type(second).__qualname__})"
+    lines = message_of(error).strip().splitlines()
     line = lines[0] if lines else ""
     if (worker := _IN_WORKER.fullmatch(line)) is not None:
         # The other lines are the worker's traceback, which ends with the error itself.
