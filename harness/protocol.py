@@ -1,17 +1,27 @@
 """Types the JSON lines between pytest's process, a case's zygote and its probes.
 
     pytest's process  --CaseSpec, then Request | Kill-->  zygote and its supervisors
-    pytest's process  <--Ready | Failed, then Started, Ended, Idle for each request--
+    pytest's process  <--Ready | Failed, then Started, Ended | Broken, Idle for each request--
     probe             --Report, one key at a time-->  its supervisor, which sums them up in Ended
 
 `task` distinguishes requests, `event` events, and `accelerator` memory bounds. A request determines
-the type of its result. This module holds types alone, so it costs a probe's heap nothing.
+the type of its result. This module holds types alone: a probe imports it for type checkers only,
+so it costs a probe's heap nothing. pytest's process checks by these types what it receives
+(`harness.probes.messages`): the user's code could write into the pipes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+
+# pydantic cannot read the one of `typing` before Python 3.12.
+from typing_extensions import TypedDict
+
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+"""A number of bytes or of things."""
 
 Phase = Literal[
     "setup",
@@ -142,8 +152,6 @@ class ProbeContext(TypedDict):
     bound: BoundSpec
     trainer: dict[str, Any]
     """The user's keywords for the Trainer."""
-    log: str
-    """The file for the probe's output."""
     workload: WorkloadSpec | None
     """A workload that the probe builds by itself; None: the one that the zygote has built."""
 
@@ -194,9 +202,9 @@ class Failure(TypedDict):
 class MemoryFacts(TypedDict, total=False):
     """Figures of torch's CUDA allocator beyond its peak, named as the fields of a `Probe`."""
 
-    peak_allocated_bytes: int
+    peak_allocated_bytes: Count
     non_torch_bytes: int
-    alloc_retries: int
+    alloc_retries: Count
 
 
 class TrainResult(MemoryFacts):
@@ -205,12 +213,12 @@ class TrainResult(MemoryFacts):
     outcome: Literal["fits"] | FailedOutcome
     detail: str | None
     traceback: str | None
-    batch_size: int
-    peak_memory_bytes: int
-    memory_limit_bytes: int
-    samples: int
-    steps: int
-    samples_per_second: float | None
+    batch_size: Count
+    peak_memory_bytes: Count
+    memory_limit_bytes: Count
+    samples: Count
+    steps: Count
+    samples_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
     growing: bool
     finite_loss: bool
     notes: list[str]
@@ -237,21 +245,21 @@ class DescribeResult(TypedDict):
     workload: dict[str, Any]
     """The facts that the fingerprint digests."""
     fingerprint: str
-    num_samples: int | None
-    num_validation_samples: int | None
+    num_samples: Count | None
+    num_validation_samples: Count | None
     validation: bool
     synthetic: bool
-    num_workers: int
+    num_workers: Count
     torch_settings: dict[str, Any]
     """Global settings of torch that the building of the workload has changed."""
-    memory_limit_bytes: int
+    memory_limit_bytes: Count
 
 
 class HoldersResult(MemoryFacts):
     """The answer to a HoldersTask that did not fail; the holders are in the task's file."""
 
     outcome: Literal["fits"]
-    peak_memory_bytes: int
+    peak_memory_bytes: Count
 
 
 Result = TrainResult | SweepResult | DescribeResult | HoldersResult | Failure
@@ -300,12 +308,22 @@ class Ended(TypedDict):
 
     event: Literal["ended"]
     exit_code: int
-    phase: Phase | None
-    result: Result | None
-    """None when it died before it reported one."""
-    afresh: str | None
+    report: dict[str, Any]
+    """A Report, as far as the probe's lines are what they should be."""
+    garbage: str | None
+    """The beginning of a line from the probe that is no report."""
     leftovers: int
     """The number of processes that it left behind."""
+
+
+class Broken(TypedDict):
+    """A probe could not be started, or its supervisor has died."""
+
+    event: Literal["broken"]
+    detail: str | None
+    """The reason, in words; None: the exit code has it."""
+    exit_code: int
+    """That of the supervisor."""
 
 
 class Idle(TypedDict):
@@ -314,4 +332,4 @@ class Idle(TypedDict):
     event: Literal["idle"]
 
 
-Event = Ready | Failed | Started | Ended | Idle
+Event = Ready | Failed | Started | Ended | Broken | Idle

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(harness.__file__).parent
 LAYERS = (
-    ("_lazy", "bounded_file", "case_names", "errors", "matrix.yaml12", "units", "wording"),
+    ("_lazy", "bounded_file", "case_names", "errors", "matrix.yaml12", "pipes", "units", "wording"),
     ("measurement",),
     ("protocol",),
     ("file_locks", "synthetic"),
@@ -52,7 +52,7 @@ LIBRARIES = {
         "zygote",
     ),
     "pytest": ("cli.find_paths", "plugin", "run"),
-    "pydantic": ("matrix",),
+    "pydantic": ("matrix", "probes", "protocol"),
     "pynvml": ("devices.nvml.binding",),
     "matplotlib": ("figures",),
     "yaml": ("matrix.yaml12",),

@@ -269,7 +269,6 @@ def _as_training(request: HoldersRequest) -> TrainRequest:
         "history": None,
         "bound": request["bound"],
         "trainer": request["trainer"],
-        "log": request["log"],
         "workload": request["workload"],
     }
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.failures.out_of_space import shortage_in
+from harness.pipes import CLOSED
 from harness.probes import oom_kills
+from harness.probes.log_files import last_words
 from harness.wording import describe_exit
 
 if TYPE_CHECKING:
     from harness.protocol import Failure, Phase, Result
-
-_TAIL_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,21 @@ class Ending:
     phase: Phase | None = None
     result: Result | None = None
     """None when it died without reporting one."""
+    trouble: str | None = None
+    """What else is wrong with it, as a predicate: it cannot be believed, or was not watched."""
 
     def __str__(self) -> str:
+        if self.trouble is not None:
+            return self.trouble
         if self.timed_out is not None:
             return f"timed out after {self.timed_out:.0f} s"
+        if self.exit_code == 0:
+            return "ended itself without an error (os._exit or the like)"
         return describe_exit(self.exit_code)
+
+    def unwatched(self) -> str:
+        """Return in words that a probe's supervisor ended so, as a predicate of the probe."""
+        return f"was ended because the process that watches it {self}"
 
     @property
     def sigkilled(self) -> bool:
@@ -42,10 +51,12 @@ class Ending:
 
 def explain_death(ending: Ending, log: str) -> Failure:
     """Return the failure of a probe that died without a result; `log` is the path of its output."""
-    output = _tail(log)
+    output = last_words(Path(log))
+    if ending.trouble is None and CLOSED in output:
+        return {"outcome": "error", "detail": f"{ending}: {CLOSED}", "traceback": None}
     if (used_up := shortage_in(output)) is not None:
         return {"outcome": "machine", "detail": f"{used_up}: it {ending}", "traceback": None}
-    killed = ending.timed_out is not None or ending.sigkilled
+    killed = ending.timed_out is not None or ending.sigkilled or ending.trouble is not None
     ran_out = not killed and ("std::bad_alloc" in output or "MemoryError" in output)
     return {"outcome": "oom" if ran_out else "error", "detail": str(ending), "traceback": None}
 
@@ -69,10 +80,3 @@ def killed_for_memory(ending: Ending, kills: int | None) -> str | None:
         "the kernel killed a process for lack of memory: the host or its cgroup is full, whatever "
         f"the case's budget. Free memory and run again: {ending if itself else worker}"
     )
-
-
-def _tail(log: str) -> str:
-    """Return the end of a process's output; empty when the log cannot be read."""
-    with suppress(OSError):
-        return Path(log).read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
-    return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 from harness.errors import MachineError, NotOfferedError, WorkloadError
@@ -17,6 +16,7 @@ from harness.probes.zygote_client import ZygoteClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from harness.devices.device import Device
@@ -310,18 +310,19 @@ class ProbeRunner:
         and NotOfferedError when the workload does not offer a change of its spec.
         """
         self._count += 1
-        log = str(self.directory.absolute() / f"{self._count:03d}-{name}.log")
-        Path(log).unlink(missing_ok=True)
+        path = self.directory.absolute() / f"{self._count:03d}-{name}.log"
+        log = str(path)
         started = time.monotonic()
         kills = oom_kills.count()
         request = {
             **task,
             "bound": self.device.bound,
             "trainer": self.trainer,
-            "log": log,
             "workload": self._built_afterwards,
         }
-        ending, self.afresh = self._zygote.ask(cast("Request", request), timeout or self.timeout)
+        ending, self.afresh = self._zygote.ask(
+            cast("Request", request), path, timeout or self.timeout
+        )
         seconds = time.monotonic() - started
         self.device.settle()
         death = explain_death(ending, log) if ending.result is None else None

@@ -1,14 +1,12 @@
-"""Starts the process of a zygote, asks it for probes, and ends it together with them."""
+"""Asks the zygote of a case for probes, and ends it together with them."""
 
 from __future__ import annotations
 
-import json
+import errno
+import logging
 import os
-import select
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -16,23 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, MachineError, NotOfferedError, WorkloadError
+from harness.failures.out_of_space import shortage
+from harness.pipes import CLOSED
 from harness.probes import oom_kills
 from harness.probes.dead_processes import Ending, killed_for_memory
-from harness.workload.int_keys import for_json
+from harness.probes.log_files import BoundedLog, last_words
+from harness.probes.messages import ProtocolError, read_event, read_report
+from harness.probes.zygote_process import GOODBYE, ZygoteProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.protocol import CaseSpec, Event, Kill, Ready, Request
 
+_log = logging.getLogger("harness")
+
 # Seconds for importing torch and Lightning and building the model. Busy machines need less; only a
 # hang takes longer.
 _BUILD_TIMEOUT = 600.0
-# Seconds in which a zygote must have killed its probe and removed its files.
-_GOODBYE = 10.0
+# Seconds after which whoever waits for it learns so.
+_LONG_BUILD = 60.0
 # Loader workers make sockets below the temporary folder, `pymp-*/listener-*`. They hang if such a
 # path is longer than the 107 bytes that Linux allows.
 _MAX_SCRATCH_LENGTH = 74
+_STOPPED = "a signal such as SIGSTOP has stopped its process"
 
 
 class ZygoteClient:
@@ -45,9 +50,9 @@ class ZygoteClient:
         self.log = directory / "zygote.log"
         self.scratch: str | None = None
         """The folder for temporary files of the zygote and its probes; None while there is none."""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ZygoteProcess | None = None
+        self._own_log: BoundedLog | None = None
         self._probe_pid: int | None = None
-        self._buffer = b""
         self._kills: int | None = None
         self._is_built = False
 
@@ -75,24 +80,10 @@ class ZygoteClient:
             "TMPDIR": str(self.scratch),
         }
         self._kills = oom_kills.count()
-        self.log.unlink(missing_ok=True)  # a link would lead the output elsewhere
-        with self.log.open("xb") as output:
-            self._process = subprocess.Popen(
-                # -P: a user's own package called `harness` must not come before this one.
-                [sys.executable, "-P", "-m", "harness.zygote"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                env=whole,
-                start_new_session=True,
-            )
+        self._own_log = _open_log(self.log)
+        self._process = ZygoteProcess(whole, self._own_log)
         self._send({**case, "scratch": self.scratch})
-        answer = self._receive(time.monotonic() + _BUILD_TIMEOUT)
-        if answer is None:
-            raise WorkloadError(
-                f"the workload was not built within {_BUILD_TIMEOUT:.0f} s; its output is in "
-                f"{self.log}"
-            )
+        answer = self._await_building()
         if answer["event"] == "failed":
             if answer["outcome"] == "not offered":
                 raise NotOfferedError(answer["detail"], log=str(self.log))
@@ -104,56 +95,90 @@ class ZygoteClient:
         self._is_built = True
         return answer
 
-    def ask(self, request: Request, timeout: float) -> tuple[Ending, str | None]:
+    def _await_building(self) -> Event:
+        assert self._process is not None
+        started = time.monotonic()
+        answer = self._receive(started + _LONG_BUILD, "ready", "failed")
+        if answer is None:
+            _log.warning(
+                "%s: the workload is still being built after %.0f s%s; after %.0f s that ends",
+                self.log.parent.name,
+                _LONG_BUILD,
+                f" ({_STOPPED})" if self._process.is_stopped() else "",
+                _BUILD_TIMEOUT,
+            )
+            answer = self._receive(started + _BUILD_TIMEOUT, "ready", "failed")
+        if answer is None:
+            why = f": {_STOPPED}" if self._process.is_stopped() else ""
+            raise WorkloadError(
+                f"the workload was not built within {_BUILD_TIMEOUT:.0f} s{why}; its output is in "
+                f"{self.log}"
+            )
+        return answer
+
+    def ask(self, request: Request, log: Path, timeout: float) -> tuple[Ending, str | None]:
         """Run one probe and wait until it is gone; kill it after `timeout` seconds.
+
+        log: the file for its output.
 
         Return how it ended, and the reason why it could not be forked, or None. Raises
         WorkloadError or MachineError when the zygote has died, MachineError also when the probe
-        cannot be killed.
+        cannot be killed or its output cannot be written.
         """
+        assert self._process is not None
+        output = _open_log(log)
+        self._process.redirect(output)
+        try:
+            return self._ask(request, log, timeout)
+        finally:
+            self._process.redirect(self._own_log)
+            output.close()
+            if output.error is not None and (full := shortage(output.error)) is not None:
+                raise MachineError(f"{full} (the probe's output was for {log})")
+
+    def _ask(self, request: Request, log: Path, timeout: float) -> tuple[Ending, str | None]:
         deadline = time.monotonic() + timeout
         self._send(request)
-        answer = self._receive(deadline)
         timed_out = False
-        while answer is None or answer["event"] != "ended":
-            if answer is None:
-                if timed_out:
-                    raise MachineError(
-                        f"a probe cannot be killed; its output is in {request['log']}"
-                    )
-                timed_out = True
-                self._send({"task": "kill"})
-                deadline = time.monotonic() + _GOODBYE
-            elif answer["event"] == "started":
+        expected = {"started", "ended", "broken"}
+        while (answer := self._receive(deadline, *expected)) is None or answer[
+            "event"
+        ] == "started":
+            if answer is not None:
                 self._probe_pid = answer["pid"]
-            answer = self._receive(deadline)
-        self._receive(time.monotonic() + _GOODBYE)  # "idle": the supervisor is gone, too
+                expected = {"ended", "broken"}
+                continue
+            assert self._process is not None
+            self._process.resume()  # what the user's code may have stopped could not kill
+            if timed_out:
+                raise MachineError(f"a probe cannot be killed; its output is in {log}")
+            timed_out = True
+            self._send({"task": "kill"})
+            deadline = time.monotonic() + GOODBYE
+        # "idle": the supervisor is gone, too
+        if self._receive(time.monotonic() + GOODBYE, "idle") is None:
+            raise MachineError(f"the process that forks the probes hangs; its output is in {log}")
         self._probe_pid = None
-        ending = Ending(
-            answer["exit_code"], timeout if timed_out else None, answer["phase"], answer["result"]
-        )
-        return ending, answer["afresh"]
+        late = timeout if timed_out else None
+        if answer["event"] == "broken":
+            trouble = answer["detail"] or Ending(answer["exit_code"]).unwatched()
+            return Ending(answer["exit_code"], late, trouble=trouble), None
+        assert answer["event"] == "ended", "nothing else was expected"
+        try:
+            told = read_report(answer["report"], answer["garbage"], request["task"])
+        except ProtocolError as error:
+            return Ending(answer["exit_code"], late, trouble=str(error)), None
+        ending = Ending(answer["exit_code"], late, told.get("phase"), told.get("result"))
+        return ending, told.get("afresh")
 
     def close(self) -> None:
         """End the zygote and everything it started, and remove their temporary files."""
         process, self._process = self._process, None
         try:
             if process is not None:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                with suppress(BrokenPipeError):
-                    process.stdin.close()  # this asks the zygote to clean up and end
-                if not self._is_built:
-                    process.terminate()  # it reads nothing while it builds
-                try:
-                    process.wait(_GOODBYE)
-                except subprocess.TimeoutExpired:
-                    # The group includes the processes that the user's constructors started.
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
-                finally:
-                    process.stdout.close()
+                process.end(is_built=self._is_built)
         finally:
+            self._close_log()
             if self._probe_pid is not None:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._probe_pid, signal.SIGKILL)
@@ -162,40 +187,63 @@ class ZygoteClient:
                 shutil.rmtree(self.scratch, ignore_errors=True)
                 self.scratch = None
 
+    def _close_log(self) -> None:
+        log, self._own_log = self._own_log, None
+        if log is not None:
+            log.close()
+
     def _send(self, message: CaseSpec | Request | Kill) -> None:
         assert self._process is not None
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(for_json(message)).encode() + b"\n")
-            self._process.stdin.flush()
+            self._process.send(message)
         except BrokenPipeError:
             raise self._lost() from None
 
-    def _receive(self, deadline: float) -> Event | None:
+    def _receive(self, deadline: float, *expected: str) -> Event | None:
         """Wait for the zygote's next line and return it; None when the deadline passes first."""
         assert self._process is not None
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                return None
-            chunk = os.read(descriptor, 1 << 16)
-            if not chunk:
-                raise self._lost()
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        message: Event = json.loads(line)
-        return message
+        try:
+            line = self._process.receive(deadline)
+            return None if line is None else read_event(line, expected)
+        except EOFError:
+            raise self._lost() from None
+        except ProtocolError as error:
+            raise WorkloadError(
+                f"{self._what()} {error}; its output is in {self.log}", log=str(self.log)
+            ) from None
+
+    def _what(self) -> str:
+        if self._is_built:
+            return "the workload was built, but then the process that forks its probes"
+        return "the process that builds the workload"
 
     def _lost(self) -> HarnessError:
         """Return the error for a zygote that died: it is the workload's or the machine's fault."""
         assert self._process is not None
-        ending = Ending(self._process.wait())
-        what = "the process that builds the workload"
-        if (trouble := killed_for_memory(ending, self._kills)) is not None:
-            return MachineError(f"{what} failed: {trouble} (its output is in {self.log})")
-        return WorkloadError(f"{what} {ending}; its output is in {self.log}", log=str(self.log))
+        code = self._process.wait()
+        self._process.redirect(None)
+        self._close_log()
+        output = last_words(self.log)
+        what = self._what()
+        if code is None or CLOSED in output:
+            how = f"can no longer be heard: {CLOSED}"
+        else:
+            ending = Ending(code)
+            if (trouble := killed_for_memory(ending, self._kills)) is not None:
+                return MachineError(f"{what} failed: {trouble} (its output is in {self.log})")
+            how = str(ending)
+        return WorkloadError(
+            f"{what} {how}; its output is in {self.log}", output, log=str(self.log)
+        )
+
+
+def _open_log(path: Path) -> BoundedLog:
+    try:
+        return BoundedLog(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise MachineError(f"{path}: {shortage(error)}") from None
 
 
 def _make_scratch() -> str:

@@ -7,30 +7,50 @@ heap. Otherwise the largest batch on a budget would move by a sample during a zy
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import json
-import os
-import select
-import signal
 import sys
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from json import JSONDecoder
+from os import (
+    close,
+    fork,
+    kill,
+    killpg,
+    listdir,
+    pidfd_open,
+    pipe,
+    read,
+    set_blocking,
+    setpgid,
+    waitpid,
+    waitstatus_to_exitcode,
+)
+from select import POLLIN, poll
+from signal import SIGKILL
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from harness.pipes import KeptPipe, LineBuffer, keep
+from harness.zygote.prctl import adopt_orphans, die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.protocol import CaseSpec, Event, Kill, Report, Request
+    from harness.protocol import CaseSpec, Event, Kill, Request
 
-    Become = Callable[[Request, int, tuple[int, ...]], None]
+    Become = Callable[[Request, KeptPipe, tuple[int, ...]], None]
     """Turns a fork into a probe.
 
-    Takes the request, the descriptor to write to, and the descriptors to close.
+    Takes the request, the pipe for its reports, and the descriptors to close.
     """
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+# More than the curve of the longest sweep needs.
+_LONGEST_LINE = 64 << 20
+# The part of a line that is no report which is shown.
+_SHOWN = 200
+_REPORTED = frozenset({"phase", "result", "afresh"})
+
+_decode = JSONDecoder().decode
+_open = open
 
 
 class Channel:
@@ -38,38 +58,57 @@ class Channel:
 
     def __init__(self, inbox: int, outbox: int) -> None:
         self.inbox = inbox
-        self.outbox = outbox
-        self._buffer = b""
+        self.outbox = KeptPipe(outbox)
+        self._lines = LineBuffer(_LONGEST_LINE)
+        self._received: list[bytes] = []
 
     def receive_case(self) -> CaseSpec | None:
         """Wait for the first line and return it; None when the parent is gone."""
-        line = self._receive_line()
-        return None if line is None else json.loads(line)
+        case: CaseSpec | None = self._receive(b"")
+        return case
 
     def receive_request(self, begun: bytes = b"") -> Request | Kill | None:
         """Wait for a further line and return it; None when the parent is gone.
 
         begun: the first bytes of the line, which are already read.
         """
-        line = self._receive_line(begun)
-        return None if line is None else json.loads(line)
+        request: Request | Kill | None = self._receive(begun)
+        return request
 
-    def _receive_line(self, begun: bytes = b"") -> bytes | None:
-        self._buffer += begun
-        while b"\n" not in self._buffer:
-            chunk = os.read(self.inbox, 1 << 16)
+    def _receive(self, begun: bytes) -> Any:
+        self._received += self._lines.feed(begun)
+        while not self._received:
+            chunk = read(self.inbox, 1 << 16)
             if not chunk:
                 return None
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
+            self._received += self._lines.feed(chunk)
+        return _decode(self._received.pop(0).decode())
 
     def send(self, message: Event) -> None:
         """Write a line. If the parent has died, the next read will notice."""
-        with contextlib.suppress(BrokenPipeError):
-            data = json.dumps(message).encode() + b"\n"
-            while data:
-                data = data[os.write(self.outbox, data) :]
+        with suppress(BrokenPipeError):
+            self.outbox.send(message)
+
+
+class Reports:
+    """The reports of a probe: the last value of each key counts."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, Any] = {}
+        self.garbage: str | None = None
+        """The beginning of the first line that is no report."""
+        self._lines = LineBuffer(_LONGEST_LINE)
+
+    def feed(self, chunk: bytes) -> None:
+        """Take a chunk of the pipe. Its last line may be cut, if the probe was killed."""
+        for line in self._lines.feed(chunk):
+            report: Any = None
+            with suppress(ValueError, RecursionError):
+                report = _decode(line.decode())
+            if isinstance(report, dict) and report.keys() <= _REPORTED:
+                self.told |= report
+            elif self.garbage is None:
+                self.garbage = line[:_SHOWN].decode(errors="replace")
 
 
 def supervise(channel: Channel, begun: bytes, become_probe: Become) -> None:
@@ -79,99 +118,96 @@ def supervise(channel: Channel, begun: bytes, become_probe: Become) -> None:
     request = channel.receive_request(begun)
     if request is None or request["task"] == "kill":  # the probe to kill has ended by itself
         return
-    reader, writer = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
+    reader, writer = pipe()
+    writer, low = keep(writer), writer
+    close(low)
+    pid = fork()
     if pid == 0:
-        become_probe(request, writer, (channel.inbox, channel.outbox, reader))
-    os.close(writer)
-    with contextlib.suppress(PermissionError, ProcessLookupError):
-        os.setpgid(pid, pid)  # the probe does the same; either may be first
+        become_probe(request, KeptPipe(writer), (channel.inbox, channel.outbox.number, reader))
+    close(writer)
+    with suppress(PermissionError, ProcessLookupError):
+        setpgid(pid, pid)  # the probe does the same; either may be first
     channel.send({"event": "started", "pid": pid})
-    lines = _listen(channel, pid, reader)
-    _, status = os.waitpid(pid, 0)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    reports = Reports()
+    _listen(channel, pid, reader, reports)
+    _, status = waitpid(pid, 0)
+    with suppress(ProcessLookupError, PermissionError):
+        killpg(pid, SIGKILL)
     leftovers = kill_descendants()
-    told: Report = {}
-    for line in lines:
-        with contextlib.suppress(ValueError):  # the last line of a killed probe may be cut
-            told |= json.loads(line)
+    # Only now is there nobody left who could write without end.
+    set_blocking(reader, False)
+    with suppress(BlockingIOError):
+        while chunk := read(reader, 1 << 16):
+            reports.feed(chunk)
     channel.send(
         {
             "event": "ended",
-            "exit_code": os.waitstatus_to_exitcode(status),
-            "phase": told.get("phase"),
-            "result": told.get("result"),
-            "afresh": told.get("afresh"),
+            "exit_code": waitstatus_to_exitcode(status),
+            "report": reports.told,
+            "garbage": reports.garbage,
             "leftovers": leftovers,
         }
     )
 
 
-def _listen(channel: Channel, pid: int, reader: int) -> list[bytes]:
-    """Collect the probe's lines until it ends; kill it when the parent sends another request."""
-    collected = b""
-    process = os.pidfd_open(pid)
-    watched = [reader, process, channel.inbox]
+def _listen(channel: Channel, pid: int, reader: int, reports: Reports) -> None:
+    """Collect a probe's reports until it ends; kill it when the parent sends another request."""
+    process = pidfd_open(pid)
+    # Not select(): it knows no descriptor above 1023.
+    watched = poll()
+    for descriptor in (reader, process, channel.inbox):
+        watched.register(descriptor, POLLIN)
     while True:
-        ready, _, _ = select.select(watched, [], [])
+        ready = {descriptor for descriptor, _ in watched.poll()}
         if reader in ready:
-            chunk = os.read(reader, 1 << 16)
-            collected += chunk
+            chunk = read(reader, 1 << 16)
+            reports.feed(chunk)
             if not chunk:  # closed by the probe, which may live on
-                watched.remove(reader)
+                watched.unregister(reader)
         if channel.inbox in ready:
             channel.receive_request()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            os.kill(pid, signal.SIGKILL)
-            select.select([process], [], [])
-            ready.append(process)
+            with suppress(ProcessLookupError):
+                killpg(pid, SIGKILL)
+            kill(pid, SIGKILL)
+            ended = poll()
+            ended.register(process, POLLIN)
+            ended.poll()
+            return
         if process in ready:
-            # A grandchild may hold the pipe open: read what is there without waiting for its end.
-            os.set_blocking(reader, False)
-            with contextlib.suppress(BlockingIOError):
-                while chunk := os.read(reader, 1 << 16):
-                    collected += chunk
-            return collected.splitlines()
+            return
 
 
-def kill_descendants() -> int:
-    """Kill the children of this process, adopted orphans included; return how many it killed."""
+def kill_descendants(spared: frozenset[int] = frozenset()) -> int:
+    """Kill the children of this process, adopted orphans included; return how many it killed.
+
+    spared: children that live on.
+    """
     killed = 0
-    deadline = time.monotonic() + 5
-    while (children := _children()) and time.monotonic() < deadline:
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+    deadline = monotonic() + 5
+    while (found := children() - spared) and monotonic() < deadline:
+        for pid in found:
+            with suppress(ProcessLookupError):
+                kill(pid, SIGKILL)
+            with suppress(ChildProcessError):
+                waitpid(pid, 0)
                 killed += 1
     return killed
 
 
-def _children() -> list[int]:
-    found = []
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):
-            found += [int(pid) for pid in (task / "children").read_text(encoding="ascii").split()]
+def children() -> set[int]:
+    """Return the children of this process, adopted orphans included."""
+    found: set[int] = set()
+    for task in listdir("/proc/self/task"):  # noqa: PTH208 - bound above
+        with suppress(OSError), _open(f"/proc/self/task/{task}/children", "rb") as stream:
+            found |= {int(pid) for pid in stream.read().split()}
     return found
 
 
-def die_with_parent(number: int | None = signal.SIGKILL) -> None:
-    """Ask the kernel to send this process a signal when its parent ends; None asks for none.
+def flush_streams() -> None:
+    """Flush what Python's streams hold: a fork would print it again.
 
-    The setting survives an `exec`.
+    The user's code may have replaced them by anything.
     """
-    _prctl(_PR_SET_PDEATHSIG, number or 0)
-
-
-def adopt_orphans() -> None:
-    """Become the parent of descendants whose own parent ends."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()

@@ -24,7 +24,6 @@ DESCRIBE: DescribeRequest = {
     "task": "describe",
     "trainer": {},
     "bound": {"accelerator": "cpu", "budget_bytes": 1},
-    "log": "",
     "workload": None,
 }
 

@@ -49,7 +49,6 @@ def run(
         "batch_size": batch_size,
         "learning_rates": list(rates),
         "seed": seed,
-        "log": "",
     }
     return {**sweep(build(workload(module, data, **more)), request, ignore)}
 

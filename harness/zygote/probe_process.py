@@ -1,0 +1,126 @@
+"""Runs the request of a probe in its process: a fork of the zygote, or a new Python."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from json import JSONDecoder, JSONEncoder
+from os import _exit, dup2, execve
+from typing import TYPE_CHECKING
+
+from harness.pipes import KeptPipe
+from harness.zygote.process_state import stop_timers
+from harness.zygote.supervisor import flush_streams
+from harness.zygote.workload_setup import build
+
+if TYPE_CHECKING:
+    from harness.protocol import (
+        Afresh,
+        CaseSpec,
+        Report,
+        Request,
+        Result,
+        TellPhase,
+        WorkloadSpec,
+    )
+    from harness.zygote.workload_setup import Built
+
+COMMAND = [sys.executable, "-P", "-m", "harness.zygote"]
+PROBE = "--probe"
+"""The argument of a zygote's program that makes it a probe."""
+ENVIRONMENT = dict(os.environ)
+"""The environment before the user's code may change it."""
+
+_encode = JSONEncoder().encode
+
+
+def build_and_run(spec: WorkloadSpec, request: Request, writer: KeptPipe) -> None:
+    """Build a workload in this probe, and run the task with it."""
+    try:
+        built = build(spec)
+    except BaseException as error:  # noqa: BLE001 - the user's constructors may raise anything
+        from harness.failures.explain import explain  # noqa: PLC0415 - imports torch
+
+        _tell(explain(error), writer)
+    else:
+        stop_timers()
+        run(built, request, writer)
+
+
+def run(built: Built, request: Request, writer: KeptPipe) -> None:
+    """Run the task of a probe and write its result."""
+    _tell(_do(built, request, lambda phase: _report(writer, {"phase": phase})), writer)
+
+
+def _tell(result: Result, writer: KeptPipe) -> None:
+    _report(writer, {"result": result})
+    if result["outcome"] != "fits" and result["traceback"]:
+        with suppress(OSError):
+            flush_streams()
+            os.write(2, result["traceback"].encode())
+
+
+def _do(built: Built, request: Request, tell: TellPhase) -> Result:
+    workload = built.workload
+    # Imported here, because torch must not be imported before the environment is in place.
+    if request["task"] == "train":
+        from harness.probe_tasks.train import train  # noqa: PLC0415
+
+        return train(workload, request, tell)
+    if request["task"] == "lr_range":
+        from harness.probe_tasks.lr_sweep import sweep  # noqa: PLC0415
+
+        return sweep(workload, request, tell)
+    if request["task"] == "holders":
+        from harness.probe_tasks.holders import holders  # noqa: PLC0415
+
+        return holders(workload, request, tell)
+    from harness.probe_tasks.describe import describe  # noqa: PLC0415
+
+    return describe(workload, request, tell, built.torch_settings)
+
+
+def _report(writer: KeptPipe, report: Report) -> None:
+    writer.send(report)
+
+
+def end(code: int) -> None:
+    """Exit at once: unloading torch would take a second."""
+    flush_streams()
+    _exit(code)
+
+
+def cuda_trouble() -> str | None:
+    """Return the reason why this fork cannot use CUDA; None if it can."""
+    import torch  # noqa: PLC0415
+
+    return "starts CUDA" if torch.cuda._is_in_bad_fork() else None  # noqa: SLF001 - no public way
+
+
+def start_afresh(case: CaseSpec, request: Request, writer: int) -> None:
+    """Replace this fork by a new Python in the same process, which builds the workload itself."""
+    memory = os.memfd_create("request")
+    afresh: Afresh = {"case": case, "request": request, "writer": writer}
+    data = memoryview(_encode(afresh).encode())
+    while data:
+        data = data[os.write(memory, data) :]
+    os.lseek(memory, 0, os.SEEK_SET)
+    dup2(memory, 0)
+    os.set_inheritable(writer, True)
+    # The constructors will change folder and environment again. Python starts in no deleted one.
+    if case["directory"] is not None:
+        os.chdir(case["directory"])
+    execve(COMMAND[0], [*COMMAND, PROBE], ENVIRONMENT)  # noqa: S606 - itself, again
+
+
+def probe_afresh() -> None:
+    """Build the workload and run the request as its probe."""
+    with open(0, encoding="utf-8", closefd=False) as stream:
+        given: Afresh = JSONDecoder().decode(stream.read())
+    dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    writer = KeptPipe(given["writer"])
+    os.set_inheritable(writer.number, False)
+    sys.path[:] = given["case"]["sys_path"]
+    request = given["request"]
+    build_and_run(request["workload"] or given["case"]["workload"], request, writer)
