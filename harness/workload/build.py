@@ -93,6 +93,7 @@ def build(spec: WorkloadSpec) -> Workload:
             loss,
             locate(optimizer["class_path"]),
             arguments(optimizer["init_args"]),
+            loss_given=spec["loss"] is not None,
         )
     elif spec["loss"] or spec["optimizer"]:
         raise HarnessError(

@@ -6,14 +6,14 @@ The classes are made for one Lightning package at a time, because `lightning.pyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from harness.errors import HarnessError
+from harness.workload.model_loss import ModelLoss
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
     from torch.utils.data import Dataset
@@ -24,36 +24,19 @@ class _Supervised:
 
     model: Any
     loss: Any
+    loss_given: bool
     make_optimizer: Callable[[Any], Any]
     parameters: Callable[[], Any]
 
     def training_step(self, batch: Any, _batch_idx: int) -> Any:
-        return self._loss(batch)
+        # Anew each time: a change of the workload, or a callback, may replace the model.
+        return ModelLoss(self.model, self.loss, given=self.loss_given)(batch)
 
     def validation_step(self, batch: Any, _batch_idx: int) -> Any:
-        return self._loss(batch)
+        return ModelLoss(self.model, self.loss, given=self.loss_given)(batch)
 
     def configure_optimizers(self) -> Any:
         return self.make_optimizer(self.parameters())
-
-    def _loss(self, batch: Any) -> Any:
-        if isinstance(batch, Mapping):
-            # By the convention of transformers, the model takes keyword arguments and returns an
-            # output that holds the loss.
-            output = self.model(**batch)
-            loss = (
-                output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-            )
-            if loss is None:
-                raise HarnessError(
-                    f"{type(self.model).__qualname__} was given a batch of keyword arguments "
-                    f"{sorted(batch)} and returned no `loss`: add labels to the batch, or use a "
-                    "data set of (input, target) pairs"
-                )
-            return loss
-        inputs, target = batch
-        output = self.model(inputs)
-        return self.loss(getattr(output, "logits", output), target)
 
 
 class _Loaders:
@@ -76,15 +59,21 @@ def wrap_module(
     loss: Any,
     optimizer: Callable[..., Any],
     optimizer_args: Mapping[str, Any],
+    *,
+    loss_given: bool,
 ) -> Any:
     """Make a LightningModule that trains `module`.
 
-    Its loss is `loss(module(input), target)`, or the model's own for a batch of keyword arguments.
+    Its loss is the model's own where it computes one, or else `loss(module(input), target)`.
+
+    loss_given: whether the user chose `loss`; a model's own then counts only where a batch has no
+    target beside its keyword arguments.
     """
     kind = type("Supervised", (_Supervised, lightning.LightningModule), {})
     wrapped = kind()
     wrapped.model = module
     wrapped.loss = loss
+    wrapped.loss_given = loss_given
     wrapped.make_optimizer = lambda parameters: optimizer(parameters, **optimizer_args)
     # Pretrained models come in evaluation mode. Lightning keeps it, and dropout would be off.
     wrapped.train()
