@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.batch_search.training import search_training
 from harness.devices import host_memory
 from harness.errors import HarnessError
 from harness.identity.recipe import recipe
+from harness.lockfile.profiles import LockedProfile
 from harness.measure.after_search import refuse_broken_libraries, soak, with_snapshot
-from harness.measure.learning_rate import with_learning_rate
+from harness.measure.learning_rate import kept_if_unchanged, with_learning_rate
+from harness.measure.so_far import SOAK, earlier, forget, keep
 from harness.measure.validation import with_validation
 from harness.measurement import Measurement
 from harness.predict.case import predict_for
@@ -22,7 +24,6 @@ from harness.probes.open_cases import open_case
 if TYPE_CHECKING:
     from harness.batch_search.training import FoundBatch
     from harness.devices.device import Device
-    from harness.lockfile.profiles import LockedProfile
     from harness.matrix.case import Case
     from harness.measurement import Predicted, Probe
     from harness.probes.open_cases import OpenCase, Surroundings
@@ -80,15 +81,39 @@ def _measure(opened: OpenCase) -> Measurement:
     predicted = _predicted(opened)
     if opened.locked is not None and opened.locked.source == "predicted":
         opened = replace(opened, locked=None)  # nothing was measured yet
-    found = search_training(opened, None if predicted is None else predicted.batch_size)
+    found = search_training(
+        _starting_earlier(opened), None if predicted is None else predicted.batch_size
+    )
     refuse_broken_libraries(opened, found)
     measurement = _measurement(opened, found).with_prediction(predicted)
     if measurement.max_batch_size:
+        keep(opened, measurement, SOAK)
         soak(opened, measurement)
         measurement = with_snapshot(opened, measurement)
+        keep(opened, kept_if_unchanged(measurement, opened.locked), "the search for validation")
         measurement = with_validation(opened, measurement)
+        keep(opened, kept_if_unchanged(measurement, opened.locked), "the LR range test")
         measurement = with_learning_rate(opened, measurement)
+        forget(opened)
     return measurement
+
+
+def _starting_earlier(opened: OpenCase) -> OpenCase:
+    """Let the search start at the batch that an interrupted run found, if there was one."""
+    made = recipe(opened.case, _memory_settings(opened))
+    found = earlier(opened, made.digest)
+    if found is None:
+        return opened
+    _log.info(
+        "%s: an interrupted run found batch %d: starting there",
+        opened.case.id,
+        found.max_batch_size,
+    )
+    return replace(opened, locked=LockedProfile.from_measurement(found))
+
+
+def _memory_settings(opened: OpenCase) -> dict[str, Any]:
+    return opened.runner.device.memory_settings | opened.description.torch_settings
 
 
 def _predicted(opened: OpenCase) -> Predicted | None:
@@ -116,7 +141,7 @@ def _predicted(opened: OpenCase) -> Predicted | None:
 def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
     case, runner, description = opened.case, opened.runner, opened.description
     device, best = runner.device, found.best
-    made = recipe(case, device.memory_settings | description.torch_settings)
+    made = recipe(case, _memory_settings(opened))
     return Measurement(
         axes=dict(case.axes),
         device=device.identity,

@@ -67,6 +67,13 @@ def with_learning_rate(opened: OpenCase, measurement: Measurement) -> Measuremen
     return replace(measurement, artifacts=_save(opened, measurement, sweeps))
 
 
+def kept_if_unchanged(measurement: Measurement, locked: LockedProfile | None) -> Measurement:
+    """Return the measurement with the locked learning rate, if that holds for it."""
+    if locked is None or not _unchanged(measurement, locked):
+        return measurement
+    return _kept(measurement, locked)
+
+
 def _run(opened: OpenCase, batch_size: int, num_training: int, seeds: Sequence[int]) -> _Sweeps:
     case, settings = opened.case, opened.case.lr_range
     rates = geometric_sweep(settings.lr_min, settings.lr_max, num_training)

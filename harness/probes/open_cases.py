@@ -28,6 +28,8 @@ class Surroundings:
     """The user's, as in training."""
     sys_path: tuple[str, ...]
     """pytest's module path."""
+    run: str = ""
+    """The id of the run, which all of xdist's workers share."""
 
     def below(self, name: str) -> Surroundings:
         """Return the same with another folder of results, below this one."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +18,10 @@ from harness.measure.measuring import Measuring
 from harness.predict.predicting import Predicting
 from harness.report.case_result import CaseResult
 from harness.run.fixture import GpuProfile
+from harness.run.interruption import interrupted_cases
 from harness.run.paths import Paths
 from harness.run.session import Session
-from harness.run.terminal_progress import TerminalProgress
+from harness.run.terminal_progress import TerminalProgress, show_progress
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ _MEMORY_WAIT = 60.0
 # One day: a longer wait would be a hang.
 _MAX_WAIT = 86_400
 _TERMINATED = 128 + signal.SIGTERM
+_RUN_ID = "gpu_profile_run"
 # A run that was interrupted or broke down updates no lockfile.
 _FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 # Several tests may use one case; its status is the worst of theirs.
@@ -56,20 +56,20 @@ class Run:
         paths = Paths.resolve(config, vars(config.option))
         try:
             memory_wait, lock_wait = _waits(str(options["gpu_profile_wait"]))
-            procedure: Procedure = (
-                Predicting()
-                if options["gpu_profile_predict"]
-                else Measuring(memory_wait, lock_wait)
-            )
+            predicts = options["gpu_profile_predict"]
+            procedure: Procedure = Predicting() if predicts else Measuring(memory_wait, lock_wait)
             self.session = Session(
                 paths,
                 procedure,
                 update=bool(options["gpu_profile_update"]),
                 wait_seconds=lock_wait,
+                run_id=getattr(config, "workerinput", {}).get(_RUN_ID),
             )
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from None
         self.results: dict[str, CaseResult] = {}
+        self._started: set[str] = set()
+        self._interrupted: list[CaseResult] = []
         self.nothing_measured = False
         self.errors: list[str] = []
         self._terminated = False
@@ -99,7 +99,7 @@ class Run:
         if threading.current_thread() is threading.main_thread():
             self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
-        self._progress = _progress(self.config, None if self.is_worker else terminal)
+        self._progress = show_progress(self.config, None if self.is_worker else terminal)
         self._progress.__enter__()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
@@ -153,6 +153,19 @@ class Run:
             made.gpu_profile = result.to_json()  # type: ignore[attr-defined] # xdist sends it along
         return made
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give xdist's workers the id of the run."""
+        node.workerinput[_RUN_ID] = self.session.run_id
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Remember the tests that run."""
+        self._started.add(nodeid)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Forget a test that has ended."""
+        self._started.discard(nodeid)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the results, on the controller."""
         data = getattr(report, "gpu_profile", None)
@@ -184,6 +197,9 @@ class Run:
                 session.exitstatus = _TERMINATED
 
     def _write(self, session: pytest.Session, exitstatus: int) -> None:
+        if exitstatus == pytest.ExitCode.INTERRUPTED:
+            self._interrupted = list(interrupted_cases(self.session, sorted(self._started)))
+            self.results = {one.case_id: one for one in self._interrupted} | self.results
         results = list(self.results.values())
         if results:
             self._try_to(self.session.write_results, results, session)
@@ -223,6 +239,8 @@ class Run:
             results_path=shown_path(self.session.paths.results),
         ):
             terminalreporter.write_line(line)
+        for result in self._interrupted:
+            terminalreporter.write_line(f"{result.case_id}: {result.reason}", red=True)
         if self._interrupted_while_writing:
             terminalreporter.write_line(
                 "interrupted while writing the results: some may be missing. "
@@ -275,46 +293,6 @@ def _reason(made: pytest.TestReport, error: BaseException | None) -> str | None:
     if made.skipped and isinstance(made.longrepr, tuple):
         return made.longrepr[2].removeprefix("Skipped: ")
     return str(error).strip().partition("\n")[0] if made.failed and error is not None else None
-
-
-def _progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
-    """Return a handler that shows log records on the terminal although pytest captures output.
-
-    Workers, and runs without a terminal's reporter, write warnings to standard error: nobody else
-    would say what they wait for.
-    """
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    suspend = capture.global_and_fixture_disabled if capture else nullcontext
-
-    def write(text: str) -> None:
-        # Not through pytest's writer: it counts columns, and would count backspaces as columns.
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
-    if terminal is None:
-        return TerminalProgress(
-            write=write,
-            write_line=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201 - as said
-            room=lambda: 0,
-            suspend_capture=suspend,
-            verbose=False,
-            tty=False,
-        )
-    writer = config.get_terminal_writer()
-
-    def write_line(text: str) -> None:
-        # A pipe's buffer would keep the line until the wait that it tells of is over.
-        terminal.write_line(text)
-        terminal.flush()
-
-    return TerminalProgress(
-        write=write,
-        write_line=write_line,
-        room=lambda: writer.fullwidth - writer.width_of_current_line,
-        suspend_capture=suspend,
-        verbose=config.get_verbosity() > 0,
-        tty=terminal.isatty,
-    )
 
 
 def _waits(text: str) -> tuple[float, float]:

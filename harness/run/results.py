@@ -13,6 +13,7 @@ from harness.file_locks import WAIT_SECONDS
 from harness.files import write_text
 from harness.lockfile.profiles import LockedProfile
 from harness.lockfile.write import write_candidate
+from harness.measure.so_far import FOUND_NAME
 from harness.run.results_folder import case_folder, make_plain_folder, make_results_folder
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Results:
     def of_case(self, case_id: str) -> AbstractContextManager[None]:
         """Lock and empty a case's folder; errors are those of `case_folder`."""
         make_results_folder(self.folder, WRITTEN)
-        return case_folder(self.folder / case_id, "found.json", self._wait_seconds)
+        return case_folder(self.folder / case_id, FOUND_NAME, self._wait_seconds)
 
     def beside(self, name: str, case_id: str) -> Path:
         """Return another folder with a folder for the case; what is in it stays."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
+from uuid import uuid4
 
 from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError, MachineError
 from harness.file_locks import WAIT_SECONDS
 from harness.lockfile.profiles import read_lock
 from harness.lockfile.write import refuse_read_only, update_lock
+from harness.measure.so_far import FOUND_NAME, read_found
 from harness.run.results import Results, lockable
 from harness.run.results_folder import refuse_project_folder
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from harness.bounds.verdict import Verdict
     from harness.lockfile.profiles import Lock, LockedProfile
     from harness.matrix.case import Case
+    from harness.measure.so_far import Found
     from harness.measurement import DeviceIdentity, Measurement, Source
     from harness.probes.open_cases import Surroundings
     from harness.report.case_result import CaseResult
@@ -63,6 +67,7 @@ class Session:
     or the folder of results cannot be used.
 
     wait_seconds: how long to wait for another run that measures the same case into the same folder.
+    run_id: the id that the controller gave to this worker's run; None for one of its own.
     """
 
     def __init__(
@@ -72,11 +77,13 @@ class Session:
         *,
         update: bool = False,
         wait_seconds: float = WAIT_SECONDS,
+        run_id: str | None = None,
     ) -> None:
         refuse_project_folder(paths.results, paths.root)
         self.paths = paths
         self.procedure = procedure
         self.update = update
+        self.run_id = run_id or uuid4().hex
         self.cases = paths.cases()
         self.lock = read_lock(paths.lock)
         if update:
@@ -120,7 +127,8 @@ class Session:
         if known is None:
             try:
                 with self.results.of_case(case.id):
-                    known = self._find(case).run(self.locked(case), self.paths.surroundings)
+                    around = replace(self.paths.surroundings, run=self.run_id)
+                    known = self._find(case).run(self.locked(case), around)
             except HarnessError as error:
                 known = error
             except OSError as error:
@@ -136,6 +144,11 @@ class Session:
         """Return the case's values, or None if they were not found."""
         known = self._measured.get(case.id)
         return None if isinstance(known, HarnessError) else known
+
+    def found_before_interruption(self, case: Case) -> Found | None:
+        """Return what this run, in any of its workers, had found for an interrupted case."""
+        found = read_found(self.paths.results / case.id / FOUND_NAME)
+        return found if found is not None and found.run == self.run_id else None
 
     def judge(self, case: Case) -> Verdict:
         """Find the case's values, and compare them with its locked profile."""

@@ -7,12 +7,16 @@ to it.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Self
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from types import TracebackType
+
+    import pytest
 
 logger = logging.getLogger("harness")
 
@@ -110,3 +114,43 @@ class TerminalProgress(logging.Handler):
         padding = max(self._shown - len(status), 0)
         self._write(status + " " * padding + "\b" * (len(status) + padding))
         self._shown = len(status)
+
+
+def show_progress(config: pytest.Config, terminal: Any) -> TerminalProgress:
+    """Return a handler that shows records on the terminal although pytest captures output.
+
+    Workers, and runs without a terminal's reporter, write warnings to standard error: nobody else
+    would say what they wait for.
+    """
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    suspend = capture.global_and_fixture_disabled if capture else nullcontext
+
+    def write(text: str) -> None:
+        # Not through pytest's writer: it counts columns, and would count backspaces as columns.
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    if terminal is None:
+        return TerminalProgress(
+            write=write,
+            write_line=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201 - as said
+            room=lambda: 0,
+            suspend_capture=suspend,
+            verbose=False,
+            tty=False,
+        )
+    writer = config.get_terminal_writer()
+
+    def write_line(text: str) -> None:
+        # A pipe's buffer would keep the line until the wait that it tells of is over.
+        terminal.write_line(text)
+        terminal.flush()
+
+    return TerminalProgress(
+        write=write,
+        write_line=write_line,
+        room=lambda: writer.fullwidth - writer.width_of_current_line,
+        suspend_capture=suspend,
+        verbose=config.get_verbosity() > 0,
+        tty=terminal.isatty,
+    )

@@ -9,7 +9,10 @@ from signal import SIGINT, SIGKILL, SIGTERM, Signals
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from interrupted_runs import HaltingRun, make_halting
+from interrupted_runs import CASE, HaltingRun, make_halting
+
+from harness.lockfile.profiles import read_lock
+from harness.report.markdown import escape
 
 if TYPE_CHECKING:
     from projects import Project
@@ -113,3 +116,56 @@ def test_interrupted_run_claims_no_cause_why_nothing_was_measured(project: Proje
     assert in_order(SIGINT) == ended, output
     assert "KeyboardInterrupt" in output
     assert "nothing was measured" not in output
+
+
+@pytest.mark.parametrize(
+    ("phase", "number", "workers", "during"),
+    [
+        ("sweep", SIGINT, (), "the LR range test"),
+        ("sweep", SIGINT, ("-n2",), "the LR range test"),
+        pytest.param(
+            "validation", SIGTERM, (), "the search for validation", marks=pytest.mark.slow
+        ),
+    ],
+    ids=["sweep", "sweep-n2", "validation"],
+)
+def test_batch_that_was_found_before_the_interruption_is_kept(
+    project: Project, phase: str, number: Signals, workers: tuple[str, ...], during: str
+) -> None:
+    """Report and candidate hold it without a learning rate, and the next search starts there."""
+    make_halting(project)
+    with HaltingRun(project, phase, *workers) as run:
+        run.wait_until_halted()
+        assert CODES[number] == run.end(number, group=bool(workers)), run.output
+        assert [] == run.survivors()
+    case = project.report()[CASE]
+    reason = f"interrupted in {during}; batch 4 was measured: the next run starts there"
+    assert ("error", reason, 4, None) == (
+        case["status"],
+        case["reason"],
+        case["max_batch_size"],
+        case["learning_rate"],
+    )
+    assert f"{CASE}: {reason}" in run.output
+    assert f"`{CASE}`: {escape(reason)}" in (project.results / "report.md").read_text("utf-8")
+    (candidate,) = read_lock(project.results / "candidate.lock")
+    assert (4, None, None) == (candidate.batch_size, candidate.learning_rate, candidate.lr_refusal)
+    assert not project.lock.exists()
+    with HaltingRun(project, "never", "-v") as again:
+        assert 0 == again.wait(), again.output
+    assert "an interrupted run found batch 4: starting there" in again.output
+    assert 4 == project.report()[CASE]["probes"][0]["batch_size"]
+    assert not (project.results / CASE / "found.json").exists()
+
+
+def test_case_that_was_interrupted_in_its_search_is_listed(project: Project) -> None:
+    """Without a batch size the report says so, and the candidate holds nothing."""
+    ended, output = interrupt(project, "train", SIGINT, group=False)
+    assert in_order(SIGINT) == ended, output
+    case = project.report()[CASE]
+    assert ("error", "interrupted before a batch size was found", None) == (
+        case["status"],
+        case["reason"],
+        case["max_batch_size"],
+    )
+    assert [] == list(read_lock(project.results / "candidate.lock"))

@@ -1,0 +1,64 @@
+"""Sums up the cases that a run was measuring when it was interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.devices.device import NoSuchDeviceError
+from harness.measure.so_far import SOAK
+from harness.report.case_result import CaseResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from harness.matrix.case import Case
+    from harness.run.session import Session
+
+
+def interrupted_cases(session: Session, started: Iterable[str]) -> Iterator[CaseResult]:
+    """Yield a result for each case whose test had started and did not end.
+
+    What was found before the interruption is part of the result, and so of the candidate lockfile,
+    without a learning rate unless the locked one holds.
+
+    started: the ids of the tests.
+    """
+    for test in started:
+        case = _case_of(test, session.cases)
+        if case is not None:
+            yield _result(session, case)
+
+
+def _case_of(test: str, cases: Iterable[Case]) -> Case | None:
+    """Return the case in a test's id: `test_profiles.py::test_gpu_profile[net-cpu-64MiB-16]`."""
+    parameters = f"-{test.partition('[')[2].rpartition(']')[0]}-"
+    fitting = [case for case in cases if f"-{case.id}-" in parameters]
+    return max(fitting, key=lambda case: len(case.id), default=None)
+
+
+def _result(session: Session, case: Case) -> CaseResult:
+    made = CaseResult(
+        case_id=case.id,
+        axes=dict(case.axes),
+        status="error",
+        reason="interrupted before a batch size was found",
+        source=session.procedure.source,
+    )
+    found = session.found_before_interruption(case)
+    if found is None:
+        return made
+    batch = found.measurement.max_batch_size
+    if found.during == SOAK:
+        reason = f"interrupted in the soak; batch {batch} fits for a few steps: the next run starts there"
+        return replace(made, reason=reason)
+    try:
+        locked = session.locked(case)
+    except NoSuchDeviceError:
+        locked = None
+    return replace(
+        made,
+        reason=f"interrupted in {found.during}; batch {batch} was measured: the next run starts there",
+        measurement=found.measurement,
+        locked=locked,
+    )
