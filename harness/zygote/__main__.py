@@ -77,6 +77,7 @@ class Zygote:
         self._pid = getpid()
         self._own = self._users = ProcessState.read()
         self._spared: frozenset[int] = frozenset()
+        self._hindrance: str | None = None
 
     def run(self) -> None:
         """Build the workload and serve requests until the parent closes its end of the pipe."""
@@ -87,6 +88,7 @@ class Zygote:
                 _exit(0)
             if built is not None:
                 self._take_back()
+                self._hindrance = built.threads.hindrance()
                 self.channel.send({"event": "ready", "versions": versions(built.workload)})
                 self._listen(built)
         except BaseException:
@@ -208,7 +210,7 @@ class Zygote:
                 os.close(descriptor)
             dup2(self._log.number, 1)
             dup2(self._log.number, 2)
-            reason = built.threads or cuda_trouble()
+            reason = self._hindrance or cuda_trouble()
             if reason is not None:
                 writer.send({"afresh": reason})
                 start_afresh(self._case, request, writer.number)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from harness.zygote.threads import ThreadWatch
 
 if TYPE_CHECKING:
     from harness.protocol import WorkloadSpec
@@ -20,8 +20,8 @@ class Built:
     workload: Workload
     torch_settings: dict[str, Any]
     """Global settings of torch that were changed."""
-    threads: str | None
-    """The threads that were started, in words. A fork has their locks, but not the threads."""
+    threads: ThreadWatch
+    """The threads that were started."""
 
 
 def build(spec: WorkloadSpec) -> Built:
@@ -34,26 +34,11 @@ def build(spec: WorkloadSpec) -> Built:
 
     assert None not in (_dynamo, describe, lr_sweep, train)  # imported for the probes
     trainer.seed_everything()
-    settings, num_threads = _torch_settings(), _num_threads()
-    workload = workload_build.build(spec)
+    settings = _torch_settings()
+    with ThreadWatch() as threads:
+        workload = workload_build.build(spec)
     changed = {name: value for name, value in _torch_settings().items() if value != settings[name]}
-    return Built(workload, changed, _new_threads(_num_threads() - num_threads))
-
-
-def _num_threads() -> int:
-    return sum(1 for _ in Path("/proc/self/task").iterdir())
-
-
-def _new_threads(number: int) -> str | None:
-    """Return the number and the names of the new threads, in words; None if there are none."""
-    if number <= 0:
-        return None
-    names = [
-        thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
-    ]
-    return f"starts {number} thread{'s' if number > 1 else ''}" + (
-        f" ({', '.join(names)})" if names else ""
-    )
+    return Built(workload, changed, threads)
 
 
 def _torch_settings() -> dict[str, Any]:
