@@ -16,9 +16,15 @@ Every message says what is wrong, where, what is allowed and what to do.
 
 from __future__ import annotations
 
+from harness.visible import visible
+
 
 class HarnessError(Exception):
     """Something the user can put right."""
+
+    def __str__(self) -> str:
+        """Return the message; what a file of others has put into it is made harmless."""
+        return visible(super().__str__())
 
 
 class MachineError(HarnessError):

@@ -18,7 +18,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
-from harness.wording import one_line, shown_path
+from harness.visible import one_line
+from harness.wording import shown_path
 
 try:
     import fcntl

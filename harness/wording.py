@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harness.visible import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,16 +22,11 @@ _MAX_WORD = 60
 _MAX_LISTED = 40
 
 
-def one_line(text: str) -> str:
-    """Escape characters that would break a message into lines or control the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def shown_path(path: Path) -> str:
     """Return a path as the user would type it: relative if it is below the working directory."""
     absolute = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links
     here = str(Path.cwd()) + os.sep
-    return absolute.removeprefix(here)
+    return one_line(absolute.removeprefix(here))
 
 
 def nearest(word: str, known: Iterable[str], kind: str) -> str:
@@ -36,11 +34,18 @@ def nearest(word: str, known: Iterable[str], kind: str) -> str:
     choices = list(known)
     comparable = len(choices) <= _MAX_COMPARED and len(word) <= _MAX_WORD
     if comparable and (close := closest(word, choices)):
-        return f"did you mean {close}?"
-    more = ", …" if len(choices) > _MAX_LISTED else ""
-    return (
-        f"{kind}: {', '.join(choices[:_MAX_LISTED])}{more}" if choices else f"there are no {kind}"
-    )
+        return f"did you mean {one_line(close)}?"
+    return f"{kind}: {listed(choices)}" if choices else f"there are no {kind}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return the first words of a list, each cut to a length that people read."""
+    first = [*islice(words, _MAX_LISTED + 1)]
+    shown = [
+        one_line(word) if len(word) <= _MAX_WORD else f"{one_line(word[:_MAX_WORD])}…"
+        for word in first[:_MAX_LISTED]
+    ]
+    return ", ".join([*shown, *(["…"] if len(first) > _MAX_LISTED else [])])
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

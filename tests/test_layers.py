@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(harness.__file__).parent
 LAYERS = (
+    ("visible",),
     ("_lazy", "bounded_file", "case_names", "errors", "matrix.yaml12", "pipes", "units", "wording"),
     ("measurement",),
     ("protocol",),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.wording import closest, describe_exit, nearest, one_line, shown_path
+from harness.visible import one_line
+from harness.wording import closest, describe_exit, nearest, shown_path
 
 if TYPE_CHECKING:
     from pathlib import Path

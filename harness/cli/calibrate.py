@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from harness.cli.common import say
 from harness.devices.nvml.gpus import visible_gpus
 from harness.errors import HarnessError, MachineError
 from harness.lockfile.profiles import read_lock
@@ -47,7 +48,7 @@ def calibrate(_options: argparse.Namespace, paths: Paths) -> int:
         profile for profile in read_lock(paths.lock) if profile.device.matches(gpu.identity)
     ]
     lines, wrong = report(gpu.name, gpu.memory_bytes, facts, profiles)
-    sys.stdout.write("\n".join(lines) + "\n")
+    say("\n".join(lines))
     return int(wrong)
 
 

@@ -13,6 +13,7 @@ from harness.identity.recipe import recipe
 from harness.lockfile.profiles import read_lock
 from harness.measurement import DeviceIdentity
 from harness.report.words import place
+from harness.visible import one_line
 from harness.wording import RELOCK, shown_path
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def check(_options: argparse.Namespace, paths: Paths) -> int:
 
     def tell(status: str, case_id: str, text: str) -> None:
         found.append(status)
-        say(f"{status:8}  {case_id:{width}}  {text}".rstrip())
+        say(one_line(f"{status:8}  {case_id:{width}}  {text}".rstrip()))
 
     for case in cases.values():
         for status, text in checker.judge(case):

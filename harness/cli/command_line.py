@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.cli.calibrate import calibrate
 from harness.cli.check import check
+from harness.cli.common import say_aside
 from harness.cli.find_paths import find_paths, read_paths, writable_paths
 from harness.cli.lockfile import diff, merge, prune, show
 from harness.cli.predict import predict
@@ -55,11 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        sys.stderr.write("gpu-profile: interrupted\n")
+        say_aside("gpu-profile: interrupted")
         return _INTERRUPTED
     except (HarnessError, OSError) as error:
         separator = "\n" if "\n" in str(error) else " "
-        sys.stderr.write(f"gpu-profile:{separator}{error}\n")
+        say_aside(f"gpu-profile:{separator}{error}")
         return _TROUBLE
     return code
 

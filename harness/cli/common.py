@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from harness.devices.cpu import UNBOUNDED
 from harness.errors import HarnessError
 from harness.lockfile.profiles import read_lock
 from harness.probes.open_cases import open_case
+from harness.visible import visible
 from harness.wording import nearest, shown_path
 
 if TYPE_CHECKING:
@@ -47,4 +49,9 @@ def open_unbounded(paths: Paths, case: Case) -> Iterator[OpenCase]:
 
 def say(text: str) -> None:
     """Print a line at once: some verbs build workloads for seconds between two lines."""
-    print(text, flush=True)  # noqa: T201 - what the command is for
+    print(visible(text), flush=True)  # noqa: T201 - what the command is for
+
+
+def say_aside(text: str) -> None:
+    """Print to standard error: what is no part of the answer."""
+    print(visible(text), file=sys.stderr, flush=True)  # noqa: T201 - what the command is for

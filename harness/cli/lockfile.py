@@ -6,7 +6,6 @@ Each returns its exit code.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,12 @@ from harness.lockfile import write as lock_write
 from harness.lockfile.profiles import Lock, read_lock
 from harness.lockfile.render import block, render
 from harness.report.words import place
+from harness.visible import cut, one_line
 from harness.wording import RELOCK, nearest, shown_path
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from pathlib import Path
 
     from harness.lockfile.diff import Change, Difference
@@ -44,7 +45,7 @@ def show(options: argparse.Namespace, paths: Paths) -> int:
         )
         raise HarnessError(f"{shown_path(lock.path)} holds no profile of {options.case}; {known}")
     if options.field is None:
-        sys.stdout.write(render(replace(lock, profiles=tuple(profiles))))
+        say(render(replace(lock, profiles=tuple(profiles))).rstrip("\n"))
         return 0
     if len(profiles) > 1:
         raise HarnessError(
@@ -59,11 +60,7 @@ def show(options: argparse.Namespace, paths: Paths) -> int:
 def diff(options: argparse.Namespace) -> int:
     """Print what differs between two lockfiles; print nothing when they are equal."""
     old, new = _existing_lock(options.old), _existing_lock(options.new)
-    differences = lock_diff.diff(old, new)
-    for difference in differences:
-        for line in _difference_lines(difference, new):
-            say(line)
-    return int(bool(differences))
+    return int(_say_differences(old, new))
 
 
 def prune(options: argparse.Namespace, paths: Paths) -> int:
@@ -88,13 +85,20 @@ def prune(options: argparse.Namespace, paths: Paths) -> int:
 def merge(options: argparse.Namespace, paths: Paths) -> int:
     """Merge candidates of other machines, or another branch's lockfile, into the lockfile."""
     before, after = lock_merge.merge_into(paths.lock, options.candidates, options.base)
-    differences = lock_diff.diff(before, after)
-    for difference in differences:
-        for line in _difference_lines(difference, after):
-            say(line)
-    if not differences:
+    if not _say_differences(before, after):
         say(f"nothing to merge: {shown_path(paths.lock)} holds it all")
     return 0
+
+
+def _say_differences(old: Lock, new: Lock) -> bool:
+    """Print what differs between two locks; return whether anything does."""
+    differences = lock_diff.diff(old, new)
+    for difference in differences:
+        say("\n".join(_difference_lines(difference)))
+    others = lock_diff.changes_of_other_keys(old, new)
+    if others:
+        say("\n".join(["keys that this gpu-profile does not know", *_change_lines(others)]))
+    return bool(differences or others)
 
 
 def _existing_lock(path: Path) -> Lock:
@@ -109,17 +113,19 @@ def _field(profile: LockedProfile, name: str) -> Any:
     """Return the value of a name in the lockfile; a dot leads into a table: `device.name`."""
     values = block(profile)
     table, _, key = name.partition(".")
-    names = {
+    # Last the tables: no unknown key `"device.name"` stands for the name in the table `device`.
+    names = values | {
         f"{outer}.{inner}": value
         for outer, table_values in values.items()
         if isinstance(table_values, dict)
         for inner, value in table_values.items()
     }
-    names |= values
     if name in names:
         return names[name]
     if name == "learning_rate" and profile.lr_refusal:
-        raise HarnessError(f"{profile.case_id} has no learning rate: {profile.lr_refusal}")
+        raise HarnessError(
+            f"{profile.case_id} has no learning rate: {one_line(profile.lr_refusal)}"
+        )
     known = (
         [other for other in names if other.startswith(f"{table}.")]
         if key and table in values
@@ -134,17 +140,15 @@ def _plain(value: Any) -> str:
     """Return a value as the lockfile spells it, except that text has no quotes."""
     if isinstance(value, dict):
         return tomli_w.dumps(value).rstrip()
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return one_line(text)
 
 
-def _difference_lines(difference: Difference, new: Lock) -> list[str]:
+def _difference_lines(difference: Difference) -> list[str]:
     """Return the lines of one difference: the profile, then its changed values in columns."""
     title = f"{difference.case_id} on {place(difference.device, {})}"
     if difference.kind == "added":
-        profile = next(
-            one for one in new.of_case(difference.case_id) if one.device == difference.device
-        )
-        values = block(profile)
+        values = block(difference.profile)
         shown = [
             f"{name} {values[name]}"
             for name in ("source", "batch_size", "learning_rate")
@@ -153,17 +157,19 @@ def _difference_lines(difference: Difference, new: Lock) -> list[str]:
         return [f"{title}: added, {', '.join(shown)}"]
     if difference.kind == "removed":
         return [f"{title}: removed"]
-    name_width = max(len(change.name) for change in difference.changes)
-    rows = [
-        (f"  {change.name:{name_width}}  {_transition(change)}", change)
-        for change in difference.changes
-    ]
+    return [title, *_change_lines(difference.changes)]
+
+
+def _change_lines(changes: Sequence[Change]) -> list[str]:
+    """Return a line for each changed value, in columns."""
+    named = [(cut(change.name), change) for change in changes]
+    name_width = max(len(name) for name, _ in named)
+    rows = [(f"  {name:{name_width}}  {_transition(change)}", change) for name, change in named]
     width = max((len(text) for text, change in rows if change.relative is not None), default=0)
-    lines = [
+    return [
         text if change.relative is None else f"{text:{width}}  {change.relative:+.1%}"
         for text, change in rows
     ]
-    return [title, *lines]
 
 
 def _transition(change: Change) -> str:
@@ -173,8 +179,6 @@ def _transition(change: Change) -> str:
 def _shortened(value: Any) -> str:
     """Return a value as the lockfile spells it; a digest is cut to its beginning."""
     text = "none" if value is None else _plain(value)
-    return (
-        f"{text[:_SHOWN_DIGEST]}…"
-        if text.startswith(_DIGEST) and len(text) > _SHOWN_DIGEST
-        else text
-    )
+    if text.startswith(_DIGEST) and len(text) > _SHOWN_DIGEST:
+        return f"{text[:_SHOWN_DIGEST]}…"
+    return cut(text)

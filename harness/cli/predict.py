@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabulate import tabulate
 
+from harness.cli.common import say, say_aside
 from harness.cli.predict_cases import asked_cases, at_half
 from harness.cli.what_if import what_if
 from harness.devices.cuda_environment import allocator_settings
@@ -98,9 +99,7 @@ def predict(options: argparse.Namespace, paths: Paths) -> int:
         return _what_if(asked, options, paths)
     with _progress():
         answers, files = _answers(asked, outputs, paths)
-    sys.stdout.write("\n".join(_lines(answers, several=len(cases) > 1)) + "\n")
-    for line in files:
-        sys.stdout.write(f"{line}\n")
+    say("\n".join([*_lines(answers, several=len(cases) > 1), *files]))
     return int(any(not answer.prediction.max_batch_size for answer in answers))
 
 
@@ -113,7 +112,7 @@ def _what_if(asked: list[tuple[Case, GpuFacts]], options: argparse.Namespace, pa
     ((case, gpu),) = asked
     with _progress():
         lines, fits = what_if(case, gpu, at_half(case, options, paths), paths)
-    sys.stdout.write("\n".join(lines) + "\n")
+    say("\n".join(lines))
     return int(not fits)
 
 
@@ -134,7 +133,7 @@ def _answers(
                     opened, gpu, snapshot=None if snapshot is None else snapshot.absolute()
                 )
             except WorkloadError as error:
-                sys.stderr.write(error.detail)
+                say_aside(error.detail)
                 raise
             answers.append(_Answer(case, prediction))
             if snapshot is not None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli.common import find_case, say
+from harness.cli.common import find_case, say, say_aside
 from harness.devices.finding import find_device
 from harness.errors import HarnessError, WorkloadError
 from harness.probes.open_cases import open_case
@@ -40,11 +39,11 @@ def probe(options: argparse.Namespace, paths: Paths) -> int:
                 validation_steps=opened.validation_steps,
             )
     except WorkloadError as error:
-        sys.stderr.write(error.detail)
+        say_aside(error.detail)
         raise
     # The traceback of the outcome `dataset` shows only gpu-profile's own loader.
     if done.traceback and done.outcome != "dataset":
-        sys.stderr.write(done.traceback)
+        say_aside(done.traceback)
     say(f"{case.id}: {describe_probe(done, opened.runner.memory_limit_bytes)}")
     say(f"output: {shown_path(Path(done.log or ''))}")
     return int(done.outcome != "fits")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.child import find_program, run_program
+from harness.cli.common import say_aside
 from harness.cli.guardian import guarded
 from harness.cli.interpreter import torch_of
 from harness.cli.simulated_peaks import as_json, as_text
@@ -60,12 +60,11 @@ def simulate(options: argparse.Namespace) -> int:
             code = run_program(program, options.command, os.environ | variables, world.living)
         # A reader that has gone away, as `2>&1 | head` does, must not change the exit code.
         with suppress(BrokenPipeError):
-            sys.stderr.write(as_text(world, code, os.environ.get("CUDA_VISIBLE_DEVICES")))
-            sys.stderr.flush()
+            say_aside(as_text(world, code, os.environ.get("CUDA_VISIBLE_DEVICES")).rstrip("\n"))
         if path is not None:
             write_text(path, as_json(world, code, options.command))
         if snapshot is not None:
-            sys.stderr.write(keep_snapshots(Path(folder), snapshot, world))
+            say_aside(keep_snapshots(Path(folder), snapshot, world).rstrip("\n"))
     return code
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.report.table import align
 from harness.units import format_bytes
-from harness.wording import one_line, shown_path
+from harness.visible import one_line
+from harness.wording import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -100,7 +100,12 @@ def _changes(old: Mapping[Path, Any], new: Mapping[Path, Any]) -> Iterator[Chang
     for path in dict.fromkeys((*old, *new)):
         # Compared as text: there nan equals nan, and true differs from 1.
         if repr(old.get(path)) != repr(new.get(path)):
-            yield Change(".".join(path), old.get(path), new.get(path))
+            yield Change(_name(path), old.get(path), new.get(path))
+
+
+def _name(path: Path) -> str:
+    outer, *inner = path
+    return ".".join([f'"{outer}"' if "." in outer else outer, *inner])
 
 
 def _flat(table: Mapping[str, Any]) -> dict[Path, Any]:

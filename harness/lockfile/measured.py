@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from harness.bounded_file import UnreadableFileError, read_bounded
 from harness.lockfile.toml_text import LockError
 from harness.measurement import DeviceIdentity
-from harness.wording import one_line, shown_path
+from harness.visible import one_line
+from harness.wording import shown_path
 
 if TYPE_CHECKING:
     from pathlib import Path

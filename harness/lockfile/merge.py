@@ -16,6 +16,7 @@ from harness.lockfile.profiles import Lock, LockedProfile, read_lock, sort
 from harness.lockfile.render import block
 from harness.lockfile.toml_text import LockError
 from harness.lockfile.write import rewrite_lock, with_profiles
+from harness.visible import cut
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def merge(base: Lock, ours: Lock, theirs: Iterable[Lock]) -> Lock:
     for key in dict.fromkeys(key for lock in (base, *sides) for key in lock.extra):
         changed = _changed(base.extra.get(key), [(side, side.extra.get(key)) for side in sides])
         if len(changed) > 1:
-            conflicts.append(f"{key}: {_sides(changed)} differ")
+            conflicts.append(f"{cut(key)}: {_sides(changed)} differ")
         value = changed[0][1] if changed else base.extra.get(key)
         if value is not None:
             extra[key] = value
@@ -104,7 +105,8 @@ def _disagreement(changed: Sequence[tuple[Lock, LockedProfile | None]]) -> str:
         return f"{shown_path(removed.path)} removes it, {shown_path(kept.path)} changes it"
     (difference,) = diff(Lock(one.path, (old,)), Lock(other.path, (new,)))
     values = [
-        f"{change.name} {change.old} and {change.new}" for change in difference.changes[:_MAX_SHOWN]
+        f"{cut(change.name)} {cut(str(change.old))} and {cut(str(change.new))}"
+        for change in difference.changes[:_MAX_SHOWN]
     ]
     more = (
         f" and {len(difference.changes) - _MAX_SHOWN} more"

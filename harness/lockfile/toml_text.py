@@ -18,7 +18,8 @@ from harness.lockfile.toml_limits import (
     lines,
     longest_number_line,
 )
-from harness.wording import RELOCK, one_line, shown_path
+from harness.visible import one_line
+from harness.wording import RELOCK, shown_path
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,8 @@ from harness.matrix.field_types import CROSS_FIELD, Allowed
 from harness.matrix.references import Unresolved
 from harness.matrix.trainer_settings import REFUSED, TrainerSettings
 from harness.matrix.yaml12.nodes import Problem
-from harness.wording import nearest, one_line
+from harness.visible import one_line
+from harness.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -22,7 +22,7 @@ from harness.protocol import (
     SweepResult,
     TrainResult,
 )
-from harness.wording import one_line
+from harness.visible import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection

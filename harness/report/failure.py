@@ -14,6 +14,7 @@ from harness.report.growth import growth_block
 from harness.report.headline import headline, smallest_failure
 from harness.report.table import align
 from harness.report.tracebacks import shorten
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,7 +60,7 @@ def failure_text(result: CaseResult, update_command: str) -> str:
         ]
         parts += filter(None, [growth_block(measurement, result.locked)])
         parts.append(f"accept what was {measurement.source} with:\n  {update_command}")
-    return "\n\n".join(parts)
+    return visible("\n\n".join(parts))
 
 
 def error_text(
@@ -82,7 +83,7 @@ def error_text(
                 f"predict {case_id}" if source == "predicted" else f"probe {case_id} --batch-size 1"
             )
             parts.append(_try_alone(alone, verb_flags))
-    return "\n\n".join(parts)
+    return visible("\n\n".join(parts))
 
 
 def _comparison(

@@ -12,6 +12,7 @@ from harness.report.failure import failure_text
 from harness.report.headline import headline
 from harness.report.summary import improvement_lines, note_lines
 from harness.report.table import ESSENTIAL, FURTHER
+from harness.visible import one_line, visible
 from harness.wording import RELOCK
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from harness.report.case_result import CaseResult
     from harness.report.table import Column
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&])|(?<=www)(\.)|(:)(?=//)|(@)")
 _ID = re.compile(r"[\w.-]+")
 # GitHub refuses a step's whole summary when it is larger.
 _SUMMARY_LIMIT_BYTES = 1024 * 1024
@@ -71,7 +72,12 @@ def append_step_summary(text: str, path: Path) -> None:
 
 def escape(text: str) -> str:
     """Return text that Markdown shows as it is, also in a table's cell."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _SPECIAL.sub(_escaped, one_line(" ".join(text.split())))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    # GitHub looks for names of people in the finished page: an escape alone would not hide one.
+    return "@&#8203;" if found[4] else f"\\{found[0]}"
 
 
 def code(text: str) -> str:
@@ -81,6 +87,7 @@ def code(text: str) -> str:
 
 def fence(text: str) -> str:
     """Return text as a block of code; it may hold backticks."""
+    text = visible(text)
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{ticks}text\n{text}\n{ticks}"
 
@@ -105,7 +112,7 @@ def _details(result: CaseResult) -> str:
         text = result.reason.strip()
     else:
         return f"{code(result.case_id)}: {escape(headline(result))}"
-    summary = html.escape(headline(result), quote=False)
+    summary = html.escape(one_line(headline(result)), quote=False).replace("@", "@&#8203;")
     return (
         f"<details>\n<summary><code>{html.escape(result.case_id)}</code>: {summary}</summary>\n\n"
         f"{fence(text)}\n\n</details>"

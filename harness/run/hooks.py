@@ -22,6 +22,7 @@ from harness.run.interruption import interrupted_cases
 from harness.run.paths import Paths
 from harness.run.session import Session
 from harness.run.terminal_progress import TerminalProgress, show_progress
+from harness.visible import visible
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
@@ -238,9 +239,9 @@ class Run:
             lock_path=shown_path(self.session.paths.lock),
             results_path=shown_path(self.session.paths.results),
         ):
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(visible(line))
         for result in self._interrupted:
-            terminalreporter.write_line(f"{result.case_id}: {result.reason}", red=True)
+            terminalreporter.write_line(visible(f"{result.case_id}: {result.reason}"), red=True)
         if self._interrupted_while_writing:
             terminalreporter.write_line(
                 "interrupted while writing the results: some may be missing. "
@@ -248,11 +249,13 @@ class Run:
                 red=True,
             )
         for error in self.errors:
-            terminalreporter.write_line(error, red=True)
+            terminalreporter.write_line(visible(error), red=True)
         if self.nothing_measured:
             terminalreporter.write_line(
-                f"nothing was {self.session.procedure.source}: "
-                + report.why_nothing(results, len(self.session.cases)),
+                visible(
+                    f"nothing was {self.session.procedure.source}: "
+                    + report.why_nothing(results, len(self.session.cases))
+                ),
                 red=True,
             )
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, MachineError
 from harness.file_locks import NoLocksError, locked
-from harness.wording import one_line, shown_path
+from harness.visible import one_line
+from harness.wording import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -11,6 +11,8 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
+from harness.visible import visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -19,6 +21,15 @@ if TYPE_CHECKING:
     import pytest
 
 logger = logging.getLogger("harness")
+
+
+def _make_visible(record: logging.LogRecord) -> bool:
+    """Make the words of a workload harmless, for every handler: pytest shows the log as well."""
+    record.msg, record.args = visible(record.getMessage()), None
+    return True
+
+
+logger.addFilter(_make_visible)
 
 # With fewer columns a status would be too short to read.
 _MIN_STATUS_WIDTH = 20

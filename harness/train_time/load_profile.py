@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from harness.case_names import label
 from harness.errors import HarnessError
 from harness.lockfile.profiles import Lock, LockedProfile, read_lock
-from harness.wording import RELOCK, closest, shown_path
+from harness.wording import RELOCK, closest, listed, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from harness.measurement import DeviceIdentity
 
 LOCK_VARIABLE = "GPU_PROFILE_LOCK"
+# An error lists no more GPUs; a lockfile may have thousands of labels.
+_MAX_GPUS = 20
 _LOCK_NAMES = ("profiles/gpu-profile.lock", "gpu-profile.lock")
 # Cases that `_warn_of_prediction` has warned of.
 _warned: set[str] = set()
@@ -77,7 +79,7 @@ def load_profile(
         )
     raise HarnessError(
         f"{shown_path(path)}: {len(fitting)} profiles of {model} fit: "
-        f"{', '.join(profile.case_id for profile in fitting)}. Say which: {_telling_apart(fitting)}"
+        f"{listed(profile.case_id for profile in fitting)}. Say which: {_telling_apart(fitting)}"
     )
 
 
@@ -111,7 +113,7 @@ def _of_model(known: Lock, model: str) -> list[LockedProfile]:
     hint = f"Did you mean {near}? " if near else ""
     raise HarnessError(
         f"{shown_path(known.path)}: no model {model} is locked. {hint}The lockfile holds "
-        f"{', '.join(models) or 'no profile at all'}. Lock {model} with "
+        f"{listed(models) or 'no profile at all'}. Lock {model} with "
         f"`{RELOCK}`"
     )
 
@@ -213,9 +215,10 @@ def _listing(profiles: Iterable[LockedProfile]) -> str:
         ]
         rest.sort(key=lambda values: [(isinstance(value, str), value) for value in values])
         parts.append(
-            f"{gpu} at " + ", ".join(dict.fromkeys("-".join(map(label, values)) for values in rest))
+            f"{gpu} at " + listed(dict.fromkeys("-".join(map(label, values)) for values in rest))
         )
-    return f"Locked for {model}: {'; '.join(parts)}"
+    more = "; …" if len(parts) > _MAX_GPUS else ""
+    return f"Locked for {model}: {'; '.join(parts[:_MAX_GPUS])}{more}"
 
 
 def _shown_device(device: DeviceIdentity) -> str:
@@ -240,5 +243,5 @@ def _telling_apart(profiles: Sequence[LockedProfile]) -> str:
             label(profile.axes[axis]) if axis in profile.axes else "-" for profile in profiles
         )
         if len(values) > 1:
-            parts.append(f"{axis}= one of {', '.join(values)}")
+            parts.append(f"{axis}= one of {listed(values)}")
     return " and ".join(parts) or "remove all but one; they differ only in the device"

@@ -97,6 +97,9 @@ def test_empty_run() -> None:
         ("a\\b", "a\\\\b"),
         ("*a* [b](c) <d>", "\\*a\\* \\[b\\](c) \\<d\\>"),
         ("two\nlines", "two lines"),
+        ("ask @team, mail a@b.c", "ask @&#8203;team, mail a@&#8203;b.c"),
+        ("http://x.y www.x.y a: b", "http\\://x.y www\\.x.y a: b"),
+        ("\x1b[2J\u202e", "\\\\x1b\\[2J\\\\u202e"),
         ("3.2e-03", "3.2e-03"),
     ],
 )
