@@ -79,6 +79,7 @@ Name = Annotated[str, Field(min_length=1), Allowed("a string that is not empty")
 Positive = Annotated[
     int, Field(strict=True, ge=1), at_most(2**63 - 1), Allowed("a whole number from 1")
 ]
+Steps = Annotated[int, Field(strict=True, ge=1), at_most(10_000), Allowed("a whole number from 1")]
 Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA), Allowed(SIZE_FORM)]
 Percent = Annotated[
     float, BeforeValidator(parse_percent), WithJsonSchema(_PERCENT_SCHEMA), Allowed(PERCENT_FORM)

@@ -19,6 +19,7 @@ from harness.matrix.field_types import (
     Positive,
     Settings,
     Size,
+    Steps,
     at_most,
     distinct,
 )
@@ -82,9 +83,9 @@ class SearchSettings(Settings):
     """exact: predict from peaks, then bracket; power: double; binsearch: double, then bisect."""
     init_val: Positive = 2
     """The first batch size that is tried when nothing is locked."""
-    max_trials: Positive = 25
+    max_trials: Steps = 25
     """The search ends after this number of probes, with the best batch size it has."""
-    steps_per_trial: Positive = 3
+    steps_per_trial: Steps = 3
     """Effective optimizer steps of a probe."""
     min_batch_size: Positive = 1
     """The smallest batch size that is tried."""
@@ -106,7 +107,7 @@ class SearchSettings(Settings):
     """The smallest validation batch size that is tried; training's by default."""
     validation_max_batch_size: Positive | None = None
     """The largest validation batch size that is tried; twice training's by default."""
-    validation_steps_per_trial: Positive | None = None
+    validation_steps_per_trial: Steps | None = None
     """Validation batches of a probe; steps_per_trial by default."""
     allow_thrashing: Flag = True
     """Whether a batch fits although it thrashes: CUDA's cache is emptied again and again."""
@@ -183,9 +184,9 @@ class LrRangeSettings(Settings):
     """Optimizer steps of a sweep."""
     seeds: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)], ...],
-        Field(min_length=1),
+        Field(min_length=1, max_length=100),
         AfterValidator(distinct),
-        Allowed("a list of different whole numbers from 0, such as [0, 1, 2]"),
+        Allowed("a list of different whole numbers from 0, at most 100, such as [0, 1, 2]"),
     ] = (0, 1, 2)
     """Seeds of the initialisation and of the order of the data; one sweep per seed."""
     when: Literal["always", "changed", "never"] = "always"

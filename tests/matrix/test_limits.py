@@ -124,6 +124,22 @@ def test_billion_laughs(path: Path) -> None:
             "lr_range: {num_training: 1000000000}",
             "lr_range.num_training: 1000000000 is not allowed; at most 100,000",
         ),
+        (
+            "search: {steps_per_trial: 10001}",
+            "search.steps_per_trial: 10001 is not allowed; at most 10,000",
+        ),
+        (
+            "search: {validation_steps_per_trial: 1000000000}",
+            "search.validation_steps_per_trial: 1000000000 is not allowed; at most 10,000",
+        ),
+        (
+            "search: {max_trials: 1000000000}",
+            "search.max_trials: 1000000000 is not allowed; at most 10,000",
+        ),
+        (
+            f"lr_range: {{seeds: [{', '.join(map(str, range(101)))}]}}",
+            "lr_range.seeds: a list is not allowed; a list of different whole numbers from 0, at most 100",
+        ),
     ],
 )
 def test_numbers_that_nothing_can_hold_are_refused(path: Path, setting: str, reason: str) -> None:

@@ -98,21 +98,21 @@ if TYPE_CHECKING:
             "lr_range: {seeds: []}",
             (
                 "lr_range.seeds: an empty list is not allowed;"
-                " a list of different whole numbers from 0, such as [0, 1, 2]"
+                " a list of different whole numbers from 0, at most 100, such as [0, 1, 2]"
             ),
         ),
         (
             "lr_range: {seeds: [0, 0]}",
             (
                 "lr_range.seeds: a list is not allowed;"
-                " a list of different whole numbers from 0, such as [0, 1, 2]"
+                " a list of different whole numbers from 0, at most 100, such as [0, 1, 2]"
             ),
         ),
         (
             "lr_range: {seeds: [0, -1]}",
             (
                 "lr_range.seeds[1]: -1 is not allowed;"
-                " a list of different whole numbers from 0, such as [0, 1, 2]"
+                " a list of different whole numbers from 0, at most 100, such as [0, 1, 2]"
             ),
         ),
         (
