@@ -192,6 +192,8 @@ class Measurement(Profile):
     """The line of the user's code behind each of these holders: `model.py:33`."""
     lr_kept: bool = False
     """Whether the learning rate is the locked one, without a new LR range test."""
+    largest_learning_rate: float | None = None
+    """The rate of the largest group that follows `learning_rate`, where that is another number."""
     signal_to_noise: float | None = None
     non_monotone: int | None = None
     """A batch larger than `max_batch_size` that is known to fit."""

@@ -2,6 +2,7 @@
 
     pytest's process  --CaseSpec, then Request | Kill-->  zygote and its supervisors
     pytest's process  <--Ready | Failed, then Started, Ended | Broken, Idle for each request--
+    pytest's process  <--Progress, while a sweep runs--
     probe             --Report, one key at a time-->  its supervisor, which sums them up in Ended
 
 `task` distinguishes requests, `event` events, and `accelerator` memory bounds. A request determines
@@ -19,6 +20,8 @@ from pydantic import Field
 
 # pydantic cannot read the one of `typing` before Python 3.12.
 from typing_extensions import TypedDict
+
+from harness.lr_protocol import RatesResult, RatesTask, SweepResult, SweepTask
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A number of bytes or of things."""
@@ -122,15 +125,6 @@ class TrainTask(TypedDict):
     """The file for the sizes of all blocks when the training fits; None records none."""
 
 
-class SweepTask(TypedDict):
-    """Sweep the learning rate with a new module, one optimizer step per learning rate."""
-
-    task: Literal["lr_range"]
-    batch_size: int
-    learning_rates: list[float]
-    seed: int
-
-
 class HoldersTask(TypedDict):
     """Train one batch size without a limit, and find out what holds the memory at the peak."""
 
@@ -168,12 +162,16 @@ class SweepRequest(SweepTask, ProbeContext):
     """A request for a probe that sweeps the learning rate."""
 
 
+class RatesRequest(RatesTask, ProbeContext):
+    """A request for a probe that reads learning rates."""
+
+
 class HoldersRequest(HoldersTask, ProbeContext):
     """A request for a probe that finds out what holds the memory."""
 
 
-Task = DescribeTask | TrainTask | SweepTask | HoldersTask
-Request = DescribeRequest | TrainRequest | SweepRequest | HoldersRequest
+Task = DescribeTask | TrainTask | SweepTask | RatesTask | HoldersTask
+Request = DescribeRequest | TrainRequest | SweepRequest | RatesRequest | HoldersRequest
 
 
 class Kill(TypedDict):
@@ -227,17 +225,6 @@ class TrainResult(MemoryFacts):
     """On a simulated GPU: the line that read a value last; None where none was read."""
 
 
-class SweepResult(TypedDict):
-    """The answer to a SweepTask that did not fail."""
-
-    outcome: Literal["fits"]
-    refusal: str | None
-    """Why the curve must not be used; None where it may be."""
-    learning_rates: list[float]
-    """The rates that the optimizer used; fewer than requested when the loss diverged."""
-    losses: list[float]
-
-
 class DescribeResult(TypedDict):
     """The answer to a DescribeTask that did not fail."""
 
@@ -262,7 +249,7 @@ class HoldersResult(MemoryFacts):
     peak_memory_bytes: Count
 
 
-Result = TrainResult | SweepResult | DescribeResult | HoldersResult | Failure
+Result = TrainResult | SweepResult | RatesResult | DescribeResult | HoldersResult | Failure
 
 
 class Report(TypedDict, total=False):
@@ -272,6 +259,8 @@ class Report(TypedDict, total=False):
     result: Result
     afresh: str
     """Why the probe starts Python anew instead of running in a fork."""
+    steps: int
+    """The number of steps that a sweep has done; the supervisor passes it on at once."""
 
 
 class Afresh(TypedDict):
@@ -303,6 +292,13 @@ class Started(TypedDict):
     pid: int
 
 
+class Progress(TypedDict):
+    """A sweep has done some of its steps."""
+
+    event: Literal["progress"]
+    steps: Count
+
+
 class Ended(TypedDict):
     """A probe, and all that it started, is gone."""
 
@@ -332,4 +328,4 @@ class Idle(TypedDict):
     event: Literal["idle"]
 
 
-Event = Ready | Failed | Started | Ended | Broken | Idle
+Event = Ready | Failed | Started | Progress | Ended | Broken | Idle

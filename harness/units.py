@@ -18,6 +18,8 @@ _UNITS = {
     "TiB": 1024**4,
 }
 _BINARY = 1024
+_MINUTE = 60
+_HOUR = 3600
 _MAX_SIZE = 2**63
 _MAX_SHOWN = 60
 _CORRECT = {unit.lower(): unit for unit in _UNITS}
@@ -93,3 +95,12 @@ def format_bytes(num_bytes: float) -> str:
 def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration roughly, as `12 seconds`, `3 minutes` or `1.5 hours`."""
+    if seconds >= _HOUR:
+        return f"{seconds / _HOUR:.1f} hours"
+    unit = "second" if seconds < _MINUTE else "minute"
+    number = max(round(seconds / (1 if seconds < _MINUTE else _MINUTE)), 1)
+    return f"{number} {unit}{'' if number == 1 else 's'}"

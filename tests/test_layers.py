@@ -25,6 +25,7 @@ LAYERS = (
     ("visible",),
     ("_lazy", "bounded_file", "case_names", "errors", "matrix.yaml12", "pipes", "units", "wording"),
     ("measurement",),
+    ("lr_protocol",),
     ("protocol",),
     ("file_locks", "synthetic"),
     ("files",),

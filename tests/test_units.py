@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.units import format_bytes, parse_percent, parse_size
+from harness.units import format_bytes, format_seconds, parse_percent, parse_size
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,19 @@ def test_what_is_no_percentage_is_refused(written: object) -> None:
 def test_bytes_are_shown_in_the_unit_that_keeps_them_short(num_bytes: int, expected: str) -> None:
     """Bytes are shown in the binary unit that makes the rounded number less than 1024."""
     assert expected == format_bytes(num_bytes)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.2, "1 second"),
+        (1.4, "1 second"),
+        (59.4, "59 seconds"),
+        (60, "1 minute"),
+        (200, "3 minutes"),
+        (5400, "1.5 hours"),
+    ],
+)
+def test_a_duration_is_shown_roughly(seconds: float, expected: str) -> None:
+    """A duration is in seconds, minutes or hours."""
+    assert expected == format_seconds(seconds)

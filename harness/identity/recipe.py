@@ -1,8 +1,8 @@
 """Collects a case's recipe, the settings that change what its values mean, and their digest.
 
 Settings that only change how the search finds and judges the values are no part of it: mode,
-init_val, max_trials, probe_timeout, when, plot_path, bounds. Nor are the keywords of the Trainer
-that a probe only tells: a workload that turns them into memory is caught by its bounds.
+init_val, max_trials, probe_timeout, when, max_seconds, plot_path, bounds. Nor are the keywords of
+the Trainer that a probe only tells: a workload that turns them into memory is caught by its bounds.
 """
 
 from __future__ import annotations

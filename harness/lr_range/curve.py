@@ -28,6 +28,8 @@ _SMOOTHING_DECADES = 0.3
 _SMOOTHING_REACH = 3.5
 # A loss has diverged this far above the plateau, in standard deviations of the noise.
 _DIVERGED_SIGMAS = 10.0
+# A loss has clearly risen this far above the plateau: as far as a drop has to be.
+_RISEN_SIGMAS = 4.0
 # The number of raw losses that distinguishes divergence from a spike.
 _WINDOW = 5
 # The standard deviation of a normal distribution over its median absolute deviation.
@@ -60,6 +62,8 @@ class Curve:
     """The learning rate at 75% of the drop; None when the loss never fell."""
     minimum_at: float
     """The point at which the loss has come down, as a fraction of the swept range in log space."""
+    rises_at: float | None = None
+    """The point at which the loss has clearly risen above the plateau; None if it never does."""
 
     @property
     def signal_to_noise(self) -> float:
@@ -78,11 +82,7 @@ class _Plateau:
     def of(cls, losses: Sequence[float], num_training: int) -> _Plateau:
         first = losses[: _plateau_length(num_training)]
         level = median(first)
-        differences = [after - before for before, after in pairwise(first)] or [0.0]
-        # Differences cancel a slope. Their spread is sqrt(2) times that of one loss. A loss of low
-        # precision may repeat itself so often that the MAD is 0 and the standard deviation is not.
-        sigma = (_mad(differences) or pstdev(differences)) / math.sqrt(2)
-        return cls(level, max(sigma, _RESOLUTION * abs(level)))
+        return cls(level, max(_spread(first), _RESOLUTION * abs(level)))
 
     def ceiling(self, lowest: float) -> float:
         """Return the loss above which a sweep that came down to `lowest` has diverged."""
@@ -143,15 +143,18 @@ def analyse(logs: Sequence[float], kernel: Kernel, losses: Sequence[float | None
     not_finite_at = len(finite) if stop is None and len(finite) < len(losses) else None
     clipped = [min(loss, ceiling) for loss in swept]
     smoothed = _smooth(clipped, kernel)
-    level, minimum = _Plateau.of(finite, len(logs)).level, min(smoothed)
+    plateau, minimum = _Plateau.of(finite, len(logs)), min(smoothed)
+    level = plateau.level
     drop = level - minimum if level - minimum > _RESOLUTION * abs(level) else 0.0
     residuals = [raw - smooth for raw, smooth in zip(clipped, smoothed, strict=True)]
-    noise = max(
-        _mad(residuals[: smoothed.index(minimum) + 1]),
-        _RESOLUTION * max(abs(level), drop),
-    )
+    fallen = smoothed.index(minimum) + 1
+    noise = max(_mad(residuals[:fallen]), _RESOLUTION * max(abs(level), drop))
+    if fallen <= _plateau_length(len(logs)):
+        # A minimum among the first steps leaves too few residuals: a single one has no spread.
+        noise = max(noise, plateau.sigma, _spread(clipped))
+    rises_at = _rise(logs, smoothed, level + _RISEN_SIGMAS * noise)
     if not drop:
-        return Curve(not_finite_at, smoothed, level, drop, noise, None, 0.0)
+        return Curve(not_finite_at, smoothed, level, drop, noise, None, 0.0, rises_at)
     # A sweep that broke off is compared with the whole range, a merely short one with its own end.
     end = logs[len(swept) - 1] if stop is None and not_finite_at is None else logs[-1]
     reached = _crossing(logs, smoothed, level - _MINIMUM_REACHED * drop)
@@ -163,11 +166,29 @@ def analyse(logs: Sequence[float], kernel: Kernel, losses: Sequence[float | None
         noise,
         math.exp(_crossing(logs, smoothed, level - _DROP_COMPLETED * drop)),
         (reached - logs[0]) / (end - logs[0]) if end > logs[0] else 0.0,
+        rises_at,
     )
+
+
+def _rise(logs: Sequence[float], smoothed: Sequence[float], level: float) -> float | None:
+    """Return where the smoothed loss first exceeds `level`, as a fraction of the whole range."""
+    above = (
+        log for log, loss in zip(logs, smoothed, strict=False) if loss > level and log > logs[0]
+    )
+    first = next(above, None)
+    return None if first is None else (first - logs[0]) / (logs[-1] - logs[0])
 
 
 def _plateau_length(num_training: int) -> int:
     return max(_WINDOW, num_training // 12)
+
+
+def _spread(losses: Sequence[float]) -> float:
+    """Return the standard deviation of one loss around a slope."""
+    differences = [after - before for before, after in pairwise(losses)] or [0.0]
+    # Differences cancel a slope. Their spread is sqrt(2) times that of one loss. A loss of low
+    # precision may repeat itself so often that the MAD is 0 and the standard deviation is not.
+    return (_mad(differences) or pstdev(differences)) / math.sqrt(2)
 
 
 def _mad(values: Sequence[float]) -> float:

@@ -21,6 +21,8 @@ _MAX_SEED_RATIO = 4.0
 # Shares of the range in log space: no suggestion may be near an end, no minimum at the upper end.
 _EDGE = 0.1
 _MINIMUM_EDGE = 0.05
+# A loss that rises within this share of the range, and has not fallen before, rises from the start.
+_EARLY = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,19 @@ def noise(sweeps: Sweeps) -> str | None:
         f" {sweeps.span} the loss fell by {drop:.3g} where a single step varies by {noise:.3g}"
         f" (signal-to-noise {sweeps.signal_to_noise:.2f}, at least {_MIN_SIGNAL_TO_NOISE:g} is"
         " needed): raise lr_range.num_training or the batch size"
+    )
+
+
+def rising(sweeps: Sweeps) -> str | None:
+    """Return the reason when the loss rises from the start of the range, and never fell before."""
+    rises = [1.0 if curve.rises_at is None else curve.rises_at for curve in sweeps.curves]
+    if sweeps.signal_to_noise >= _MIN_SIGNAL_TO_NOISE or median(rises) > _EARLY:
+        return None
+    lowest, highest = sweeps.learning_rates[0], sweeps.learning_rates[-1]
+    rate = lowest * (highest / lowest) ** median(rises)
+    return (
+        f"the loss never fell, and had clearly risen at {rate:.3g}, in the first {_EARLY:.0%} of"
+        f" the range from {sweeps.span}: lower lr_range.lr_min"
     )
 
 

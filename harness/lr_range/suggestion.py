@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from harness.lr_range.curve import analyse, divergence, finite_prefix, make_kernel
 from harness.lr_range.ratio import log_median
-from harness.lr_range.refusals import Sweeps, disagreement_of, edge, noise, unusable
+from harness.lr_range.refusals import Sweeps, disagreement_of, edge, noise, rising, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,6 +101,8 @@ def suggest(
     sweeps = Sweeps(learning_rates, [analyse(logs, kernel, losses) for losses in losses_per_seed])
     refusal = unusable(sweeps)
     retry = False
+    if refusal is None:
+        refusal = rising(sweeps)
     if refusal is None:
         refusal = noise(sweeps)
         retry = refusal is not None

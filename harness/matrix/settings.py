@@ -191,6 +191,10 @@ class LrRangeSettings(Settings):
     """Seeds of the initialisation and of the order of the data; one sweep per seed."""
     when: Literal["always", "changed", "never"] = "always"
     """changed: keep the locked learning rate while nothing that it depends on has changed."""
+    max_seconds: Annotated[
+        float | None, REAL, Field(gt=0), at_most(1_000_000), Allowed("a number of seconds above 0")
+    ] = None
+    """The range test is refused after this time, whatever the number of seeds; null: no limit."""
     plot_path: Name | None = None
     """The path of the plot; by default it is in the folder of the run's results."""
 

@@ -7,7 +7,7 @@ swept before the test may fail.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,28 +15,17 @@ from typing import TYPE_CHECKING
 from harness.bounds.measured import learning_rate_suspect
 from harness.lr_range import plot as lr_plot
 from harness.lr_range.ratio import log_median
-from harness.lr_range.suggestion import Suggestion, geometric_sweep, suggest
+from harness.lr_range.suggestion import suggest
+from harness.measure.lr_sweeps import RangeTest
+from harness.measure.rate_of_attribute import confirmed, find_rate_map
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from harness.lockfile.profiles import LockedProfile
-    from harness.measurement import LrCurve, Measurement, Probe
+    from harness.measure.lr_sweeps import Sweeps
+    from harness.measurement import Measurement
     from harness.probes.open_cases import OpenCase
 
 _log = logging.getLogger("harness")
-
-
-@dataclass(frozen=True)
-class _Sweeps:
-    learning_rates: tuple[float, ...]
-    curves: tuple[LrCurve, ...]
-    suggestion: Suggestion | None
-    refusal: str | None
-
-    @property
-    def learning_rate(self) -> float | None:
-        return self.suggestion.learning_rate if self.suggestion else None
 
 
 def with_learning_rate(opened: OpenCase, measurement: Measurement) -> Measurement:
@@ -52,18 +41,25 @@ def with_learning_rate(opened: OpenCase, measurement: Measurement) -> Measuremen
     if opened.description.synthetic:
         return replace(measurement, lr_refusal="the data are synthetic: there is nothing to learn")
 
-    sweeps = _run(opened, measurement.batch_size, settings.num_training, settings.seeds)
+    rate_map = find_rate_map(opened.runner, measurement.batch_size)
+    if isinstance(rate_map, str):
+        _log.info("%s: LR range test refused: %s", case.id, rate_map)
+        return replace(measurement, lr_refusal=rate_map)
+    test = RangeTest(opened, measurement.batch_size, rate_map)
+    test.announce(measurement)
+    sweeps = test.sweep(settings.num_training, settings.seeds)
     if sweeps.suggestion is not None and sweeps.suggestion.retry:
         _log.info(
             "%s: LR range test: %s; trying twice the steps", case.id, sweeps.suggestion.refusal
         )
-        sweeps = _run(opened, measurement.batch_size, 2 * settings.num_training, settings.seeds)
+        sweeps = test.sweep(2 * settings.num_training, settings.seeds)
     measurement = _with_sweeps(measurement, sweeps)
     if locked is not None and (
         learning_rate_suspect(measurement, locked, case.bounds)
         or _refused_by_chance(sweeps, locked)
     ):
-        measurement = _with_more_seeds(opened, measurement, locked, sweeps)
+        measurement = _with_more_seeds(test, measurement, locked, sweeps)
+    measurement = confirmed(opened.runner, measurement, rate_map)
     return replace(measurement, artifacts=_save(opened, measurement, sweeps))
 
 
@@ -74,30 +70,12 @@ def kept_if_unchanged(measurement: Measurement, locked: LockedProfile | None) ->
     return _kept(measurement, locked)
 
 
-def _run(opened: OpenCase, batch_size: int, num_training: int, seeds: Sequence[int]) -> _Sweeps:
-    case, settings = opened.case, opened.case.lr_range
-    rates = geometric_sweep(settings.lr_min, settings.lr_max, num_training)
-    curves: list[LrCurve] = []
-    for seed in seeds:
-        sweep = opened.runner.sweep(batch_size, rates, seed)
-        if sweep.curve is None:
-            refusal = sweep.refusal or _failure(sweep.failure, seed)
-            _log.info("%s: LR range test refused: %s", case.id, refusal)
-            return _Sweeps(rates, tuple(curves), None, refusal)
-        curves.append(sweep.curve)
-        _log.info("%s: LR sweep with seed %d: %d steps", case.id, seed, len(sweep.curve.losses))
-    suggestion = suggest(rates, [curve.losses for curve in curves])
-    return _Sweeps(rates, tuple(curves), suggestion, suggestion.refusal)
-
-
-def _with_sweeps(measurement: Measurement, sweeps: _Sweeps) -> Measurement:
+def _with_sweeps(measurement: Measurement, sweeps: Sweeps) -> Measurement:
     suggestion = sweeps.suggestion
     return replace(
         measurement,
         learning_rate=sweeps.learning_rate,
-        learning_rates=tuple(
-            rate for rate in (suggestion.per_seed if suggestion else ()) if rate is not None
-        ),
+        learning_rates=sweeps.per_seed,
         lr_refusal=sweeps.refusal,
         signal_to_noise=suggestion.signal_to_noise if suggestion else None,
         lr_curves=sweeps.curves,
@@ -105,10 +83,10 @@ def _with_sweeps(measurement: Measurement, sweeps: _Sweeps) -> Measurement:
 
 
 def _with_more_seeds(
-    opened: OpenCase, measurement: Measurement, locked: LockedProfile, first: _Sweeps
+    test: RangeTest, measurement: Measurement, locked: LockedProfile, first: Sweeps
 ) -> Measurement:
     """Sweep an equal number of new seeds: only the median of all seeds may fail the test."""
-    case = opened.case
+    case = test.opened.case
     seeds = case.lr_range.seeds
     fresh = list(islice((seed for seed in count() if seed not in seeds), len(seeds)))
     _log.info(
@@ -118,7 +96,7 @@ def _with_more_seeds(
         locked.learning_rate,
         fresh,
     )
-    second = _run(opened, measurement.batch_size, len(first.learning_rates), fresh)
+    second = test.sweep(len(first.learning_rates), fresh)
     settled = second.learning_rate is not None or (
         second.suggestion and second.suggestion.disagreement
     )
@@ -131,11 +109,7 @@ def _with_more_seeds(
                 f"the new seeds gave no learning rate: {second.refusal}",
             ),
         )
-    per_seed = tuple(
-        rate
-        for rate in (*first.suggestion.per_seed, *second.suggestion.per_seed)
-        if rate is not None
-    )
+    per_seed = first.per_seed + second.per_seed
     together = replace(
         measurement,
         learning_rate=log_median(per_seed),
@@ -151,7 +125,7 @@ def _with_more_seeds(
     return replace(together, warnings=(*measurement.warnings, measurement.lr_refusal))
 
 
-def _refused_by_chance(sweeps: _Sweeps, locked: LockedProfile) -> bool:
+def _refused_by_chance(sweeps: Sweeps, locked: LockedProfile) -> bool:
     """Return whether the seeds disagree while a learning rate is locked: more may confirm it."""
     return (
         locked.learning_rate is not None
@@ -160,7 +134,7 @@ def _refused_by_chance(sweeps: _Sweeps, locked: LockedProfile) -> bool:
     )
 
 
-def _save(opened: OpenCase, measurement: Measurement, sweeps: _Sweeps) -> tuple[str, ...]:
+def _save(opened: OpenCase, measurement: Measurement, sweeps: Sweeps) -> tuple[str, ...]:
     """Save the curve as PNG and JSON and return both paths; `plot_path` overrides the PNG's."""
     if sweeps.suggestion is None:
         return ()
@@ -212,15 +186,4 @@ def _kept(measurement: Measurement, locked: LockedProfile) -> Measurement:
         learning_rates=locked.learning_rates,
         lr_refusal=locked.lr_refusal,
         lr_kept=True,
-    )
-
-
-def _failure(probe: Probe | None, seed: int) -> str:
-    assert probe is not None, "a sweep has a curve, a refusal or a failure"
-    what = {"oom": "ran out of memory", "dataset": "found no full batch"}.get(
-        probe.outcome, "failed"
-    )
-    return (
-        f"the sweep with seed {seed} {what} at batch {probe.batch_size} in {probe.phase}: "
-        f"{probe.detail} (its output is in {probe.log})"
     )

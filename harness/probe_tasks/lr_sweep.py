@@ -1,18 +1,22 @@
 """Sweeps the learning rate of a fresh module: the LR range test (Smith 2017).
 
-Each learning rate gets one optimizer step. All parameter groups are scaled by a common factor, and
-the largest group's learning rate is recorded. Schedulers are off, and validation does not run.
+Each learning rate gets one optimizer step. It is the rate of the largest parameter group, and the
+others keep their ratio to it. Groups that do not follow the workload's learning rate keep their
+own. The optimizer has these rates within its step alone, so that all other code sees what it
+expects. Schedules change nothing, and validation does not run.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 from harness.failures.explain import explain
 from harness.lr_range.suggestion import diverged
 from harness.memory_bounds import make_bound
 from harness.probe_tasks.optimizer_steps import watch_steps
+from harness.probe_tasks.schedules import configured_rates, detach_schedules
 from harness.probe_tasks.trainer import (
     FitWatch,
     loss_of,
@@ -21,16 +25,22 @@ from harness.probe_tasks.trainer import (
     prepare,
     seed_everything,
 )
+from harness.workload import attributes
 from harness.workload.build import build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.protocol import Failure, SweepRequest, SweepResult, TellPhase
+    from harness.lr_protocol import SweepResult, TellSteps
+    from harness.protocol import Failure, SweepRequest, TellPhase
     from harness.workload.build import Workload
 
 # A sweep gives up when it needs more accumulation windows than this per learning rate.
 _MAX_WINDOWS_PER_STEP = 4
+# The seconds between two reports of the steps that are done.
+_TELL_SECONDS = 1.0
+# The relative difference between a rate and the float32 that an optimizer may keep it in.
+_SAME_RATE = 1e-6
 
 
 class SweepRefusedError(Exception):
@@ -40,52 +50,60 @@ class SweepRefusedError(Exception):
 class SweepWatch(FitWatch):
     """Hooks of a callback that sets the learning rate of each optimizer step and keeps its loss."""
 
-    def __init__(self, tell: TellPhase, learning_rates: Sequence[float]) -> None:
+    def __init__(
+        self,
+        tell: TellPhase,
+        tell_steps: TellSteps,
+        learning_rates: Sequence[float],
+        fixed_groups: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.tell = tell
+        self.tell_steps = tell_steps
         self.learning_rates = learning_rates
+        self.fixed_groups = fixed_groups
         self.losses: list[float] = []
-        self.seen: list[float] = []
         self.finished = False
-        self._scales: list[float] = []
-        self._optimizer: Any = None
+        self._largest = 0.0
+        self._given: list[float] = []
+        self._outside: list[Any] = []
+        self._asked: list[float] = []
         self._window: list[float] = []
         self._num_batches = 0
         self._stepped = False
+        self._told = time.monotonic()
 
     def on_fit_start(self, *_: Any) -> None:
         self.tell("data")
 
-    def on_train_start(self, trainer: Any, _module: Any) -> None:
-        trainer.strategy.lr_scheduler_configs = []
+    def on_train_start(self, trainer: Any, module: Any) -> None:
         if len(trainer.optimizers) != 1:
             raise SweepRefusedError(
                 f"the workload has {len(trainer.optimizers)} optimizers: an LR range test needs "
                 "exactly one"
             )
-        self._optimizer = trainer.optimizers[0]
-        # A scheduler with a warm-up has already lowered `lr`; the original is in `initial_lr`.
-        given = [group.get("initial_lr", group.get("lr")) for group in self._optimizer.param_groups]
-        if None in given:
+        optimizer = trainer.optimizers[0]
+        given = configured_rates(
+            optimizer, [config.scheduler for config in trainer.lr_scheduler_configs]
+        )
+        self._given = [rate for rate in given if rate is not None]
+        if len(self._given) < len(given):
             raise SweepRefusedError(
                 "the optimizer chooses its learning rate itself: there is nothing to scale"
             )
-        rates = [float(rate) for rate in given]
-        largest = max(rates)
-        if not largest > 0:
+        following = set(range(len(given))).difference(self.fixed_groups)
+        self._largest = max((self._given[number] for number in following), default=0.0)
+        if not self._largest > 0:
             raise SweepRefusedError(
-                f"the optimizer's learning rate is {largest:g}: there is nothing to scale"
+                f"the optimizer's learning rate is {self._largest:g}: there is nothing to scale"
             )
-        self._scales = [rate / largest for rate in rates]
-        # The rates are read after the step, because the user's code may change them in the closure,
-        # which runs within the step.
-        watch_steps(self._optimizer, after=self._after_step)
+        detach_schedules(trainer, module, optimizer)
+        for group, rate in zip(optimizer.param_groups, self._given, strict=True):
+            _set_rate(group, rate)
+        watch_steps(optimizer, before=self._before_step, after=self._after_step)
 
     def on_train_batch_start(self, *_: Any) -> None:
         self.tell("forward")
-        rate = self.learning_rates[len(self.losses)]
-        for group, scale in zip(self._optimizer.param_groups, self._scales, strict=True):
-            group["lr"] = rate * scale
 
     def on_before_backward(self, *_: Any) -> None:
         self.tell("backward")
@@ -111,6 +129,10 @@ class SweepWatch(FitWatch):
                 f"only {len(self.losses)} of {self._num_batches} batches took a step"
             )
         self._stepped = False
+        now = time.monotonic()
+        if now - self._told >= _TELL_SECONDS:
+            self._told = now
+            self.tell_steps(len(self.losses))
         done = len(self.losses) == len(self.learning_rates)
         self.finished = trainer.should_stop = (
             done
@@ -119,13 +141,43 @@ class SweepWatch(FitWatch):
         )
         self.tell("data")
 
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
+        groups = optimizer.param_groups
+        # A group that was added meanwhile was given its rate beside those that were configured.
+        self._given += [float(group["lr"]) for group in groups[len(self._given) :]]
+        rate = self.learning_rates[len(self.losses)]
+        self._outside = [group["lr"] for group in groups]
+        self._asked = [
+            given if number in self.fixed_groups else rate * (given / self._largest)
+            for number, given in enumerate(self._given)
+        ]
+        for group, asked in zip(groups, self._asked, strict=False):
+            _set_rate(group, asked)
+
     def _after_step(self, optimizer: Any, *_: Any) -> None:
         self._stepped = True
-        if len(self.seen) == len(self.losses):
-            self.seen.append(max(float(group["lr"]) for group in optimizer.param_groups))
+        # After the step, because the user's code may change the rates in the closure, which runs
+        # within the step.
+        for group, asked, outside in zip(
+            optimizer.param_groups, self._asked, self._outside, strict=False
+        ):
+            if not math.isclose(float(group["lr"]), asked, rel_tol=_SAME_RATE):
+                raise SweepRefusedError(
+                    "the workload sets the learning rate of its optimizer itself, and so overrides "
+                    "the sweep's"
+                )
+            group["lr"] = outside
 
 
-def sweep(workload: Workload, request: SweepRequest, tell: TellPhase) -> SweepResult | Failure:
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set the rate of a group; where it is a tensor, it stays one."""
+    before = group["lr"]
+    group["lr"] = rate if isinstance(before, float | int) else before * 0 + rate
+
+
+def sweep(
+    workload: Workload, request: SweepRequest, tell: TellPhase, tell_steps: TellSteps
+) -> SweepResult | Failure:
     """Sweep the learning rate; return the raw losses and a possible refusal, or the failure."""
     tell("setup")
     seed_everything(request["seed"])
@@ -139,8 +191,17 @@ def sweep(workload: Workload, request: SweepRequest, tell: TellPhase) -> SweepRe
         # could end a sweep.
         bound.lift()
         fresh = build(workload.spec)
-        watch = make_callback(fresh.lightning, SweepWatch, tell, rates)
+        watch = make_callback(
+            fresh.lightning, SweepWatch, tell, tell_steps, rates, request["fixed_groups"]
+        )
         _refuse_unsuitable(fresh)
+        if request["learning_rate"] is not None:
+            attributes.set_learning_rate(
+                fresh.module,
+                fresh.datamodule,
+                request["learning_rate"],
+                attr=fresh.spec["learning_rate_attr"],
+            )
         trainer = make_trainer(
             fresh, bound, request["trainer"], limit_val_batches=0, callbacks=[watch]
         )
@@ -157,16 +218,12 @@ def sweep(workload: Workload, request: SweepRequest, tell: TellPhase) -> SweepRe
         if not isinstance(error, SweepRefusedError):
             return explain(error, watch and watch.memory, request["bound"]["accelerator"])
         refusal = str(error)
-    used = watch.seen[: len(watch.losses)]
-    if refusal is None and any(
-        not math.isclose(seen, asked, rel_tol=1e-6)
-        for seen, asked in zip(used, rates, strict=False)
-    ):
-        refusal = (
-            "the workload sets the learning rate of its optimizer itself, and so overrides the "
-            "sweep's"
-        )
-    return {"outcome": "fits", "refusal": refusal, "learning_rates": used, "losses": watch.losses}
+    return {
+        "outcome": "fits",
+        "refusal": refusal,
+        "learning_rates": rates[: len(watch.losses)] if watch else [],
+        "losses": watch.losses if watch else [],
+    }
 
 
 def _refuse_unsuitable(workload: Workload) -> None:

@@ -21,6 +21,21 @@ class Sweep:
     curve: LrCurve | None = None
     refusal: str | None = None
     failure: Probe | None = None
+    out_of_time: bool = False
+    """Whether the seconds that it was given were too few."""
+
+
+@dataclass(frozen=True)
+class GroupRates:
+    """The learning rates that values of the workload's attribute give the optimizer's groups."""
+
+    attribute: str | None
+    """Where the value was set, such as `Net.lr`; None: no attribute holds the learning rate."""
+    values: tuple[float, ...] = ()
+    rates: tuple[tuple[float, ...], ...] = ()
+    """For each value, the rate of every group."""
+    failure: str | None = None
+    """Why the rates could not be read."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,7 @@ class Answer(Generic[ResultT]):
     phase: Phase | None
     log: str
     seconds: float
+    timed_out: bool = False
 
 
 def failed_probe(

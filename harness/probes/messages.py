@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from harness.lr_protocol import RatesResult, SweepResult
 from harness.protocol import (
     DescribeResult,
     Event,
@@ -19,7 +20,6 @@ from harness.protocol import (
     HoldersResult,
     Phase,
     Report,
-    SweepResult,
     TrainResult,
 )
 from harness.visible import one_line
@@ -35,6 +35,7 @@ _SHOWN = 100
 _RESULTS: dict[str, Any] = {
     "train": TrainResult,
     "lr_range": SweepResult | Failure,
+    "rates": RatesResult | Failure,
     "describe": DescribeResult | Failure,
     "holders": HoldersResult | Failure,
 }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 from harness.errors import MachineError, NotOfferedError, WorkloadError
-from harness.measurement import LrCurve, Probe
-from harness.probes import oom_kills
-from harness.probes.answers import Answer, Sweep, failed_probe, outcome_of
+from harness.measurement import Probe
+from harness.probes import holders_probe, lr_probes, oom_kills
+from harness.probes.answers import Answer, GroupRates, Sweep, failed_probe, outcome_of
 from harness.probes.dead_processes import explain_death, killed_for_memory
 from harness.probes.description import Description
 from harness.probes.zygote_client import ZygoteClient
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from harness.devices.device import Device
+    from harness.lr_protocol import RatesResult, RatesTask, SweepResult, SweepTask, TellSteps
+    from harness.lr_range.rate_map import RateMap
     from harness.measurement import ProbeKind
     from harness.protocol import (
         CaseSpec,
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
         HoldersResult,
         HoldersTask,
         Request,
-        SweepResult,
-        SweepTask,
         Task,
         TrainResult,
         TrainTask,
@@ -204,32 +205,30 @@ class ProbeRunner:
             values_read=result["values_read"],
         )
 
-    def sweep(self, batch_size: int, learning_rates: Sequence[float], seed: int) -> Sweep:
-        """Sweep the learning rate with a fresh module, one optimizer step per learning rate.
-
-        Raises MachineError when the machine is at fault.
-        """
-        task: SweepTask = {
-            "task": "lr_range",
-            "batch_size": batch_size,
-            "learning_rates": list(learning_rates),
-            "seed": seed,
-        }
-        num_steps = len(learning_rates)
-        answer = self.ask(
-            task,
-            f"the LR sweep with seed {seed} at batch {batch_size}",
-            f"lr-seed{seed}-n{num_steps}",
-            self._timeout_of(num_steps),
+    def sweep(
+        self,
+        batch_size: int,
+        learning_rates: Sequence[float],
+        seed: int,
+        rate_map: RateMap | None = None,
+        *,
+        seconds: float | None = None,
+        tell_steps: TellSteps | None = None,
+    ) -> Sweep:
+        """Sweep the learning rate, as `lr_probes.sweep` describes it."""
+        return lr_probes.sweep(
+            partial(self.ask, tell_steps=tell_steps),
+            batch_size,
+            learning_rates,
+            seed,
+            rate_map,
+            timeout=self._timeout_of(len(learning_rates)),
+            seconds=seconds,
         )
-        result = answer.result
-        if result is None:
-            return Sweep(failure=failed_probe(answer, answer.death, batch_size))
-        if result["outcome"] != "fits":
-            return Sweep(failure=failed_probe(answer, result, batch_size))
-        if result["refusal"] is not None:
-            return Sweep(refusal=result["refusal"])
-        return Sweep(LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"])))
+
+    def group_rates(self, batch_size: int, values: Sequence[float] = ()) -> GroupRates:
+        """Read the rates of the optimizer's groups, as `lr_probes.group_rates` describes it."""
+        return lr_probes.group_rates(self.ask, batch_size, values)
 
     def holders(
         self,
@@ -240,47 +239,15 @@ class ProbeRunner:
         file: Path,
         snapshot: Path | None = None,
     ) -> Probe:
-        """Train one batch size without a limit, and write what holds the memory at the peak.
-
-        steps: effective optimizer steps.
-        validation_steps: validation batches after these steps.
-        file: for a `harness.predict.holders.PeakHolders`.
-        snapshot: for torch's snapshot with stacks, which https://pytorch.org/memory_viz shows.
-
-        Raises WorkloadError when this batch size does not train, MachineError when the machine is
-        at fault.
-        """
-        task: HoldersTask = {
-            "task": "holders",
-            "batch_size": batch_size,
-            "steps": steps,
-            "validation_steps": validation_steps,
-            "file": str(file.absolute()),
-            "snapshot": None if snapshot is None else str(snapshot.absolute()),
-        }
-        what = f"recording what holds the memory of batch {batch_size}"
-        answer = self.ask(task, what, f"holders-b{batch_size}", self._timeout_of(steps))
-        if answer.death is not None:
-            raise WorkloadError(
-                f"{what} {answer.death['detail']}; its output is in {answer.log}", log=answer.log
-            )
-        result = answer.result
-        assert result is not None, "a probe answers or dies"
-        if result["outcome"] != "fits":
-            where = f" in {answer.phase}" if answer.phase else ""
-            raise WorkloadError(
-                f"{what} failed{where}: {result['detail']}",
-                result["traceback"] or "",
-                log=answer.log,
-            )
-        return Probe(
-            batch_size=batch_size,
-            outcome="fits",
-            peak_memory_bytes=result["peak_memory_bytes"],
-            seconds=answer.seconds,
-            peak_allocated_bytes=result.get("peak_allocated_bytes"),
-            non_torch_bytes=result.get("non_torch_bytes"),
-            log=answer.log,
+        """Write what holds the memory at the peak, as `holders_probe.holders` describes it."""
+        ask = partial(self.ask, timeout=self._timeout_of(steps))
+        return holders_probe.holders(
+            ask,
+            batch_size,
+            steps=steps,
+            validation_steps=validation_steps,
+            file=file,
+            snapshot=snapshot,
         )
 
     @overload
@@ -293,18 +260,35 @@ class ProbeRunner:
     ) -> Answer[TrainResult]: ...
     @overload
     def ask(
-        self, task: SweepTask, what: str, name: str, timeout: float | None = None
+        self,
+        task: SweepTask,
+        what: str,
+        name: str,
+        timeout: float | None = None,
+        tell_steps: TellSteps | None = None,
     ) -> Answer[SweepResult | Failure]: ...
+    @overload
+    def ask(
+        self, task: RatesTask, what: str, name: str, timeout: float | None = None
+    ) -> Answer[RatesResult | Failure]: ...
     @overload
     def ask(
         self, task: HoldersTask, what: str, name: str, timeout: float | None = None
     ) -> Answer[HoldersResult | Failure]: ...
-    def ask(self, task: Task, what: str, name: str, timeout: float | None = None) -> Answer[Any]:
+    def ask(
+        self,
+        task: Task,
+        what: str,
+        name: str,
+        timeout: float | None = None,
+        tell_steps: TellSteps | None = None,
+    ) -> Answer[Any]:
         """Run one probe and wait until the device is as it was before.
 
         what: the probe in words, for errors.
         name: part of its log's name.
         timeout: in seconds; None is the runner's.
+        tell_steps: called with the number of steps that a sweep has done.
 
         Raises MachineError when the machine is at fault, WorkloadError when the zygote has died,
         and NotOfferedError when the workload does not offer a change of its spec.
@@ -320,9 +304,8 @@ class ProbeRunner:
             "trainer": self.trainer,
             "workload": self._built_afterwards,
         }
-        ending, self.afresh = self._zygote.ask(
-            cast("Request", request), path, timeout or self.timeout
-        )
+        limit = self.timeout if timeout is None else timeout
+        ending, self.afresh = self._zygote.ask(cast("Request", request), path, limit, tell_steps)
         seconds = time.monotonic() - started
         self.device.settle()
         death = explain_death(ending, log) if ending.result is None else None
@@ -336,7 +319,8 @@ class ProbeRunner:
             raise MachineError(f"{what} failed{where}: {trouble} (its output is in {log})")
         if told["outcome"] == "not offered":
             raise NotOfferedError(told["detail"] or "", log=log)
-        return Answer(ending.result, death, ending.phase, log, seconds)
+        late = ending.timed_out is not None
+        return Answer(ending.result, death, ending.phase, log, seconds, late)
 
     def _timeout_of(self, steps: int) -> float:
         """Return the seconds for a probe of this many steps: sweeps and soaks need more."""

@@ -25,6 +25,7 @@ from harness.probes.zygote_process import GOODBYE, ZygoteProcess
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.lr_protocol import TellSteps
     from harness.protocol import CaseSpec, Event, Kill, Ready, Request
 
 _log = logging.getLogger("harness")
@@ -116,10 +117,13 @@ class ZygoteClient:
             )
         return answer
 
-    def ask(self, request: Request, log: Path, timeout: float) -> tuple[Ending, str | None]:
+    def ask(
+        self, request: Request, log: Path, timeout: float, tell_steps: TellSteps | None = None
+    ) -> tuple[Ending, str | None]:
         """Run one probe and wait until it is gone; kill it after `timeout` seconds.
 
         log: the file for its output.
+        tell_steps: called with the number of steps that a sweep has done, whenever it tells.
 
         Return how it ended, and the reason why it could not be forked, or None. Raises
         WorkloadError or MachineError when the zygote has died, MachineError also when the probe
@@ -129,25 +133,32 @@ class ZygoteClient:
         output = _open_log(log)
         self._process.redirect(output)
         try:
-            return self._ask(request, log, timeout)
+            return self._ask(request, log, timeout, tell_steps)
         finally:
             self._process.redirect(self._own_log)
             output.close()
             if output.error is not None and (full := shortage(output.error)) is not None:
                 raise MachineError(f"{full} (the probe's output was for {log})")
 
-    def _ask(self, request: Request, log: Path, timeout: float) -> tuple[Ending, str | None]:
+    def _ask(
+        self, request: Request, log: Path, timeout: float, tell_steps: TellSteps | None
+    ) -> tuple[Ending, str | None]:
         deadline = time.monotonic() + timeout
         self._send(request)
         timed_out = False
         expected = {"started", "ended", "broken"}
-        while (answer := self._receive(deadline, *expected)) is None or answer[
-            "event"
-        ] == "started":
-            if answer is not None:
+        while True:
+            answer = self._receive(deadline, *expected)
+            if answer is not None and answer["event"] == "started":
                 self._probe_pid = answer["pid"]
-                expected = {"ended", "broken"}
+                expected = {"progress", "ended", "broken"}
                 continue
+            if answer is not None and answer["event"] == "progress":
+                if tell_steps is not None:
+                    tell_steps(answer["steps"])
+                continue
+            if answer is not None:
+                break
             assert self._process is not None
             self._process.resume()  # what the user's code may have stopped could not kill
             if timed_out:

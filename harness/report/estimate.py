@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.report import words
+from harness.units import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 # probe is a fork that starts its device and a Trainer.
 _CASE_STARTUP_SECONDS = 10.0
 _PROBE_STARTUP_SECONDS = 2.0
-
-_MINUTE = 60.0
-_HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def estimate_line(cases: Sequence[CostItem], source: Source = "measured") -> str
     if lr_steps := sum(case.lr_steps for case in cases):
         parts.append(words.count(lr_steps, "LR step"))
     if known:
-        parts.append(f"about {_duration(sum(known))}")
+        parts.append(f"about {format_seconds(sum(known))}")
     return f"gpu-profile: {', '.join(parts)}{_note(cases)}"
 
 
@@ -77,11 +75,3 @@ def _seconds(case: CostItem) -> float | None:
     )
     sweeping = case.lr_steps * locked.batch_size / locked.samples_per_second
     return _CASE_STARTUP_SECONDS + probing + sweeping
-
-
-def _duration(seconds: float) -> str:
-    if seconds < _MINUTE:
-        return words.count(max(round(seconds), 1), "second")
-    if seconds < _HOUR:
-        return words.count(round(seconds / _MINUTE), "minute")
-    return f"{seconds / _HOUR:.1f} hours"

@@ -149,6 +149,9 @@ def _found(measurement: Measurement) -> list[Fact]:
     predicted = measurement.source == "predicted"
     room = ", which leaves room for errors of the prediction" if predicted else ""
     rate = ("learning rate", _rate(measurement.learning_rate, measurement.lr_refusal))
+    if measurement.largest_learning_rate is not None:
+        largest = _rate(measurement.largest_learning_rate, None)
+        rate = (rate[0], f"{rate[1]} (the optimizer's largest group: {largest})")
     facts = [
         ("max batch", f"{measurement.max_batch_size}, bounded by {measurement.bounded_by}"),
         ("batch", f"{measurement.batch_size}{room}"),

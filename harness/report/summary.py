@@ -74,6 +74,12 @@ def note_lines(results: Sequence[CaseResult]) -> list[str]:
             continue
         if measurement.learning_rate is None and measurement.lr_refusal:
             lines.append(f"{result.case_id}: no learning rate: {measurement.lr_refusal}")
+        if measurement.largest_learning_rate is not None:
+            lines.append(
+                f"{result.case_id}: the learning rate {measurement.learning_rate:.3g} is what "
+                "the attribute is set to; the largest group of the optimizer then has "
+                f"{measurement.largest_learning_rate:.3g}"
+            )
         if measurement.non_monotone is not None:
             failed = smallest_failure(measurement)
             between = measurement.max_batch_size + 1 if failed is None else failed.batch_size

@@ -78,6 +78,12 @@ def get_learning_rate(module: Any, datamodule: Any, attr: str | None = None) -> 
     return _get(module, datamodule, (attr,) if attr else LEARNING_RATE_NAMES, "learning_rate_attr")
 
 
+def learning_rate_places(module: Any, datamodule: Any, attr: str | None = None) -> tuple[str, ...]:
+    """Return the places that hold the learning rate, such as `Net.lr`; none if nothing does."""
+    places = _places(module, datamodule, (attr,) if attr else LEARNING_RATE_NAMES)
+    return tuple(place.shown for place in places)
+
+
 def _get(module: Any, datamodule: Any, names: tuple[str, ...], option: str) -> Any:
     places = _places(module, datamodule, names)
     if not places:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from harness.protocol import (
         Afresh,
         CaseSpec,
+        Phase,
         Report,
         Request,
         Result,
-        TellPhase,
         WorkloadSpec,
     )
     from harness.zygote.workload_setup import Built
@@ -50,7 +50,7 @@ def build_and_run(spec: WorkloadSpec, request: Request, writer: KeptPipe) -> Non
 
 def run(built: Built, request: Request, writer: KeptPipe) -> None:
     """Run the task of a probe and write its result."""
-    _tell(_do(built, request, lambda phase: _report(writer, {"phase": phase})), writer)
+    _tell(_do(built, request, writer), writer)
 
 
 def _tell(result: Result, writer: KeptPipe) -> None:
@@ -61,8 +61,12 @@ def _tell(result: Result, writer: KeptPipe) -> None:
             os.write(2, result["traceback"].encode())
 
 
-def _do(built: Built, request: Request, tell: TellPhase) -> Result:
+def _do(built: Built, request: Request, writer: KeptPipe) -> Result:
     workload = built.workload
+
+    def tell(phase: Phase) -> None:
+        _report(writer, {"phase": phase})
+
     # Imported here, because torch must not be imported before the environment is in place.
     if request["task"] == "train":
         from harness.probe_tasks.train import train  # noqa: PLC0415
@@ -71,7 +75,11 @@ def _do(built: Built, request: Request, tell: TellPhase) -> Result:
     if request["task"] == "lr_range":
         from harness.probe_tasks.lr_sweep import sweep  # noqa: PLC0415
 
-        return sweep(workload, request, tell)
+        return sweep(workload, request, tell, lambda steps: _report(writer, {"steps": steps}))
+    if request["task"] == "rates":
+        from harness.probe_tasks.group_rates import group_rates  # noqa: PLC0415
+
+        return group_rates(workload, request, tell)
     if request["task"] == "holders":
         from harness.probe_tasks.holders import holders  # noqa: PLC0415
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 64 << 20
 # The part of a line that is no report which is shown.
 _SHOWN = 200
-_REPORTED = frozenset({"phase", "result", "afresh"})
+_REPORTED = frozenset({"phase", "result", "afresh", "steps"})
 
 _decode = JSONDecoder().decode
 _open = open
@@ -139,6 +139,7 @@ def supervise(channel: Channel, begun: bytes, become_probe: Become) -> None:
     with suppress(BlockingIOError):
         while chunk := read(reader, 1 << 16):
             reports.feed(chunk)
+    reports.told.pop("steps", None)  # it is about to be known how it ended
     channel.send(
         {
             "event": "ended",
@@ -162,6 +163,8 @@ def _listen(channel: Channel, pid: int, reader: int, reports: Reports) -> None:
         if reader in ready:
             chunk = read(reader, 1 << 16)
             reports.feed(chunk)
+            if (steps := reports.told.pop("steps", None)) is not None:
+                channel.send({"event": "progress", "steps": steps})
             if not chunk:  # closed by the probe, which may live on
                 watched.unregister(reader)
         if channel.inbox in ready:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 from lr_curves import DECADES, LR_MIN, at, centre_for, fall, refusal_of, sweep
@@ -43,6 +44,29 @@ def test_rising_loss_is_refused() -> None:
     rates = sweep()
     suggestion = suggest(rates, [[1 + math.log10(rate / LR_MIN) for rate in rates]])
     assert refusal_of(suggestion).endswith("lower lr_range.lr_min")
+
+
+@pytest.mark.parametrize("num_training", [60, 200])
+@pytest.mark.parametrize("dip", [0.0, 0.02])
+def test_flat_noisy_loss_is_noise_wherever_its_minimum_lies(num_training: int, dip: float) -> None:
+    """A flat loss has no signal, also if its lowest values are the very first."""
+    jitter = random.Random(0)  # noqa: S311 - noise, not cryptography
+    losses = [2.3 + jitter.gauss(0, 0.02) for _ in range(num_training)]
+    losses[0], losses[1] = min(losses) - dip, min(losses)
+    suggestion = suggest(sweep(num_training), [losses])
+    assert "signal is lost in the noise" in refusal_of(suggestion)
+    assert suggestion.signal_to_noise < 4
+
+
+@pytest.mark.parametrize("num_training", [120, 200, 400])
+def test_noisy_loss_that_rises_from_the_start_asks_for_a_lower_start(num_training: int) -> None:
+    """More steps would not help a loss that only rises: the range starts too high."""
+    jitter = random.Random(1)  # noqa: S311 - noise, not cryptography
+    losses = [2.3 + 2 * step / num_training + jitter.gauss(0, 0.02) for step in range(num_training)]
+    suggestion = suggest(sweep(num_training), [losses])
+    assert "the loss never fell, and had clearly risen at" in refusal_of(suggestion)
+    assert refusal_of(suggestion).endswith("lower lr_range.lr_min")
+    assert not suggestion.retry
 
 
 @pytest.mark.parametrize(("ratio", "is_refused"), [(3.9, False), (4.1, True)])

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
             "lr_range: [1]",
             (
                 "lr_range: a list is not allowed;"
-                " a mapping of lr_min, lr_max, num_training, seeds, when, plot_path"
+                " a mapping of lr_min, lr_max, num_training, seeds, when, max_seconds,"
+                " plot_path"
             ),
         ),
         (

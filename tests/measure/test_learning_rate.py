@@ -13,6 +13,7 @@ from lr_curves import fall, three_quarters
 from projects import MIB
 
 from harness.lockfile.profiles import LockedProfile
+from harness.lr_range.rate_map import RateMap
 from harness.lr_range.ratio import log_median
 from harness.measure.learning_rate import with_learning_rate
 from harness.measurement import Measurement, Probe
@@ -285,3 +286,99 @@ def test_failed_sweep_is_a_refusal_with_its_circumstances(
         f"the sweep with seed 1 {words} at batch 48 in backward: it broke (its output is in x.log)"
     )
     assert (expected, 1, None) == (found.lr_refusal, len(found.lr_curves), found.learning_rate)
+
+
+def tenfold(value: float) -> tuple[float, ...]:
+    """Return the rates of a body, and of a head that learns ten times as fast."""
+    return (value, 10 * value)
+
+
+def test_the_value_of_the_attribute_is_found(bench: Bench) -> None:
+    """The learning rates are those of the attribute; the largest rate is told beside them."""
+    plain = bench.run()
+    bench.runner.attribute, bench.runner.rates_of = "Net.lr", tenfold
+    found = bench.run()
+    assert plain.learning_rate is not None
+    assert found.learning_rate == pytest.approx(plain.learning_rate / 10)
+    assert found.learning_rates == pytest.approx([rate / 10 for rate in plain.learning_rates])
+    assert found.largest_learning_rate == pytest.approx(plain.learning_rate)
+    assert (None, plain.lr_curves) == (plain.largest_learning_rate, found.lr_curves)
+
+
+def test_the_attribute_is_read_at_the_tuned_batch_and_confirmed(bench: Bench) -> None:
+    """The first probe finds the map, and the last one sets the value that would be locked."""
+    bench.runner.attribute = "Net.lr"
+    found = bench.run()
+    assert [(48, ()), (48, (found.learning_rate,))] == bench.runner.read
+    assert {RateMap("Net.lr", 1e-3, (1e-3,))} == set(bench.runner.maps)
+
+
+def test_groups_with_rates_of_their_own_are_named(bench: Bench) -> None:
+    """They are not swept, and a warning says so; the value is that of the other groups."""
+    bench.runner.attribute = "Net.lr"
+    bench.runner.rates_of = lambda value: (0.5, value)
+    found = bench.run()
+    assert found.learning_rate == pytest.approx(three_quarters(1e-2), rel=0.1)
+    assert (0,) == (bench.runner.maps[0] or RateMap("", 1, ())).fixed_groups
+    (warning,) = found.warnings
+    assert "1 of 2 groups of the optimizer keep learning rates of their own (0.5)" in warning
+
+
+def test_an_attribute_that_is_not_used_is_refused_unswept(bench: Bench) -> None:
+    """No value of it makes the rates of a sweep, so there is nothing to lock."""
+    bench.runner.attribute = "Net.lr"
+    bench.runner.rates_of = lambda _value: (0.1,)
+    found = bench.run()
+    assert "the optimizer does not follow Net.lr" in (found.lr_refusal or "")
+    assert (None, []) == (found.learning_rate, bench.runner.swept)
+
+
+def test_a_value_that_makes_other_rates_is_refused(bench: Bench) -> None:
+    """A clamp that only the found value reaches is seen in the end; both rates are told."""
+    bench.runner.attribute = "Net.lr"
+    bench.runner.rates_of = lambda value: (min(value, 5e-3),)
+    found = bench.run()
+    assert (None, ()) == (found.learning_rate, found.learning_rates)
+    assert "configure_optimizers gives 0.005" in (found.lr_refusal or "")
+
+
+def test_new_seeds_are_compared_in_values_of_the_attribute(bench: Bench) -> None:
+    """The lock holds the attribute's value, so equal values bring no new seeds."""
+    bench.runner.attribute, bench.runner.rates_of = "Net.lr", tenfold
+    bench.run(locked=bench.lock(learning_rate=three_quarters(1e-2) / 10))
+    assert [0, 1] == [seed for _, _, seed in bench.runner.swept]
+
+
+def test_time_that_runs_out_is_a_refusal_with_the_steps(bench: Bench) -> None:
+    """It tells how far the sweeps came and what to change; earlier curves are kept."""
+    bench.runner.late_seeds = {1: 25}
+    found = bench.run("num_training: 60, seeds: [0, 1, 2], max_seconds: 50")
+    assert (None, 1) == (found.learning_rate, len(found.lr_curves))
+    assert (
+        "the range test has lr_range.max_seconds of 50 s, in which it came to step 25 of 60 of "
+        "sweep 2 of 3"
+    ) in (found.lr_refusal or "")
+
+
+@pytest.mark.parametrize(("lr", "bounded"), [("", False), (", max_seconds: 50", True)])
+def test_all_sweeps_share_the_seconds(bench: Bench, lr: str, *, bounded: bool) -> None:
+    """Each sweep is given what is left of max_seconds; without one there is no limit."""
+    bench.run("num_training: 60, seeds: [0, 1]" + lr)
+    first, second = bench.runner.seconds
+    assert bounded == (first is not None)
+    if first is not None and second is not None:
+        assert 50 >= first > second > 0
+
+
+@pytest.mark.parametrize(("locked", "advised"), [(False, True), (True, False)])
+def test_a_long_first_range_test_is_announced_with_advice(
+    bench: Bench, caplog: pytest.LogCaptureFixture, *, locked: bool, advised: bool
+) -> None:
+    """Steps and time come from the speed of the search; only the first run is given advice."""
+    bench.measurement = replace(bench.measurement, samples_per_second=10.0)
+    with caplog.at_level("INFO", "harness"):
+        bench.run(locked=bench.lock() if locked else None)
+    (record,) = [one for one in caplog.records if "at most about" in one.getMessage()]
+    assert "120 steps at batch 48, at most about 10 minutes" in record.getMessage()
+    assert advised == ("lower lr_range.num_training" in record.getMessage())
+    assert advised == (record.levelname == "WARNING")

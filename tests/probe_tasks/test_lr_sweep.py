@@ -143,7 +143,7 @@ def test_unsuitable_workload_is_refused(
 
 def test_several_optimizers_are_refused() -> None:
     """A workload with several optimizers is refused; the refusal gives their number."""
-    watch = sweep.SweepWatch(ignore, RATES)
+    watch = sweep.SweepWatch(ignore, ignore, RATES)
 
     class Trainer:
         class strategy:  # noqa: N801 - Lightning's name

@@ -47,6 +47,12 @@ lock these values with:
     assert expected == failure(measurement(), None)
 
 
+def test_largest_rate_stands_beside_the_learning_rate() -> None:
+    """Where the optimizer makes another rate of the attribute's value, both are shown."""
+    text = failure(measurement(largest_learning_rate=0.0316), None)
+    assert "  learning rate  0.00316 (the optimizer's largest group: 0.0316)\n" in text
+
+
 def test_never_locked_and_refused() -> None:
     """A case that was never locked shows why it has no learning rate."""
     text = failure(measurement(learning_rate=None, lr_refusal="the data are synthetic"), None)

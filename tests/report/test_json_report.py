@@ -46,6 +46,7 @@ FURTHER_KEYS = [
     "emulated",
     "learning_rates",
     "lr_kept",
+    "largest_learning_rate",
     "signal_to_noise",
     "non_monotone",
     "artifacts",

@@ -140,10 +140,16 @@ def test_improvement_lines(update_command: str | None, expected: list[str]) -> N
 def test_notes() -> None:
     """Skips, refusals, non-monotone memory and warnings each have a line."""
     odd = result(
-        measurement(non_monotone=480, warnings=("fits, thrashing",)), locked(), warnings=("moved",)
+        measurement(non_monotone=480, largest_learning_rate=0.0316, warnings=("fits, thrashing",)),
+        locked(),
+        warnings=("moved",),
     )
     expected = [
         "skipped resnet18-h200-224: no GPU here is an NVIDIA H200",
+        (
+            f"{CASE}: the learning rate 0.00316 is what the attribute is set to; the largest group "
+            "of the optimizer then has 0.0316"
+        ),
         f"{CASE}: batch 480 fits too, although 472 does not",
         f"{CASE}: fits, thrashing",
         f"{CASE}: moved",

@@ -13,7 +13,7 @@ from projects import MIB, WORKLOADS
 
 from harness.devices.cpu import CpuDevice
 from harness.measurement import LrCurve, Probe
-from harness.probes.answers import Sweep
+from harness.probes.answers import GroupRates, Sweep
 from harness.probes.description import Description
 from harness.probes.open_cases import Surroundings
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.devices.device import Device
+    from harness.lr_protocol import TellSteps
+    from harness.lr_range.rate_map import RateMap
     from harness.matrix.case import Case
 
 MATRIX = """\
@@ -75,6 +77,18 @@ class Rehearsal:
     curve: Callable[[Sequence[float], int], list[float]] = seed_curve
     failing_seeds: dict[int, str | Probe] = field(default_factory=dict)
     """Seeds whose sweep is refused, or fails."""
+    late_seeds: dict[int, int] = field(default_factory=dict)
+    """Seeds whose sweep runs out of time, and the steps that it has done by then."""
+    attribute: str | None = None
+    """The place of the learning rate."""
+    rates_of: Callable[[float], tuple[float, ...]] = lambda value: (value,)
+    """The optimizer's rates for a value of the attribute."""
+    read: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
+    """Batch size and values of each probe that reads rates."""
+    seconds: list[float | None] = field(default_factory=list)
+    """The seconds that each sweep is given."""
+    maps: list[RateMap | None] = field(default_factory=list)
+    """The map that each sweep is given."""
     trained: list[dict[str, Any]] = field(default_factory=list)
     """Arguments of each probe."""
     swept: list[tuple[int, int, int]] = field(default_factory=list)
@@ -140,8 +154,30 @@ class Rehearsal:
             **self.flaw,
         )
 
-    def sweep(self, batch_size: int, learning_rates: Sequence[float], seed: int) -> Sweep:
+    def group_rates(self, batch_size: int, values: Sequence[float] = ()) -> GroupRates:
+        """Return what `attribute` and `rates_of` say."""
+        self.read.append((batch_size, tuple(values)))
+        if self.attribute is None:
+            return GroupRates(None)
+        values = values or (1e-3, 2e-3)
+        return GroupRates(self.attribute, tuple(values), tuple(map(self.rates_of, values)))
+
+    def sweep(
+        self,
+        batch_size: int,
+        learning_rates: Sequence[float],
+        seed: int,
+        rate_map: RateMap | None = None,
+        *,
+        seconds: float | None = None,
+        tell_steps: TellSteps | None = None,
+    ) -> Sweep:
         """Return the seed's curve, or its refusal or failure."""
+        self.maps.append(rate_map)
+        self.seconds.append(seconds)
+        if seed in self.late_seeds and tell_steps is not None:
+            tell_steps(self.late_seeds[seed])
+            return Sweep(out_of_time=True)
         self.swept.append((batch_size, len(learning_rates), seed))
         trouble = self.failing_seeds.get(seed)
         if isinstance(trouble, str):

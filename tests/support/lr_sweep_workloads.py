@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 RATES = (1e-4, 1e-3, 1e-2)
 
 
-def ignore(phase: str) -> None:
-    """Ignore a phase."""
+def ignore(_what: object) -> None:
+    """Ignore a phase, or a number of steps."""
 
 
 def here(name: str) -> str:
@@ -37,6 +37,8 @@ def run(
     rates: Sequence[float] = RATES,
     seed: int = 0,
     batch_size: int = 8,
+    learning_rate: float | None = None,
+    fixed_groups: Sequence[int] = (),
     trainer: dict[str, Any] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
@@ -49,8 +51,10 @@ def run(
         "batch_size": batch_size,
         "learning_rates": list(rates),
         "seed": seed,
+        "learning_rate": learning_rate,
+        "fixed_groups": list(fixed_groups),
     }
-    return {**sweep(build(workload(module, data, **more)), request, ignore)}
+    return {**sweep(build(workload(module, data, **more)), request, ignore, ignore)}
 
 
 class Small(zoo.Net):

@@ -1,0 +1,60 @@
+"""Types the tasks of an LR range test and their answers, as `harness.protocol` has the others.
+
+It holds types alone, so it costs a probe's heap nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+TellSteps = Callable[[int], None]
+"""Called with the number of steps that are done."""
+
+
+class SweepTask(TypedDict):
+    """Sweep the learning rate with a new module, one optimizer step per learning rate."""
+
+    task: Literal["lr_range"]
+    batch_size: int
+    learning_rates: list[float]
+    """The rates of the largest group that follows the workload's learning rate."""
+    seed: int
+    learning_rate: float | None
+    """The workload's learning rate, set before the Trainer asks for its optimizer; None: as is."""
+    fixed_groups: list[int]
+    """The groups that keep their own rate: they do not follow the workload's learning rate."""
+
+
+class RatesTask(TypedDict):
+    """Read the learning rates that `configure_optimizers` makes of values of the attribute."""
+
+    task: Literal["rates"]
+    batch_size: int
+    learning_rates: list[float]
+    """Values of the workload's learning rate; none: its own, and twice that."""
+
+
+class SweepResult(TypedDict):
+    """The answer to a SweepTask that did not fail."""
+
+    outcome: Literal["fits"]
+    refusal: str | None
+    """Why the curve must not be used; None where it may be."""
+    learning_rates: list[float]
+    """The rates that the optimizer used; fewer than requested when the loss diverged."""
+    losses: list[float]
+
+
+class RatesResult(TypedDict):
+    """The answer to a RatesTask that did not fail."""
+
+    outcome: Literal["fits"]
+    attribute: str | None
+    """Where the learning rate was set, such as `Net.lr`; None: no attribute holds it."""
+    learning_rates: list[float]
+    """The values of the attribute."""
+    rates: list[list[float]]
+    """For each of them, the rate of every group; none where a sweep will refuse the optimizer."""

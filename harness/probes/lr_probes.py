@@ -1,0 +1,90 @@
+"""Asks for the probes of an LR range test: sweeps, and the learning rates of an optimizer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.measurement import LrCurve
+from harness.probes.answers import GroupRates, Sweep, failed_probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.lr_protocol import RatesResult, RatesTask, SweepTask
+    from harness.lr_range.rate_map import RateMap
+    from harness.probes.answers import Answer
+    from harness.protocol import Failure
+
+    Ask = Callable[..., Answer[Any]]
+    """`ProbeRunner.ask`."""
+
+
+def sweep(
+    ask: Ask,
+    batch_size: int,
+    learning_rates: Sequence[float],
+    seed: int,
+    rate_map: RateMap | None,
+    *,
+    timeout: float,
+    seconds: float | None,
+) -> Sweep:
+    """Sweep the learning rate with a fresh module, one optimizer step per learning rate.
+
+    rate_map: which groups follow the attribute, and the value to set; None: all groups are scaled.
+    timeout: the seconds after which it has failed.
+    seconds: the seconds after which it is out of time, which is no failure; None: no limit.
+
+    Raises MachineError when the machine is at fault.
+    """
+    task: SweepTask = {
+        "task": "lr_range",
+        "batch_size": batch_size,
+        "learning_rates": list(learning_rates),
+        "seed": seed,
+        "learning_rate": None if rate_map is None else rate_map.value,
+        "fixed_groups": [] if rate_map is None else list(rate_map.fixed_groups),
+    }
+    answer = ask(
+        task,
+        f"the LR sweep with seed {seed} at batch {batch_size}",
+        f"lr-seed{seed}-n{len(learning_rates)}",
+        timeout if seconds is None else min(timeout, seconds),
+    )
+    result = answer.result
+    if result is None and seconds is not None and seconds <= timeout and answer.timed_out:
+        return Sweep(out_of_time=True)
+    if result is None:
+        return Sweep(failure=failed_probe(answer, answer.death, batch_size))
+    if result["outcome"] != "fits":
+        return Sweep(failure=failed_probe(answer, result, batch_size))
+    if result["refusal"] is not None:
+        return Sweep(refusal=result["refusal"])
+    return Sweep(LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"])))
+
+
+def group_rates(ask: Ask, batch_size: int, values: Sequence[float] = ()) -> GroupRates:
+    """Read the learning rates that `configure_optimizers` gives each group of the optimizer.
+
+    values: the values of the attribute that holds the learning rate; its own and twice that if
+    there are none. Where a second call of `configure_optimizers` fails, only the first value has
+    rates.
+
+    Raises MachineError when the machine is at fault.
+    """
+    task: RatesTask = {"task": "rates", "batch_size": batch_size, "learning_rates": list(values)}
+    answer: Answer[RatesResult | Failure] = ask(
+        task, f"reading the learning rates at batch {batch_size}", "lr-groups"
+    )
+    result = answer.death or answer.result
+    assert result is not None, "a probe answers or dies"
+    if result["outcome"] != "fits":
+        where = f" in {answer.phase}" if answer.phase else ""
+        return GroupRates(
+            None, failure=f"failed{where}: {result['detail']} (its output is in {answer.log})"
+        )
+    return GroupRates(
+        result["attribute"],
+        tuple(result["learning_rates"]),
+        tuple(tuple(rates) for rates in result["rates"]),
+    )
