@@ -69,8 +69,9 @@ def measured_beside(candidate: Path) -> Measured | None:
     if data is None:
         return None
     report = _parsed(path, data)
-    if report.get("version") != VERSION or isinstance(report["version"], bool):
-        raise _refused(path, f"version is {_shown(report.get('version'))}; {VERSION} is read")
+    version = report.get("version", VERSION)
+    if version != VERSION or isinstance(version, bool):
+        raise _refused(path, f"version is {_shown(version)}; {VERSION} is read")
     cases = report.get("cases")
     if not isinstance(cases, list):
         raise _refused(path, f"`cases` is {_shown(cases)}; a list is needed")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from harness.bounded_file import UnreadableFileError, read_bounded
 from harness.case_names import LABEL, LABEL_FORM, MAIN_AXES
 from harness.matrix.axes import check_ids, read_axes
 from harness.matrix.case_settings import Context, Resolver, mapping_at
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     Place = tuple[str | int, ...]
 
 _VERSION = 1
-_MAX_BYTES = 64 * 1024**2
+# A case has some 300 bytes where each is written out, and the limit of values is half a million.
+_MAX_BYTES = 8 * 1024**2
 
 
 def load_matrix(path: Path, search_path: Sequence[str] = ()) -> tuple[Case, ...]:
@@ -68,17 +70,14 @@ def parse_matrix(text: str, file: str, search_path: Sequence[str] = ()) -> tuple
 
 
 def _read_text(path: Path, file: str) -> str:
+    remedy = "write the matrix there, or name another file with --gpu-profile-matrix"
     try:
-        with path.open("rb") as stream:
-            # Bounded, because a device or a pipe may never end.
-            data = stream.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        remedy = "write the matrix there, or name another file with --gpu-profile-matrix"
-        raise MatrixError(file, [Problem(1, f"cannot be read: {reason}; {remedy}")]) from error
-    if len(data) > _MAX_BYTES:
+        data = read_bounded(path, _MAX_BYTES)
+    except UnreadableFileError as error:
+        raise MatrixError(file, [Problem(1, f"{error}; {remedy}")]) from error
+    if data is None:
         raise MatrixError(
-            file, [Problem(1, f"larger than {_MAX_BYTES // 1024**2} MiB: this is no matrix")]
+            file, [Problem(1, f"cannot be read: No such file or directory; {remedy}")]
         )
     try:
         text = data.decode("utf-8-sig")

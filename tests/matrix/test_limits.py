@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,16 @@ def test_memory_that_no_machine_has_is_refused(path: Path, size: str) -> None:
 
 
 def test_what_never_ends_is_no_matrix(path: Path) -> None:
-    """A device that never ends is read up to a limit, and refused."""
-    with in_time(), pytest.raises(MatrixError, match="/dev/zero:1: larger than 64 MiB"):
-        load_matrix(Path("/dev/zero"))
+    """A device that never ends is not read, and a pipe that nobody writes to is not waited for."""
+    os.mkfifo(path)
+    for never in (Path("/dev/zero"), path):
+        with in_time(), pytest.raises(MatrixError, match=":1: not a regular file"):
+            load_matrix(never)
+
+
+def test_matrix_of_an_enormous_size_is_refused(path: Path) -> None:
+    """It is not read to its end."""
+    path.touch()
+    os.truncate(path, 9 * 1024**2)
+    with in_time(), pytest.raises(MatrixError, match=":1: larger than 8 MiB"):
+        load_matrix(path)
