@@ -45,7 +45,7 @@ from harness.simulated.mark import is_simulated
 from harness.simulated.world import World
 
 if TYPE_CHECKING:
-    from harness.batch_search.training import FoundBatch
+    from harness.batch_search.sizes import FoundBatch
     from harness.probes.open_cases import OpenCase
 
 GPU = "H100"

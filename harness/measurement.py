@@ -58,6 +58,21 @@ class DeviceIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class Growth:
+    """Memory of which a training or its validation holds more after each step."""
+
+    phase: Literal["training", "validation"]
+    """A step is an optimizer step, or a batch of validation."""
+    bytes_per_step: int
+    steps: int
+    """The steps of the first pass over the data that the probe has seen."""
+    pass_steps: int | None = None
+    """All steps of a pass; None where the probe repeated the data, or they have no length."""
+    given_back: bool | None = None
+    """Whether the end of the pass has freed the memory; None if the probe did not come so far."""
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """The result of one probe: one batch size, tried in a process of its own."""
 
@@ -78,6 +93,8 @@ class Probe:
     """Whether the last training loss was a number."""
     growing: bool = False
     """Whether the peak still grew from step to step when the probe ended."""
+    growth: Growth | None = None
+    """What it keeps with each step; None where it keeps nothing."""
     samples: int = 0
     """Samples that went through a training step."""
     steps: int = 0
@@ -229,12 +246,21 @@ class Measurement(Profile):
             for curve in data["lr_curves"]
         )
         own = {
-            "probes": tuple(
-                Probe(**probe | {"notes": tuple(probe["notes"])}) for probe in data["probes"]
-            ),
+            "probes": tuple(_probe_from_json(probe) for probe in data["probes"]),
             "lr_curves": curves,
             "warnings": tuple(data["warnings"]),
             "artifacts": tuple(data["artifacts"]),
         }
         # `slots=True` makes a second class; a bare super() would refer to the first.
         return super(Measurement, cls).from_json(data | own)
+
+
+def _probe_from_json(data: dict[str, Any]) -> Probe:
+    growth = data.get("growth")
+    return Probe(
+        **data
+        | {
+            "notes": tuple(data["notes"]),
+            "growth": None if growth is None else Growth(**growth),
+        }
+    )

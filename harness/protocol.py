@@ -113,8 +113,10 @@ class TrainTask(TypedDict):
     """Effective optimizer steps."""
     settle: bool
     """Whether the probe takes further steps while its peak grows."""
+    epoch_steps: int
+    """0: the data repeat for ever. Else epochs end, and the probe takes at most so many steps."""
     validation_steps: int
-    """Validation batches after the steps; 0 for none."""
+    """Validation batches at the end of an epoch; 0 for none."""
     validation_batch_size: int | None
     """The validation batch size to try; None leaves it to the workload's loader."""
     validation_share: float
@@ -205,6 +207,16 @@ class MemoryFacts(TypedDict, total=False):
     alloc_retries: Count
 
 
+class GrowthFacts(TypedDict):
+    """Memory of which more is held after each step: the fields of a `Growth`."""
+
+    phase: Literal["training", "validation"]
+    bytes_per_step: Count
+    steps: Count
+    pass_steps: Count | None
+    given_back: bool | None
+
+
 class TrainResult(MemoryFacts):
     """The answer to a TrainTask, whether it fits or not: the fields of a `Probe`."""
 
@@ -218,6 +230,9 @@ class TrainResult(MemoryFacts):
     steps: Count
     samples_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
     growing: bool
+    growth: GrowthFacts | None
+    above_limit: bool
+    """Whether the training ran, and needs more than the limit all the same; `detail` tells why."""
     finite_loss: bool
     notes: list[str]
     """On a simulated GPU: the lines where values decide, which are zeros there."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.batch_search.training import train
 from harness.cli.common import find_case, say, say_aside
 from harness.devices.finding import find_device
 from harness.errors import HarnessError, WorkloadError
@@ -33,11 +34,9 @@ def probe(options: argparse.Namespace, paths: Paths) -> int:
     surroundings = replace(paths.surroundings, directory=folder)
     try:
         with device.hold(), open_case(case, device, None, surroundings) as opened:
-            done = opened.runner.train(
-                options.batch_size,
-                steps=case.search.steps_per_trial,
-                validation_steps=opened.validation_steps,
-            )
+            done = train(opened, options.batch_size)
+            if done.growth is not None:
+                done = train(opened, options.batch_size, whole_epochs=True)
     except WorkloadError as error:
         say_aside(error.detail)
         raise

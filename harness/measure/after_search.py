@@ -6,13 +6,13 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.batch_search.training import train
+from harness.batch_search.training import keeps_memory, train
 from harness.errors import MachineError, WorkloadError
 from harness.failures.broken_libraries import broken_library
 from harness.probes.outcomes import describe_outcome
 
 if TYPE_CHECKING:
-    from harness.batch_search.training import FoundBatch
+    from harness.batch_search.sizes import FoundBatch
     from harness.measurement import Measurement
     from harness.probes.open_cases import OpenCase
 
@@ -60,7 +60,8 @@ def soak(opened: OpenCase, measurement: Measurement) -> None:
     if not steps:
         return
     _log.info("%s: training batch %d for %d steps", case.id, batch_size, steps)
-    probe = train(opened, batch_size, steps=steps)
+    grows = keeps_memory(measurement.probes)
+    probe = train(opened, batch_size, steps=steps, whole_epochs=grows)
     if probe.outcome != "fits":
         raise WorkloadError(
             f"batch {batch_size} trains for {case.search.steps_per_trial} steps, but not for the "
@@ -85,7 +86,8 @@ def with_snapshot(opened: OpenCase, measurement: Measurement) -> Measurement:
     if not (runner.device.can_snapshot and failed):
         return measurement
     path = runner.directory / f"out-of-memory-b{too_large}.pickle"
-    train(opened, too_large, snapshot=path)
+    grows = keeps_memory(measurement.probes)
+    train(opened, too_large, snapshot=path, whole_epochs=grows)
     if not path.exists():
         return measurement
     return replace(measurement, artifacts=(*measurement.artifacts, str(path)))

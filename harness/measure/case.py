@@ -22,7 +22,7 @@ from harness.predict.gpus import by_name, is_instance
 from harness.probes.open_cases import open_case
 
 if TYPE_CHECKING:
-    from harness.batch_search.training import FoundBatch
+    from harness.batch_search.sizes import FoundBatch
     from harness.devices.device import Device
     from harness.matrix.case import Case
     from harness.measurement import Predicted, Probe

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.batch_search.training import search_batch_sizes
+from harness.batch_search.sizes import EPOCH_STEPS, Sizes, search_batch_sizes
+from harness.batch_search.training import num_validation_steps
 
 if TYPE_CHECKING:
     from harness.measurement import Measurement, Probe
@@ -21,24 +22,28 @@ def with_validation(opened: OpenCase, measurement: Measurement) -> Measurement:
         return replace(measurement, validation_batch_size=measurement.batch_size)
     share = settings.validation_fraction / settings.target_memory_fraction
 
-    def probe(batch_size: int) -> Probe:
+    def probe(batch_size: int, whole_epochs: bool) -> Probe:  # noqa: FBT001 - an `Attempt`
         return opened.runner.train(
             measurement.batch_size,
             steps=settings.steps_per_trial,
-            validation_steps=settings.validation_steps,
+            epoch_steps=EPOCH_STEPS if whole_epochs else 0,
+            validation_steps=num_validation_steps(
+                settings.validation_steps, whole_epochs=whole_epochs
+            ),
             validation_batch_size=batch_size,
             validation_share=share,
         )
 
     found = search_batch_sizes(
         opened,
+        Sizes(
+            minimum=settings.validation_minimum,
+            maximum=settings.validation_maximum,
+            num_samples=opened.description.num_validation_samples,
+            locked=locked.validation_batch_size if locked else None,
+            share=share,
+        ),
         probe,
-        None,
-        minimum=settings.validation_minimum,
-        maximum=settings.validation_maximum,
-        num_samples=opened.description.num_validation_samples,
-        locked=locked.validation_batch_size if locked else None,
-        share=share,
     )
     warnings = measurement.warnings
     if not found.max_batch_size:

@@ -107,6 +107,12 @@ class CudaBound:
 
         return int(torch.cuda.max_memory_reserved(0)) if self._total else 0
 
+    def held_bytes(self) -> int:
+        """Return what tensors hold now; reserved bytes have holes."""
+        import torch  # noqa: PLC0415
+
+        return int(torch.cuda.memory_allocated(0)) if self._total else 0
+
     def begin_validation(self) -> None:
         """Count the peak anew: the allocator can use again what training has reserved."""
         import torch  # noqa: PLC0415

@@ -24,6 +24,11 @@ _LARGEST_HOLE_BYTES = 7168
 _LARGEST_CACHED_BYTES, _GRAIN_BYTES = 1032, 16
 # glibc keeps this much in front of a block.
 _HEADER_BYTES = 8
+# The fields of glibc's `struct mallinfo2`, each a size_t: mallinfo(3).
+_MALLINFO = (
+    "arena", "ordblks", "smblks", "hblks", "hblkhd",
+    "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+)  # fmt: skip
 # Far more than a heap has: with an unknown malloc the loop must end, too.
 _MAX_HOLES = 100_000
 
@@ -81,6 +86,23 @@ def _hole_sizes() -> Iterator[int]:
         yield size
         size = size * 3 // 4
     yield from range(_LARGEST_CACHED_BYTES, 0, -_GRAIN_BYTES)
+
+
+class _MallInfo(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in _MALLINFO]
+
+
+def allocated_bytes() -> int:
+    """Return the bytes of all blocks that malloc has given out; 0 where it does not tell.
+
+    glibc tells since 2.33. Memory that is mapped without malloc is not counted.
+    """
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallinfo2"):
+        return 0
+    libc.mallinfo2.restype = _MallInfo
+    found = libc.mallinfo2()
+    return int(found.uordblks + found.hblkhd)
 
 
 def keep_freed_blocks() -> None:

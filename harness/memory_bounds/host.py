@@ -97,6 +97,10 @@ class HostBound:
         above = size["VmPeak"] > self._peak_uncounted
         return (size["VmPeak"] if above else self._largest_seen) - self._offset_bytes
 
+    def held_bytes(self) -> int:
+        """Return what malloc has given out: the size of the process has holes of freed blocks."""
+        return heap.allocated_bytes()
+
     def begin_validation(self) -> None:
         """Do nothing: the kernel's record of the largest size cannot be reset."""
 

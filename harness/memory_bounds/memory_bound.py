@@ -37,6 +37,9 @@ class MemoryBound(Protocol):
     def peak_bytes(self) -> int:
         """Return the most bytes that the case has held."""
 
+    def held_bytes(self) -> int:
+        """Return the bytes that are allocated now, but for a constant; their change is exact."""
+
     def begin_validation(self) -> None:
         """Count validation's own peak from here on, where it can be separated from training's."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from harness.batch_search.training import FoundBatch
+    from harness.batch_search.sizes import FoundBatch
     from harness.measurement import BoundedBy, Probe
     from harness.predict.gpus import GpuFacts
     from harness.predict.simulation import SimulatedCase

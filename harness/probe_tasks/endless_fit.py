@@ -19,11 +19,12 @@ an infinite one, and no probe gets that far."""
 
 
 def make_endless_trainer(
-    lightning: ModuleType, *, limit_val_batches: float, **settings: Any
+    lightning: ModuleType, *, limit_val_batches: float, whole_epochs: bool = False, **settings: Any
 ) -> Any:
     """Make a Trainer whose fit is one endless epoch, until `should_stop` is set.
 
     limit_val_batches: the validation batches of the probe; `settings` may tell the workload others.
+    whole_epochs: the fit goes on with further epochs, each of which ends with its loader.
     """
     told_val_batches = settings.pop("told_val_batches", None)
     if settings.get("max_steps") is None and settings.get("max_epochs") is None:
@@ -33,6 +34,7 @@ def make_endless_trainer(
     kind = type("Trainer", (_Trainer, lightning.Trainer), {})
     trainer = kind(**settings, limit_val_batches=told_val_batches)
     trainer.probe_val_batches = limit_val_batches
+    trainer.whole_epochs = whole_epochs
     fit, epoch = trainer.fit_loop, trainer.fit_loop.epoch_loop
     for loop, mixin in ((fit, _FitLoop), (epoch, _EpochLoop), (epoch.val_loop, _ValidationLoop)):
         loop.__class__ = type(mixin.__name__, (mixin, type(loop)), {})
@@ -43,6 +45,7 @@ class _Trainer:
     """Tells finite lengths, and runs no validation but the probe's."""
 
     probe_val_batches: float = 0
+    whole_epochs: bool = False
 
     @property
     def estimated_stepping_batches(self) -> int:
@@ -59,7 +62,7 @@ class _Trainer:
 
 
 class _FitLoop:
-    """A fit of one epoch, which ends as soon as it is asked to."""
+    """A fit of one epoch, or of whole ones without end, which ends as soon as it is asked to."""
 
     trainer: Any
     max_batches: float
@@ -68,7 +71,8 @@ class _FitLoop:
 
     @property
     def done(self) -> bool:
-        return bool(self.trainer.should_stop) or self.epoch_progress.current.processed >= 1
+        done = self.epoch_progress.current.processed >= 1 and not self.trainer.whole_epochs
+        return done or bool(self.trainer.should_stop)
 
     @property
     def _can_stop_early(self) -> bool:
@@ -108,7 +112,8 @@ class _EpochLoop:
         return bool(self.trainer.enable_validation)
 
     def _should_check_val_fx(self, *_: Any) -> bool:
-        return self._should_check_val_epoch() and bool(self.trainer.should_stop)
+        ends = self.trainer.whole_epochs and self.batch_progress.is_last_batch
+        return self._should_check_val_epoch() and bool(self.trainer.should_stop or ends)
 
     def update_lr_schedulers(self, *arguments: Any, **named: Any) -> None:
         """Step the schedules until the user's training would have ended; some refuse to go on."""

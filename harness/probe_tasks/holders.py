@@ -262,6 +262,7 @@ def _as_training(request: HoldersRequest) -> TrainRequest:
         "batch_size": request["batch_size"],
         "steps": request["steps"],
         "settle": False,
+        "epoch_steps": 0,
         "validation_steps": request["validation_steps"],
         "validation_batch_size": None,
         "validation_share": 1.0,

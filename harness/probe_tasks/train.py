@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 from harness.failures.explain import explain
 from harness.memory_bounds import make_bound
+from harness.probe_tasks.growth import Kept, found, num_batches, projected, steps_of
 from harness.probe_tasks.optimizer_steps import watch_steps
 from harness.probe_tasks.trainer import (
     FitWatch,
@@ -39,6 +40,8 @@ _STEADY_BYTES = 256 << 10
 _SETTLED_SHARE = 1.02
 # The end of an error's line where a value was read before.
 _ZEROS = "and values are zeros on a simulated GPU"
+# The steps of a second epoch that show whether the end of the first has given memory back.
+_STEPS_OF_NEXT_EPOCH = 3
 # A probe gives up when it needs more batches than this per optimizer step.
 _MAX_BATCHES_PER_STEP = 30
 
@@ -61,6 +64,9 @@ class StepWatch(FitWatch):
         self.varies_validation = request["validation_batch_size"] is not None
         self.snapshot = request["snapshot"]
         self.max_batches = _MAX_BATCHES_PER_STEP * (steps + _MAX_EXTRA_STEPS)
+        self.epoch_steps = request["epoch_steps"]
+        self.kept = Kept("training", bound)
+        self.validation_kept = Kept("validation", bound)
         self.peaks: list[int] = []
         self.num_batches = 0
         self.timed_batches = 0
@@ -69,6 +75,7 @@ class StepWatch(FitWatch):
         self.last_loss = 0.0
         self._stepped = False
         self._watched: list[Any] = []
+        self._batches_per_pass = math.inf
         self._since: float | None = None
 
     def on_fit_start(self, _trainer: Any, module: Any) -> None:
@@ -80,6 +87,9 @@ class StepWatch(FitWatch):
 
     def on_train_start(self, trainer: Any, _module: Any) -> None:
         self._watch(trainer.optimizers)
+
+    def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
+        self._batches_per_pass = trainer.num_training_batches
 
     def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
         self._watch(trainer.optimizers)  # callbacks that thaw parts may have set new ones
@@ -104,29 +114,31 @@ class StepWatch(FitWatch):
         if self._stepped:
             self._stepped = False
             self.peaks.append(self.bound.peak_bytes())
+            if self.epoch_steps:
+                batches_per_step = self.num_batches / len(self.peaks)
+                self.kept.pass_steps = steps_of(self._batches_per_pass, batches_per_step)
+            self.kept.add(whole_epochs=self.epoch_steps > 0)
             if len(self.peaks) == 1:
                 self.bound.warmed_up()
-            enough = len(self.peaks) >= self.steps
-            steady = len(self.peaks) > 1 and self._is_steady(
-                self.peaks[-1], self.peaks[-1] - self.peaks[-2]
-            )
-            self.grew = (
-                self.settles and not steady and len(self.peaks) >= self.steps + _MAX_EXTRA_STEPS
-            )
             # A stop also makes Lightning validate within the fit, while all of training's state is
             # alive.
-            trainer.should_stop = (enough and (steady or not self.settles)) or self.grew
+            trainer.should_stop = self._is_whole() if self.epoch_steps else self._is_enough()
         # Callbacks and hooks may change the accumulation while the training runs.
         elif self.num_batches >= self.max_batches * trainer.accumulate_grad_batches:
             raise RuntimeError(f"no optimizer step took effect in {self.num_batches} batches")
         self.tell("data")
         self._since = time.perf_counter()
 
-    def on_validation_start(self, *_: Any) -> None:
+    def on_validation_start(self, trainer: Any, *_: Any) -> None:
         self.tell("validation")
         self.bound.rescale(self.validation_share)
         if self.varies_validation:
             self.bound.begin_validation()
+        self.validation_kept = Kept("validation", self.bound)
+        self.validation_kept.pass_steps = num_batches(trainer.val_dataloaders)
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self.validation_kept.add(whole_epochs=self.epoch_steps > 0)
 
     def on_validation_end(self, *_: Any) -> None:
         self.tell("end of training")
@@ -138,6 +150,26 @@ class StepWatch(FitWatch):
             with suppress(Exception):
                 self.bound.dump(self.snapshot)
         self.bound.lift()
+
+    def _is_enough(self) -> bool:
+        """Return whether a training whose data repeat for ever has shown its peak."""
+        if self.kept.grows:
+            return True  # a probe of whole epochs has to follow
+        enough = len(self.peaks) >= self.steps
+        steady = len(self.peaks) > 1 and self._is_steady(
+            self.peaks[-1], self.peaks[-1] - self.peaks[-2]
+        )
+        self.grew = self.settles and not steady and len(self.peaks) >= self.steps + _MAX_EXTRA_STEPS
+        # Memory that each step has kept so far needs a few steps more to be told from noise.
+        settled = (steady or not self.settles) and not self.kept.undecided
+        return (enough and settled) or self.grew
+
+    def _is_whole(self) -> bool:
+        """Return whether an epoch has ended, and the next has begun; or whether it is too long."""
+        wanted = self.epoch_steps
+        if self.kept.pass_steps is not None:
+            wanted = min(wanted, self.kept.pass_steps + _STEPS_OF_NEXT_EPOCH)
+        return len(self.peaks) >= max(self.steps, wanted)
 
     def _is_steady(self, peak: int, growth: int) -> bool:
         """Return whether the peak is steady, or grows too slowly to reach the limit.
@@ -204,14 +236,17 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
                 request["trainer"],
                 limit_val_batches=request["validation_steps"],
                 callbacks=[watch],
+                whole_epochs=request["epoch_steps"] > 0,
             )
-            prepare(workload, trainer, bound, batch_size)
+            endless = not request["epoch_steps"]
+            prepare(workload, trainer, bound, batch_size, endless=endless)
             if request["validation_batch_size"] is not None:
                 validate_on_full_batches(trainer, workload, request["validation_batch_size"])
             trainer.fit(workload.module, datamodule=workload.datamodule)
         watch.require_all_steps()
-        if request["history"] is not None:
-            # The training fits, whatever becomes of the file; without it the search goes by peaks.
+        if request["history"] is not None and not watch.kept.suspicious:
+            # A replay of these steps would overlook what further steps keep. The training fits,
+            # whatever becomes of the file; without it the search goes by peaks.
             with suppress(Exception):
                 bound.write_history(request["history"])
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
@@ -224,6 +259,17 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
             if crowded is not None:
                 failure = {**failure, "outcome": "machine", "detail": crowded}
     bound.lift()
+    growth = found(
+        watch.kept,
+        watch.validation_kept,
+        endless=not request["epoch_steps"],
+        failed=failure is not None,
+    )
+    peak, above_limit = watch.peak_bytes(), None
+    if failure is None and request["epoch_steps"]:
+        peak, above_limit = projected(watch.kept, watch.validation_kept, peak)
+        if above_limit is not None and peak > bound.limit_bytes:
+            failure = {"outcome": "oom", "detail": above_limit, "traceback": None}
     values_read = None if decisions is None else decisions.last_read
     if failure is not None and failure["outcome"] == "error" and values_read is not None:
         detail = f"{failure['detail']} ({values_read} read a value, {_ZEROS})"
@@ -233,13 +279,15 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
         "detail": None if failure is None else failure["detail"],
         "traceback": None if failure is None else failure["traceback"],
         "batch_size": batch_size,
-        "peak_memory_bytes": watch.peak_bytes(),
+        "peak_memory_bytes": peak,
         **bound.facts(),
         "memory_limit_bytes": bound.limit_bytes,
         "samples": watch.num_batches * batch_size,
         "steps": len(watch.peaks),
         "samples_per_second": watch.samples_per_second(batch_size),
         "growing": watch.grew,
+        "growth": growth,
+        "above_limit": failure is not None and failure["detail"] == above_limit,
         "finite_loss": math.isfinite(watch.last_loss),
         "notes": [] if decisions is None else decisions.notes(),
         "values_read": values_read,

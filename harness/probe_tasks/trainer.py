@@ -69,10 +69,12 @@ def make_trainer(
     *,
     callbacks: list[Any],
     limit_val_batches: float = 0,
+    whole_epochs: bool = False,
 ) -> Any:
     """Make a Trainer of the workload's Lightning package from the user's and the probe's settings.
 
     callbacks, limit_val_batches: the probe's.
+    whole_epochs: end epochs where the loader ends, and go on with the next one.
     """
     given = dict(settings)
     logger = given.pop("logger", True)
@@ -82,6 +84,7 @@ def make_trainer(
         workload.lightning,
         told_val_batches=chosen.pop("limit_val_batches", None),
         limit_val_batches=limit_val_batches,
+        whole_epochs=whole_epochs,
         callbacks=[*(chosen.pop("callbacks", None) or []), *callbacks],
         **chosen,
         **bound.trainer_arguments,
@@ -107,8 +110,11 @@ def prepare(
     batch_size: int,
     *,
     worst_case: bool = True,
+    endless: bool = True,
 ) -> None:
     """Set the batch size, and make `trainer` train on full batches without end.
+
+    endless: else its passes end as the user's do, with their partial batches.
 
     worst_case: train on the workload's `worst_case_batch`, if it has one, instead of its batches.
     """
@@ -116,5 +122,10 @@ def prepare(
         workload.module, workload.datamodule, batch_size, attr=workload.spec["batch_size_attr"]
     )
     train_on_full_batches(
-        trainer, workload, batch_size, worst_case=worst_case, uncounted=bound.uncounted
+        trainer,
+        workload,
+        batch_size,
+        worst_case=worst_case,
+        endless=endless,
+        uncounted=bound.uncounted,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from harness.measurement import LrCurve, Probe
+from harness.measurement import Growth, LrCurve, Probe
 
 if TYPE_CHECKING:
     from harness.measurement import Outcome, ProbeKind
@@ -48,6 +48,35 @@ class Answer(Generic[ResultT]):
     log: str
     seconds: float
     timed_out: bool = False
+
+
+def trained_probe(
+    answer: Answer[Any], result: TrainResult, batch_size: int, kind: ProbeKind
+) -> Probe:
+    """Return the probe of a batch size that was tried, whether it fits or not."""
+    outcome, growth = outcome_of(result), result["growth"]
+    return Probe(
+        batch_size=batch_size,
+        outcome=outcome,
+        phase=None if outcome == "fits" or result["above_limit"] else answer.phase,
+        peak_memory_bytes=result["peak_memory_bytes"],
+        seconds=answer.seconds,
+        kind=kind,
+        peak_allocated_bytes=result.get("peak_allocated_bytes"),
+        non_torch_bytes=result.get("non_torch_bytes"),
+        alloc_retries=result.get("alloc_retries"),
+        finite_loss=result["finite_loss"],
+        growing=result["growing"],
+        growth=None if growth is None else Growth(**growth),
+        samples=result["samples"],
+        steps=result["steps"],
+        samples_per_second=result["samples_per_second"],
+        detail=result["detail"],
+        traceback=result["traceback"],
+        log=answer.log,
+        notes=tuple(result["notes"]),
+        values_read=result["values_read"],
+    )
 
 
 def failed_probe(

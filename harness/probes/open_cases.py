@@ -49,8 +49,10 @@ class OpenCase:
 
     @property
     def validation_steps(self) -> int:
-        """The validation batches of a training probe: 1 if the case validates in it, else 0."""
-        return int(self.case.search.validation is True and self.description.validation)
+        """The validation batches of a training probe: 0 if the case does not validate in it."""
+        search = self.case.search
+        validates = search.validation is True and self.description.validation
+        return search.validation_steps if validates else 0
 
 
 @contextmanager

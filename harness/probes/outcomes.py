@@ -9,7 +9,7 @@ from harness.units import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measurement import Probe
+    from harness.measurement import Growth, Probe
 
 
 def describe_probe(probe: Probe, limit_bytes: int | None) -> str:
@@ -29,11 +29,26 @@ def describe_outcome(probe: Probe) -> str:
         retries = f", thrashing ({probe.alloc_retries} retries)" if probe.alloc_retries else ""
         return f"{batch} fits{retries}"
     if probe.outcome == "oom":
-        return f"{batch} out of memory{where}"
+        # Without a phase it has trained, and its detail tells why that is not enough.
+        why = where if probe.phase or not probe.detail else f": {probe.detail}"
+        kept = (
+            "" if probe.growth is None or not probe.phase else f": {describe_growth(probe.growth)}"
+        )
+        return f"{batch} out of memory{why}{kept}"
     if probe.outcome == "dataset":
         return f"{batch} is more than the data holds"
     lines = (probe.detail or "").strip().splitlines()
     return f"{batch} failed{where}" + (f": {lines[0]}" if lines else "")
+
+
+def describe_growth(growth: Growth) -> str:
+    """Return in words what a training keeps, and until when."""
+    each = format_bytes(growth.bytes_per_step)
+    unit, part = ("step", "epoch") if growth.phase == "training" else ("batch", "validation")
+    if growth.pass_steps is None:
+        return f"each {unit} of {growth.phase} keeps {each}"
+    whole = format_bytes(growth.bytes_per_step * growth.pass_steps)
+    return f"each {unit} keeps {each}, {whole} by the end of the {part}'s {growth.pass_steps}"
 
 
 def advise_multiple(probes: Sequence[Probe], max_batch_size: int) -> str | None:

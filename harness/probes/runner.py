@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, cast, overload
 from harness.errors import MachineError, NotOfferedError, WorkloadError
 from harness.measurement import Probe
 from harness.probes import holders_probe, lr_probes, oom_kills
-from harness.probes.answers import Answer, GroupRates, Sweep, failed_probe, outcome_of
+from harness.probes.answers import Answer, GroupRates, Sweep, failed_probe, trained_probe
 from harness.probes.dead_processes import explain_death, killed_for_memory
 from harness.probes.description import Description
 from harness.probes.zygote_client import ZygoteClient
@@ -144,6 +144,7 @@ class ProbeRunner:
         batch_size: int,
         *,
         steps: int,
+        epoch_steps: int = 0,
         validation_steps: int = 0,
         validation_batch_size: int | None = None,
         validation_share: float = 1.0,
@@ -154,6 +155,7 @@ class ProbeRunner:
         """Probe one batch size: train it and report how that ended.
 
         steps: effective optimizer steps; the time-out grows with them.
+        epoch_steps: let epochs end, and take the steps of one, up to this number; 0: endless data.
         validation_steps: validation batches after these steps.
         validation_batch_size: makes this a probe of validation, which reports this batch size.
         validation_share: the limit during validation, as a share of training's.
@@ -169,6 +171,7 @@ class ProbeRunner:
             "task": "train",
             "batch_size": batch_size,
             "steps": steps,
+            "epoch_steps": epoch_steps,
             "settle": settle,
             "validation_steps": validation_steps,
             "validation_batch_size": validation_batch_size,
@@ -177,33 +180,13 @@ class ProbeRunner:
             "history": None if history is None else str(history.absolute()),
         }
         name = f"{kind}-b{varied}"
-        answer = self.ask(task, f"{kind} batch {varied}", name, self._timeout_of(steps))
+        num_steps = max(steps, epoch_steps, validation_steps)
+        answer = self.ask(task, f"{kind} batch {varied}", name, self._timeout_of(num_steps))
         result = answer.result
         if result is None:
             return failed_probe(answer, answer.death, varied, kind)
         self.memory_limit_bytes = result["memory_limit_bytes"]
-        outcome = outcome_of(result)
-        return Probe(
-            batch_size=varied,
-            outcome=outcome,
-            phase=None if outcome == "fits" else answer.phase,
-            peak_memory_bytes=result["peak_memory_bytes"],
-            seconds=answer.seconds,
-            kind=kind,
-            peak_allocated_bytes=result.get("peak_allocated_bytes"),
-            non_torch_bytes=result.get("non_torch_bytes"),
-            alloc_retries=result.get("alloc_retries"),
-            finite_loss=result["finite_loss"],
-            growing=result["growing"],
-            samples=result["samples"],
-            steps=result["steps"],
-            samples_per_second=result["samples_per_second"],
-            detail=result["detail"],
-            traceback=result["traceback"],
-            log=answer.log,
-            notes=tuple(result["notes"]),
-            values_read=result["values_read"],
-        )
+        return trained_probe(answer, result, varied, kind)
 
     def sweep(
         self,

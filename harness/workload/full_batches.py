@@ -46,6 +46,7 @@ class FullBatches:
     Raises NoFullBatchError when a whole pass has no full batch, and WrongBatchSizeError when a
     batch is larger, or when the loader turns out to ignore the size.
 
+    endless: else a pass ends with the loader, and its smaller batches are left in.
     count_samples: the user's hook.
     require_obedience: raises WrongBatchSizeError if the loader gives a batch of that many samples
     whatever the batch size is.
@@ -57,6 +58,7 @@ class FullBatches:
         loader: Any,
         batch_size: int,
         *,
+        endless: bool = True,
         count_samples: Callable[[Any], int] | None = None,
         require_obedience: Callable[[int], None] | None = None,
         renew: Callable[[], Any] | None = None,
@@ -64,6 +66,7 @@ class FullBatches:
     ) -> None:
         self.loader = loader
         self.batch_size = batch_size
+        self.endless = endless
         self.count_samples = count_samples
         self.require_obedience = require_obedience
         self.renew = renew
@@ -74,8 +77,8 @@ class FullBatches:
         while True:
             tally = _Tally(self)
             for items, batch in self.batches:
-                if tally.is_full(batch, items):
-                    any_full = True
+                if tally.is_full(batch, items) or not self.endless:
+                    any_full = any_full or tally.found_full
                     yield batch
                 elif tally.hopeless:
                     break
@@ -85,6 +88,8 @@ class FullBatches:
                 if tally.num_batches > 1:
                     self.doubt(tally.largest)
                 raise NoFullBatchError(f"the training data hold no full batch of {self.batch_size}")
+            if not self.endless:
+                return
             renewed = tally.num_batches == 0
 
     def doubt(self, largest: int) -> None:
@@ -146,7 +151,7 @@ class SizedFullBatches(FullBatches):
     """Full batches of a loader with a length, for which Lightning fetches no batch ahead."""
 
     def __len__(self) -> int:
-        return _LENGTH
+        return _LENGTH if self.endless else len(self.loader)
 
 
 class WorstCaseBatches:
@@ -161,12 +166,13 @@ class WorstCaseBatches:
         self.worst_case_batch = worst_case_batch
         self.batch_size = batch_size
         self.count_samples = count_samples
+        self.length = _LENGTH
 
     def __len__(self) -> int:
-        return _LENGTH
+        return self.length
 
     def __iter__(self) -> Iterator[Any]:
-        while True:
+        for _ in range(self.length):
             batch = self.worst_case_batch(self.batch_size)
             found = self._contradiction(batch)
             if found is not None:

@@ -40,14 +40,16 @@ def train_on_full_batches(
     batch_size: int,
     *,
     worst_case: bool = True,
+    endless: bool = True,
     uncounted: Uncounted = nullcontext,
 ) -> None:
-    """Make `trainer` train on endless full batches; the user's loaders stay what they are.
+    """Make `trainer` train on full batches without end; the user's loaders stay what they are.
 
     If there are several loaders (a list, a dict), each is repeated with the batch size that it
     states, or with `batch_size` if it states none.
 
     worst_case: train on the data module's `worst_case_batch`, if it has one.
+    endless: else each pass ends as the user's does, with its partial batches.
     uncounted: makes a block whose allocations are no part of the case's memory: what a hook or a
     sampler builds once.
     """
@@ -57,6 +59,8 @@ def train_on_full_batches(
     def make(original: Callable[[], Any]) -> Any:
         if hook is not None:
             worst = WorstCaseBatches(hook, batch_size, workload.count_samples)
+            if not endless:
+                worst.length = _length(combined(lightning, _made(original), _MODE)) or worst.length
             return _worst_case(lightning, original, worst)
         with uncounted():
             loaders = combined(lightning, _made(original), _MODE)
@@ -64,16 +68,23 @@ def train_on_full_batches(
         several = len(loaders.flattened) > 1
         begun: set[int] = set()
 
-        def endless(position: int, loader: Any) -> FullBatches:
+        def full(position: int, loader: Any) -> FullBatches:
             # Each pass replaces what the one before has built.
             block = nullcontext if position in begun else uncounted
             begun.add(position)
             if several:
                 size = stated_batch_size(loader) or batch_size
-                return full_batches(loader, size, renew=obedience.renew(position), uncounted=block)
+                return full_batches(
+                    loader,
+                    size,
+                    endless=endless,
+                    renew=obedience.renew(position),
+                    uncounted=block,
+                )
             return full_batches(
                 loader,
                 batch_size,
+                endless=endless,
                 count_samples=workload.count_samples,
                 require_obedience=obedience.require,
                 renew=obedience.renew(position),
@@ -81,7 +92,7 @@ def train_on_full_batches(
             )
 
         def iterated(own: Any) -> Any:
-            own.flattened = [endless(*pair) for pair in enumerate(own.flattened)]
+            own.flattened = [full(*pair) for pair in enumerate(own.flattened)]
             own.limits = None
             return own
 
@@ -163,6 +174,14 @@ def _worst_case(lightning: ModuleType, original: Callable[[], Any], worst: Worst
     except Exception:  # noqa: BLE001 - the data may be missing: the hook's batches replace them
         return worst
     return iterated_as(loaders, lambda _: combined(lightning, worst, _MODE))
+
+
+def _length(loaders: Any) -> int | None:
+    """Return the number of batches of the longest loader; None for a stream."""
+    try:
+        return max(len(loader) for loader in loaders.flattened)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def _made(original: Callable[[], Any]) -> Any:

@@ -142,7 +142,7 @@ def test_unchanged_case_costs_two_probes(
 @pytest.mark.parametrize(
     ("validation", "has_validation", "steps", "size"),
     [
-        ("true", True, 1, 54),
+        ("true", True, 3, 54),
         ("true", False, 0, None),
         ("false", True, 0, None),
         ("search", True, 0, 216),
@@ -157,7 +157,7 @@ def test_validation_is_run_as_asked(
     steps: int,
     size: int | None,
 ) -> None:
-    """A training probe validates once, only with `true` and only if the workload validates."""
+    """A training probe validates three batches, with `true` and if the workload validates."""
     runner = Rehearsal()
     runner.description = replace(runner.description, validation=has_validation)
     found = rehearse(

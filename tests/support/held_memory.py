@@ -37,7 +37,7 @@ for net, trainer, file in CASES:
     common = {"batch_size": BATCH, "steps": 2, "validation_steps": 1, "trainer": trainer,
               "workload": None, "snapshot": None,
               "bound": {"accelerator": "cuda", "budget_bytes": None, "fraction": 0.9}}
-    alone = {"task": "train", "settle": False, "validation_batch_size": None,
+    alone = {"task": "train", "settle": False, "epoch_steps": 0, "validation_batch_size": None,
              "validation_share": 1.0, "history": None}
     run(train, net, common | alone)
     run(holders, net, common | {"task": "holders", "file": file, "snapshot": SNAPSHOT})

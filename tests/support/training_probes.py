@@ -11,7 +11,7 @@ from harness.probe_tasks import train
 from harness.workload.build import build
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     import pytest
@@ -25,8 +25,10 @@ class Recorded:
     trainer_arguments: Mapping[str, Any] = {"accelerator": "cpu", "devices": 1}
     limit_bytes = 1_000_000_000
 
-    def __init__(self, peaks: Iterator[int]) -> None:
+    def __init__(self, peaks: Iterator[int], held: Iterable[int] = ()) -> None:
         self.peaks = peaks
+        self.held = iter(held)
+        self.holds = 0
         self.last = 0
         self.asked: list[Any] = []
 
@@ -50,6 +52,11 @@ class Recorded:
         """Return the next peak; repeat the last one for ever."""
         self.last = next(self.peaks, self.last)
         return self.last
+
+    def held_bytes(self) -> int:
+        """Return what is held next; repeat the last for ever."""
+        self.holds = next(self.held, self.holds)
+        return self.holds
 
     def begin_validation(self) -> None:
         """Record the call."""
@@ -101,17 +108,19 @@ class Probing:
         data: str = "zoo.Numbers",
         *,
         peaks: tuple[int, ...] = (1000,),
+        held: Iterable[int] = (),
         module_args: Mapping[str, Any] | None = None,
         **request: Any,
     ) -> dict[str, Any]:
         """Run one training probe."""
-        self.bound, self.phases = Recorded(iter(peaks)), []
+        self.bound, self.phases = Recorded(iter(peaks), held), []
         self.monkeypatch.setattr(train, "make_bound", lambda _: self.bound)
         asked = {
             "bound": {"accelerator": "cpu"},
             "trainer": {},
             "batch_size": 8,
             "steps": 3,
+            "epoch_steps": 0,
             "settle": True,
             "validation_steps": 1,
             "validation_batch_size": None,
