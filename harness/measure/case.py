@@ -20,6 +20,7 @@ from harness.measurement import Measurement
 from harness.predict.case import predict_for
 from harness.predict.gpus import by_name, is_instance
 from harness.probes.open_cases import open_case
+from harness.probes.outcomes import warn_of_growth
 
 if TYPE_CHECKING:
     from harness.batch_search.sizes import FoundBatch
@@ -176,6 +177,8 @@ def _warnings(runner: ProbeRunner, best: Probe | None) -> tuple[str, ...]:
         warnings += (_THRASHING.format(best.batch_size, best.alloc_retries),)
     if best is not None and best.growing:
         warnings += (_GROWING.format(best.batch_size),)
+    if best is not None and (growth := warn_of_growth(best)) is not None:
+        warnings += (growth,)
     if best is not None and not best.finite_loss:
         warnings += (_NO_LOSS.format(best.batch_size),)
     if best is not None:

@@ -38,6 +38,7 @@ class HostBound:
         self._share: float | None = None
         self._peak_uncounted = 0
         self._largest_seen = 0
+        self._held_before = 0
         self._reserve: list[bytes] = []
 
     def start(self) -> None:
@@ -51,6 +52,7 @@ class HostBound:
         self._reserve = heap.reserve_small_objects()
         heap.fill_holes()
         module_bytes = _module_bytes(module)
+        self._held_before = heap.allocated_bytes() - module_bytes
         size = _memory_of_this_process()
         self._offset_bytes = size["VmSize"] - module_bytes
         self._base_bytes = size["VmData"] - module_bytes
@@ -99,7 +101,7 @@ class HostBound:
 
     def held_bytes(self) -> int:
         """Return what malloc has given out: the size of the process has holes of freed blocks."""
-        return heap.allocated_bytes()
+        return heap.allocated_bytes() - self._held_before
 
     def begin_validation(self) -> None:
         """Do nothing: the kernel's record of the largest size cannot be reset."""

@@ -38,7 +38,7 @@ class MemoryBound(Protocol):
         """Return the most bytes that the case has held."""
 
     def held_bytes(self) -> int:
-        """Return the bytes that are allocated now, but for a constant; their change is exact."""
+        """Return the bytes that the case's own blocks have now, without the holes between them."""
 
     def begin_validation(self) -> None:
         """Count validation's own peak from here on, where it can be separated from training's."""

@@ -13,7 +13,7 @@ from harness.failures.broken_libraries import broken_library
 from harness.measurement import LOCKED_HOLDERS, Predicted
 from harness.predict.holders import PeakHolders
 from harness.predict.safe import safe_batch_size
-from harness.probes.outcomes import advise_multiple, describe_outcome
+from harness.probes.outcomes import advise_multiple, describe_outcome, warn_of_growth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -191,7 +191,9 @@ def _notes(best: Probe | None) -> tuple[str, ...]:
     """
     if best is None:
         return ()
-    return best.notes + ((_GROWING.format(best.batch_size),) if best.growing else ())
+    growth = warn_of_growth(best)
+    notes = best.notes + ((_GROWING.format(best.batch_size),) if best.growing else ())
+    return notes if growth is None else (*notes, growth)
 
 
 def _refuse_unpredictable(found: FoundBatch) -> None:

@@ -41,6 +41,31 @@ def describe_outcome(probe: Probe) -> str:
     return f"{batch} failed{where}" + (f": {lines[0]}" if lines else "")
 
 
+def warn_of_growth(probe: Probe) -> str | None:
+    """Return what a user should know of a batch that fits although memory grows; None if nothing.
+
+    Growth that was seen to end with its epoch is no reason to warn: the batch has room for it.
+    """
+    growth = probe.growth
+    if growth is None:
+        return None
+    what = describe_growth(growth)
+    if growth.given_back is False:
+        return (
+            f"batch {probe.batch_size} trains an epoch, but not any number of them: {what}, and "
+            "nothing is given back when it ends; find what keeps it"
+        )
+    if growth.pass_steps is None:
+        return (
+            f"the memory of batch {probe.batch_size} grows without an end that its probe has seen: "
+            f"{what}; find what keeps it, or see with search.soak_steps how long it lasts"
+        )
+    return (
+        f"batch {probe.batch_size} has room for what is kept until the end ({what}); with more "
+        "data, less fits"
+    )
+
+
 def describe_growth(growth: Growth) -> str:
     """Return in words what a training keeps, and until when."""
     each = format_bytes(growth.bytes_per_step)

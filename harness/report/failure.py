@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.bounds.verdict import Violation
     from harness.errors import HarnessError
     from harness.lockfile.profiles import LockedProfile
-    from harness.measurement import Measurement, Source
+    from harness.measurement import Growth, Measurement, Source
     from harness.report.case_result import CaseResult
 
 _WIDTH = 80
@@ -189,6 +189,8 @@ def _remedy_for_nothing(measurement: Measurement, verb_flags: str) -> str:
         # The CPU's budget is the limit itself; a fraction of it has no effect.
         on_cpu = measurement.device.name == "cpu"
         room = "the budget" if on_cpu else "the GPU's budget or target_memory_fraction"
+        if smallest is not None and smallest.growth is not None:
+            return _remedy_for_growth(smallest.growth, room)
         return f"there is nothing to lock: raise {room},\n{lower}or make the workload smaller"
     if smallest.outcome == "dataset":
         return (
@@ -200,6 +202,22 @@ def _remedy_for_nothing(measurement: Measurement, verb_flags: str) -> str:
         return textwrap.fill(advice, _WIDTH, break_on_hyphens=False)
     probe = f"probe {measurement.case_id} --batch-size {smallest.batch_size}"
     return _try_alone(probe, verb_flags)
+
+
+def _remedy_for_growth(growth: Growth, room: str) -> str:
+    """Return what helps where no batch has room for what is kept until an epoch's end.
+
+    What a sample keeps does not depend on the batch, so a smaller one is no help.
+    """
+    validation = growth.phase == "validation"
+    leave = ", or leave validation out with search.validation: false" if validation else ""
+    return textwrap.fill(
+        "there is nothing to lock: what is kept until the end is too much at any batch size. Keep "
+        f"sums instead of outputs, as metrics do that update with each batch, or raise {room}"
+        f"{leave}",
+        _WIDTH,
+        break_on_hyphens=False,
+    )
 
 
 def _try_alone(verb: str, flags: str) -> str:
