@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 from harness.errors import MachineError, NotOfferedError, WorkloadError
-from harness.measurement import Probe
 from harness.probes import holders_probe, lr_probes, oom_kills
 from harness.probes.answers import Answer, GroupRates, Sweep, failed_probe, trained_probe
 from harness.probes.dead_processes import explain_death, killed_for_memory
@@ -16,6 +15,7 @@ from harness.probes.description import Description
 from harness.probes.zygote_client import ZygoteClient
 
 if TYPE_CHECKING:
+    from harness.measurement import Probe
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
