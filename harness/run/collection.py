@@ -13,7 +13,7 @@ import pytest
 from harness.run.profile_modules import ProfileModules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 class Collection:
@@ -77,13 +77,22 @@ class Collection:
         """
         if given:
             return [found for argument in given for found in self._expand(argument)]
-        project = [*self._test_paths(), self._matrix.parent]
-        starts_below = self._here != self._root and self._here.is_relative_to(self._root)
-        places = ([self._here],) if starts_below else ()
-        for folders in (*places, project, [self._root]):
+        for folders in self._places():
             if found := self._in(folders):
                 return found
         return []
+
+    def _places(self) -> Iterator[list[Path]]:
+        """Yield the folders to look in, one group after the other."""
+        beside = self._matrix.parent
+        if self._here != self._root and self._here.is_relative_to(self._root):
+            yield [self._here]
+            if beside.parent != self._root:
+                yield [beside]  # a project below rootdir has modules and a matrix of its own
+        # A matrix that a flag names elsewhere comes without the modules beside it.
+        yield [*self._test_paths(), *([beside] if beside.is_relative_to(self._root) else [])]
+        yield [beside]
+        yield [self._root]
 
     def _expand(self, argument: str) -> list[str]:
         path = Path(os.path.abspath(self._here / argument))  # noqa: PTH100 - links are kept

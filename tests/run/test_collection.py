@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import canned_measurements as canned
@@ -130,6 +131,19 @@ def test_run_can_start_in_any_folder(tests_of_its_own: Project, name: str) -> No
     """From a sub-folder a run finds the same matrix and module as from rootdir."""
     os.chdir(tests_of_its_own.path / name)
     assert 1 == len(collected(tests_of_its_own))
+
+
+def test_project_below_rootdir_is_run_alone(tests_of_its_own: Project) -> None:
+    """In a folder with a matrix of its own, only the module beside that matrix is collected."""
+    sub = tests_of_its_own.path / "sub"
+    sub.mkdir()
+    (sub / "src").mkdir()
+    shutil.copytree(tests_of_its_own.path / "profiles", sub / "profiles")
+    (tests_of_its_own.path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    os.chdir(sub / "src")
+    assert ["sub/profiles/test_profiles.py::test_gpu_profile[net-cpu-48MiB-1]"] == collected(
+        tests_of_its_own, "-o", "python_files=test_profiles.py", "--import-mode=importlib"
+    )
 
 
 def test_failure_names_the_command_as_it_is_typed_in_a_sub_folder(
