@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from importlib import metadata
@@ -39,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong input, a device that is not here, a workload that cannot be built; 130 after Ctrl-C. That
     of `simulate` is its program's.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Names and messages may hold what a terminal's encoding does not have.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
     command: list[str] | None = None
     if given[:1] == ["simulate"] and "--" in given:

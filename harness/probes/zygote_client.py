@@ -79,6 +79,8 @@ class ZygoteClient:
         whole |= {
             "PYTHONPATH": package_root if not path else package_root + os.pathsep + path,
             "TMPDIR": str(self.scratch),
+            # Streams lead to logs, whatever the terminal's encoding: no print ends a training.
+            "PYTHONIOENCODING": "utf-8:backslashreplace",
         }
         self._kills = oom_kills.count()
         self._own_log = _open_log(self.log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -232,3 +233,13 @@ def test_reader_that_has_enough_is_no_error(lock: Path) -> None:
     )
     os.close(writer)
     assert "0 False" == done.stderr
+
+
+def test_terminal_that_cannot_show_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the encoding of a terminal does not have is escaped."""
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert 2 == main(["diff", "fünf\udcff", "fünf\udcff"])
+    stream.flush()
+    told = stream.buffer.getvalue()
+    assert b"f\\xfcnf" in told

@@ -134,6 +134,7 @@ class Misbehaves(Net):
     def _print_much(self) -> None:
         noise = b"x" * (1 << 20)
         os.write(1, b"first words\n")
+        print("fünf \N{SNOWMAN} \udcff", flush=True)  # noqa: T201 - not every encoding has it
         for _ in range(40):
             os.write(1, noise)
         os.write(2, b"\nlast words \xff\n")

@@ -94,13 +94,19 @@ def test_step_that_kills_the_zygote(start: StartRunner) -> None:
     )
 
 
-def test_log_keeps_beginning_and_end_of_much_output(start: StartRunner) -> None:
-    """A probe that prints 40 MiB leaves 2 MiB, and dies of what it dies of."""
+def test_log_keeps_beginning_and_end_of_much_output(
+    start: StartRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe that prints 40 MiB leaves 2 MiB, and dies of what it dies of.
+
+    What the terminal's encoding does not have can be printed there.
+    """
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     runner = start(workload("constructor_zoo.Misbehaves", module_args={"what": "print_much"}))
     probe = runner.train(4, steps=2)
     assert "exited with code 3" == probe.detail
     log = Path(probe.log or "").read_bytes()
-    assert b"first words\n" in log
+    assert "first words\nfünf \N{SNOWMAN} \\udcff\n".encode() in log
     assert b"\n[gpu-profile: 38.0 MiB of output are left out here]\n" in log
     assert log.endswith(b"\nlast words \xff\n")
     assert HEAD_BYTES + TAIL_BYTES <= len(log) < HEAD_BYTES + TAIL_BYTES + (128 << 10)
