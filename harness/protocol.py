@@ -248,6 +248,7 @@ class DescribeResult(TypedDict):
     """The facts that the fingerprint digests."""
     fingerprint: str
     num_samples: Count | None
+    """Samples in a pass over the training data, not in the data set."""
     num_validation_samples: Count | None
     validation: bool
     synthetic: bool

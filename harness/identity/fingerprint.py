@@ -132,16 +132,8 @@ def training_dataset(data: Any) -> Any:
     """
     if not hasattr(data, "train_dataloader"):
         return data
-    return of_training_loader(data, "dataset")
-
-
-def of_training_loader(data: Any, attribute: str) -> Any:
-    """Return an attribute of the training loader of a data module or of a module.
-
-    Returns None when the loader cannot be made or lacks the attribute.
-    """
     try:
-        return getattr(data.train_dataloader(), attribute)
+        return data.train_dataloader().dataset
     except Exception:  # noqa: BLE001 - not set up, needs its Trainer, or several loaders
         return None
 

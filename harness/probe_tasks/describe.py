@@ -10,6 +10,7 @@ from harness.identity import fingerprint
 from harness.memory_bounds import make_bound, no_bound
 from harness.probe_tasks.trainer import FitWatch, make_callback, make_trainer, seed_everything
 from harness.workload import attributes
+from harness.workload.train_loaders import describe_training_loader
 from harness.workload.validation_loaders import has_validation, num_validation_samples
 
 if TYPE_CHECKING:
@@ -54,17 +55,16 @@ def describe(
             trainer.fit(workload.module, datamodule=workload.datamodule)
         data = workload.module if workload.user_data is None else workload.user_data
         description |= fingerprint.describe_data(data)
-        num_samples = description.get("num_samples")
+        num_samples, num_workers = describe_training_loader(workload)
         return {
             "outcome": "fits",
             "workload": description,
             "fingerprint": fingerprint.fingerprint(description),
-            "num_samples": num_samples if isinstance(num_samples, int) else None,
+            "num_samples": num_samples,
             "num_validation_samples": num_validation_samples(workload),
             "validation": has_validation(workload),
             "synthetic": workload.synthetic,
-            "num_workers": fingerprint.of_training_loader(workload.loader_owner, "num_workers")
-            or 0,
+            "num_workers": num_workers,
             "torch_settings": torch_settings,
             "memory_limit_bytes": device.limit_bytes,
         }

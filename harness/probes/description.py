@@ -17,7 +17,7 @@ class Description:
     """The facts that make up the fingerprint."""
     fingerprint: str
     num_samples: int | None
-    """Training samples; None when the data have no length."""
+    """Samples in a pass over the training data; None where only a pass tells."""
     num_validation_samples: int | None
     validation: bool
     """Whether the training validates."""

@@ -16,6 +16,7 @@ from harness.workload.full_batches import (
     full_batches,
     wrong_training_batch,
 )
+from harness.workload.passes import samples_in_pass
 from harness.workload.replaced_loaders import combined, iterated_as, replace_for_trainer
 
 if TYPE_CHECKING:
@@ -101,6 +102,25 @@ def train_on_full_batches(
         return iterated_as(loaders, iterated)
 
     replace_for_trainer(trainer.fit_loop, workload.loader_owner, "train_dataloader", make)
+
+
+def describe_training_loader(workload: Workload) -> tuple[int | None, int]:
+    """Return the samples in a pass over the training data, and the number of workers that load it.
+
+    The batch size is to be 1. The samples are None where they are not known.
+    """
+    try:
+        loaders = combined(workload.lightning, workload.loader_owner.train_dataloader(), _MODE)
+        workers = sum(getattr(loader, "num_workers", 0) or 0 for loader in loaders.flattened)
+    except Exception:  # noqa: BLE001 - a hook may refuse this batch size; the probes will tell
+        return None, 0
+    num_samples = None
+    # Where an item is several samples, their number does not follow from that of the items.
+    if len(loaders.flattened) == 1 and workload.count_samples is None:
+        (loader,) = loaders.flattened
+        if stated_batch_size(loader) == 1:
+            num_samples = samples_in_pass(loader)
+    return num_samples, workers
 
 
 class _Obedience:

@@ -8,6 +8,7 @@ from harness.workload import attributes
 from harness.workload.batch_counts import BatchCounter, WrongBatchSizeError, stated_batch_size
 from harness.workload.counted_batches import CountedBatches
 from harness.workload.full_batches import COUNT_SAMPLES, NoFullBatchError, length_of_pass
+from harness.workload.passes import samples_in_pass
 from harness.workload.replaced_loaders import combined, iterated_as, replace_for_trainer
 
 if TYPE_CHECKING:
@@ -65,13 +66,12 @@ def has_validation(workload: Workload) -> bool:
 
 
 def num_validation_samples(workload: Workload) -> int | None:
-    """Return the length of the validation data set; None without validation or without a length."""
+    """Return the samples in a pass over the validation data; None where they are not known."""
     if not has_validation(workload):
         return None
     try:
-        return len(workload.loader_owner.val_dataloader().dataset)
-    except (AttributeError, TypeError, NotImplementedError):
-        # There is no loader, there are several, or the data are a stream.
+        return samples_in_pass(workload.loader_owner.val_dataloader())
+    except Exception:  # noqa: BLE001 - a hook may fail at this batch size; the probes will tell
         return None
 
 
