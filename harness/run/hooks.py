@@ -202,7 +202,11 @@ class Run:
             self._interrupted = list(interrupted_cases(self.session, sorted(self._started)))
             self.results = {one.case_id: one for one in self._interrupted} | self.results
         results = list(self.results.values())
-        if results:
+        # A run that is stopped at once keeps the reports and the candidate of the one before.
+        stopped_at_once = len(results) == len(self._interrupted) and not any(
+            result.measurement for result in results
+        )
+        if results and not (stopped_at_once and self.session.results.are_written):
             self._try_to(self.session.write_results, results, session)
         if exitstatus not in _FINISHED:
             return

@@ -38,6 +38,11 @@ class Results:
         self.folder = folder
         self._wait_seconds = wait_seconds
 
+    @property
+    def are_written(self) -> bool:
+        """Whether an earlier run has left its reports."""
+        return (self.folder / "report.json").exists()
+
     def of_case(self, case_id: str) -> AbstractContextManager[None]:
         """Lock and empty a case's folder; errors are those of `case_folder`."""
         make_results_folder(self.folder, WRITTEN)

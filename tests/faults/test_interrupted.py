@@ -159,7 +159,7 @@ def test_batch_that_was_found_before_the_interruption_is_kept(
 
 
 def test_case_that_was_interrupted_in_its_search_is_listed(project: Project) -> None:
-    """Without a batch size the report says so, and the candidate holds nothing."""
+    """Without a batch size the report says so, but it replaces no report of an earlier run."""
     ended, output = interrupt(project, "train", SIGINT, group=False)
     assert in_order(SIGINT) == ended, output
     case = project.report()[CASE]
@@ -169,3 +169,6 @@ def test_case_that_was_interrupted_in_its_search_is_listed(project: Project) -> 
         case["max_batch_size"],
     )
     assert [] == list(read_lock(project.results / "candidate.lock"))
+    (project.results / "report.json").write_text("of a whole run", encoding="utf-8")
+    assert in_order(SIGINT) == interrupt(project, "train", SIGINT, group=False)[0]
+    assert "of a whole run" == (project.results / "report.json").read_text(encoding="utf-8")

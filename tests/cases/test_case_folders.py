@@ -1,0 +1,96 @@
+"""Small trainings that the product failed on: each ends with its right value.
+
+They lie in a folder beside the checkout, one project each, and take minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+FOLDERS = Path(__file__).parents[3] / "shared" / "cases"
+
+
+class Outcome(NamedTuple):
+    """How a case ends."""
+
+    status: str
+    max_batch_size: int | None
+    bounded_by: str | None
+    has_learning_rate: bool = False
+
+    @classmethod
+    def of(cls, case: dict[str, Any]) -> Outcome:
+        """Return the outcome of a case of report.json; None for a size that memory bounds."""
+        size = None if case["bounded_by"] == "memory" else case["max_batch_size"]
+        return cls(case["status"], size, case["bounded_by"], case["learning_rate"] is not None)
+
+
+def capped(size: int, *, has_learning_rate: bool = False) -> Outcome:
+    """Return the outcome of a case that the matrix bounds."""
+    return Outcome("passed", size, "cap", has_learning_rate)
+
+
+def by_data(size: int) -> Outcome:
+    """Return the outcome of a case that its data bound."""
+    return Outcome("passed", size, "dataset")
+
+
+# Lightning itself, or the workload's own attribute, is why nothing trains.
+REFUSED = Outcome("failed", 0, "error")
+MEASURED: dict[str, dict[str, Outcome]] = {
+    "07-batch-without-batch-dimension": dict.fromkeys(
+        ["detection", "timefirst", "packed", "graphs"], capped(64)
+    ),
+    "18-several-loaders": {
+        "semi": by_data(256),
+        "sequential": REFUSED,
+        "own": by_data(1797),
+        "ownnoattr": REFUSED,
+    },
+}
+PREDICTED: dict[str, dict[str, Outcome]] = {}
+
+
+def outcomes(name: str, folder: Path, *flags: str) -> dict[str, Outcome]:
+    """Run a copy of a folder of cases; return the outcomes by model."""
+    source = FOLDERS / name
+    if not source.is_dir():
+        pytest.skip(f"there is no folder {source} beside this checkout")
+    shutil.copytree(source, folder / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--gpu-profile", *flags],
+        cwd=folder / name,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    report = folder / name / ".gpu-profile" / "report.json"
+    assert report.exists(), done.stdout
+    cases = json.loads(report.read_text(encoding="utf-8"))["cases"]
+    return {case["model"]: Outcome.of(case) for case in cases}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MEASURED)
+def test_measured_cases_end_right(name: str, tmp_path: Path) -> None:
+    """Every model of the folder has its right batch size, and a learning rate where one is due."""
+    assert MEASURED[name] == outcomes(name, tmp_path, "--gpu-profile-update")
+
+
+@pytest.mark.slow
+@pytest.mark.simulated
+@pytest.mark.parametrize("name", PREDICTED)
+def test_predicted_cases_end_right(name: str, tmp_path: Path) -> None:
+    """Every model is predicted, or skipped where a simulated GPU cannot know."""
+    flags = ("--gpu-profile-predict", "--gpu-profile-update")
+    assert PREDICTED[name] == outcomes(name, tmp_path, *flags)
