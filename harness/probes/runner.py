@@ -15,7 +15,6 @@ from harness.probes.description import Description
 from harness.probes.zygote_client import ZygoteClient
 
 if TYPE_CHECKING:
-    from harness.measurement import Probe
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from harness.devices.device import Device
     from harness.lr_protocol import RatesResult, RatesTask, SweepResult, SweepTask, TellSteps
     from harness.lr_range.rate_map import RateMap
-    from harness.measurement import ProbeKind
+    from harness.measurement import Probe, ProbeKind
     from harness.protocol import (
         CaseSpec,
         DescribeResult,
