@@ -51,9 +51,9 @@ def writing(path: Path, *, follow: bool = True) -> Iterator[Path]:
     """Keep other writers away while the caller reads, changes and writes a file.
 
     Yields the path of the file that links lead to, or the path itself if not `follow`: writing then
-    replaces the link. Removes the temporary files that killed writers
-    left. Raises HarnessError when the file cannot be written, when other processes write in its
-    folder for longer than a minute, and when nothing can keep other writers away.
+    replaces the link. Removes the temporary files that killed writers left. Raises HarnessError
+    when the file cannot be written, when other processes write in its folder for longer than a
+    minute, and when nothing can keep other writers away.
     """
     target = (
         Path(os.path.realpath(path)) if follow else Path(os.path.realpath(path.parent), path.name)

@@ -19,6 +19,7 @@ from harness.lockfile.toml_limits import MAX_BYTES, excess
 # a size takes minutes.
 SIZE = 500_000
 CPU_SECONDS = 20
+MEMORY_BYTES = 1 << 30
 
 BLOCK = EXAMPLE.removeprefix("version = 1\n")
 BROKEN = "version = 1\n\n[[profile]]\nmodel = 'net'\n"
@@ -88,6 +89,11 @@ def many_headers() -> str:
     return "version = 1\n" + "[[profile]]\n" * (SIZE // 12)
 
 
+def deep_headers() -> str:
+    """Make tables in tables, near the limit of them: each takes tomllib a thousand bytes."""
+    return "version = 1\n" + "".join(f"[a{n}.{'a.' * 8}a]\n" for n in range(29_000))
+
+
 def unclosed_texts() -> str:
     """Make quotes that open and close nothing."""
     return "version = 1\n" + "\"'" * (SIZE // 2) + "\n"
@@ -137,21 +143,40 @@ print("read")
 """
 
 
+def bound() -> None:
+    """Limit the time and the memory of a process that reads."""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS,) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES,) * 2)
+
+
+def answer_of(code: str, *arguments: str) -> str:
+    """Run code within the bounds; return what it prints to both streams."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        preexec_fn=bound,
+    )
+    return done.stdout + done.stderr
+
+
 def test_no_reading_is_more_than_linear(tmp_path: Path) -> None:
-    """Fourteen kinds of hostile files are read or refused, in an honest file's time."""
+    """Every kind of hostile file is read or refused, in an honest file's time and memory."""
     names = []
     for make in HOSTILE:
         path = tmp_path / f"{make.__name__}.lock"
         path.write_text(make(), encoding="utf-8")
         names.append(str(path))
-    done = subprocess.run(
-        [sys.executable, "-c", READ, *names],
-        check=False,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS,) * 2),
-    )
-    assert (0, "read\n", "") == (done.returncode, done.stdout, done.stderr)
+    assert "read\n" == answer_of(READ, *names)
+
+
+def test_reading_takes_a_bounded_amount_of_memory(tmp_path: Path) -> None:
+    """The most tables that are allowed take less than a gigabyte, however short the file is."""
+    path = tmp_path / "gpu-profile.lock"
+    path.write_text(deep_headers(), encoding="utf-8")
+    code = "import sys; from harness.lockfile.profiles import read_lock; read_lock(sys.argv[1])"
+    assert "read\n" == answer_of(f"{code}; print('read')", str(path))
 
 
 @pytest.mark.parametrize(
