@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from harness.failures.tracebacks import cut
 from harness.lr_protocol import RatesResult, SweepResult
 from harness.protocol import (
     DescribeResult,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # No message of ours is longer than the curve of the longest sweep.
 LONGEST_LINE = 64 << 20
+_LONGEST_DETAIL = 2000
 # The part of a wrong message that is shown.
 _SHOWN = 100
 
@@ -66,7 +68,7 @@ def read_event(line: bytes, expected: Collection[str]) -> Event:
             f"sent `{shown(line)}`, where its protocol has {', '.join(sorted(expected))}: {_BLAME}"
         )
     try:
-        return cast("Event", _adapter("event").validate_python(message, strict=True))
+        return cast("Event", _shortened(_adapter("event").validate_python(message, strict=True)))
     except ValidationError as error:
         raise ProtocolError(f"sent a wrong `{kind}` ({_mistake(error)}): {_BLAME}") from None
 
@@ -78,7 +80,8 @@ def read_report(report: Any, garbage: str | None, task: str) -> Report:
     try:
         told: Report = _adapter("report").validate_python(report, strict=True)
         if "result" in told:
-            told["result"] = _adapter(task).validate_python(told["result"], strict=True)
+            result = _adapter(task).validate_python(told["result"], strict=True)
+            told["result"] = _shortened(result)
     except ValidationError as error:
         raise ProtocolError(f"reported a wrong result ({_mistake(error)}): {_BLAME}") from None
     return told
@@ -88,6 +91,15 @@ def shown(text: bytes) -> str:
     """Return the beginning of what came, on one line and safe to show."""
     head = one_line(text[:_SHOWN].decode(errors="replace"))
     return head + ("…" if len(text) > _SHOWN else "")
+
+
+def _shortened(message: Any) -> Any:
+    """Cut the texts of a failure, which the probe's side has cut, unless it is forged."""
+    if isinstance(message.get("traceback"), str):
+        message["traceback"] = cut([message["traceback"]])
+    if isinstance(message.get("detail"), str):
+        message["detail"] = message["detail"][:_LONGEST_DETAIL]
+    return message
 
 
 @cache

@@ -25,7 +25,7 @@ from select import poll
 from shutil import rmtree
 from typing import TYPE_CHECKING
 
-from harness.pipes import KeptPipe, keep
+from harness.pipes import CLOSED, ClosedPipeError, KeptPipe, keep
 from harness.zygote.prctl import adopt_orphans, die_with_parent
 from harness.zygote.probe_process import (
     COMMAND,
@@ -171,9 +171,15 @@ class Zygote:
     def _listen(self, built: Built) -> None:
         # The first byte shows that a request has come. The supervisor reads the rest: whatever this
         # process reads would stay in its heap.
-        while begun := read(self.channel.inbox, 1):
+        while begun := self._begun():
             self._serve(built, begun)
             self.channel.outbox.write(_IDLE)
+
+    def _begun(self) -> bytes:
+        try:
+            return read(self.channel.inbox, 1)
+        except OSError as error:
+            raise ClosedPipeError(CLOSED) from error
 
     def _serve(self, built: Built, begun: bytes) -> None:
         """Fork a supervisor for one request and wait for it; tell the parent if it failed."""

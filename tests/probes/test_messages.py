@@ -20,6 +20,8 @@ RESULT: dict[str, Any] = {
     "steps": 2,
     "samples_per_second": 2.5,
     "growing": False,
+    "growth": None,
+    "above_limit": False,
     "finite_loss": True,
     "notes": [],
     "values_read": None,
@@ -113,6 +115,15 @@ def test_names_that_are_no_unicode_are_escaped() -> None:
     event = read_event(json.dumps(failed).encode(), ["failed"])
     assert event["event"] == "failed"
     assert "no \\udcff" == event["detail"]
+
+
+def test_texts_of_a_failure_are_cut() -> None:
+    """The probe's side has cut them, unless they are forged."""
+    changed = {"outcome": "error", "detail": "d" * 10_000_000, "traceback": "t\n" * 10_000_000}
+    told = read_report({"result": RESULT | changed}, None, "train")["result"]
+    assert told["outcome"] == "error"
+    assert len(told["detail"] or "") == 2000
+    assert len(told["traceback"] or "") < 80_000
 
 
 def test_losses_that_diverge_are_a_result() -> None:

@@ -156,6 +156,8 @@ FORGED = (
                 "steps": 1,
                 "samples_per_second": None,
                 "growing": False,
+                "growth": None,
+                "above_limit": False,
                 "finite_loss": True,
                 "notes": [],
                 "values_read": None,
