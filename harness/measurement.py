@@ -106,7 +106,7 @@ class Probe:
     log: str | None = None
     """Path of the probe's output, as a string so that it travels as JSON."""
     notes: tuple[str, ...] = ()
-    """On a simulated GPU: the lines where values decide, which are zeros there."""
+    """What thaws later; on a simulated GPU the lines where values decide, zeros there."""
     values_read: str | None = None
     """On a simulated GPU: the line that read a value last. An error may come from that zero."""
 

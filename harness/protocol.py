@@ -235,7 +235,7 @@ class TrainResult(MemoryFacts):
     """Whether the training ran, and needs more than the limit all the same; `detail` tells why."""
     finite_loss: bool
     notes: list[str]
-    """On a simulated GPU: the lines where values decide, which are zeros there."""
+    """What thaws later; on a simulated GPU the lines where values decide, zeros there."""
     values_read: str | None
     """On a simulated GPU: the line that read a value last; None where none was read."""
 

@@ -64,6 +64,7 @@ class SweepWatch(FitWatch):
         self.fixed_groups = fixed_groups
         self.losses: list[float] = []
         self.finished = False
+        self._optimizer: Any = None
         self._largest = 0.0
         self._given: list[float] = []
         self._outside: list[Any] = []
@@ -77,12 +78,16 @@ class SweepWatch(FitWatch):
         self.tell("data")
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
+        self._take_over(trainer, module)
+
+    def _take_over(self, trainer: Any, module: Any) -> None:
+        """Read the configured rates, detach the schedules, and hook the steps of the optimizer."""
         if len(trainer.optimizers) != 1:
             raise SweepRefusedError(
                 f"the workload has {len(trainer.optimizers)} optimizers: an LR range test needs "
                 "exactly one"
             )
-        optimizer = trainer.optimizers[0]
+        self._optimizer = optimizer = trainer.optimizers[0]
         given = configured_rates(
             optimizer, [config.scheduler for config in trainer.lr_scheduler_configs]
         )
@@ -102,7 +107,9 @@ class SweepWatch(FitWatch):
             _set_rate(group, rate)
         watch_steps(optimizer, before=self._before_step, after=self._after_step)
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Any, module: Any, *_: Any) -> None:
+        if trainer.optimizers[0] is not self._optimizer:
+            self._take_over(trainer, module)  # a callback that thaws parts may have set a new one
         self.tell("forward")
 
     def on_before_backward(self, *_: Any) -> None:

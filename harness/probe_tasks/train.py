@@ -20,6 +20,7 @@ from harness.probe_tasks.trainer import (
     prepare,
     seed_everything,
 )
+from harness.workload.thawing import thaws_later
 from harness.workload.validation_loaders import validate_on_full_batches
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class StepWatch(FitWatch):
         self.timed_seconds = 0.0
         self.grew = False
         self.last_loss = 0.0
+        self.thawing: str | None = None
         self._stepped = False
         self._watched: list[Any] = []
         self._batches_per_pass = math.inf
@@ -91,8 +93,10 @@ class StepWatch(FitWatch):
     def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
         self._batches_per_pass = trainer.num_training_batches
 
-    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Any, module: Any, *_: Any) -> None:
         self._watch(trainer.optimizers)  # callbacks that thaw parts may have set new ones
+        if not self.num_batches:
+            self.thawing = thaws_later(module, trainer.callbacks, trainer.optimizers)
         self.tell("forward")
 
     def on_before_backward(self, *_: Any) -> None:
@@ -289,7 +293,10 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
         "growth": growth,
         "above_limit": failure is not None and failure["detail"] == above_limit,
         "finite_loss": math.isfinite(watch.last_loss),
-        "notes": [] if decisions is None else decisions.notes(),
+        "notes": [
+            *([] if watch.thawing is None else [watch.thawing]),
+            *([] if decisions is None else decisions.notes()),
+        ],
         "values_read": values_read,
     }
 

@@ -20,6 +20,9 @@ _CASE_STARTUP_SECONDS = 10.0
 _PROBE_STARTUP_SECONDS = 2.0
 
 
+_FEWER_STEPS = "for fewer LR steps lower lr_range.num_training, or set lr_range.when to never"
+
+
 @dataclass(frozen=True)
 class CostItem:
     """The work that a run will do for one case."""
@@ -62,7 +65,10 @@ def _note(cases: Sequence[CostItem]) -> str:
     notes = [f"{words.count(unlocked, 'case')} never locked"] if unlocked else []
     if without_speed:
         notes.append(f"{words.count(without_speed, 'case')} without a locked speed")
-    return f" ({', '.join(notes)}: not estimated)" if notes else ""
+    text = f" ({', '.join(notes)}: not estimated)" if notes else ""
+    # The speed is not known yet, so a first run may last longer than anybody expects.
+    long = any(case.locked is None and case.lr_steps for case in cases)
+    return f"{text}; {_FEWER_STEPS}" if long else text
 
 
 def _seconds(case: CostItem) -> float | None:

@@ -45,7 +45,8 @@ def cost(**changes: object) -> CostItem:
             [cost(locked=None, num_probes=5)],
             (
                 "gpu-profile: 1 case, about 5 probes, 600 LR steps "
-                "(1 case never locked: not estimated)"
+                "(1 case never locked: not estimated); for fewer LR steps lower "
+                "lr_range.num_training, or set lr_range.when to never"
             ),
         ),
         (
