@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.failures.explain import explain
 from harness.memory_bounds import make_bound, no_bound
-from harness.probe_tasks.schedules import configured_rates
 from harness.probe_tasks.trainer import (
     FitWatch,
     make_callback,
@@ -19,6 +18,7 @@ from harness.probe_tasks.trainer import (
     seed_everything,
 )
 from harness.workload import attributes
+from harness.workload.schedules import configured_rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,6 @@ from harness.failures.explain import explain
 from harness.lr_range.suggestion import diverged
 from harness.memory_bounds import make_bound
 from harness.probe_tasks.optimizer_steps import watch_steps
-from harness.probe_tasks.schedules import configured_rates, detach_schedules
 from harness.probe_tasks.trainer import (
     FitWatch,
     loss_of,
@@ -27,6 +26,7 @@ from harness.probe_tasks.trainer import (
 )
 from harness.workload import attributes
 from harness.workload.build import build
+from harness.workload.schedules import configured_rates, detach_schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
