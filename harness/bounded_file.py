@@ -40,7 +40,8 @@ def read_bounded(path: Path, max_bytes: int) -> bytes | None:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnreadableFileError(f"cannot be read: {reason}") from error
     if len(data) > max_bytes:
-        raise UnreadableFileError(f"larger than {max_bytes // 1024**2} MiB")
+        size = f"{max_bytes // 2**20} MiB" if max_bytes >= 2**20 else f"{max_bytes // 2**10} KiB"
+        raise UnreadableFileError(f"larger than {size}")
     return data
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.file_locks import LockTimeoutError, NoLocksError, locked
+from harness.file_locks import LockTimeoutError, NoLocksError, lock_first, locked, try_lock
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from harness.file_locks import HeldLock
 
 _WAIT_SECONDS = 60
 
@@ -121,18 +123,38 @@ def _alone_in(folder: Path, what: str) -> Iterator[None]:
     does not keep out processes with another TMPDIR. It serves only where folders cannot be locked,
     as on NFS.
     """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder, what, seconds=_WAIT_SECONDS))
-        except NoLocksError:
-            stack.enter_context(locked(_guard_of(folder), what, seconds=_WAIT_SECONDS))
+    try:
+        held = _next_in_turn(folder, what)
+    except NoLocksError:
+        held = lock_first([_beside(folder, "lock")], what, seconds=_WAIT_SECONDS)
+    try:
         yield
+    finally:
+        held.release()
 
 
-def _guard_of(folder: Path) -> Path:
+def _next_in_turn(folder: Path, what: str) -> HeldLock:
+    """Lock a folder when its turn has come.
+
+    A process that writes again and again would take the lock anew before those who wait look. So
+    whoever waits holds a second lock, which others must pass before they may take the first.
+    """
+    turn = _beside(folder, "turn")
+    # It stays where somebody has waited once.
+    if not turn.exists() and (held := try_lock(folder)) is not None:
+        return held
+    with ExitStack() as stack:
+        # Without a turn the wait is as safe, only less fair.
+        with suppress(LockTimeoutError, NoLocksError, OSError):
+            stack.enter_context(locked(turn, what, seconds=_WAIT_SECONDS))
+        return lock_first([folder], what, seconds=_WAIT_SECONDS)
+
+
+def _beside(folder: Path, ending: str) -> Path:
+    """Return the path of a file that stands for a folder in the temporary one."""
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     # Each user has a file of their own: a sticky folder denies access to another user's.
-    return Path(tempfile.gettempdir()) / f"gpu-profile-{os.getuid()}-{name}.lock"
+    return Path(tempfile.gettempdir()) / f"gpu-profile-{os.getuid()}-{name}.{ending}"
 
 
 def _remove_remains(target: Path) -> None:

@@ -6,12 +6,14 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import files
 from harness.errors import HarnessError
+from harness.file_locks import holder_of
 from harness.files import refuse_read_only, replacing, write_text, writing
 
 if TYPE_CHECKING:
@@ -99,6 +101,27 @@ def test_second_writer_waits_and_then_gives_up(
     ):
         write_text(path, "{}")
     assert not path.exists()
+
+
+def test_writer_that_writes_again_lets_others_write_first(tmp_path: Path) -> None:
+    """Who waits gets the next turn, although the writer before asks again at once."""
+    path = tmp_path / "gpu-profile.lock"
+    order = []
+
+    def write_theirs() -> None:
+        write_text(path, "theirs")
+        order.append("other")
+
+    other = threading.Thread(target=write_theirs)
+    turn = files._beside(tmp_path, "turn")
+    with writing(path):
+        other.start()
+        while not turn.exists() or holder_of(turn) == "another process":
+            pass  # until the other one waits
+    write_text(path, "ours")
+    order.append("again")
+    other.join()
+    assert (["other", "again"], "ours") == (order, path.read_text(encoding="utf-8"))
 
 
 def _unlockable(_descriptor: int, _operation: int) -> None:

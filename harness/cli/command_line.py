@@ -8,7 +8,7 @@ import os
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from harness.cli.calibrate import calibrate
 from harness.cli.check import check
@@ -19,6 +19,7 @@ from harness.cli.predict import predict
 from harness.cli.probe import probe
 from harness.cli.simulate import simulate
 from harness.errors import HarnessError
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,6 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Tell a wrong argument and end: it may be the name of a file that others have chosen."""
+        super().error(visible(message))
+
+
 def _parser() -> argparse.ArgumentParser:
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument(
@@ -82,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="default: that of a pytest run here, usually gpu-profile.lock beside the matrix",
     )
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="gpu-profile",
         description="Answer questions about matrix and lockfile outside pytest.",
         epilog=_EPILOG,

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     Values = dict[str, Any]
     Reader = Callable[[Path], Values | None]
 
-# The time to parse an ini file may grow with the square of its size.
-_MAX_BYTES = 2**17
+# The time to parse an ini file may grow with the square of its size; that of TOML does not.
+_MAX_INI_BYTES = 2**17
+_MAX_TOML_BYTES = 2**20
 
 
 def located(start: Path) -> tuple[Path, Values] | None:
@@ -53,7 +54,7 @@ def _candidates(start: Path) -> Iterator[tuple[Path, Reader]]:
 
 def _ini_section(path: Path, section: str) -> Values | None:
     try:
-        parsed = iniconfig.IniConfig(str(path), data=_text(path))
+        parsed = iniconfig.IniConfig(str(path), data=_text(path, _MAX_INI_BYTES))
     except iniconfig.ParseError as error:
         raise HarnessError(str(error)) from error
     return dict(parsed[section].items()) if section in parsed else None
@@ -72,7 +73,7 @@ def _setup_cfg(path: Path) -> Values | None:
 
 
 def _toml(path: Path) -> Values:
-    text = _text(path)
+    text = _text(path, _MAX_TOML_BYTES)
     if found := excess(text):
         raise HarnessError(f"{shown_path(path)}:{found[1]}: {found[0]}")
     try:
@@ -105,9 +106,9 @@ def _table(parent: Values, key: str) -> Values:
     return value if isinstance(value, dict) else {}
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, max_bytes: int) -> str:
     try:
-        data = read_bounded(path, _MAX_BYTES)
+        data = read_bounded(path, max_bytes)
         return (data or b"").decode()
     except (UnreadableFileError, UnicodeDecodeError) as error:
         raise HarnessError(f"{shown_path(path)}: {error}") from error

@@ -87,6 +87,15 @@ def test_no_verb_prints_what_is_obeyed(locks: list[str], capsys: Output) -> None
         assert_harmless(said.err)
 
 
+def test_wrong_arguments_are_told_harmlessly(capsys: Output) -> None:
+    """A shell's pattern puts names of files on the command line."""
+    for arguments in ([HOSTILE], ["diff", "a", "b", HOSTILE], ["show", CASE, f"--{HOSTILE}"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert 2 == ended.value.code
+        assert_harmless(capsys.readouterr().err)
+
+
 def test_what_show_prints_is_the_profile(locks: list[str], capsys: Output) -> None:
     """The escapes are TOML's: what is printed can be read again, and says the same."""
     assert 0 == main(["show", CASE])
