@@ -21,6 +21,7 @@ from pydantic import Field
 # pydantic cannot read the one of `typing` before Python 3.12.
 from typing_extensions import TypedDict
 
+from harness.lightning_hooks import Hook
 from harness.lr_protocol import RatesResult, RatesTask, SweepResult, SweepTask
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -34,8 +35,9 @@ Phase = Literal[
     "optimizer",
     "validation",
     "end of training",
+    Hook,
 ]
-"""The part of a probe that was running when it ended."""
+"""The part of a probe that was running when it ended, or the hook in which it failed."""
 
 TellPhase = Callable[[Phase], None]
 """Called when a phase begins, so that the phase is known even if the process dies in it."""

@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 PACKAGE = Path(harness.__file__).parent
 LAYERS = (
     ("visible",),
-    ("_lazy", "bounded_file", "case_names", "errors", "matrix.yaml12", "pipes", "units", "wording"),
+    (
+        "_lazy",
+        "bounded_file",
+        "case_names",
+        "errors",
+        "lightning_hooks",
+        "matrix.yaml12",
+        "pipes",
+        "units",
+        "wording",
+    ),
     ("measurement",),
     ("lr_protocol",),
     ("protocol",),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness.bounds.failed_probes import telling_failure
 from harness.bounds.verdict import Verdict, Violation
 from harness.identity.fingerprint import mapping_changes, workload_changes
 
@@ -69,15 +71,13 @@ def because(measurement: Measurement, locked: LockedProfile) -> str:
 
 
 def failure_detail(measurement: Measurement) -> str:
-    """Return the error of the smallest training batch that failed with one, or an empty text."""
-    errors = [
-        probe for probe in measurement.probes if probe.outcome == "error" and probe.kind == "train"
-    ]
-    if not errors:
+    """Return the error that ended the search, or an empty text."""
+    errors = [probe for probe in measurement.probes if probe.outcome == "error"]
+    shown = telling_failure(replace(measurement, max_batch_size=0, probes=tuple(errors)))
+    if shown is None:
         return ""
-    first = min(errors, key=lambda probe: probe.batch_size)
-    where = f" in {first.phase}" if first.phase else ""
-    return f" (batch {first.batch_size} failed{where}: {first.detail or 'no detail'})"
+    where = f" in {shown.phase}" if shown.phase else ""
+    return f" (batch {shown.batch_size} failed{where}: {shown.detail or 'no detail'})"
 
 
 def _workload_changes(measurement: Measurement, locked: LockedProfile) -> str:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import HarnessError
-from harness.failures.explain import explain
 from harness.memory_bounds import CudaBound
 from harness.probe_tasks.attribution import (
     ACTIVATION,
@@ -21,6 +20,7 @@ from harness.probe_tasks.attribution import (
     Attribution,
     Running,
 )
+from harness.probe_tasks.fit_failures import explain_fit
 from harness.probe_tasks.memory_history import History, active_blocks
 from harness.probe_tasks.optimizer_steps import watch_steps
 from harness.probe_tasks.train import StepWatch, consistent_zeros_of
@@ -249,9 +249,7 @@ def holders(
         found = {"batch_size": request["batch_size"], **recording.summary()}
         Path(request["file"]).write_text(json.dumps(found), encoding="ascii")
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
-        if watch is None:
-            return explain(error)
-        return explain(watch.error or error, watch.memory, "cuda")
+        return explain_fit(error, workload, watch, tell, "cuda")
     return {"outcome": "fits", "peak_memory_bytes": bound.peak_bytes(), **bound.facts()}
 
 

@@ -12,9 +12,9 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from harness.failures.explain import explain
 from harness.lr_range.suggestion import diverged
 from harness.memory_bounds import make_bound
+from harness.probe_tasks.fit_failures import explain_fit
 from harness.probe_tasks.optimizer_steps import watch_steps
 from harness.probe_tasks.trainer import (
     FitWatch,
@@ -223,7 +223,7 @@ def sweep(
     except BaseException as raised:  # noqa: BLE001 - any end of the training is the answer
         error = (watch and watch.error) or raised
         if not isinstance(error, SweepRefusedError):
-            return explain(error, watch and watch.memory, request["bound"]["accelerator"])
+            return explain_fit(raised, workload, watch, tell, request["bound"]["accelerator"])
         refusal = str(error)
     return {
         "outcome": "fits",

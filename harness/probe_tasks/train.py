@@ -8,8 +8,8 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.failures.explain import explain
 from harness.memory_bounds import make_bound
+from harness.probe_tasks.fit_failures import explain_fit
 from harness.probe_tasks.growth import Kept, found, num_batches, projected, steps_of
 from harness.probe_tasks.optimizer_steps import watch_steps
 from harness.probe_tasks.trainer import (
@@ -256,7 +256,7 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
         bound.lift()
         accelerator = request["bound"]["accelerator"]
-        failure = explain(watch.error or error, watch.memory, accelerator)
+        failure = explain_fit(error, workload, watch, tell, accelerator)
         memory = watch.memory
         if failure["outcome"] == "oom" and memory is not None:
             crowded = bound.crowded_out(memory.free_bytes, memory.reserved_bytes)

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.bounds.causes import likely_causes
+from harness.bounds.failed_probes import telling_failure
 from harness.errors import WorkloadError
 from harness.probes.outcomes import advise_multiple, describe_outcome
 from harness.report import words
 from harness.report.growth import growth_block
-from harness.report.headline import headline, smallest_failure
+from harness.report.headline import headline
 from harness.report.table import align
 from harness.report.tracebacks import shorten
 from harness.visible import visible
@@ -171,15 +172,15 @@ def _no_batch_facts(result: CaseResult, measurement: Measurement) -> list[Fact]:
         then = words.place(result.locked.device, result.locked.made_with)
         facts.append(("locked", f"max batch {result.locked.max_batch_size} on {then}"))
         facts += _causes(measurement, result.locked)
-    smallest = smallest_failure(measurement)
-    if smallest and smallest.log:
-        facts.append(("log", smallest.log))
+    shown = telling_failure(measurement)
+    if shown and shown.log:
+        facts.append(("log", shown.log))
     return facts
 
 
 def _remedy_for_nothing(measurement: Measurement, verb_flags: str) -> str:
-    smallest = smallest_failure(measurement)
-    if smallest is None or smallest.outcome == "oom":
+    shown = telling_failure(measurement)
+    if shown is None or shown.outcome == "oom":
         # A batch below that minimum may still train.
         lower = (
             "lower search.min_batch_size, "
@@ -189,18 +190,18 @@ def _remedy_for_nothing(measurement: Measurement, verb_flags: str) -> str:
         # The CPU's budget is the limit itself; a fraction of it has no effect.
         on_cpu = measurement.device.name == "cpu"
         room = "the budget" if on_cpu else "the GPU's budget or target_memory_fraction"
-        if smallest is not None and smallest.growth is not None:
-            return _remedy_for_growth(smallest.growth, room)
+        if shown is not None and shown.growth is not None:
+            return _remedy_for_growth(shown.growth, room)
         return f"there is nothing to lock: raise {room},\n{lower}or make the workload smaller"
-    if smallest.outcome == "dataset":
+    if shown.outcome == "dataset":
         return (
             "there is nothing to lock: one pass over the training data holds no full batch of "
-            f"{smallest.batch_size};\ngive the model more data, or lower search.min_batch_size"
+            f"{shown.batch_size};\ngive the model more data, or lower search.min_batch_size"
         )
     advice = advise_multiple(measurement.probes, measurement.max_batch_size)
     if advice is not None:
         return textwrap.fill(advice, _WIDTH, break_on_hyphens=False)
-    probe = f"probe {measurement.case_id} --batch-size {smallest.batch_size}"
+    probe = f"probe {measurement.case_id} --batch-size {shown.batch_size}"
     return _try_alone(probe, verb_flags)
 
 
@@ -226,21 +227,21 @@ def _try_alone(verb: str, flags: str) -> str:
 
 def _boundary(measurement: Measurement) -> list[Fact]:
     """Return how the smallest failed probe ended, with its log if it was an error."""
-    smallest = smallest_failure(measurement)
-    if smallest is None:
+    shown = telling_failure(measurement)
+    if shown is None:
         return []
-    facts = [("ended by", describe_outcome(smallest))]
-    if smallest.outcome == "error" and smallest.log:
-        facts.append(("log", smallest.log))
+    facts = [("ended by", describe_outcome(shown))]
+    if shown.outcome == "error" and shown.log:
+        facts.append(("log", shown.log))
     return facts
 
 
 def _own_error(measurement: Measurement) -> list[str]:
     """Return the user's traceback when an error ended the search."""
-    smallest = smallest_failure(measurement)
-    if smallest is None or smallest.outcome != "error" or not smallest.traceback:
+    shown = telling_failure(measurement)
+    if shown is None or shown.outcome != "error" or not shown.traceback:
         return []
-    return [shorten(smallest.traceback)]
+    return [shorten(shown.traceback)]
 
 
 def _causes(measurement: Measurement, locked: LockedProfile) -> list[Fact]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.bounds.failed_probes import telling_failure
 from harness.probes.outcomes import describe_outcome
 from harness.report import words
 
 if TYPE_CHECKING:
     from harness.bounds.verdict import Violation
     from harness.lockfile.profiles import LockedProfile
-    from harness.measurement import Measurement, Probe
+    from harness.measurement import Measurement
     from harness.report.case_result import CaseResult
 
 
@@ -20,8 +21,8 @@ def headline(result: CaseResult) -> str:
     if measurement is None or not result.violations:
         return (result.reason or result.status).partition("\n")[0]
     if measurement.max_batch_size == 0:
-        smallest = smallest_failure(measurement)
-        return "no batch size trains" + (f": {describe_outcome(smallest)}" if smallest else "")
+        shown = telling_failure(measurement)
+        return "no batch size trains" + (f": {describe_outcome(shown)}" if shown else "")
     return "; ".join(
         _headline(violation, measurement, result.locked) for violation in result.violations
     )
@@ -53,15 +54,3 @@ def _headline(violation: Violation, measurement: Measurement, locked: LockedProf
     elif violation.bound == "learning_rate":
         text = f"learning rate {violation.measured:.3g} where {violation.allowed} is allowed"
     return text
-
-
-def smallest_failure(measurement: Measurement) -> Probe | None:
-    """Return the probe of the smallest batch that failed above the largest that fits, or None."""
-    failed = [
-        probe
-        for probe in measurement.probes
-        if probe.kind == "train"
-        and probe.outcome != "fits"
-        and probe.batch_size > measurement.max_batch_size
-    ]
-    return min(failed, key=lambda probe: probe.batch_size, default=None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from harness.bounds.failed_probes import telling_failure
 from harness.report import words
-from harness.report.headline import smallest_failure
 from harness.report.table import render_table
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def note_lines(results: Sequence[CaseResult]) -> list[str]:
                 f"{measurement.largest_learning_rate:.3g}"
             )
         if measurement.non_monotone is not None:
-            failed = smallest_failure(measurement)
+            failed = telling_failure(measurement)
             between = measurement.max_batch_size + 1 if failed is None else failed.batch_size
             lines.append(
                 f"{result.case_id}: batch {measurement.non_monotone} fits too, although "

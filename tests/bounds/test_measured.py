@@ -105,7 +105,7 @@ FAILED = Probe(64, "error", phase="forward", detail="RuntimeError: integer out o
 def test_nothing_fits_is_a_violation_with_its_reason() -> None:
     """A measurement in which nothing trains fails with the error of the smallest batch, if any."""
     probes = (
-        replace(FAILED, batch_size=2, detail="another"),
+        replace(FAILED, batch_size=2),
         replace(FAILED, batch_size=1),
         Probe(4, "oom"),
     )

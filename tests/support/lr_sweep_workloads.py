@@ -16,7 +16,7 @@ from harness.workload.build import build
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.protocol import SweepRequest
+    from harness.protocol import SweepRequest, TellPhase
 
 RATES = (1e-4, 1e-3, 1e-2)
 
@@ -40,6 +40,7 @@ def run(
     learning_rate: float | None = None,
     fixed_groups: Sequence[int] = (),
     trainer: dict[str, Any] | None = None,
+    tell: TellPhase = ignore,
     **more: Any,
 ) -> dict[str, Any]:
     """Sweep in this process; a probe that only sweeps has no limit on its memory."""
@@ -54,7 +55,7 @@ def run(
         "learning_rate": learning_rate,
         "fixed_groups": list(fixed_groups),
     }
-    return {**sweep(build(workload(module, data, **more)), request, ignore, ignore)}
+    return {**sweep(build(workload(module, data, **more)), request, tell, ignore)}
 
 
 class Small(zoo.Net):

@@ -110,6 +110,7 @@ class Probing:
         peaks: tuple[int, ...] = (1000,),
         held: Iterable[int] = (),
         module_args: Mapping[str, Any] | None = None,
+        data_args: Mapping[str, Any] | None = None,
         **request: Any,
     ) -> dict[str, Any]:
         """Run one training probe."""
@@ -128,6 +129,6 @@ class Probing:
             "snapshot": None,
             "history": None,
         }
-        spec = workload(module, data, module_args=module_args or {})
+        spec = workload(module, data, module_args=module_args or {}, data_args=data_args or {})
         whole = cast("TrainRequest", asked | request)
         return {**train.train(build(spec), whole, self.phases.append)}
