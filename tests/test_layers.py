@@ -43,6 +43,7 @@ LAYERS = (
     ("figures", "lockfile", "matrix", "search", "workload"),
     ("lr_range", "memory_bounds"),
     ("devices", "failures", "identity"),
+    ("probe_trainer",),
     ("allocator", "bounds", "probe_tasks", "probes"),
     ("batch_search",),
     ("predict",),
@@ -72,7 +73,7 @@ LIBRARIES = {
 }
 """Who may import a library, inside functions and for typing, too."""
 
-PROBES = ("memory_bounds", "probe_tasks", "zygote")
+PROBES = ("memory_bounds", "probe_tasks", "probe_trainer", "zygote")
 """What runs in a case's zygote and its probes alone."""
 
 PYTESTS = (

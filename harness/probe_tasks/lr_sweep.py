@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.lr_range.suggestion import diverged
 from harness.memory_bounds import make_bound
-from harness.probe_tasks.fit_failures import explain_fit
-from harness.probe_tasks.optimizer_steps import watch_steps
 from harness.probe_tasks.trainer import (
     FitWatch,
     loss_of,
@@ -24,6 +22,8 @@ from harness.probe_tasks.trainer import (
     prepare,
     seed_everything,
 )
+from harness.probe_trainer.fit_failures import explain_fit
+from harness.probe_trainer.optimizer_steps import watch_steps
 from harness.workload import attributes
 from harness.workload.build import build
 from harness.workload.schedules import configured_rates, detach_schedules

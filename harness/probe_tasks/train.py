@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.memory_bounds import make_bound
-from harness.probe_tasks.fit_failures import explain_fit
 from harness.probe_tasks.growth import Kept, found, num_batches, projected, steps_of
-from harness.probe_tasks.optimizer_steps import watch_steps
 from harness.probe_tasks.trainer import (
     FitWatch,
     loss_of,
@@ -20,6 +18,8 @@ from harness.probe_tasks.trainer import (
     prepare,
     seed_everything,
 )
+from harness.probe_trainer.fit_failures import explain_fit
+from harness.probe_trainer.optimizer_steps import watch_steps
 from harness.workload.thawing import thaws_later
 from harness.workload.validation_loaders import validate_on_full_batches
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast, get_args
 
 from harness.failures.explain import explain
 from harness.lightning_hooks import Hook
-from harness.probe_tasks.source_files import HARNESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from harness.probe_tasks.trainer import FitWatch
+    from harness.failures.out_of_memory import DeviceMemory
     from harness.protocol import Failure, TellPhase
     from harness.workload.build import Workload
 
@@ -25,13 +25,21 @@ _CALLERS = (
     "_call_batch_hook",
 )
 _HOOKS = frozenset(get_args(Hook))
+_HARNESS = str(Path(__file__).parent.parent) + "/"
 _COLLATE = ("torch", "utils", "data", "_utils", "collate.py")
+
+
+class Watch(Protocol):
+    """A callback that keeps the first error of a fit, and the memory at that time."""
+
+    error: BaseException | None
+    memory: DeviceMemory | None
 
 
 def explain_fit(
     error: BaseException,
     workload: Workload,
-    watch: FitWatch | None,
+    watch: Watch | None,
     tell: TellPhase,
     accelerator: str,
 ) -> Failure:
@@ -64,7 +72,7 @@ def hook_of(error: BaseException) -> Hook | None:
         last = frame
         if frame.f_code.co_name in _CALLERS:
             name = frame.f_locals.get("hook_name")
-    if last is None or last.f_code.co_filename.startswith(HARNESS) or name not in _HOOKS:
+    if last is None or last.f_code.co_filename.startswith(_HARNESS) or name not in _HOOKS:
         return None
     return cast("Hook", name)
 

@@ -14,7 +14,7 @@ from lr_sweep_workloads import RATES, run
 from torch.optim.lr_scheduler import StepLR
 from training_probes import Probing
 
-from harness.probe_tasks.optimizer_steps import watch_steps
+from harness.probe_trainer.optimizer_steps import watch_steps
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
