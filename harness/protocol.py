@@ -65,6 +65,8 @@ class WorkloadSpec(TypedDict):
     optimizer: ObjectSpec | None
     batch_size_attr: str | None
     learning_rate_attr: str | None
+    collate_fn: NotRequired[ObjectSpec | None]
+    """Collates the samples of a plain data set; a function itself is no constructor."""
     changes: NotRequired[list[ModuleChange]]
     """What is changed once it is built; no matrix sets this."""
 

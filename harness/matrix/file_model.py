@@ -51,7 +51,9 @@ class WorkloadSettings(Settings):
     module: CallableSpec
     """A LightningModule, or a plain nn.Module, which is wrapped."""
     data: CallableSpec | None = None
-    """A LightningDataModule, or a plain Dataset, which is wrapped; by default the module's own."""
+    """A LightningDataModule, or a data set, which is wrapped; by default the module's own."""
+    collate_fn: CallableSpec | None = None
+    """The function that makes a batch of a data set's samples; torch's default by default."""
     loss: CallableSpec | None = None
     """The loss of a plain nn.Module; torch.nn.CrossEntropyLoss by default."""
     optimizer: CallableSpec | None = None

@@ -132,7 +132,10 @@ class Simulation:
 def _imported(case: Case) -> list[str | None]:
     """Return the class paths of a workload: what its zygote imports."""
     spec = case.workload
-    parts = (spec["module"], spec["data"], spec["loss"], spec["optimizer"])
+    parts = (
+        *(spec["module"], spec["data"], spec["loss"], spec["optimizer"]),
+        spec.get("collate_fn"),
+    )
     return [None if part is None else part["class_path"] for part in parts]
 
 

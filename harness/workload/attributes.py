@@ -8,7 +8,7 @@ it only asks objects for their attributes and keys.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,11 @@ LEARNING_RATE_NAMES = ("lr", "learning_rate")
 VALIDATION_BATCH_SIZE_NAMES = ("validation_batch_size", "val_batch_size", "eval_batch_size")
 
 _ABSENT = object()
+# A configuration is a few levels deep: `config.data.batch_size`.
+_MAX_DEPTH = 3
+_MAX_MEMBERS = 500
+# What other batch sizes, and numbers of batches, are called.
+_NOT_TRAINING = ("val", "eval", "test", "predict", "accumulate", "batches", "batch_idx")
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,51 @@ def learning_rate_places(module: Any, datamodule: Any, attr: str | None = None) 
     """Return the places that hold the learning rate, such as `Net.lr`; none if nothing does."""
     places = _places(module, datamodule, (attr,) if attr else LEARNING_RATE_NAMES)
     return tuple(place.shown for place in places)
+
+
+def likely_batch_sizes(module: Any, datamodule: Any, value: int | None = None) -> dict[str, str]:
+    """Return the attributes that look like a training batch size: dotted names, and as shown.
+
+    value: what they hold; None: any whole number.
+    """
+    found: dict[str, str] = {}
+    for root, shown in _roots(module, datamodule):
+        for name, number in _numbers_below(root, "", _MAX_DEPTH):
+            key = name.rpartition(".")[2]
+            if "batch" in key and key not in (*BATCH_SIZE_NAMES, *VALIDATION_BATCH_SIZE_NAMES):
+                fits = value is None or number == value
+                if fits and not any(word in key for word in _NOT_TRAINING):
+                    found.setdefault(name, f"{shown}.{name}")
+    return found
+
+
+def shown(names: Mapping[str, str]) -> str:
+    """Return the names of attributes as a list in a sentence."""
+    return " or ".join(names.values())
+
+
+def _numbers_below(holder: Any, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
+    """Yield the whole numbers of an object or a mapping and of plain objects below it."""
+    members = holder if isinstance(holder, Mapping) else getattr(holder, "__dict__", {})
+    for key, value in list(members.items())[:_MAX_MEMBERS]:
+        if not isinstance(key, str) or key.startswith("_"):
+            continue
+        if isinstance(value, int) and not isinstance(value, bool):
+            yield prefix + key, value
+        elif depth and (isinstance(value, Mapping) or _is_plain(value)):
+            yield from _numbers_below(value, f"{prefix}{key}.", depth - 1)
+
+
+def _is_plain(thing: Any) -> bool:
+    """Return whether an object may be a configuration: neither a module nor a Trainer nor data."""
+    kind = type(thing)
+    return hasattr(thing, "__dict__") and not (
+        isinstance(thing, type)
+        or callable(thing)
+        or hasattr(kind, "__iter__")
+        or hasattr(kind, "__getitem__")
+        or kind.__module__.partition(".")[0] in ("torch", "lightning", "pytorch_lightning")
+    )
 
 
 def _get(module: Any, datamodule: Any, names: tuple[str, ...], option: str) -> Any:
@@ -160,8 +210,11 @@ def _member(holder: Any, key: str) -> Any:
 def _not_found(module: Any, datamodule: Any, names: tuple[str, ...], option: str) -> HarnessError:
     looked_at = [f"{shown}.{name}" for name in names for _, shown in _roots(module, datamodule)]
     what = "batch size" if option == "batch_size_attr" else "learning rate"
-    return HarnessError(
+    text = (
         f"no {what} to set: looked for {', '.join(looked_at)}. Add one of these attributes and use "
         f"it, or name another one with {option}; a dotted name leads into an object: "
         f"config.{names[0].split('.')[-1]}"
     )
+    if option == "batch_size_attr" and (likely := likely_batch_sizes(module, datamodule)):
+        text += f". There is {shown(likely)}: set `batch_size_attr: {next(iter(likely))}`"
+    return HarnessError(text)

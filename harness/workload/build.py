@@ -5,6 +5,7 @@ Runs only in the zygote and its probes. Imports torch, and Lightning when it bui
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Mapping
@@ -12,11 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import Dataset
 
 from harness.errors import HarnessError
 from harness.workload import defaults
-from harness.workload.wrappers import wrap_dataset, wrap_module
+from harness.workload.wrappers import as_dataset, wrap_dataset, wrap_module
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -82,7 +82,7 @@ def build(spec: WorkloadSpec) -> Workload:
     if data is None and not isinstance(module, lightning.LightningModule):
         raise HarnessError(
             f"module {spec['module']['class_path']} is no LightningModule, and has no data of its "
-            "own: give the model `data`, a LightningDataModule or a torch Dataset"
+            "own: give the model `data`, a LightningDataModule or a data set"
         )
     if not isinstance(module, lightning.LightningModule):
         loss = instantiate(spec["loss"] or defaults.LOSS)
@@ -100,19 +100,48 @@ def build(spec: WorkloadSpec) -> Workload:
             f"{spec['module']['class_path']} is a LightningModule, which has a loss and an "
             "optimizer of its own: remove `loss` and `optimizer` from the model"
         )
-    datamodule = data
-    if isinstance(data, Dataset):
-        datamodule = wrap_dataset(lightning, data)
-    elif data is not None and not isinstance(data, lightning.LightningDataModule):
-        raise HarnessError(
-            f"data {_named(spec)} gave {_a(data)}; a LightningDataModule of {lightning.__name__} "
-            "(the module's package) or a torch Dataset is needed"
-        )
+    datamodule = _datamodule(spec, data, lightning)
     for change in spec.get("changes", ()):
         from harness.workload.changes import apply  # noqa: PLC0415 - see its docstring
 
         apply(change, wrapped)
     return Workload(spec, lightning, wrapped, datamodule, module, data)
+
+
+def _datamodule(spec: WorkloadSpec, data: Any, lightning: ModuleType) -> Any:
+    """Return the user's data module, or one for the user's data set; None without data."""
+    collate_spec = spec.get("collate_fn")
+    if data is None or isinstance(data, lightning.LightningDataModule):
+        if collate_spec:
+            holder = spec["module" if data is None else "data"] or spec["module"]
+            raise HarnessError(
+                f"{holder['class_path']} has loaders of its own, which collate as they do: remove "
+                "`collate_fn` from the model"
+            )
+        return data
+    data_spec = spec["data"]
+    assert data_spec is not None, "only data that was named was built"
+    dataset = as_dataset(data, lambda: instantiate(data_spec))
+    if dataset is None:
+        raise HarnessError(
+            f"data {data_spec['class_path']} gave {_a(data)}; a LightningDataModule of "
+            f"{lightning.__name__} (the module's package) or a data set is needed: a torch "
+            "Dataset, a list, or another object with indices and a length, or one to iterate over"
+        )
+    return wrap_dataset(lightning, dataset, _collate_fn(collate_spec) if collate_spec else None)
+
+
+def _collate_fn(spec: ObjectSpec) -> Any:
+    """Return the function that collates: a function itself, or an object of a class."""
+    target, args = locate(spec["class_path"]), arguments(spec["init_args"])
+    if isinstance(target, type):
+        target, args = target(**args), {}
+    if not callable(target):
+        raise HarnessError(
+            f"collate_fn {spec['class_path']} gave {_a(target)}, which cannot be called with a "
+            "list of samples"
+        )
+    return functools.partial(target, **args) if args else target
 
 
 def instantiate(spec: ObjectSpec | Mapping[str, Any]) -> Any:
@@ -175,8 +204,3 @@ def _lightning_of(module: Any, data: Any) -> ModuleType:
 
 def _a(thing: Any) -> str:
     return f"an object of type {type(thing).__module__}.{type(thing).__qualname__}"
-
-
-def _named(spec: WorkloadSpec) -> str:
-    assert spec["data"] is not None, "only data that was named was built"
-    return spec["data"]["class_path"]

@@ -50,6 +50,7 @@ class FullBatches:
     count_samples: the user's hook.
     require_obedience: raises WrongBatchSizeError if the loader gives a batch of that many samples
     whatever the batch size is.
+    likely_attributes: names, in a sentence, the attributes that hold a loader's batch size.
     renew: makes the loader again, after one that can be iterated only once.
     """
 
@@ -61,6 +62,7 @@ class FullBatches:
         endless: bool = True,
         count_samples: Callable[[Any], int] | None = None,
         require_obedience: Callable[[int], None] | None = None,
+        likely_attributes: Callable[[int], str] | None = None,
         renew: Callable[[], Any] | None = None,
         uncounted: Uncounted = nullcontext,
     ) -> None:
@@ -69,6 +71,7 @@ class FullBatches:
         self.endless = endless
         self.count_samples = count_samples
         self.require_obedience = require_obedience
+        self.likely_attributes = likely_attributes
         self.renew = renew
         self.batches = CountedBatches(loader, uncounted)
 
@@ -135,7 +138,12 @@ class _Tally:
             self.found_full = True
             return True
         if fill == "larger" or (found == self.stated and found != asked):
-            raise wrong_training_batch(found, asked)
+            # What the loader states needs no other way of counting.
+            advice = COUNT_SAMPLES
+            if found is not None and found == self.stated:
+                likely = self.batches.likely_attributes
+                advice = "" if likely is None else likely(found)
+            raise wrong_training_batch(found, asked, advice)
         self.largest = max(self.largest, found or 0)
         if self.num_batches == _DOUBTFUL and not self.found_full:
             self.batches.doubt(self.largest)
@@ -208,14 +216,15 @@ def full_batches(loader: Any, batch_size: int, **more: Any) -> FullBatches:
     return SizedFullBatches(loader, batch_size, **more)
 
 
-def wrong_training_batch(found: int | None, asked: int) -> WrongBatchSizeError:
+def wrong_training_batch(found: int | None, asked: int, advice: str) -> WrongBatchSizeError:
     """Return the error for a training loader that does not have the batch size that was set."""
-    return WrongBatchSizeError(
+    line = (
         f"the training loader gave a batch of {found} samples when the batch size was set to "
         f"{asked}: its batch size must come from the attribute that is set (`batch_size` on the "
         "module, its hparams, the data module or its hparams; another one can be named with "
-        f"`batch_size_attr`). {COUNT_SAMPLES}"
+        "`batch_size_attr`)"
     )
+    return WrongBatchSizeError(f"{line}. {advice}" if advice else line)
 
 
 def length_of_pass(loader: Any) -> int | None:

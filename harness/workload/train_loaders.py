@@ -10,6 +10,7 @@ from harness.workload import attributes
 from harness.workload.batch_counts import content, counted, stated_batch_size
 from harness.workload.counted_batches import CountedBatches
 from harness.workload.full_batches import (
+    COUNT_SAMPLES,
     FullBatches,
     NoFullBatchError,
     WorstCaseBatches,
@@ -88,6 +89,7 @@ def train_on_full_batches(
                 endless=endless,
                 count_samples=workload.count_samples,
                 require_obedience=obedience.require,
+                likely_attributes=obedience.likely,
                 renew=obedience.renew(position),
                 uncounted=block,
             )
@@ -142,7 +144,7 @@ class _Obedience:
             loaders = self._made_with(found // 2)
             if loaders is None or not any(map(self._shows(found), loaders)):
                 return
-        raise wrong_training_batch(found, self.batch_size)
+        raise wrong_training_batch(found, self.batch_size, COUNT_SAMPLES)
 
     def require_of_several(self, loaders: list[Any]) -> None:
         """Raise WrongBatchSizeError if several loaders state sizes that never change."""
@@ -152,7 +154,14 @@ class _Obedience:
             return
         others = self._made_with(2 * self.batch_size)
         if others is not None and sizes == [stated_batch_size(loader) for loader in others]:
-            raise wrong_training_batch(known[0], self.batch_size)
+            raise wrong_training_batch(known[0], self.batch_size, self.likely(known[0]))
+
+    def likely(self, found: int) -> str:
+        """Return a sentence with the attributes that hold the size of the loader's batches."""
+        names = attributes.likely_batch_sizes(self.workload.module, self.workload.datamodule, found)
+        if not names:
+            return ""
+        return f"{attributes.shown(names)} is {found}: set `batch_size_attr: {next(iter(names))}`"
 
     def renew(self, position: int) -> Callable[[], Any]:
         """Return a function that makes a loader again."""

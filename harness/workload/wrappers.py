@@ -6,17 +6,16 @@ The classes are made for one Lightning package at a time, because `lightning.pyt
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import DataLoader, IterableDataset
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from harness.workload.model_loss import ModelLoss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from types import ModuleType
-
-    from torch.utils.data import Dataset
 
 
 class _Supervised:
@@ -42,15 +41,35 @@ class _Supervised:
 class _Loaders:
     """The loaders of one data set: training shuffles it, validation keeps its order."""
 
-    dataset: Dataset[Any]
+    dataset: Any
+    collate_fn: Callable[[Any], Any] | None
     batch_size: int
 
     def train_dataloader(self) -> DataLoader[Any]:
         stream = isinstance(self.dataset, IterableDataset)  # it has an order of its own
-        return DataLoader(self.dataset, batch_size=self.batch_size, shuffle=not stream)
+        return self._loader(shuffle=not stream)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(self.dataset, batch_size=self.batch_size)
+        return self._loader(shuffle=False)
+
+    def _loader(self, *, shuffle: bool) -> DataLoader[Any]:
+        return DataLoader(
+            self.dataset, batch_size=self.batch_size, shuffle=shuffle, collate_fn=self.collate_fn
+        )
+
+
+class _Stream(IterableDataset[Any]):
+    """Whatever can be iterated, as a stream of samples; each pass begins anew.
+
+    make: makes the object again. A generator can be iterated only once.
+    """
+
+    def __init__(self, samples: Any, make: Callable[[], Any]) -> None:
+        self.samples = samples
+        self.make = make
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.make() if isinstance(self.samples, Iterator) else self.samples)
 
 
 def wrap_module(
@@ -80,9 +99,29 @@ def wrap_module(
     return wrapped
 
 
-def wrap_dataset(lightning: ModuleType, dataset: Dataset[Any]) -> Any:
+def as_dataset(data: Any, make: Callable[[], Any]) -> Any:
+    """Return what torch's `DataLoader` takes as a data set, or None for anything else.
+
+    Data with indices and a length are taken as they are: torch's data sets, lists, arrays,
+    `datasets.Dataset`. What can only be iterated becomes a stream.
+
+    make: makes the data again.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, (type, str, bytes, Mapping, DataLoader, nn.Module)):
+        return None
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        return data
+    return _Stream(data, make) if hasattr(data, "__iter__") else None
+
+
+def wrap_dataset(
+    lightning: ModuleType, dataset: Any, collate_fn: Callable[[Any], Any] | None = None
+) -> Any:
     """Make a LightningDataModule with a `batch_size` that trains and validates on `dataset`."""
     wrapped = type("Loaders", (_Loaders, lightning.LightningDataModule), {})()
     wrapped.dataset = dataset
+    wrapped.collate_fn = collate_fn
     wrapped.batch_size = 1
     return wrapped

@@ -242,3 +242,25 @@ def test_without_a_validation_batch_size_nothing_is_set() -> None:
     data = bare(batch_size=1)
     assert attributes.set_validation_batch_size(data, 7) is False
     assert vars(data) == {"batch_size": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(32, ["train_batch_size"]), (8, ["config.data.batch_size_train"]), (5, [])],
+)
+def test_attributes_that_look_like_a_batch_size_are_found(value: int, expected: list[str]) -> None:
+    """Those that hold the value are named, in objects and mappings too; validation's are not."""
+    data = SimpleNamespace(
+        train_batch_size=32,
+        val_batch_size=32,
+        num_batches=32,
+        config=SimpleNamespace(data={"batch_size_train": 8}),
+    )
+    assert expected == list(attributes.likely_batch_sizes(None, data, value))
+
+
+def test_missing_batch_size_names_what_looks_like_one() -> None:
+    """The error for a missing batch size proposes the attribute that exists."""
+    data = SimpleNamespace(train_batch_size=32)
+    with pytest.raises(HarnessError, match="set `batch_size_attr: train_batch_size`"):
+        attributes.set_batch_size(None, data, 1)

@@ -215,9 +215,7 @@ def test_what_is_no_module_is_refused() -> None:
 
 def test_what_is_no_data_is_refused() -> None:
     """The error about data of another type names the types that are allowed."""
-    with pytest.raises(
-        HarnessError, match=r"data zoo\.PlainModel gave .* or a torch Dataset is needed"
-    ):
+    with pytest.raises(HarnessError, match=r"data zoo\.PlainModel gave .* or a data set is needed"):
         build(workload("zoo.Net", "zoo.PlainModel"))
 
 
