@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _FINETUNING = "BaseFinetuning"
 _LIGHTNING = ("lightning.", "pytorch_lightning.")
+_FOREIGN = (*_LIGHTNING, "torch.", "harness.")
 # What runs before the first step has thawed by then, so only later hooks are of interest.
 _HOOKS = (
     "on_train_epoch_start",
@@ -77,7 +78,7 @@ def _thawing(things: list[Any], module: Any) -> Iterator[str]:
             hook = getattr(kind, name, None)
             if (
                 isinstance(hook, FunctionType)
-                and not hook.__module__.startswith(_LIGHTNING)
+                and not hook.__module__.startswith(_FOREIGN)
                 and _thaws(hook, (kind, type(module)), steps=name == _STEP, seen=set(), depth=0)
             ):
                 yield f"{kind.__qualname__}.{name}"
@@ -101,7 +102,7 @@ def _thaws(
     called += [function.__globals__.get(name) for name in names]
     return any(
         isinstance(one, FunctionType)
-        and not one.__module__.startswith((*_LIGHTNING, "torch."))
+        and not one.__module__.startswith(_FOREIGN)
         and _thaws(one, kinds, steps=steps, seen=seen, depth=depth + 1)
         for one in called
     )

@@ -53,6 +53,23 @@ class Small(zoo.Net):
         super().__init__(8)
 
 
+class FrozenForGood(Small):
+    """Trains its last layer alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers[0].requires_grad_(False)
+
+
+class ThawsLater(FrozenForGood):
+    """Trains all of its layers from its second epoch on."""
+
+    def on_train_epoch_start(self) -> None:
+        """Thaw."""
+        if self.current_epoch == 1:
+            self.requires_grad_(True)
+
+
 class RunsOut(Small):
     """Runs out of memory in the first step."""
 
@@ -224,6 +241,17 @@ def test_accumulation_that_a_callback_sets_is_read(probe: Probing) -> None:
     found = probe(here("Small"), trainer={"callbacks": [scheduler]})
     assert ("fits", None) == (found["outcome"], found["detail"])
     assert (3, 3 * 400 * 8) == (found["steps"], found["samples"])
+
+
+@pytest.mark.parametrize(
+    ("module", "notes"), [("FrozenForGood", 0), ("ThawsLater", 1), ("Small", 0)]
+)
+def test_parts_that_thaw_later_are_noted(probe: Probing, module: str, notes: int) -> None:
+    """Only what something would thaw is news; the hooks of the probe itself are nothing."""
+    told = probe(here(module))["notes"]
+    assert ["ThawsLater.on_train_epoch_start may thaw them later" in note for note in told] == (
+        [True] * notes
+    )
 
 
 def test_usual_callbacks_do_no_harm(probe: Probing) -> None:
