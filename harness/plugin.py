@@ -151,7 +151,7 @@ def gpu_profile(request: pytest.FixtureRequest) -> object:
 
     The measurement is taken on first use, once per case and run.
     """
-    return request.config.stash[_RUN].open(request.param, request.node.nodeid)
+    return request.config.stash[_RUN].open(request.param, request.node)
 
 
 def _option(config: pytest.Config, name: str) -> str | bool:

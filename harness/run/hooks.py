@@ -78,21 +78,18 @@ class Run:
         self._progress: TerminalProgress | None = None
         self._previous_handler: Any = None
 
-    def open(self, case: Case, node_id: str) -> GpuProfile:
+    def open(self, case: Case, item: pytest.Item) -> GpuProfile:
         """Return a test's case; skip the test when this run has no device for the case."""
         try:
             self.session.identity(case)
         except NoSuchDeviceError as error:
             pytest.skip(str(error))
-        return GpuProfile(self.session, case, self._typed(node_id))
+        return GpuProfile(self.session, case, self._typed(item))
 
-    def _typed(self, node_id: str) -> str:
-        """Return a test's id as the user types it: pytest has it from rootdir, not from here."""
-        here = self.config.invocation_params.dir
-        if here == self.config.rootpath:
-            return node_id
-        path, separator, name = node_id.partition("::")
-        return os.path.relpath(self.config.rootpath / path, here) + separator + name
+    def _typed(self, item: pytest.Item) -> str:
+        """Return a test's id as the user types it here, which may be elsewhere than rootdir."""
+        path = os.path.relpath(item.path, self.config.invocation_params.dir)
+        return f"{path}::{item.nodeid.partition('::')[2]}"
 
     def pytest_sessionstart(self) -> None:
         """Make SIGTERM end the run in order, and start to show progress."""
@@ -107,7 +104,7 @@ class Run:
         """Locate the imported test in the module that imported it, not in this package."""
         path, _, name = item.location
         if Path(path).name == "testing.py" and "gpu_profile" in getattr(item, "fixturenames", ()):
-            item.__dict__["location"] = (item.nodeid.partition("::")[0], 0, name)
+            item.__dict__["location"] = (os.path.relpath(item.path, self.config.rootpath), 0, name)
 
     def pytest_report_header(self) -> str | None:
         """Return the estimate for the whole matrix under xdist, whose workers collect the tests."""
@@ -149,7 +146,7 @@ class Run:
             status = "error" if made.failed and made.when != "call" else made.outcome
             profile = getattr(item, "funcargs", {}).get("gpu_profile")
             if not isinstance(profile, GpuProfile):
-                profile = GpuProfile(self.session, case, self._typed(item.nodeid))
+                profile = GpuProfile(self.session, case, self._typed(item))
             result = profile.result(status, _reason(made, error))
             made.gpu_profile = result.to_json()  # type: ignore[attr-defined] # xdist sends it along
         return made

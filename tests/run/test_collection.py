@@ -151,6 +151,9 @@ def test_failure_names_the_command_as_it_is_typed_in_a_sub_folder(
 ) -> None:
     """The command that locks a case works where the run was started."""
     monkeypatch.setattr(harness.measure.measuring, "measure_case", canned.measure_case)
+    # Without an ini file rootdir is the folder itself, and the module is outside of it.
+    (tests_of_its_own.path / "pytest.ini").unlink()
+    (tests_of_its_own.path / ".git").mkdir()
     monkeypatch.chdir(tests_of_its_own.path / "src")
     result = tests_of_its_own.run("--gpu-profile")
     result.stdout.fnmatch_lines(

@@ -118,7 +118,8 @@ def test_results_are_left_for_people_and_machines(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     project.run("--gpu-profile")
     names = {path.name for path in project.results.iterdir()}
-    assert {".gitignore", "report.json", "report.md", "candidate.lock", CASE} == names
+    marks = {".gitignore", ".gpu-profile-results"}
+    assert {*marks, "report.json", "report.md", "candidate.lock", CASE} == names
     assert (project.results / "report.md").read_text(encoding="utf-8") in summary.read_text(
         encoding="utf-8"
     )
