@@ -43,12 +43,42 @@ def by_data(size: int) -> Outcome:
     return Outcome("passed", size, "dataset")
 
 
-# Lightning itself, or the workload's own attribute, is why nothing trains.
+# Lightning itself, the workload's own attribute or its own check is why nothing trains.
 REFUSED = Outcome("failed", 0, "error")
+# What an epoch keeps until its end is larger than the memory, at any batch size.
+TOO_LARGE = Outcome("failed", 0, "nothing fits")
+BY_MEMORY = Outcome("passed", None, "memory")
+SWEPT_48 = capped(48, has_learning_rate=True)
+SWEPT_100 = capped(100, has_learning_rate=True)
 MEASURED: dict[str, dict[str, Outcome]] = {
+    "02-stream-with-workers": dict.fromkeys(["w0", "w2", "w2drop"], SWEPT_100),
+    "04-max-steps-in-schedule": dict.fromkeys(
+        ["onecycle", "warm", "estimated", "streamestimated"], SWEPT_48
+    ),
+    # On this data LBFGS learns nothing at any learning rate.
+    "05-wrapped-optimizer": {"wrapped": SWEPT_48, "fused": SWEPT_48, "lbfgs": capped(48)},
+    "06-schedule-asked-in-step": dict.fromkeys(
+        ["asking", "configs", "plateau", "plateaunoval", "monitor"], SWEPT_48
+    ),
     "07-batch-without-batch-dimension": dict.fromkeys(
         ["detection", "timefirst", "packed", "graphs"], capped(64)
     ),
+    "08-loader-asked-for-its-data": dict.fromkeys(["weights", "perepoch", "steps"], SWEPT_48),
+    "11-samplers": {
+        "repeated": by_data(20000),
+        "subset": by_data(180),
+        "buckets": capped(90, has_learning_rate=True),
+        "perclass": REFUSED,
+        "perclass4": by_data(1796),
+        "perclasspow": by_data(1024),
+    },
+    "12-memory-that-grows": {
+        "plain": BY_MEMORY,
+        "epoch8k": BY_MEMORY,
+        "validation": TOO_LARGE,
+        "training": TOO_LARGE,
+        "trainingsmall": TOO_LARGE,
+    },
     "18-several-loaders": {
         "semi": by_data(256),
         "sequential": REFUSED,
@@ -64,7 +94,8 @@ def outcomes(name: str, folder: Path, *flags: str) -> dict[str, Outcome]:
     source = FOLDERS / name
     if not source.is_dir():
         pytest.skip(f"there is no folder {source} beside this checkout")
-    shutil.copytree(source, folder / name)
+    # Without the permissions: a folder may be read-only, and its lock will be written.
+    shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--gpu-profile", *flags],
         cwd=folder / name,
