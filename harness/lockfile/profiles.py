@@ -137,6 +137,8 @@ def parse_lock(text: LockText) -> Lock:
 
 
 def _check_version(text: LockText, version: Any) -> None:
+    if version == VERSION and not isinstance(version, bool):
+        return
     line = text.line_of("version")
     shown = repr(version)[:80]
     if version is None:
@@ -149,8 +151,7 @@ def _check_version(text: LockText, version: Any) -> None:
             "upgrade gpu-profile",
             line,
         )
-    if version != VERSION or isinstance(version, bool):
-        text.fail(f"version {shown} is not known; this gpu-profile reads {VERSION}", line)
+    text.fail(f"version {shown} is not known; this gpu-profile reads {VERSION}", line)
 
 
 def _refuse_duplicates(text: LockText, profiles: list[LockedProfile]) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _CONFLICT = re.compile(r"^(?:<{7}|\|{7}|={7}|>{7})(?![^ \t\r\n])", re.MULTILINE)
 _HEADER = re.compile(r"""\s*+\[\[\s*+["']?profile["']?\s*+\]\]""")
 _TABLE = re.compile(r"""\s*+\[\s*+["']?profile["']?\s*+\.\s*+["']?([\w-]++)["']?\s*+\]""")
+_BARE = re.compile(r"[^ \t=.\]]*+")
 _POSITION = re.compile(r"\(at line (\d+), column \d+\)|\(at end of document\)")
 
 
@@ -162,6 +163,7 @@ def _assigned(line: str) -> str | None:
     if quote in ("'", '"'):
         key, _, rest = text[1:].partition(quote)
     else:
-        key = text[: next((at for at, c in enumerate(text) if c in " \t=.]"), len(text))]
-        rest = text[len(key) :]
+        bare = _BARE.match(text)
+        assert bare is not None, "it matches an empty text as well"
+        key, rest = bare[0], text[bare.end() :]
     return key if rest.lstrip()[:1] in ("=", ".", "]") else None
