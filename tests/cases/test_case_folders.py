@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,9 @@ BY_MEMORY = Outcome("passed", None, "memory")
 SWEPT_48 = capped(48, has_learning_rate=True)
 SWEPT_100 = capped(100, has_learning_rate=True)
 MEASURED: dict[str, dict[str, Outcome]] = {
+    "01-head-lr-times-ten": dict.fromkeys(
+        ["same", "ten", "scaled"], capped(64, has_learning_rate=True)
+    ),
     "02-stream-with-workers": dict.fromkeys(["w0", "w2", "w2drop"], SWEPT_100),
     "04-max-steps-in-schedule": dict.fromkeys(
         ["onecycle", "warm", "estimated", "streamestimated"], SWEPT_48
@@ -94,18 +98,21 @@ def outcomes(name: str, folder: Path, *flags: str) -> dict[str, Outcome]:
     source = FOLDERS / name
     if not source.is_dir():
         pytest.skip(f"there is no folder {source} beside this checkout")
-    # Without the permissions: a folder may be read-only, and its lock will be written.
-    shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
+    copied = folder / name
+    shutil.copytree(source, copied)
+    # The folders may be read-only, and their locks will be written.
+    for path in (copied, *copied.rglob("*")):
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--gpu-profile", *flags],
-        cwd=folder / name,
+        cwd=copied,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    report = folder / name / ".gpu-profile" / "report.json"
+    report = copied / ".gpu-profile" / "report.json"
     assert report.exists(), done.stdout
     cases = json.loads(report.read_text(encoding="utf-8"))["cases"]
     return {case["model"]: Outcome.of(case) for case in cases}
