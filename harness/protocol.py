@@ -27,6 +27,9 @@ from harness.lr_protocol import RatesResult, RatesTask, SweepResult, SweepTask
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A number of bytes or of things."""
 
+ExitCode = Annotated[int, Field(ge=-64, le=255)]
+"""The exit code of a process; that of a signal is negative."""
+
 Phase = Literal[
     "setup",
     "data",
@@ -309,7 +312,7 @@ class Started(TypedDict):
     """A probe was forked."""
 
     event: Literal["started"]
-    pid: int
+    pid: Annotated[int, Field(gt=0, lt=1 << 31)]
 
 
 class Progress(TypedDict):
@@ -323,7 +326,7 @@ class Ended(TypedDict):
     """A probe, and all that it started, is gone."""
 
     event: Literal["ended"]
-    exit_code: int
+    exit_code: ExitCode
     report: dict[str, Any]
     """A Report, as far as the probe's lines are what they should be."""
     garbage: str | None
@@ -338,7 +341,7 @@ class Broken(TypedDict):
     event: Literal["broken"]
     detail: str | None
     """The reason, in words; None: the exit code has it."""
-    exit_code: int
+    exit_code: ExitCode
     """That of the supervisor."""
 
 

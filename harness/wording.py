@@ -61,5 +61,7 @@ def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 def describe_exit(exit_code: int) -> str:
     """Return how a process ended: `exited with code 1`, `was killed by SIGKILL`."""
     if exit_code < 0:
-        return f"was killed by {signal.Signals(-exit_code).name}"
+        number = -exit_code
+        named = number in signal.Signals.__members__.values()  # most of the real-time ones are not
+        return f"was killed by {signal.Signals(number).name if named else f'signal {number}'}"
     return f"exited with code {exit_code}"

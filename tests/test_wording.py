@@ -42,7 +42,12 @@ def test_likeness_has_a_least_measure(cutoff: float, found: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(0, "exited with code 0"), (3, "exited with code 3"), (-9, "was killed by SIGKILL")],
+    [
+        (0, "exited with code 0"),
+        (3, "exited with code 3"),
+        (-9, "was killed by SIGKILL"),
+        (-40, "was killed by signal 40"),
+    ],
 )
 def test_end_of_a_process_is_described(code: int, words: str) -> None:
     """Exit codes are numbers, signals have names."""

@@ -6,10 +6,8 @@ import errno
 import logging
 import os
 import shutil
-import signal
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.lr_protocol import TellSteps
-    from harness.protocol import CaseSpec, Event, Kill, Ready, Request
+    from harness.protocol import Broken, CaseSpec, Ended, Event, Kill, Ready, Request
 
 _log = logging.getLogger("harness")
 
@@ -147,42 +145,48 @@ class ZygoteClient:
     ) -> tuple[Ending, str | None]:
         deadline = time.monotonic() + timeout
         self._send(request)
-        timed_out = False
-        expected = {"started", "ended", "broken"}
-        while True:
-            answer = self._receive(deadline, *expected)
-            if answer is not None and answer["event"] == "started":
-                self._probe_pid = answer["pid"]
-                expected = {"progress", "ended", "broken"}
-                continue
-            if answer is not None and answer["event"] == "progress":
-                if tell_steps is not None:
-                    tell_steps(answer["steps"])
-                continue
-            if answer is not None:
-                break
+        answer = self._await_end(deadline, tell_steps)
+        late = timeout if answer is None else None
+        if answer is None:
             assert self._process is not None
-            self._process.resume()  # what the user's code may have stopped could not kill
-            if timed_out:
-                raise MachineError(f"a probe cannot be killed; its output is in {log}")
-            timed_out = True
+            self._process.resume()  # what the user's code has stopped could not kill
             self._send({"task": "kill"})
-            deadline = time.monotonic() + GOODBYE
+            answer = self._await_end(time.monotonic() + GOODBYE, None)
+        if answer is None:
+            raise MachineError(f"a probe cannot be killed; its output is in {log}")
         # "idle": the supervisor is gone, too
         if self._receive(time.monotonic() + GOODBYE, "idle") is None:
             raise MachineError(f"the process that forks the probes hangs; its output is in {log}")
         self._probe_pid = None
-        late = timeout if timed_out else None
         if answer["event"] == "broken":
             trouble = answer["detail"] or Ending(answer["exit_code"]).unwatched()
             return Ending(answer["exit_code"], late, trouble=trouble), None
-        assert answer["event"] == "ended", "nothing else was expected"
         try:
             told = read_report(answer["report"], answer["garbage"], request["task"])
         except ProtocolError as error:
             return Ending(answer["exit_code"], late, trouble=str(error)), None
         ending = Ending(answer["exit_code"], late, told.get("phase"), told.get("result"))
         return ending, told.get("afresh")
+
+    def _await_end(self, deadline: float, tell_steps: TellSteps | None) -> Ended | Broken | None:
+        """Wait for the end of the probe; return None when the deadline passes first."""
+        while True:
+            if self._probe_pid is None:
+                answer = self._receive(deadline, "started", "ended", "broken")
+            else:
+                answer = self._receive(deadline, "progress", "ended", "broken")
+            if answer is None:
+                return None
+            if answer["event"] == "started":
+                self._probe_pid = answer["pid"]
+            elif answer["event"] == "progress":
+                if tell_steps is not None:
+                    tell_steps(answer["steps"])
+                if time.monotonic() >= deadline:  # it may be told without end
+                    return None
+            else:
+                assert answer["event"] in ("ended", "broken"), "nothing else was expected"
+                return answer
 
     def close(self) -> None:
         """End the zygote and everything it started, and remove their temporary files."""
@@ -192,10 +196,9 @@ class ZygoteClient:
                 process.end(is_built=self._is_built)
         finally:
             self._close_log()
-            if self._probe_pid is not None:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self._probe_pid, signal.SIGKILL)
-                self._probe_pid = None
+            if process is not None and self._probe_pid is not None:
+                process.kill_group(self._probe_pid)
+            self._probe_pid = None
             if self.scratch is not None:
                 shutil.rmtree(self.scratch, ignore_errors=True)
                 self.scratch = None

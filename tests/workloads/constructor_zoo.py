@@ -131,6 +131,15 @@ class Misbehaves(Net):
     def _close_all(self) -> None:
         os.closerange(3, 1 << 16)
 
+    def _print_for_ever(self) -> None:
+        noise = b"x" * (1 << 20)
+        while True:
+            os.write(1, noise)
+
+    def _report_for_ever(self) -> None:
+        while True:
+            write_into_pipes('{"steps": 1}\n')
+
     def _print_much(self) -> None:
         noise = b"x" * (1 << 20)
         os.write(1, b"first words\n")

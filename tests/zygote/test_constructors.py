@@ -71,6 +71,8 @@ def test_constructor_that_forks_is_built_once(start: StartRunner) -> None:
         ("write", "reported `5`, which is no report: the workload writes to descriptors that it"),
         ("kill_the_supervisor", "was ended because the process that watches it was killed by SIG"),
         ("stop_the_supervisor", "timed out after 3 s"),
+        ("print_for_ever", "timed out after 3 s"),
+        ("report_for_ever", "timed out after 3 s"),
         ("close_all", "exited with code 1: the workload has closed descriptors that it had not op"),
     ],
 )
