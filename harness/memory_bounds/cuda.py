@@ -53,6 +53,7 @@ class CudaBound:
         self.limit_bytes = 0
         self._total = 0
         self._outside = 0
+        self._allowed = 0
         self._warm_retries = 0
         self._warm_events = 0
 
@@ -98,6 +99,7 @@ class CudaBound:
         """Allow `share` times the limit, and at most all of the GPU's memory."""
         import torch  # noqa: PLC0415
 
+        self._allowed = max(self._allowed, int(share * self.limit_bytes))
         fraction = fraction_for(int(share * self.limit_bytes), self._total)
         torch.cuda.set_per_process_memory_fraction(fraction, 0)
 
@@ -106,6 +108,16 @@ class CudaBound:
         import torch  # noqa: PLC0415
 
         return int(torch.cuda.max_memory_reserved(0)) if self._total else 0
+
+    def excess(self) -> str | None:
+        """Return in words that more was reserved than the limit allows: the workload raised it."""
+        peak = self.peak_bytes()
+        if peak <= self._allowed:
+            return None
+        return (
+            f"torch reserved {format_bytes(peak)} of {format_bytes(self.limit_bytes)}: the training "
+            "sets a limit of its own, with torch.cuda.set_per_process_memory_fraction"
+        )
 
     def held_bytes(self) -> int:
         """Return what tensors hold now; reserved bytes have holes."""

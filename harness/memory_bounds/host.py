@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.memory_bounds import heap
 from harness.memory_bounds.children import free_children
+from harness.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 # Smaller memory stays counted: Python's reserve for small objects takes most of it anyway.
 _MUCH_BYTES = 1 << 20
+
+
+# Mappings of these names are shared memory, not files on a disk.
+_IN_MEMORY = ("/dev/shm/", "/dev/zero", "/memfd:", "/SYSV")  # noqa: S108 - names to compare with
 
 
 class HostBound:
@@ -39,6 +44,11 @@ class HostBound:
         self._peak_uncounted = 0
         self._largest_seen = 0
         self._held_before = 0
+        # What is allowed, and what was seen of memory that the limit does not stop.
+        self._allowed = 0.0
+        self._soft = resource.RLIM_INFINITY
+        self._lifted = False
+        self._shared_before = self._shared_bytes = self._files_before = self._data_seen = 0
         self._reserve: list[bytes] = []
 
     def start(self) -> None:
@@ -56,6 +66,8 @@ class HostBound:
         size = _memory_of_this_process()
         self._offset_bytes = size["VmSize"] - module_bytes
         self._base_bytes = size["VmData"] - module_bytes
+        self._shared_before = size["RssShmem"]
+        self._files_before = mapped_files()
         self.rescale(1.0)
 
     @contextmanager
@@ -81,7 +93,8 @@ class HostBound:
     def rescale(self, share: float) -> None:
         """Allow `share` times the budget."""
         self._share = share
-        soft = self._base_bytes + int(share * self.limit_bytes)
+        self._allowed = max(self._allowed, share * self.limit_bytes)
+        soft = self._soft = self._base_bytes + int(share * self.limit_bytes)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, resource.RLIM_INFINITY))
 
     def peak_bytes(self) -> int:
@@ -93,11 +106,40 @@ class HostBound:
         if self._offset_bytes is None:
             return 0
         size = _memory_of_this_process()
+        self._shared_bytes = max(self._shared_bytes, size["RssShmem"] - self._shared_before)
+        shared = size["RssShmem"] - self._shared_before
+        self._data_seen = max(self._data_seen, size["VmData"] - self._base_bytes + shared)
+        soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+        self._lifted = self._lifted or soft != self._soft
         # The kernel's record also holds what an uncounted block has taken and given back. Until the
         # case has taken more, only the sizes between its steps are known.
         self._largest_seen = max(self._largest_seen, size["VmSize"])
         above = size["VmPeak"] > self._peak_uncounted
-        return (size["VmPeak"] if above else self._largest_seen) - self._offset_bytes
+        peak = (size["VmPeak"] if above else self._largest_seen) - self._offset_bytes
+        if peak <= self._allowed or mapped_files() <= self._files_before:
+            return peak
+        # Files are mapped to be read. They are the system's cache, and no memory of the case.
+        return self._data_seen
+
+    def excess(self) -> str | None:
+        """Return in words what the limit did not stop: shared mappings, or a limit that was lifted.
+
+        RLIMIT_DATA does not count shared memory.
+        """
+        if self._offset_bytes is None:
+            return None
+        peak, limit, share = self.peak_bytes(), self.limit_bytes, self._shared_bytes
+        if not self._lifted:
+            # The private part stayed within the limit; untouched parts of a mapping take nothing.
+            peak = min(peak, int(self._allowed) + share)
+        if peak <= self._allowed or not (self._lifted or share):
+            return None
+        how = (
+            "the training changes RLIMIT_DATA, the limit of its process"
+            if self._lifted
+            else f"{format_bytes(share)} of it are shared memory, which counts like any other"
+        )
+        return f"the process took {format_bytes(peak)} of {format_bytes(limit)}: {how}"
 
     def held_bytes(self) -> int:
         """Return what malloc has given out: the size of the process has holes of freed blocks."""
@@ -137,13 +179,27 @@ class HostBound:
 
 
 def _memory_of_this_process() -> dict[str, int]:
-    """Return VmPeak, VmSize and VmData in bytes."""
-    sizes = {}
+    """Return VmPeak, VmSize, VmData and RssShmem in bytes; what the kernel does not tell is 0."""
+    sizes = {"RssShmem": 0}
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         name, _, value = line.partition(":")
-        if name in ("VmPeak", "VmSize", "VmData"):
+        if name in ("VmPeak", "VmSize", "VmData", "RssShmem"):
             sizes[name] = int(value.split()[0]) * 1024
     return sizes
+
+
+def mapped_files() -> int:
+    """Return the bytes of files on disk that this process has mapped, other than to write."""
+    total = 0
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
+        addresses, access, _, _, inode, *path = line.split(maxsplit=5)
+        if inode == "0" or (path and path[0].startswith(_IN_MEMORY)):
+            continue
+        if access[1] == "w" and access[3] == "p":
+            continue  # private copies are data
+        start, _, end = addresses.partition("-")
+        total += int(end, 16) - int(start, 16)
+    return total
 
 
 def _module_bytes(module: Any) -> int:

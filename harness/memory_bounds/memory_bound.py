@@ -37,6 +37,9 @@ class MemoryBound(Protocol):
     def peak_bytes(self) -> int:
         """Return the most bytes that the case has held."""
 
+    def excess(self) -> str | None:
+        """Return in words how the case took more than its limit; None where it did not."""
+
     def held_bytes(self) -> int:
         """Return the bytes that the case's own blocks have now, without the holes between them."""
 

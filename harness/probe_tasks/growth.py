@@ -106,11 +106,17 @@ class Kept:
 
     @property
     def given_back(self) -> bool | None:
-        """Whether the end of the pass has freed what its steps kept; None if that was not seen."""
+        """Whether the end of the pass has freed what its steps kept.
+
+        False: the next pass goes on keeping. None: that was not seen, or a cache is full.
+        """
         if self.pass_steps is None or len(self.held) <= self.pass_steps or not self.per_step:
             return None
-        kept = self._first_pass
-        return self.held[len(kept)] < kept[-1] and len(kept) > 1
+        first, following = self._first_pass, self.held[self.pass_steps :]
+        if following[0] < first[-1]:
+            return True
+        goes_on = following[-1] - first[-1] >= _LASTING * self.per_step * len(following)
+        return False if goes_on else None
 
     def facts(self) -> GrowthFacts | None:
         """Return the growth for the result of a probe; None where there is none."""

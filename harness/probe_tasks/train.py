@@ -101,6 +101,7 @@ class StepWatch(FitWatch):
 
     def on_before_backward(self, *_: Any) -> None:
         self.tell("backward")
+        self.bound.peak_bytes()  # notes also what is shared only while a step runs
 
     def on_before_optimizer_step(self, *_: Any) -> None:
         self.tell("optimizer")
@@ -229,6 +230,7 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
     watch = make_callback(workload.lightning, StepWatch, bound, tell, request)
     failure: Failure | None = None
     decisions: Decisions | None = None
+    excess: str | None = None
     try:
         bound.start()
         if watch.snapshot is not None or request["history"] is not None:
@@ -248,6 +250,7 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
                 validate_on_full_batches(trainer, workload, request["validation_batch_size"])
             trainer.fit(workload.module, datamodule=workload.datamodule)
         watch.require_all_steps()
+        excess = bound.excess()
         if request["history"] is not None and not watch.kept.suspicious:
             # A replay of these steps would overlook what further steps keep. The training fits,
             # whatever becomes of the file; without it the search goes by peaks.
@@ -269,11 +272,12 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
         endless=not request["epoch_steps"],
         failed=failure is not None,
     )
-    peak, above_limit = watch.peak_bytes(), None
+    peak = watch.peak_bytes()
     if failure is None and request["epoch_steps"]:
-        peak, above_limit = projected(watch.kept, watch.validation_kept, peak)
-        if above_limit is not None and peak > bound.limit_bytes:
-            failure = {"outcome": "oom", "detail": above_limit, "traceback": None}
+        peak, words = projected(watch.kept, watch.validation_kept, peak)
+        excess = excess or (words if peak > bound.limit_bytes else None)
+    if failure is None and excess is not None:
+        failure = {"outcome": "oom", "detail": excess, "traceback": None}
     values_read = None if decisions is None else decisions.last_read
     if failure is not None and failure["outcome"] == "error" and values_read is not None:
         detail = f"{failure['detail']} ({values_read} read a value, {_ZEROS})"
@@ -291,7 +295,7 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
         "samples_per_second": watch.samples_per_second(batch_size),
         "growing": watch.grew,
         "growth": growth,
-        "above_limit": failure is not None and failure["detail"] == above_limit,
+        "above_limit": failure is not None and failure["detail"] == excess,
         "finite_loss": math.isfinite(watch.last_loss),
         "notes": [
             *([] if watch.thawing is None else [watch.thawing]),

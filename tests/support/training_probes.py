@@ -29,6 +29,7 @@ class Recorded:
         self.peaks = peaks
         self.held = iter(held)
         self.holds = 0
+        self.too_much: str | None = None
         self.last = 0
         self.asked: list[Any] = []
 
@@ -52,6 +53,10 @@ class Recorded:
         """Return the next peak; repeat the last one for ever."""
         self.last = next(self.peaks, self.last)
         return self.last
+
+    def excess(self) -> str | None:
+        """Return what the test says."""
+        return self.too_much
 
     def held_bytes(self) -> int:
         """Return what is held next; repeat the last for ever."""
