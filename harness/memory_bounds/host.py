@@ -116,9 +116,12 @@ class HostBound:
         self._largest_seen = max(self._largest_seen, size["VmSize"])
         above = size["VmPeak"] > self._peak_uncounted
         peak = (size["VmPeak"] if above else self._largest_seen) - self._offset_bytes
-        if peak <= self._allowed or mapped_files() <= self._files_before:
+        if peak <= self._allowed:
             return peak
-        # Files are mapped to be read. They are the system's cache, and no memory of the case.
+        if mapped_files() <= self._files_before and (self._lifted or self._shared_bytes):
+            return peak
+        # Files that are mapped to be read are the system's cache, and pages that nobody has touched
+        # take nothing: neither is memory of the case.
         return self._data_seen
 
     def excess(self) -> str | None:

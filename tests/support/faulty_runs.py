@@ -118,7 +118,7 @@ def run(
     `prelude` run before pytest, in a mount namespace of their own.
     """
     (path / "profiles").mkdir()
-    copy_into(path / "profiles", "zoo.py", "bad_zoo.py")
+    copy_into(path / "profiles", "zoo.py", "bad_zoo.py", "growing_zoo.py")
     (path / "test_profiles.py").write_text(
         "from harness.testing import test_gpu_profile\n", encoding="utf-8"
     )
