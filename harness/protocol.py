@@ -238,8 +238,7 @@ class TrainResult(MemoryFacts):
     samples_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
     growing: bool
     growth: GrowthFacts | None
-    above_limit: bool
-    """Whether the training ran, and needs more than the limit all the same; `detail` tells why."""
+    above_limit: bool  # although it ran; `detail` tells why
     finite_loss: bool
     notes: list[str]
     """What thaws later; on a simulated GPU the lines where values decide, zeros there."""
