@@ -6,9 +6,8 @@
     probe             --Report, one key at a time-->  its supervisor, which sums them up in Ended
 
 `task` distinguishes requests, `event` events, and `accelerator` memory bounds. A request determines
-the type of its result. This module holds types alone: a probe imports it for type checkers only,
-so it costs a probe's heap nothing. pytest's process checks by these types what it receives
-(`harness.probes.messages`): the user's code could write into the pipes.
+the type of its result. A probe imports this module for type checkers only, so that it costs no
+heap. `harness.probes.messages` checks by it what comes: user code could write into the pipes.
 """
 
 from __future__ import annotations
