@@ -19,6 +19,7 @@ from harness.devices.nvml import gpus as nvml
 from harness.devices.nvml.health import HealthWatch
 from harness.errors import MachineError
 from harness.file_locks import WAIT_SECONDS, LockTimeoutError, NoLocksError, lock_first
+from harness.simulated.mark import WORLD, is_simulated
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
@@ -198,6 +199,9 @@ class CudaDevice:
 
 def _lock_path(uuid: str) -> Path:
     """Return the lock file of a GPU: the same for all users of the machine, whatever TMPDIR is."""
+    if is_simulated():
+        # Each simulated world has GPUs of its own, under the same names as in others.
+        return Path(os.environ[WORLD]).parent / f"gpu-profile-{uuid}.lock"
     folder = LOCK_FOLDER if os.access(LOCK_FOLDER, os.W_OK | os.X_OK) else Path(gettempdir())
     return folder / f"gpu-profile-{uuid}.lock"
 

@@ -94,6 +94,16 @@ tell(lambda: str(cuda._lock_path("GPU-a")))
     ] == found
 
 
+def test_lock_of_a_simulated_gpu_is_its_worlds(tmp_path: Path) -> None:
+    """Simulated GPUs of different worlds have the same UUID, and are different GPUs."""
+    script = """
+import os
+os.environ["GPU_PROFILE_SIMULATED_WORLD"] = "/some/where/world"
+tell(lambda: str(cuda._lock_path("GPU-a")))
+"""
+    assert ["/some/where/gpu-profile-GPU-a.lock"] == ask(tmp_path, script, [gpu()])
+
+
 def test_link_in_the_place_of_the_lock_is_told(tmp_path: Path) -> None:
     """A link that someone planted among the locks is not followed."""
     (tmp_path / "gpu-profile-GPU-a.lock").symlink_to(tmp_path / "victim")

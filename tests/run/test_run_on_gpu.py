@@ -20,7 +20,8 @@ CASE = "net-h200-1"
 def stubbed(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Make a project with one case for an H200; other processes hold most of the machine's H200."""
     project.write_matrix(gpus="h200")
-    busy = gpu(free=20 * GIB, process=[f"compute 999999 {120 * GIB}"])
+    # Its lock is the machine's: no test beside this one may have the same GPU.
+    busy = gpu(uuid="GPU-busy", free=20 * GIB, process=[f"compute 999999 {120 * GIB}"])
     for name, value in world(tmp_path, [busy]).items():
         monkeypatch.setenv(name, value)
     return project
@@ -33,7 +34,7 @@ def test_busy_gpu_is_an_error_of_the_test(stubbed: Project) -> None:
     assert pytest.ExitCode.TESTS_FAILED == result.ret
     case = stubbed.report()[CASE]
     assert "error" == case["status"]
-    assert "NVIDIA H200 (GPU-a) is busy: 20.0 GiB are free" in case["reason"]
+    assert "NVIDIA H200 (GPU-busy) is busy: 20.0 GiB are free" in case["reason"]
     assert "process 999999" in case["reason"]
     assert not (stubbed.results / CASE / "zygote.log").exists()
 
