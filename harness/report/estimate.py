@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # probe is a fork that starts its device and a Trainer.
 _CASE_STARTUP_SECONDS = 10.0
 _PROBE_STARTUP_SECONDS = 2.0
+# A search from nothing takes at most so many probes where memory first hardly rises with the batch
+# (`benchmarks/search_simulation.py`, flat and then a line). `num_probes` is its median elsewhere.
+_MOST_PROBES = 18
 
 
 _FEWER_STEPS = "for fewer LR steps lower lr_range.num_training, or set lr_range.when to never"
@@ -50,13 +53,21 @@ def estimate_line(cases: Sequence[CostItem], source: Source = "measured") -> str
     known = [seconds for seconds in map(_seconds, cases) if seconds is not None]
     parts = [
         words.count(len(cases), "case"),
-        f"about {words.count(sum(c.num_probes for c in cases), 'probe')}",
+        f"about {_num_probes(cases)}",
     ]
     if lr_steps := sum(case.lr_steps for case in cases):
         parts.append(words.count(lr_steps, "LR step"))
     if known:
         parts.append(f"about {format_seconds(sum(known))}")
     return f"gpu-profile: {', '.join(parts)}{_note(cases)}"
+
+
+def _num_probes(cases: Sequence[CostItem]) -> str:
+    """Return `4 probes`, or `5 to 18 probes` where a search starts from nothing."""
+    few = sum(case.num_probes for case in cases)
+    most = sum(_MOST_PROBES if case.locked is None else case.num_probes for case in cases)
+    number = words.count(most, "probe")
+    return number if few == most else f"{few} to {number}"
 
 
 def _note(cases: Sequence[CostItem]) -> str:
