@@ -90,7 +90,11 @@ MEASURED: dict[str, dict[str, Outcome]] = {
         "ownnoattr": REFUSED,
     },
 }
-PREDICTED: dict[str, dict[str, Outcome]] = {}
+PREDICTED: dict[str, dict[str, Outcome]] = {
+    "14-huggingface-predicted": dict.fromkeys(
+        ["bert", "bertmlm", "t5", "llama", "llamackpt", "bart", "mixtral", "roberta"], BY_MEMORY
+    ),
+}
 
 
 def outcomes(name: str, folder: Path, *flags: str) -> dict[str, Outcome]:
