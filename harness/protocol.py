@@ -30,14 +30,7 @@ ExitCode = Annotated[int, Field(ge=-64, le=255)]
 """The exit code of a process; that of a signal is negative."""
 
 Phase = Literal[
-    "setup",
-    "data",
-    "forward",
-    "backward",
-    "optimizer",
-    "validation",
-    "end of training",
-    Hook,
+    "setup", "data", "forward", "backward", "optimizer", "validation", "end of training", Hook
 ]
 """The part of a probe that was running when it ended, or the hook in which it failed."""
 
