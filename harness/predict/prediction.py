@@ -28,6 +28,8 @@ _log = logging.getLogger("harness")
 
 # Counted up when the library that answers for CUDA, or what is asked of it, changes batch sizes.
 SIMULATION = "1"
+# A replay looks no further than this for what the memory allows beyond data and settings.
+_BEYOND = 1 << 20
 _GROWING = (
     "the memory of batch {} still grew from step to step when its probe ended: a longer training "
     "may need more"
@@ -124,7 +126,10 @@ def predict(
         made_with=opened.runner.versions | {"simulated": SIMULATION},
         # Nothing was computed, so its speed is not one.
         probes=tuple(replace(probe, samples_per_second=None) for probe in found.probes),
-        notes=_notes(best) + case.device.notes() + (() if gpu.note is None else (gpu.note,)),
+        notes=_notes(best)
+        + _beyond(case, found)
+        + case.device.notes()
+        + (() if gpu.note is None else (gpu.note,)),
     )
 
 
@@ -135,6 +140,22 @@ def _safe(case: SimulatedCase, found: FoundBatch) -> int:
         return safe_batch_size(largest)
     beyond = case.histories.largest_kept(case.device.limit_bytes, 2 * largest) or largest
     return min(largest, safe_batch_size(max(largest, beyond)))
+
+
+def _beyond(case: SimulatedCase, found: FoundBatch) -> tuple[str, ...]:
+    """Return what the memory would allow where the data, or a setting, are the bound."""
+    if found.bounded_by not in ("cap", "dataset"):
+        return ()
+    allowed = case.histories.largest_kept(case.device.limit_bytes, _BEYOND)
+    if allowed is None or allowed <= found.max_batch_size:
+        return ()
+    bound = "the data end" if found.bounded_by == "dataset" else "search.max_batch_size ends"
+    about = "at least" if allowed >= _BEYOND else "about"
+    note = (
+        f"{bound} the search at batch {found.max_batch_size}; the memory allows {about} {allowed}, "
+        "by a replay of what a smaller batch allocates"
+    )
+    return (note,)
 
 
 def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> PeakHolders | None:
