@@ -114,8 +114,8 @@ def _numbers_below(holder: Any, prefix: str, depth: int) -> Iterator[tuple[str, 
     """Yield the whole numbers of an object or a mapping and of plain objects below it."""
     members = holder if isinstance(holder, Mapping) else getattr(holder, "__dict__", {})
     for key, value in list(members.items())[:_MAX_MEMBERS]:
-        if not isinstance(key, str) or key.startswith("_"):
-            continue
+        if not isinstance(key, str) or key.startswith("_") or key == "trainer":
+            continue  # a Trainer leads to every other object
         if isinstance(value, int) and not isinstance(value, bool):
             yield prefix + key, value
         elif depth and (isinstance(value, Mapping) or _is_plain(value)):

@@ -254,6 +254,7 @@ def test_attributes_that_look_like_a_batch_size_are_found(value: int, expected: 
         train_batch_size=32,
         val_batch_size=32,
         num_batches=32,
+        trainer=SimpleNamespace(datamodule=SimpleNamespace(train_batch_size=32)),
         config=SimpleNamespace(data={"batch_size_train": 8}),
     )
     assert expected == list(attributes.likely_batch_sizes(None, data, value))
