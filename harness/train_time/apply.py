@@ -54,6 +54,8 @@ def apply(
         )
     if learning_rate:
         attributes.get_learning_rate(module, datamodule, attr=learning_rate_attr)
+        if _is_named_in_matrix(profile, module):
+            _warn_of_other_attribute(profile, learning_rate_attr)
     attributes.set_batch_size(module, datamodule, profile.batch_size, attr=batch_size_attr)
     if learning_rate and profile.learning_rate is not None:
         attributes.set_learning_rate(
@@ -63,6 +65,33 @@ def apply(
         _set_validation(
             profile, datamodule if datamodule is not None else module, profile.validation_batch_size
         )
+
+
+def _is_named_in_matrix(profile: LockedProfile, module: Any) -> bool:
+    """Return whether the matrix names this class, and no plain network inside of it.
+
+    The attribute of a plain network is only known here. A script's class has another path there.
+    """
+    name = str(profile.workload.get("module")).rpartition(".")[2]
+    return name == type(module).__name__
+
+
+def _warn_of_other_attribute(profile: LockedProfile, attr: str | None) -> None:
+    """Warn where the attribute is not the one whose value was measured: the rates would differ."""
+    measured = profile.settings.get("learning_rate_attr")
+    usual = attributes.LEARNING_RATE_NAMES
+    if attr == measured or (measured is None and attr in usual):
+        return
+    if attr is None and measured in usual:
+        return
+    _log.warning(
+        "%s: the learning rate is a value of %s, and sets %s: name the same attribute here by "
+        "learning_rate_attr and in the matrix, so that the optimizer gets the rates that were "
+        "measured",
+        profile.case_id,
+        measured or " or ".join(usual),
+        attr or " or ".join(usual),
+    )
 
 
 def _set_validation(profile: LockedProfile, owner: Any, batch_size: int) -> None:

@@ -244,6 +244,24 @@ def test_sweep_that_hangs_is_killed_after_its_own_time(start: StartRunner) -> No
     )
 
 
+def test_sweep_has_no_more_than_the_seconds_that_are_left(start: StartRunner) -> None:
+    """Time that runs out before the sweep's own time-out is no failure of the workload."""
+    found = start(workload("zoo.Hangs")).sweep(4, RATES, 0, seconds=0.5)
+    assert (True, None, None) == (found.out_of_time, found.failure, found.refusal)
+
+
+def test_sweep_tells_how_many_steps_it_has_done(start: StartRunner) -> None:
+    """The numbers come while it runs, from its process through its supervisor, and rise."""
+    told: list[int] = []
+    rates = geometric_sweep(1e-8, 1e-6, 2000)
+    found = start(workload("zoo.Net", module_args={"width": 8})).sweep(
+        4, rates, 0, tell_steps=told.append
+    )
+    assert found.curve is not None
+    assert told == sorted(set(told))
+    assert 0 < told[0] < told[-1] <= len(rates) == len(found.curve.losses)
+
+
 def test_loud_failure_comes_through(start: StartRunner) -> None:
     """A failure with odd characters and megabytes of output keeps first line, traceback and log."""
     found = start(workload("zoo.Loud")).sweep(4, RATES, 0)

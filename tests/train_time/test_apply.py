@@ -103,6 +103,41 @@ def test_apply_follows_named_attributes() -> None:
     assert (module.config, module.lr) == ({"optimizer": {"rate": 0.00316}}, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("measured", "named", "warned"),
+    [
+        (None, None, False),
+        (None, "lr", False),
+        (None, "config.rate", True),
+        ("config.rate", None, True),
+        ("config.rate", "config.rate", False),
+        ("lr", None, False),
+    ],
+)
+def test_apply_warns_of_another_attribute_than_was_measured(
+    caplog: pytest.LogCaptureFixture, measured: str | None, named: str | None, *, warned: bool
+) -> None:
+    """The locked learning rate is a value of one attribute; another one may make other rates."""
+    settings = {} if measured is None else {"learning_rate_attr": measured}
+    module: Any = Net()
+    module.config = {"rate": 0.1}
+    harness.apply(
+        profile_of(Net(), Data(), settings=settings), module, Data(), learning_rate_attr=named
+    )
+    assert warned == ("name the same attribute here by learning_rate_attr" in caplog.text)
+
+
+def test_apply_knows_nothing_of_the_attribute_of_a_plain_network(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The matrix names no attribute for a plain network, so the module around it may have any."""
+    network = torch.nn.Linear(3, 4)
+    module: Any = Around(network)
+    module.rate = 0.1
+    harness.apply(profile_of(network, Data()), module, Data(), learning_rate_attr="rate")
+    assert (module.rate, "") == (0.00316, caplog.text)
+
+
 def test_apply_sets_the_validation_batch_where_there_is_one() -> None:
     """A data module's own validation batch size is set to the locked one."""
     data: Any = Data()
