@@ -58,3 +58,10 @@ class RatesResult(TypedDict):
     """The values of the attribute."""
     rates: list[list[float]]
     """For each of them, the rate of every group; none where a sweep will refuse the optimizer."""
+
+
+class Progress(TypedDict):
+    """A sweep has done some of its steps."""
+
+    event: Literal["progress"]
+    steps: int

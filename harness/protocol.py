@@ -21,7 +21,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from harness.lightning_hooks import Hook
-from harness.lr_protocol import RatesResult, RatesTask, SweepResult, SweepTask
+from harness.lr_protocol import Progress, RatesResult, RatesTask, SweepResult, SweepTask
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A number of bytes or of things."""
@@ -304,13 +304,6 @@ class Started(TypedDict):
 
     event: Literal["started"]
     pid: Annotated[int, Field(gt=0, lt=1 << 31)]
-
-
-class Progress(TypedDict):
-    """A sweep has done some of its steps."""
-
-    event: Literal["progress"]
-    steps: Count
 
 
 class Ended(TypedDict):
