@@ -91,6 +91,14 @@ MEASURED: dict[str, dict[str, Outcome]] = {
     },
 }
 PREDICTED: dict[str, dict[str, Outcome]] = {
+    "13-predicting-odd-steps": {
+        **dict.fromkeys(["encoder", "nomask", "asked"], by_data(2000)),
+        **dict.fromkeys(
+            "base accuracy lazy penalty ctc sparse compiled lbfgs fused spectral fourier topk "
+            "printing numpyed listed tested triplet dated synced".split(),
+            by_data(1797),
+        ),
+    },
     "14-huggingface-predicted": dict.fromkeys(
         ["bert", "bertmlm", "t5", "llama", "llamackpt", "bart", "mixtral", "roberta"], BY_MEMORY
     ),
