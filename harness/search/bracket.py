@@ -19,6 +19,8 @@ NOISE = 0.003
 _TOLERANCE = 3
 # A rise of at most this many tolerances shows no slope.
 _FLAT = 2
+# A full fit from this share of a refuted size on shows that the scout has overlooked little.
+_CLOSE = 0.95
 # After this number of failures the scout's fit below them is probed in full before the search goes
 # on: with peaks on a line the first or the second of them is next to the maximum.
 _DOUBTFUL = 3
@@ -81,13 +83,19 @@ class Bracket(Generic[ProbeT]):
     scouted: set[int] = field(default_factory=set)
     """The sizes that only a scout has tried."""
     misled: bool = False
-    """Whether a size that a scout saw fit has failed in full: no scout's fit counts any more."""
+    """Whether a size that a scout saw fit has failed in full, and none near it fits: no scout's fit
+    counts any more."""
+    refuted: int = 0
+    """The size of the last scout that was wrong."""
 
     def add(self, wanted: NextProbe, probe: ProbeT) -> None:
         """Add the result of a probe."""
         size = wanted.size
         refuted = size in self.scouted and not wanted.scouting and probe.outcome != "fits"
-        self.misled = self.misled or (refuted and self.outcome(size) == "fits")
+        if refuted and self.outcome(size) == "fits":
+            self.misled, self.refuted = True, size
+        elif not wanted.scouting and probe.outcome == "fits" and size >= _CLOSE * self.refuted:
+            self.misled = False  # by little: scouts are right but next to the maximum
         self.probes.append((size, probe))
         (self.scouted.add if wanted.scouting else self.scouted.discard)(size)
 
