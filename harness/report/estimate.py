@@ -20,7 +20,7 @@ _CASE_STARTUP_SECONDS = 10.0
 _PROBE_STARTUP_SECONDS = 2.0
 # A search from nothing takes at most so many probes where memory first hardly rises with the batch
 # (`benchmarks/search_simulation.py`, flat and then a line). `num_probes` is its median elsewhere.
-_MOST_PROBES = 18
+_MOST_PROBES = 19
 
 
 _FEWER_STEPS = "for fewer LR steps lower lr_range.num_training, or set lr_range.when to never"
@@ -63,7 +63,7 @@ def estimate_line(cases: Sequence[CostItem], source: Source = "measured") -> str
 
 
 def _num_probes(cases: Sequence[CostItem]) -> str:
-    """Return `4 probes`, or `5 to 18 probes` where a search starts from nothing."""
+    """Return `4 probes`, or `5 to 19 probes` where a search starts from nothing."""
     few = sum(case.num_probes for case in cases)
     most = sum(_MOST_PROBES if case.locked is None else case.num_probes for case in cases)
     number = words.count(most, "probe")

@@ -44,7 +44,7 @@ def cost(**changes: object) -> CostItem:
         (
             [cost(locked=None, num_probes=5)],
             (
-                "gpu-profile: 1 case, about 5 to 18 probes, 600 LR steps "
+                "gpu-profile: 1 case, about 5 to 19 probes, 600 LR steps "
                 "(1 case never locked: not estimated); for fewer LR steps lower "
                 "lr_range.num_training, or set lr_range.when to never"
             ),
@@ -52,7 +52,7 @@ def cost(**changes: object) -> CostItem:
         (
             [cost(lr_steps=0), *[cost(locked=None, num_probes=5, lr_steps=0)] * 2],
             (
-                "gpu-profile: 3 cases, about 12 to 38 probes, about 20 seconds "
+                "gpu-profile: 3 cases, about 12 to 40 probes, about 20 seconds "
                 "(2 cases never locked: not estimated)"
             ),
         ),
