@@ -154,7 +154,7 @@ def _holders(paths: Sequence[Path]) -> str:
 
 
 def _is_held_by_this_run(path: Path) -> bool:
-    """Return whether another of xdist's workers of this run has a lock."""
+    """Return whether another of xdist's workers of this run has a lock; this process is none."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return False
     pid, host = _holder(path)
@@ -163,7 +163,7 @@ def _is_held_by_this_run(path: Path) -> bool:
             parent = int(file.read().rpartition(")")[2].split()[1])
     except (OSError, ValueError, IndexError):
         return False
-    return host is None and parent == os.getppid()
+    return host is None and parent == os.getppid() and pid != os.getpid()
 
 
 def _of_user(pid: int) -> str:

@@ -26,6 +26,8 @@ class SweepTask(TypedDict):
     """The workload's learning rate, set before the Trainer asks for its optimizer; None: as is."""
     fixed_groups: list[int]
     """The groups that keep their own rate: they do not follow the workload's learning rate."""
+    whole_epochs: bool
+    """Whether epochs end as the user's do, because the training keeps memory until then."""
 
 
 class RatesTask(TypedDict):

@@ -45,7 +45,7 @@ def with_learning_rate(opened: OpenCase, measurement: Measurement) -> Measuremen
     if isinstance(rate_map, str):
         _log.info("%s: LR range test refused: %s", case.id, rate_map)
         return replace(measurement, lr_refusal=rate_map)
-    test = RangeTest(opened, measurement.batch_size, rate_map)
+    test = RangeTest(opened, measurement, rate_map)
     test.announce(measurement)
     sweeps = test.sweep(settings.num_training, settings.seeds)
     if sweeps.suggestion is not None and sweeps.suggestion.retry:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.batch_search.training import keeps_memory
 from harness.lr_range.suggestion import Suggestion, geometric_sweep, suggest
 from harness.units import format_seconds
 
@@ -60,9 +61,12 @@ class Sweeps:
 class RangeTest:
     """The LR range test of a case at one batch size, within `lr_range.max_seconds`."""
 
-    def __init__(self, opened: OpenCase, batch_size: int, rate_map: RateMap | None) -> None:
+    def __init__(
+        self, opened: OpenCase, measurement: Measurement, rate_map: RateMap | None
+    ) -> None:
         self.opened = opened
-        self.batch_size = batch_size
+        self.batch_size = measurement.batch_size
+        self._whole_epochs = keeps_memory(measurement.probes)
         self.rate_map = rate_map
         self._started = time.monotonic()
         self._max_seconds = opened.case.lr_range.max_seconds
@@ -101,6 +105,7 @@ class RangeTest:
                 rates,
                 seed,
                 self.rate_map,
+                whole_epochs=self._whole_epochs,
                 seconds=seconds,
                 tell_steps=progress.tell,
             )

@@ -71,6 +71,7 @@ class SweepWatch(FitWatch):
         self._asked: list[float] = []
         self._window: list[float] = []
         self._num_batches = 0
+        self._num_in_window = 0
         self._stepped = False
         self._told = time.monotonic()
 
@@ -126,8 +127,11 @@ class SweepWatch(FitWatch):
         if loss is not None:  # a training step may return None: the batch is skipped
             # Lightning divides the loss by the number of accumulated batches.
             self._window.append(float(loss) * accumulate)
-        if self._num_batches % accumulate:
+        self._num_in_window += 1
+        # An epoch's last batch steps, too, whatever is accumulated.
+        if self._num_in_window < accumulate and not trainer.is_last_batch:
             return
+        self._num_in_window = 0
         window, self._window = self._window, []
         if self._stepped and window:
             self.losses.append(math.fsum(window) / len(window))
@@ -210,9 +214,20 @@ def sweep(
                 attr=fresh.spec["learning_rate_attr"],
             )
         trainer = make_trainer(
-            fresh, bound, request["trainer"], limit_val_batches=0, callbacks=[watch]
+            fresh,
+            bound,
+            request["trainer"],
+            callbacks=[watch],
+            whole_epochs=request["whole_epochs"],
         )
-        prepare(fresh, trainer, bound, request["batch_size"], worst_case=False)
+        prepare(
+            fresh,
+            trainer,
+            bound,
+            request["batch_size"],
+            worst_case=False,
+            endless=not request["whole_epochs"],
+        )
         trainer.fit(fresh.module, datamodule=fresh.datamodule)
         if not watch.finished:
             raise SweepRefusedError(  # noqa: TRY301 - reported like any other refusal

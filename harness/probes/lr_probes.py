@@ -26,12 +26,14 @@ def sweep(
     seed: int,
     rate_map: RateMap | None,
     *,
+    whole_epochs: bool,
     timeout: float,
     seconds: float | None,
 ) -> Sweep:
     """Sweep the learning rate with a fresh module, one optimizer step per learning rate.
 
     rate_map: which groups follow the attribute, and the value to set; None: all groups are scaled.
+    whole_epochs: end epochs as the user's do, for a training that keeps memory until then.
     timeout: the seconds after which it has failed.
     seconds: the seconds after which it is out of time, which is no failure; None: no limit.
 
@@ -44,6 +46,7 @@ def sweep(
         "seed": seed,
         "learning_rate": None if rate_map is None else rate_map.value,
         "fixed_groups": [] if rate_map is None else list(rate_map.fixed_groups),
+        "whole_epochs": whole_epochs,
     }
     answer = ask(
         task,

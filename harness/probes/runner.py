@@ -194,6 +194,7 @@ class ProbeRunner:
         seed: int,
         rate_map: RateMap | None = None,
         *,
+        whole_epochs: bool = False,
         seconds: float | None = None,
         tell_steps: TellSteps | None = None,
     ) -> Sweep:
@@ -204,6 +205,7 @@ class ProbeRunner:
             learning_rates,
             seed,
             rate_map,
+            whole_epochs=whole_epochs,
             timeout=self._timeout_of(len(learning_rates)),
             seconds=seconds,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import zoo
-from lr_sweep_workloads import RATES, Keeper, Small, here, ignore, run
+from lr_sweep_workloads import RATES, Keeper, KeepsLosses, Small, here, ignore, run
 from projects import workload
 
 from harness.lr_range.suggestion import geometric_sweep
@@ -46,6 +46,27 @@ def test_accumulated_batches_give_one_loss_per_step() -> None:
     assert (12, list(RATES)) == (len(Small.seen), found["learning_rates"])
     assert pytest.approx(means) == found["losses"]
 
+
+@pytest.mark.parametrize(("whole_epochs", "epochs"), [(False, [12]), (True, [5, 5, 2])])
+def test_epochs_end_where_memory_is_kept_until_then(whole_epochs: bool, epochs: list[int]) -> None:
+    """A sweep over whole epochs goes on from one to the next, also with a part of a window."""
+    found = run(
+        here("KeepsLosses"),
+        "zoo.Numbers",
+        data_args={"num_samples": 40},
+        rates=geometric_sweep(1e-4, 1e-3, 7 if whole_epochs else 6),
+        trainer={"accumulate_grad_batches": 2},
+        whole_epochs=whole_epochs,
+    )
+    assert epochs == KeepsLosses.kept
+    means = [fmean(Small.seen[start : start + 2]) for start in range(0, 12, 2)]
+    if whole_epochs:
+        means = [fmean(Small.seen[begin:end]) for begin, end in WINDOWS]
+    assert pytest.approx(means) == found["losses"]
+
+
+# Of epochs of five batches, each of which is accumulated with the next.
+WINDOWS = ((0, 2), (2, 4), (4, 5), (5, 7), (7, 9), (9, 10), (10, 12))
 
 GRADIENT_ACCUMULATION = {
     "class_path": "lightning.pytorch.callbacks.GradientAccumulationScheduler",

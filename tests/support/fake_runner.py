@@ -88,6 +88,7 @@ class Rehearsal:
     seconds: list[float | None] = field(default_factory=list)
     """The seconds that each sweep is given."""
     maps: list[RateMap | None] = field(default_factory=list)
+    whole_epochs: list[bool] = field(default_factory=list)
     """The map that each sweep is given."""
     trained: list[dict[str, Any]] = field(default_factory=list)
     """Arguments of each probe."""
@@ -169,11 +170,13 @@ class Rehearsal:
         seed: int,
         rate_map: RateMap | None = None,
         *,
+        whole_epochs: bool = False,
         seconds: float | None = None,
         tell_steps: TellSteps | None = None,
     ) -> Sweep:
         """Return the seed's curve, or its refusal or failure."""
         self.maps.append(rate_map)
+        self.whole_epochs.append(whole_epochs)
         self.seconds.append(seconds)
         if seed in self.late_seeds and tell_steps is not None:
             tell_steps(self.late_seeds[seed])

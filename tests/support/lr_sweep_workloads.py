@@ -39,6 +39,7 @@ def run(
     batch_size: int = 8,
     learning_rate: float | None = None,
     fixed_groups: Sequence[int] = (),
+    whole_epochs: bool = False,
     trainer: dict[str, Any] | None = None,
     tell: TellPhase = ignore,
     **more: Any,
@@ -54,6 +55,7 @@ def run(
         "seed": seed,
         "learning_rate": learning_rate,
         "fixed_groups": list(fixed_groups),
+        "whole_epochs": whole_epochs,
     }
     return {**sweep(build(workload(module, data, **more)), request, tell, ignore)}
 
@@ -79,6 +81,23 @@ class Small(zoo.Net):
     def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
         """Keep the learning rates of each step: this hook runs just before the backward pass."""
         self.used.append(tuple(group["lr"] for group in optimizer.param_groups))
+
+
+class KeepsLosses(Small):
+    """Keeps the number of its losses in each epoch."""
+
+    kept: list[int] = []  # noqa: RUF012 - shared with the test, as those of `Small`
+
+    def on_train_epoch_start(self) -> None:
+        """Begin an epoch."""
+        if self.trainer.current_epoch == 0:
+            self.kept.clear()
+        self.kept.append(0)
+
+    def training_step(self, batch: zoo.Batch, batch_idx: int) -> Any:
+        """Keep one more."""
+        self.kept[-1] += 1
+        return super().training_step(batch, batch_idx)
 
 
 class SetsAccumulation(Small):
