@@ -25,20 +25,20 @@ def describe_outcome(probe: Probe) -> str:
     """Return the batch size of a probe and its outcome: `batch 72 out of memory in backward`."""
     batch = f"{'validation batch' if probe.kind == 'validation' else 'batch'} {probe.batch_size}"
     where = f" in {probe.phase}" if probe.phase else ""
+    detail = next(iter((probe.detail or "").strip().splitlines()), "")
     if probe.outcome == "fits":
         retries = f", thrashing ({probe.alloc_retries} retries)" if probe.alloc_retries else ""
         return f"{batch} fits{retries}"
     if probe.outcome == "oom":
         # Without a phase it has trained, and its detail tells why that is not enough.
-        why = where if probe.phase or not probe.detail else f": {probe.detail}"
+        why = where if probe.phase or not detail else f": {detail}"
         kept = (
             "" if probe.growth is None or not probe.phase else f": {describe_growth(probe.growth)}"
         )
         return f"{batch} out of memory{why}{kept}"
     if probe.outcome == "dataset":
         return f"{batch} is more than the data holds"
-    lines = (probe.detail or "").strip().splitlines()
-    return f"{batch} failed{where}" + (f": {lines[0]}" if lines else "")
+    return f"{batch} failed{where}" + (f": {detail}" if detail else "")
 
 
 def warn_of_growth(probe: Probe) -> str | None:

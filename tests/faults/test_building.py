@@ -40,14 +40,14 @@ try it alone with:
 
 
 def test_constructor_that_crashes(ran: FaultyRun) -> None:
-    """The message of a crash in native code names the signal and the log of the process."""
+    """The message of a crash in native code has the signal, the log of the process and its end."""
     expected = """\
 test_gpu_profile[crashes-cpu-48MiB-1]: the process that builds the workload was killed by SIGSEGV; \
-its output is in PROJECT/.gpu-profile/crashes-cpu-48MiB-1/zygote.log
-
-try it alone with:
-  gpu-profile probe crashes-cpu-48MiB-1 --batch-size 1"""
-    assert expected == ran.shown("crashes")
+its output is in PROJECT/.gpu-profile/crashes-cpu-48MiB-1/zygote.log"""
+    shown = ran.shown("crashes").splitlines()
+    assert expected == shown[0]
+    assert any(line.startswith("Fatal Python error: Segmentation fault") for line in shown)
+    assert "  gpu-profile probe crashes-cpu-48MiB-1 --batch-size 1" == shown[-1]
 
 
 @pytest.mark.parametrize(

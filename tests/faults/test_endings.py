@@ -85,10 +85,14 @@ def test_crash_leaves_its_stack_in_the_log(ran: FaultyRun) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["raises", "raises-worker", "exits", "sys-exits", "killed", "crashes", "hangs"]
+    ("model", "sizes"),
+    [
+        *((name, [2, 1, 4]) for name in ("raises", "raises-worker", "sys-exits")),
+        *((name, [2, 1]) for name in ("exits", "killed", "crashes", "hangs")),
+    ],
 )
-def test_each_is_a_failure_after_two_probes(ran: FaultyRun, model: str) -> None:
-    """The case fails after two probes: the second one tries the smallest batch."""
+def test_each_is_a_failure_after_few_probes(ran: FaultyRun, model: str, sizes: list[int]) -> None:
+    """The second probe tries the smallest batch; after an exception the third tries a multiple."""
     case = ran.case(model)
     assert ("failure", "failed", "error", 0) == (
         ran.verdict(model),
@@ -96,7 +100,7 @@ def test_each_is_a_failure_after_two_probes(ran: FaultyRun, model: str) -> None:
         case["bounded_by"],
         case["max_batch_size"],
     )
-    assert [2, 1] == [probe["batch_size"] for probe in case["probes"]]
+    assert sizes == [probe["batch_size"] for probe in case["probes"]]
 
 
 def test_nothing_is_left_or_locked(ran: FaultyRun) -> None:

@@ -91,7 +91,7 @@ def screen() -> Screen:
             "validation batch 471 fits, peak 250.1 MiB of 256.0 MiB, 1.2 s",
         ),
         (OOM, 256 * MIB, "batch 472 out of memory in backward, 1.1 s"),
-        (replace(OOM, phase=None), 256 * MIB, "batch 472 out of memory, 1.1 s"),
+        (replace(OOM, phase=None, detail=None), 256 * MIB, "batch 472 out of memory, 1.1 s"),
         (
             replace(ERROR, detail="killed by SIGSEGV\nmore"),
             None,

@@ -12,8 +12,6 @@ import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from projects import Project
 
 
@@ -103,10 +101,7 @@ def test_interrupted_search_leaves_nothing_behind(project: Project, number: int,
         stdout=subprocess.PIPE,
         text=True,
     )
-    log = project.results / "hangs-cpu-48MiB-1" / "002-train-b2.log"
-    _wait_until_exists(log, run)
-    started = psutil.Process(run.pid).children(recursive=True)
-    assert len(started) >= 2
+    started = _processes_of_the_probe(run)
     run.send_signal(number)
     run.communicate(timeout=60)
     _, alive = psutil.wait_procs(started, timeout=15)
@@ -116,14 +111,15 @@ def test_interrupted_search_leaves_nothing_behind(project: Project, number: int,
     assert not project.lock.exists()
 
 
-def _wait_until_exists(path: Path, run: subprocess.Popen[str]) -> None:
-    """Read the run's output until the probe's log exists, which a probe opens first of all."""
+def _processes_of_the_probe(run: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Read the run's output until it builds, and return its zygote, a supervisor and a probe."""
     assert run.stdout is not None
     for line in run.stdout:
         if "building the workload" in line:
             break
-    while not path.exists():
+    while len(started := psutil.Process(run.pid).children(recursive=True)) < 3:
         assert run.poll() is None, "the run ended before its first probe"
+    return started
 
 
 def test_trouble_with_the_machine_is_an_error_and_no_failure(project: Project) -> None:

@@ -30,7 +30,7 @@ class Recorded:
         self.held = iter(held)
         self.holds = 0
         self.too_much: str | None = None
-        self.last = 0
+        self.last = next(peaks, 0)
         self.asked: list[Any] = []
 
     def start(self) -> None:
@@ -50,8 +50,7 @@ class Recorded:
         self.asked.append(share)
 
     def peak_bytes(self) -> int:
-        """Return the next peak; repeat the last one for ever."""
-        self.last = next(self.peaks, self.last)
+        """Return the peak of this step; the last one is repeated for ever."""
         return self.last
 
     def excess(self) -> str | None:
@@ -59,7 +58,8 @@ class Recorded:
         return self.too_much
 
     def held_bytes(self) -> int:
-        """Return what is held next; repeat the last for ever."""
+        """Return what is held next, at the end of a step; repeat the last for ever."""
+        self.last = next(self.peaks, self.last)
         self.holds = next(self.held, self.holds)
         return self.holds
 

@@ -39,11 +39,9 @@ class TakesOver(Net):
         signal.signal(signal.SIGCHLD, _reap)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1,))
+        os.chdir(tempfile.mkdtemp())
         os.umask(0o777)
         os.closerange(3, 256)
-        folder = tempfile.mkdtemp()
-        os.chdir(folder)
-        Path(folder).rmdir()
         os.environ.clear()
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         sys.stdout, sys.stderr = Mute(), None
