@@ -122,7 +122,7 @@ def test_interrupted_run_claims_no_cause_why_nothing_was_measured(project: Proje
     ("phase", "number", "workers", "during"),
     [
         ("sweep", SIGINT, (), "the LR range test"),
-        ("sweep", SIGINT, ("-n2",), "the LR range test"),
+        pytest.param("sweep", SIGINT, ("-n2",), "the LR range test", marks=pytest.mark.slow),
         pytest.param(
             "validation", SIGTERM, (), "the search for validation", marks=pytest.mark.slow
         ),
