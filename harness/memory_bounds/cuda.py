@@ -111,8 +111,12 @@ class CudaBound:
 
     def excess(self) -> str | None:
         """Return in words that more was reserved than the limit allows: the workload raised it."""
-        peak = self.peak_bytes()
-        if peak <= self._allowed:
+        import torch  # noqa: PLC0415
+
+        # CUDA's own pools grow by whole blocks, and torch limits what it has asked them for.
+        asynchronous = torch.cuda.get_allocator_backend() == "cudaMallocAsync"
+        peak = int(torch.cuda.max_memory_allocated(0)) if asynchronous else self.peak_bytes()
+        if not self._total or peak <= self._allowed:
             return None
         return (
             f"torch reserved {format_bytes(peak)} of {format_bytes(self.limit_bytes)}: the training "
