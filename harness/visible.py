@@ -6,6 +6,7 @@ command, the text of every HarnessError, the terminal summary, the log, and the 
 
 from __future__ import annotations
 
+import codecs
 import re
 
 # GitHub obeys `::error::` behind blanks at a line's start, and `##[error]` anywhere in a line, as
@@ -13,6 +14,9 @@ import re
 _ANYWHERE = re.compile(r"(?<=#)#(?=\w*+\[)")
 _AT_THE_START = re.compile(r"(\s*+):(?=:)")
 _TAB = 4
+_MAX_FOUR_DIGITS = 0xFFFF
+ESCAPING = "gpu-profile.escaping"
+"""The error handler of streams whose encoding does not have every character."""
 _MAX_SHOWN = 400
 
 
@@ -40,6 +44,18 @@ def one_line(text: str) -> str:
     if "::" in text or "##" in text:
         text = _disarmed(text)
     return text
+
+
+def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    numbers = map(ord, error.object[error.start : error.end])
+    # As TOML's strings escape a character: `gpu-profile show` prints TOML.
+    digits = (f"\\u{n:04x}" if n <= _MAX_FOUR_DIGITS else f"\\U{n:08x}" for n in numbers)
+    return "".join(digits), error.end
+
+
+codecs.register_error(ESCAPING, _escape_unencodable)
 
 
 def cut(text: str) -> str:

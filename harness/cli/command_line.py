@@ -19,7 +19,7 @@ from harness.cli.predict import predict
 from harness.cli.probe import probe
 from harness.cli.simulate import simulate
 from harness.errors import HarnessError
-from harness.visible import visible
+from harness.visible import ESCAPING, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Names and messages may hold what a terminal's encoding does not have.
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=ESCAPING)
     given = list(sys.argv[1:] if arguments is None else arguments)
     command: list[str] | None = None
     if given[:1] == ["simulate"] and "--" in given:
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb: Callable[[argparse.Namespace], int] = options.run
     try:
         code = verb(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # `>&-`
+            sys.stdout.flush()
     except BrokenPipeError:  # `gpu-profile diff OLD NEW | head`
         # Python flushes once more at its end, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -43,8 +43,8 @@ def read_paths(options: argparse.Namespace) -> Paths:
 def writable_paths(options: argparse.Namespace) -> Paths:
     """Return what `read_paths` returns, for a verb that writes the lockfile.
 
-    Raises HarnessError when the checkout alone says that the lockfile is outside of the project: by
-    an ini key, or by a link.
+    Raises HarnessError when the checkout alone says that the lockfile is outside of the project, or
+    among git's files: by an ini key, or by a link.
     """
     paths = read_paths(options)
     if options.lock is not None or getattr(options, "dry_run", False):
@@ -56,6 +56,13 @@ def writable_paths(options: argparse.Namespace) -> Paths:
             f"{shown_path(paths.lock)}: its file is {target}, outside of the project in "
             f"{paths.root}, so it is not written; name it with --lock to write it all the same"
         )
+    if ".git" in target.parts:
+        raise HarnessError(
+            f"{shown_path(paths.lock)}: its file is {target}, among git's own, so it is not "
+            "written; name it with --lock to write it all the same"
+        )
+    if target.is_symlink():
+        raise HarnessError(f"{shown_path(paths.lock)}: a link that leads to itself; remove it")
     if paths.lock.is_symlink() and not target.exists():
         raise HarnessError(
             f"{shown_path(paths.lock)}: a link to {target}, which is not there; name the file with "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,12 +32,14 @@ class Change:
     def relative(self) -> float | None:
         """The change as a share of the old value: 0.02 is 2% more.
 
-        None unless both values are numbers and the old one is not 0.
+        None unless both values are finite numbers and the old one is not 0.
         """
         numbers = [
             value
             for value in (self.old, self.new)
-            if isinstance(value, (int, float)) and not isinstance(value, bool)
+            if isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and math.isfinite(value)
         ]
         if len(numbers) < 2 or not numbers[0]:  # noqa: PLR2004 - both of them
             return None

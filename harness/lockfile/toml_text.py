@@ -139,9 +139,7 @@ def read_text(path: Path) -> LockText | None:
     try:
         data = read_bounded(path, MAX_BYTES)
     except FolderError as error:
-        raise LockError(
-            f"{shown_path(path)}: {error}; name the file in it, {path / 'gpu-profile.lock'}"
-        ) from error
+        raise LockError(f"{shown_path(path)}: {error}; name the file in it") from error
     except UnreadableFileError as error:
         raise LockError(f"{shown_path(path)}: {error}; name a lockfile") from error
     if data is None:

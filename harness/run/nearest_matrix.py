@@ -54,12 +54,12 @@ def _folders(first: Path, root: Path, *, is_project: bool) -> list[Path]:
 
 
 def _is_trusted(path: Path, first: Path) -> bool:
-    """Return whether a file is there, and not put above this project by another user.
+    """Return whether something is there, and not put above this project by another user.
 
     A matrix names code that runs. Above `/tmp/mine` anybody may write one.
     """
     try:
-        owner = path.stat().st_uid
-        return path.is_file() and owner in (os.geteuid(), 0, first.stat().st_uid)
+        # What is there and no file is told when it is read.
+        return path.stat().st_uid in (os.geteuid(), 0, first.stat().st_uid)
     except OSError:
         return False

@@ -235,6 +235,13 @@ def test_reader_that_has_enough_is_no_error(lock: Path) -> None:
     assert "0 False" == done.stderr
 
 
+def test_closed_output_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb whose output goes nowhere has its own exit code."""
+    (tmp_path / "a.lock").write_text("version = 1\n")
+    monkeypatch.setattr(sys, "stdout", None)
+    assert 0 == main(["diff", str(tmp_path / "a.lock"), str(tmp_path / "a.lock")])
+
+
 def test_terminal_that_cannot_show_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the encoding of a terminal does not have is escaped."""
     stream = io.TextIOWrapper(io.BytesIO(), "ascii")
@@ -242,4 +249,4 @@ def test_terminal_that_cannot_show_a_name(monkeypatch: pytest.MonkeyPatch) -> No
     assert 2 == main(["diff", "fünf\udcff", "fünf\udcff"])
     stream.flush()
     told = stream.buffer.getvalue()
-    assert b"f\\xfcnf" in told
+    assert b"f\\u00fcnf" in told

@@ -217,6 +217,24 @@ def test_checkout_sends_no_writing_verb_outside(
     assert before == target.read_bytes()
 
 
+def test_no_verb_writes_among_gits_files(project: Project, lock: Path, capsys: Output) -> None:
+    """A lockfile that an ini key puts below .git is not written."""
+    configure(project, "gpu_profile_lock = .git/commondir")
+    (project.path / ".git").mkdir()
+    assert 2 == main(["merge", str(lock)])
+    assert "among git's own" in capsys.readouterr().err
+    assert [] == list((project.path / ".git").iterdir())
+
+
+def test_link_to_itself_is_told(project: Project, lock: Path, capsys: Output) -> None:
+    """A lockfile that is a link to itself is named as such."""
+    configure(project, "")
+    lock.unlink()
+    lock.symlink_to(lock.name)
+    assert 2 == main(["prune"])
+    assert "leads to itself" in capsys.readouterr().err
+
+
 def test_link_to_nothing_makes_no_file(project: Project, lock: Path, capsys: Output) -> None:
     """A link in a checkout may point at any name in it, such as one that a tool would run."""
     candidate = project.path / "theirs.lock"

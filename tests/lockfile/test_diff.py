@@ -60,6 +60,8 @@ def test_diff_reaches_into_tables() -> None:
         (None, 3, None),
         (0, 3, None),
         (True, False, None),
+        (3, float("nan"), None),
+        (3, float("inf"), None),
     ],
 )
 def test_relative_change_is_of_numbers_only(

@@ -153,6 +153,14 @@ def test_matrix_of_another_user_above_is_not_taken(
     assert search_upward(base / "mine", base / "mine", is_project=False).searched
 
 
+def test_matrix_that_is_no_file_is_found(tmp_path: Path) -> None:
+    """What stands in the place of the matrix is told when it is read, and no other one is taken."""
+    base = made(tmp_path, ".git", "profiles/matrix.yaml", "mine/profiles/lock")
+    os.mkfifo(base / "mine" / "profiles" / "matrix.yaml")
+    nearest = search_upward(base / "mine", base / "mine", is_project=False)
+    assert (base / "mine" / "profiles" / "matrix.yaml", ()) == (nearest.matrix, nearest.searched)
+
+
 def test_where_a_matrix_was_searched_is_told(pytester: pytest.Pytester) -> None:
     """Without a matrix the error lists the folders, and what to do."""
     made(pytester.path, ".git", "src/b.py")
