@@ -22,8 +22,8 @@ class CountedBatches:
     itself is not changed: a shallow copy of it, with the same data, sampler and workers' settings,
     is iterated.
 
-    uncounted: the block in which a sampler makes its first indices: torch's RandomSampler makes a
-    list of all of them.
+    uncounted: the block in which the first pass begins: workers and their threads are started, and
+    a sampler makes its first indices. torch's RandomSampler makes a list of all of them.
     """
 
     def __init__(self, loader: Any, uncounted: Uncounted = nullcontext) -> None:
@@ -36,16 +36,23 @@ class CountedBatches:
             for batch in self.loader:
                 yield None, batch
             return
+        beginning: Uncounted = nullcontext
         # A copy's workers live on from pass to pass only if they are persistent.
         if self._copy is None or not self.loader.persistent_workers:
             self._copy = copied = copy.copy(self.loader)
             copied._iterator = None  # noqa: SLF001 - the user's iterator stays the user's
             copied.collate_fn = _CountingCollate(self.loader.collate_fn)
-            indices = _FirstUncounted(self.loader.batch_sampler, self.uncounted)
+            first: Uncounted = self.uncounted
+            if self.loader.num_workers:
+                # With workers the first indices are made as soon as the pass begins, and so are
+                # threads that write to the workers, each with the stack that `ulimit -s` says.
+                first, beginning = nullcontext, self.uncounted
             # torch forbids to set this attribute after the loader is made.
-            copied.__dict__["batch_sampler"] = indices
+            copied.__dict__["batch_sampler"] = _FirstUncounted(self.loader.batch_sampler, first)
             self.uncounted = nullcontext
-        yield from self._copy
+        with beginning():
+            batches = iter(self._copy)
+        yield from batches
 
 
 def collates_as_torch(loader: Any) -> bool:

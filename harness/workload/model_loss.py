@@ -73,6 +73,8 @@ class ModelLoss:
                 )
             return found
         targets = [name for name in batch if _is_target(name) or name in _SHORT_TARGETS]
+        if self._arguments.are_a_batch:
+            return self._of_whole(batch, targets)
         inputs = [batch[name] for name in batch if name not in targets]
         if len(targets) != 1 or not self._arguments.takes(len(inputs)):
             raise HarnessError(
@@ -81,6 +83,16 @@ class ModelLoss:
                 "(input, target) pairs"
             )
         return self._of_pair([*inputs, batch[targets[0]]])
+
+    def _of_whole(self, batch: Mapping[str, Any], targets: list[str]) -> Any:
+        """Return the loss of a model that takes the mapping itself."""
+        output = self.model(batch)
+        if len(targets) != 1 or (not self.given and own_loss(output) is not None):
+            return self._own(output, f"a batch with the keys {sorted(batch)}")
+        target = batch[targets[0]]
+        if self.given:
+            return self.loss(getattr(output, "logits", output), target)
+        return self._of_heads(output, target)
 
     def _of_pair(self, batch: Any) -> Any:
         """Return the loss of a batch whose last part is the target, unless the model takes it."""
@@ -187,6 +199,11 @@ class _Arguments:
         """The number of arguments that must be given."""
         endless = any(one.kind == one.VAR_POSITIONAL for one in parameters)
         self._most = math.inf if endless else len(positional)
+
+    @property
+    def are_a_batch(self) -> bool:
+        """Whether the model takes a batch as it is: its one argument is called `batch`."""
+        return self.at_least == 1 and self._parameters[0].name == "batch"
 
     def takes(self, num_inputs: int) -> bool:
         """Return whether the model takes this number of inputs by position."""

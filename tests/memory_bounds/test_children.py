@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from projects import workload
+from projects import MIB, workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,3 +106,11 @@ def test_probe_stays_bounded_beside_large_children(
     )
     probe = start(spec).train(4, steps=2)
     assert (outcome, detail) == (probe.outcome, probe.detail)
+
+
+def test_threads_that_serve_workers_are_no_memory_of_the_case(start: StartRunner) -> None:
+    """Six workers have a thread each, whose stacks of 8 MiB would not fit."""
+    runner = start(workload("zoo.Net", data_args={"num_workers": 6}), 24 * MIB)
+    probe = runner.train(4, steps=2)
+    assert ("fits", None) == (probe.outcome, probe.detail)
+    assert (probe.peak_memory_bytes or 0) < 8 * MIB

@@ -184,6 +184,29 @@ def test_batch_with_a_target_by_name_is_a_pair(key: str) -> None:
     assert DEFAULT == loss_of(plain(lambda _, x: LAYER(x)), batch)
 
 
+class TakesBatch(nn.Module):
+    """Takes the mapping itself, and returns its own loss if it is told to."""
+
+    def __init__(self, *, own: bool) -> None:
+        super().__init__()
+        self.own = own
+
+    def forward(self, batch: Any) -> Any:
+        """Look the input up."""
+        logits = LAYER(batch["x"])
+        return 10 * cross_entropy(logits, batch["y"]) if self.own else logits
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "expected"),
+    [(True, False, EXPECTED), (False, False, DEFAULT), (False, True, DEFAULT)],
+)
+def test_model_of_one_batch_gets_the_mapping(own: bool, given: bool, expected: float) -> None:
+    """An argument that is called `batch` is the batch as it is."""
+    loss = ModelLoss(TakesBatch(own=own), cross_entropy, given=given)
+    assert pytest.approx(expected) == loss({"x": INPUT, "y": TARGET}).item()
+
+
 def test_several_inputs_come_before_the_target() -> None:
     """A batch of three is two inputs and a target."""
     model = plain(lambda _, x, mask: LAYER(x * mask))
