@@ -7,13 +7,15 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.batch_search.training import allowed_sizes, search_training
+from harness.allocator.history import READABLE
+from harness.batch_search.training import SCOUTING_STEPS, allowed_sizes, search_training, train
 from harness.errors import UnpredictableError, WorkloadError
 from harness.failures.broken_libraries import broken_library
 from harness.measurement import LOCKED_HOLDERS, Predicted
 from harness.predict.holders import PeakHolders
 from harness.predict.safe import safe_batch_size
 from harness.probes.outcomes import advise_multiple, describe_outcome, warn_of_growth
+from harness.search.estimates import safe_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,9 +148,17 @@ def _beyond(case: SimulatedCase, found: FoundBatch) -> tuple[str, ...]:
     """Return what the memory would allow where the data, or a setting, are the bound."""
     if found.bounded_by not in ("cap", "dataset"):
         return ()
-    allowed = case.histories.largest_kept(case.device.limit_bytes, _BEYOND)
-    if allowed is None or allowed <= found.max_batch_size:
+    # A prime tells blocks that hold samples from those of weights, whose sizes it does not divide.
+    size = safe_size(found.max_batch_size)
+    history = case.histories.file(size)
+    estimate = case.histories.estimator(case.device.limit_bytes)
+    if size < READABLE or history is None or estimate is None:
         return ()
+    train(case.opened, size, steps=SCOUTING_STEPS, settle=False, history=history)
+    told = estimate(size, _BEYOND + 1)
+    if told is None or told.size <= found.max_batch_size:
+        return ()
+    allowed = told.size
     bound = "the data end" if found.bounded_by == "dataset" else "search.max_batch_size ends"
     about = "at least" if allowed >= _BEYOND else "about"
     note = (

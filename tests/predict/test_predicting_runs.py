@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -241,3 +242,22 @@ def test_locked_prediction_is_found_again_in_two_probes(project: Project, source
     case = project.report()[CASE]
     probes = [(probe["batch_size"], probe["outcome"]) for probe in case["probes"]]
     assert [(largest, "fits"), (largest + 1, "oom")] == probes
+
+
+def test_what_the_memory_allows_beyond_a_setting_is_told(project: Project, source: Path) -> None:
+    """Where the cap ends the search, a note tells the batch that fills the memory, but for 1%."""
+    matrix = project.path / "profiles" / "matrix.yaml"
+    capped = MATRIX.replace("[net]", "[net, capped]").replace(
+        "gpus:",
+        "  capped: {module: {class_path: planted.Net}, search: {max_batch_size: 16}}\ngpus:",
+    )
+    assert source.exists()
+    matrix.write_text(capped, encoding="utf-8")
+    project.run(*PREDICT)
+    cases = project.report()
+    largest = cases[CASE]["predicted_batch_size"]
+    assert 16 == cases["capped-t4-1"]["predicted_batch_size"]
+    (note,) = [text for text in cases["capped-t4-1"]["warnings"] if "memory allows" in text]
+    told = re.search(r"ends the search at batch 16; the memory allows about (\d+), by", note)
+    assert told is not None
+    assert abs(int(told[1]) / largest - 1) < 0.01
