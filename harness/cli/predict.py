@@ -201,12 +201,17 @@ def _lines(answers: list[_Answer], *, several: bool) -> Iterable[str]:
     yield tabulate(
         [_row(answer, several=several) for answer in answers], headers="keys", disable_numparse=True
     )
+
+    def label(answer: _Answer) -> str:
+        return answer.where if several else answer.prediction.gpu.label
+
     for answer in answers if len(answers) <= _SHOWN_PREDICTIONS else []:
-        label = answer.where if several else answer.prediction.gpu.label
         if answer.prediction.holders is not None:
-            yield from _held(label, answer.prediction.holders)
+            yield from _held(label(answer), answer.prediction.holders)
     for note in dict.fromkeys(note for answer in answers for note in answer.prediction.notes):
-        yield f"note: {note}"
+        of = [answer for answer in answers if note in answer.prediction.notes]
+        where = "" if len(of) == len(answers) else f" on {', '.join(map(label, of))}"
+        yield f"note{where}: {note}"
 
 
 def _held(label: str, holders: PeakHolders) -> Iterable[str]:
