@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from faulty_runs import FaultyRun, of, run_once
 
+pytestmark = pytest.mark.slow  # tests/simulated/test_growth_on_gpu.py has whole runs as well
+
 # One pass keeps 32 KiB of each of 400 samples: 12.5 MiB of the budget of 48 MiB.
 DATA: dict[str, Any] = {"data": "zoo.Numbers", "data_args": {"num_samples": 400}}
 FEW = {"max_batch_size": 40, "init_val": 40}

@@ -158,6 +158,7 @@ def test_batch_that_was_found_before_the_interruption_is_kept(
     assert not (project.results / CASE / "found.json").exists()
 
 
+@pytest.mark.slow
 def test_case_that_was_interrupted_in_its_search_is_listed(project: Project) -> None:
     """Without a batch size the report says so, but it replaces no report of an earlier run."""
     ended, output = interrupt(project, "train", SIGINT, group=False)

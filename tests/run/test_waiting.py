@@ -20,7 +20,7 @@ WAIT = ("--gpu-profile", "--gpu-profile-wait", "4")
     "flags",
     [
         pytest.param((), id="terminal"),
-        pytest.param(("-n1",), id="worker"),
+        pytest.param(("-n1",), id="worker", marks=pytest.mark.slow),
         pytest.param(("-p", "no:terminal"), id="no terminal"),
     ],
 )
