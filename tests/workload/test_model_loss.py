@@ -200,6 +200,7 @@ class TakesBatch(nn.Module):
 @pytest.mark.parametrize(
     ("own", "given", "expected"),
     [(True, False, EXPECTED), (False, False, DEFAULT), (False, True, DEFAULT)],
+    ids=["own", "default", "given"],  # the numbers differ between workers
 )
 def test_model_of_one_batch_gets_the_mapping(own: bool, given: bool, expected: float) -> None:
     """An argument that is called `batch` is the batch as it is."""
