@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from harness.workload.counted_batches import length_of
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -140,17 +142,10 @@ def _batches_of_a_pass(combined: Any, limit: float) -> float:
 
     A data set that is smaller than the batch ends a probe later, with its own message.
     """
-    lengths = [_limited(_length(loader), limit) for loader in combined.flattened]
+    known = [length_of(loader) for loader in combined.flattened]
+    lengths = [_limited(math.inf if length is None else length, limit) for length in known]
     shortest = combined._mode == "min_size"  # noqa: SLF001 - no public way
     return max(1, min(lengths) if shortest else max(lengths))
-
-
-def _length(loader: Any) -> float:
-    """Return the number of batches of a loader; infinity for a stream."""
-    try:
-        return len(loader)
-    except (TypeError, NotImplementedError):
-        return math.inf
 
 
 def _limited(length: float, limit: float) -> float:

@@ -55,6 +55,15 @@ class CountedBatches:
         yield from batches
 
 
+def length_of(loader: Any) -> int | None:
+    """Return the number of batches of a loader; None for a stream."""
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        # A stream has no length, and some streams raise NotImplementedError.
+        return None
+
+
 def collates_as_torch(loader: Any) -> bool:
     """Return whether a loader gives collated items just as torch's `DataLoader` does."""
     return (

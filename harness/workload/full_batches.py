@@ -15,7 +15,7 @@ from harness.workload.batch_counts import (
     counted,
     stated_batch_size,
 )
-from harness.workload.counted_batches import CountedBatches, collates_as_torch
+from harness.workload.counted_batches import CountedBatches, collates_as_torch, length_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -208,12 +208,8 @@ class WorstCaseBatches:
 
 def full_batches(loader: Any, batch_size: int, **more: Any) -> FullBatches:
     """Return the endless full batches of a loader, with a length where the loader has one."""
-    try:
-        len(loader)
-    except (TypeError, NotImplementedError):
-        # A stream has no length, and some streams raise NotImplementedError.
-        return FullBatches(loader, batch_size, **more)
-    return SizedFullBatches(loader, batch_size, **more)
+    kind = FullBatches if length_of(loader) is None else SizedFullBatches
+    return kind(loader, batch_size, **more)
 
 
 def wrong_training_batch(found: int | None, asked: int, advice: str) -> WrongBatchSizeError:
@@ -234,8 +230,5 @@ def length_of_pass(loader: Any) -> int | None:
     """
     if collates_as_torch(loader) or isinstance(getattr(loader, "dataset", None), IterableDataset):
         return None
-    try:
-        length = len(loader)
-    except (TypeError, NotImplementedError):
-        return None
-    return length if length > 1 else None
+    length = length_of(loader)
+    return length if length is not None and length > 1 else None

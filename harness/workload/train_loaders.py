@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.workload import attributes
 from harness.workload.batch_counts import content, counted, stated_batch_size
-from harness.workload.counted_batches import CountedBatches
+from harness.workload.counted_batches import CountedBatches, length_of
 from harness.workload.full_batches import (
     COUNT_SAMPLES,
     FullBatches,
@@ -207,10 +207,9 @@ def _worst_case(lightning: ModuleType, original: Callable[[], Any], worst: Worst
 
 def _length(loaders: Any) -> int | None:
     """Return the number of batches of the longest loader; None for a stream."""
-    try:
-        return max(len(loader) for loader in loaders.flattened)
-    except (TypeError, NotImplementedError):
-        return None
+    known = [length_of(loader) for loader in loaders.flattened]
+    lengths = [length for length in known if length is not None]
+    return max(lengths) if len(lengths) == len(known) else None
 
 
 def _made(original: Callable[[], Any]) -> Any:
