@@ -160,6 +160,10 @@ class Profile:
     learning_rate: float | None = None
     learning_rates: tuple[float, ...] = ()
     """One suggestion per seed."""
+    learning_rate_range: tuple[float, ...] = ()
+    """The lowest and the highest rate at which training is as good; empty where there is none."""
+    lr_horizon: int | None = None
+    """Optimizer steps at a constant rate that the learning rate and its range were judged by."""
     lr_refusal: str | None = None
     """Why there is no learning rate."""
     peak_memory_bytes: int | None = None
@@ -191,6 +195,7 @@ class Profile:
         values = data | {
             "device": DeviceIdentity(**data["device"]),
             "learning_rates": tuple(data["learning_rates"]),
+            "learning_rate_range": tuple(data["learning_rate_range"]),
         }
         return cls(**values)
 
@@ -212,6 +217,8 @@ class Measurement(Profile):
     largest_learning_rate: float | None = None
     """The rate of the largest group that follows `learning_rate`, where that is another number."""
     signal_to_noise: float | None = None
+    lr_steps: int = 0
+    """Optimizer steps that the LR range test took, over all seeds."""
     non_monotone: int | None = None
     """A batch larger than `max_batch_size` that is known to fit."""
     probes: tuple[Probe, ...] = ()

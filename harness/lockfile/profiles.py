@@ -219,7 +219,23 @@ def _read_profile(block: Block) -> LockedProfile:
             "predicted_batch_size",
             f"must equal max_batch_size, {profile.max_batch_size}, if source is predicted",
         )
+    _check_range(block, profile)
     return profile
+
+
+def _check_range(block: Block, profile: LockedProfile) -> None:
+    """Refuse a range that does not hold the learning rate: every measurement would be outside."""
+    if not profile.learning_rate_range:
+        return
+    rate, ends = profile.learning_rate, profile.learning_rate_range
+    if rate is None:
+        block.fail("learning_rate_range", "has no learning_rate to be the range of")
+    if len(ends) != 2 or not ends[0] <= rate <= ends[1]:  # noqa: PLR2004 - a range has two ends
+        block.fail(
+            "learning_rate_range",
+            f"is {list(ends)!r:.80}; the lowest and the highest learning rate are needed, with"
+            f" learning_rate, {rate}, between them",
+        )
 
 
 def _read_axes(block: Block) -> dict[str, Scalar]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         ("batch_size", "3328"),
         ("learning_rate", "0.00316"),
         ("learning_rates", "[0.0031, 0.00316, 0.0034]"),
+        ("learning_rate_range", "[0.002107, 0.00474]"),
+        ("lr_horizon", "40"),
         ("bounded_by", "memory"),
         ("emulated", "true"),
         ("device.name", "cpu"),
@@ -160,10 +162,11 @@ def test_diff_lists_changes_in_columns_and_exits_with_1(lock: Path, capsys: Outp
     expected = """\
 added-cpu-48MiB-1 on cpu, 48.0 MiB: added, batch_size 64, learning_rate 0.01
 net-cpu-48MiB-1 on cpu, 48.0 MiB
-  batch_size          3328 -> 3200       -3.8%
-  learning_rate       0.00316 -> none
-  samples_per_second  10340.0 -> 9000.0  -13.0%
-  fingerprint         sha256:f1 -> sha256:aaaaaaaaaaaa…
+  batch_size           3328 -> 3200       -3.8%
+  learning_rate        0.00316 -> none
+  learning_rate_range  [0.002107, 0.00474] -> none
+  samples_per_second   10340.0 -> 9000.0  -13.0%
+  fingerprint          sha256:f1 -> sha256:aaaaaaaaaaaa…
 removed-cpu-48MiB-1 on cpu, 48.0 MiB: removed
 unrated-cpu-48MiB-1 on cpu, 48.0 MiB: added, batch_size 64
 """

@@ -48,6 +48,7 @@ KEYS = [
     *("version", "profile", "model", "gpu", "resolution", "axes", "device", "workload"),
     *("settings", "made_with", "batch_size", "max_batch_size", "bounded_by", "memory_limit_bytes"),
     *("fingerprint", "recipe", "emulated", "learning_rate", "learning_rates", "lr_refusal"),
+    *("learning_rate_range", "lr_horizon"),
     *("name", "memory_bytes", "torch", "precision", '"a.b"'),
 ]
 
@@ -139,6 +140,8 @@ def assert_usable(profile: LockedProfile) -> None:
 @example(data=f'{EXAMPLE}[profile.settings]\n"environment.\\"x" = 1\n'.encode())
 @example(data=f"{EXAMPLE}[profile.settings]\nx = 1979-05-27\n".encode())
 @example(data=EXAMPLE.replace("0.00316\n", "5e-324\n").encode())
+@example(data=EXAMPLE.replace("0.00316\n", "5e-324\n").replace("0.002107", "5e-324").encode())
+@example(data=EXAMPLE.replace("0.00474", "9e18").encode())
 @example(data=("version = 1\nx." + "a." * 30_000 + "a = 1").encode())
 @example(data=("version = 1\n[" + "'a' . " * 30_000 + "a]").encode())
 def test_a_lock_made_wrong(path: Path, data: bytes) -> None:

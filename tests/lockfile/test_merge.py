@@ -105,7 +105,8 @@ def test_two_values_of_one_profile_are_a_conflict(path: Path) -> None:
         f"resnet18-a100-224 on NVIDIA A100-SXM4-40GB: {files} have recipe sha256:r1 and r2",
         (
             f"resnet18-h200-224 on NVIDIA H200: {files} have batch_size 3000 and 3100, "
-            "learning_rate 0.00316 and 0.1"
+            "learning_rate 0.00316 and 0.1, learning_rate_range [0.002107, 0.00474] and "
+            "[0.06667, 0.15]"
         ),
         (
             "nothing is merged: lock these cases again, or merge without the lockfile whose values "

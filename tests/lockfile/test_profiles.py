@@ -52,6 +52,7 @@ def test_only_a_profile_that_has_them_reads_optional_values(path: Path) -> None:
     dropped = (
         "validation",
         "learning",
+        "lr_horizon",
         "peak",
         "samples",
         "[profile.made",
@@ -70,10 +71,32 @@ def test_only_a_profile_that_has_them_reads_optional_values(path: Path) -> None:
         validation_batch_size=None,
         learning_rate=None,
         learning_rates=(),
+        lr_horizon=None,
         peak_memory_bytes=None,
         samples_per_second=None,
     )
     assert [expected] == list(read_lock(path))
+
+
+def test_a_learning_rate_without_a_range_is_read(path: Path) -> None:
+    """A lock that was made before learning rates had a range is read."""
+    kept = [x for x in EXAMPLE.split("\n") if not x.startswith(("learning_rate_range", "lr_ho"))]
+    path.write_text("\n".join(kept), encoding="utf-8")
+    (profile,) = read_lock(path)
+    assert (0.00316, (), None) == (
+        profile.learning_rate,
+        profile.learning_rate_range,
+        profile.lr_horizon,
+    )
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_a_learning_rate_at_an_end_of_its_range_is_read(path: Path, end: int) -> None:
+    """The ends belong to the range."""
+    rates = ["0.002107", "0.00474"]
+    path.write_text(EXAMPLE.replace("0.00316\n", f"{rates[end]}\n"), encoding="utf-8")
+    (profile,) = read_lock(path)
+    assert profile.learning_rate == profile.learning_rate_range[end]
 
 
 def test_unknown_keys_are_kept(path: Path) -> None:

@@ -31,6 +31,8 @@ validation_batch_size = 8192
 bounded_by = "memory"
 learning_rate = 0.00316
 learning_rates = [0.0031, 0.00316, 0.0034]
+learning_rate_range = [0.002107, 0.00474]
+lr_horizon = 40
 lr_refusal = "both cannot be, but both have a place"
 peak_memory_bytes = 125876543488
 memory_limit_bytes = 135711850905
@@ -116,6 +118,7 @@ def test_what_there_is_not_is_not_written() -> None:
     profile = locked(
         learning_rate=None,
         learning_rates=(),
+        lr_horizon=None,
         validation_batch_size=None,
         peak_memory_bytes=None,
         samples_per_second=None,

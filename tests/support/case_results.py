@@ -67,6 +67,8 @@ def measurement(**changes: Any) -> Measurement:
         validation_batch_size=471,
         learning_rate=0.00316,
         learning_rates=(0.0031, 0.00316, 0.0034),
+        learning_rate_range=(0.0021, 0.0048),
+        lr_horizon=40,
         signal_to_noise=21.5,
         samples_per_second=1180.4,
         workload={"module": "models.ResNet18", "num_parameters": 11_173_962},

@@ -29,6 +29,7 @@ def measurement(**changes: Any) -> Measurement:
         "validation_batch_size": 8192,
         "learning_rate": 0.00316,
         "learning_rates": (0.0031, 0.00316, 0.0034),
+        "lr_horizon": 40,
         "samples_per_second": 10340.0,
         "workload": {"module": "zoo.Net", "num_parameters": 11181642, "parameters": "sha256:p1"},
         "settings": {"trainer.precision": "bf16-mixed"},
@@ -40,7 +41,13 @@ def measurement(**changes: Any) -> Measurement:
         },
     }
     values |= changes
+    values.setdefault("learning_rate_range", range_around(values["learning_rate"]))
     return Measurement(**values)
+
+
+def range_around(rate: float | None) -> tuple[float, ...]:
+    """Return the range that is x1.5 to each side of a rate, with the digits of the lockfile."""
+    return () if rate is None else (float(f"{rate / 1.5:.4g}"), float(f"{rate * 1.5:.4g}"))
 
 
 def locked(**changes: Any) -> LockedProfile:
@@ -48,4 +55,6 @@ def locked(**changes: Any) -> LockedProfile:
     axes = {"model": "resnet18", "gpu": "h200", "resolution": 224}
     axes |= {axis: changes.pop(axis) for axis in tuple(axes) if axis in changes}
     profile = LockedProfile.from_measurement(measurement(axes=axes))
+    if "learning_rate" in changes:
+        changes.setdefault("learning_rate_range", range_around(changes["learning_rate"]))
     return replace(profile, **changes)
