@@ -1,8 +1,9 @@
 """Collects a case's recipe, the settings that change what its values mean, and their digest.
 
 Settings that only change how the search finds and judges the values are no part of it: mode,
-init_val, max_trials, probe_timeout, when, max_seconds, plot_path, bounds. Nor are the keywords of
-the Trainer that a probe only tells: a workload that turns them into memory is caught by its bounds.
+init_val, max_trials, probe_timeout, when, num_training, max_seconds, plot_path, bounds. Nor are the
+keywords of the Trainer that a probe only tells: a workload that turns them into memory is caught by
+its bounds.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ _VALIDATION = (
     "validation_max_batch_size",
     "validation_steps_per_trial",
 )
-_LR_RANGE = ("lr_min", "lr_max", "num_training", "seeds")
+# num_training is only a budget: it decides whether there is a learning rate, and not which.
+_LR_RANGE = ("lr_min", "lr_max", "horizon", "seeds")
 _DEFAULT_WORKLOAD = {"loss": defaults.LOSS, "optimizer": defaults.OPTIMIZER}
 
 

@@ -172,23 +172,27 @@ class SearchSettings(Settings):
 
 
 class LrRangeSettings(Settings):
-    """The settings of the LR range test: one exponential sweep of the learning rate per seed."""
+    """The settings of the LR range test: a sweep, then trials at constant learning rates."""
 
     lr_min: Annotated[float, REAL, Field(gt=0), Allowed("a number above 0")] = 1e-6
-    """The learning rate at which a sweep starts."""
+    """The lowest learning rate of the range test."""
     lr_max: Annotated[float, REAL, Field(gt=0), Allowed("a number above 0")] = 10.0
-    """The learning rate at which a sweep ends."""
+    """The highest learning rate of the range test."""
     num_training: Annotated[
         int, Field(strict=True, ge=20), at_most(100_000), Allowed("a whole number from 20")
     ] = 200
-    """Optimizer steps of a sweep."""
+    """A budget: all seeds together take at most this times their number of optimizer steps."""
+    horizon: Annotated[
+        int, Field(strict=True, ge=5), at_most(100_000), Allowed("a whole number from 5")
+    ] = 40
+    """Optimizer steps of a trial at a constant learning rate."""
     seeds: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)], ...],
         Field(min_length=1, max_length=100),
         AfterValidator(distinct),
         Allowed("a list of different whole numbers from 0, at most 100, such as [0, 1, 2]"),
     ] = (0, 1, 2)
-    """Seeds of the initialisation and of the order of the data; one sweep per seed."""
+    """Seeds of the initialisation and the order of the data; one by one, until they agree."""
     when: Literal["always", "changed", "never"] = "always"
     """changed: keep the locked learning rate while nothing that it depends on has changed."""
     max_seconds: Annotated[
@@ -213,10 +217,10 @@ class BatchSizeBound(Settings):
 
 
 class LearningRateBound(Settings):
-    """How far the learning rate may be from the locked one."""
+    """How far the learning rate may be from the locked one: by default within its locked range."""
 
-    max_factor: Annotated[float, REAL, Field(ge=1), Allowed("a number from 1")] = 2.0
-    """A factor, up or down."""
+    max_factor: Annotated[float | None, REAL, Field(ge=1), Allowed("a number from 1")] = None
+    """A factor, up or down, in place of the locked range; null: the locked range."""
 
 
 class BoundsSettings(Settings):

@@ -23,7 +23,7 @@ from harness.matrix.field_types import (
 )
 from harness.matrix.settings import CallableSpec
 
-_LENGTH = "a probe ends after search.steps_per_trial steps, a sweep after lr_range.num_training"
+_LENGTH = "a probe ends after search.steps_per_trial steps, a trial after lr_range.horizon"
 _FILES = "a probe leaves no files: gpu-profile writes the report, the plots and the logs"
 
 REFUSED = {

@@ -15,6 +15,7 @@ from harness.matrix.settings import (
     BatchSizeBound,
     BoundsSettings,
     GpuSettings,
+    LearningRateBound,
     LrRangeSettings,
     SearchSettings,
 )
@@ -77,7 +78,7 @@ def test_only_what_is_not_the_default_is_in_the_settings() -> None:
         ),
         (lr_range(lr_min=1e-5), {"lr_range.lr_min": 1e-5}),
         (lr_range(lr_max=1.0), {"lr_range.lr_max": 1.0}),
-        (lr_range(num_training=100), {"lr_range.num_training": 100}),
+        (lr_range(horizon=100), {"lr_range.horizon": 100}),
         (lr_range(seeds=(3, 4)), {"lr_range.seeds": [3, 4]}),
         (replace(CASE, trainer={"precision": "16-true"}), {"trainer.precision": "16-true"}),
         (
@@ -118,8 +119,10 @@ def test_a_setting_that_changes_what_values_mean_changes_the_recipe(
         search(probe_timeout=5.0),
         search(validation_max_batch_size=9),
         lr_range(when="never"),
+        lr_range(num_training=100),
         lr_range(plot_path="x.png"),
         replace(CASE, bounds=BoundsSettings(batch_size=BatchSizeBound(max_drop=0.5))),
+        replace(CASE, bounds=BoundsSettings(learning_rate=LearningRateBound(max_factor=3.0))),
         replace(CASE, device=GpuSettings(name="*H200*", memory=150_754_820_096)),
         replace(CASE, id="other", axes={"model": "other"}),
         replace(CASE, trainer={"accumulate_grad_batches": 1, "inference_mode": True}),

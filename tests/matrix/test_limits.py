@@ -126,6 +126,10 @@ def test_billion_laughs(path: Path) -> None:
             "lr_range.num_training: 1000000000 is not allowed; at most 100,000",
         ),
         (
+            "lr_range: {horizon: 100001}",
+            "lr_range.horizon: 100001 is not allowed; at most 100,000",
+        ),
+        (
             "search: {steps_per_trial: 10001}",
             "search.steps_per_trial: 10001 is not allowed; at most 10,000",
         ),

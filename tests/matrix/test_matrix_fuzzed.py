@@ -60,7 +60,7 @@ KEYS = [
     *("accelerator", "name", "memory", "budget", "mode"),
     *("max_batch_size", "min_batch_size", "validation"),
     *("target_memory_fraction", "round_to", "safety_factor"),
-    *("lr_min", "lr_max", "seeds", "num_training", "when"),
+    *("lr_min", "lr_max", "seeds", "num_training", "horizon", "when"),
     *("batch_size", "max_drop", "learning_rate", "max_factor"),
     *("callbacks", "plugins", "gradient_clip_val"),
 ]  # fmt: skip

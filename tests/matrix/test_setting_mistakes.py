@@ -22,8 +22,8 @@ if TYPE_CHECKING:
             "lr_range: [1]",
             (
                 "lr_range: a list is not allowed;"
-                " a mapping of lr_min, lr_max, num_training, seeds, when, max_seconds,"
-                " plot_path"
+                " a mapping of lr_min, lr_max, num_training, horizon, seeds, when,"
+                " max_seconds, plot_path"
             ),
         ),
         (
@@ -96,6 +96,14 @@ if TYPE_CHECKING:
             "lr_range.num_training: 19 is not allowed; a whole number from 20",
         ),
         (
+            "lr_range: {horizon: 4}",
+            "lr_range.horizon: 4 is not allowed; a whole number from 5",
+        ),
+        (
+            "lr_range: {horizon: null}",
+            "lr_range.horizon: null is not allowed; a whole number from 5",
+        ),
+        (
             "lr_range: {seeds: []}",
             (
                 "lr_range.seeds: an empty list is not allowed;"
@@ -145,7 +153,7 @@ if TYPE_CHECKING:
             "trainer: {fast_dev_run: true}",
             (
                 "trainer.fast_dev_run: not to be set here: a probe ends after"
-                " search.steps_per_trial steps, a sweep after lr_range.num_training"
+                " search.steps_per_trial steps, a trial after lr_range.horizon"
             ),
         ),
         (
