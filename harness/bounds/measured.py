@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.bounds.causes import because, failure_detail, judge_recipe, judge_workload
 from harness.bounds.verdict import Verdict, Violation
 from harness.lr_range.ratio import outside, ratio
+from harness.wording import RELOCK
 
 if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from harness.measurement import Measurement
 
 WARN_FACTOR = 1.5
-"""A learning rate that moved by more than this factor, but within its bound, is a warning."""
+"""A learning rate that moved by more than this factor, but within `max_factor`, is a warning.
+
+Within a locked range there is none: training is as good everywhere in it.
+"""
 
 _CPU_NOISE = 0.005
 
@@ -52,9 +56,12 @@ def learning_rate_suspect(
     """
     if measurement.learning_rate is None or locked.learning_rate is None or measurement.lr_kept:
         return False
-    if _why_not_comparable(measurement, locked, bounds):
+    if _why_not_judged(measurement, locked, bounds):
         return False
-    return outside(measurement.learning_rate, locked.learning_rate, bounds.learning_rate.max_factor)
+    max_factor = bounds.learning_rate.max_factor
+    if max_factor is not None:
+        return outside(measurement.learning_rate, locked.learning_rate, max_factor)
+    return _outside_range(measurement.learning_rate, locked.learning_rate_range)
 
 
 def smallest_allowed(locked_batch_size: int, max_drop: float, noise: int = 0) -> int:
@@ -139,40 +146,72 @@ def _judge_learning_rate(
             else "the lock holds none"
         )
         return Verdict(improvements=(f"learning_rate {measured:.3g}, where {was}",))
-    max_factor = bounds.learning_rate.max_factor
-    allowed = f"{rate / max_factor:.3g} to {rate * max_factor:.3g}"
+    allowed = _allowed_rates(rate, locked, bounds)
     if measured is None:
         refusal = measurement.lr_refusal or "the LR range test was not run"
         message = (
             f"no learning rate, where {rate:.3g} is locked: {refusal}{because(measurement, locked)}"
         )
         return Verdict((Violation("learning_rate", rate, None, allowed, message),))
-    if reason := _why_not_comparable(measurement, locked, bounds):
+    if reason := _why_not_judged(measurement, locked, bounds):
         return Verdict(
             warnings=(f"learning_rate {measured:.3g} is not judged against {rate:.3g}: {reason}",)
         )
+    max_factor = bounds.learning_rate.max_factor
     factor = ratio(measured, rate)
     direction = "above" if measured > rate else "below"
     message = (
         f"learning_rate {measured:.3g} is x{factor:.2f} {direction} the locked {rate:.3g}; "
         f"{allowed} is allowed"
     )
-    if outside(measured, rate, max_factor):
-        message += f" (max_factor {max_factor:g}){because(measurement, locked)}"
+    if learning_rate_suspect(measurement, locked, bounds):
+        message += _why_allowed(locked, max_factor) + because(measurement, locked)
+        if max_factor is None:
+            message += f"; find what changed the training, or lock the new rate with `{RELOCK}`"
         return Verdict((Violation("learning_rate", rate, measured, allowed, message),))
-    return Verdict(warnings=(message,) if outside(measured, rate, WARN_FACTOR) else ())
+    warned = max_factor is not None and outside(measured, rate, WARN_FACTOR)
+    return Verdict(warnings=(message,) if warned else ())
 
 
-def _why_not_comparable(
+def _outside_range(rate: float, ends: tuple[float, ...]) -> bool:
+    """Return whether a learning rate is outside of a range; its ends are inside."""
+    lowest, highest = ends
+    return outside(rate, min(max(rate, lowest), highest), 1)
+
+
+def _allowed_rates(rate: float, locked: LockedProfile, bounds: BoundsSettings) -> str:
+    """Return the learning rates within the bound: `0.0021 to 0.0048`."""
+    max_factor = bounds.learning_rate.max_factor
+    if max_factor is not None:
+        return f"{rate / max_factor:.3g} to {rate * max_factor:.3g}"
+    if not locked.learning_rate_range:
+        return f"{rate:.3g}"
+    lowest, highest = locked.learning_rate_range
+    return f"{lowest:.3g} to {highest:.3g}"
+
+
+def _why_allowed(locked: LockedProfile, max_factor: float | None) -> str:
+    if max_factor is not None:
+        return f" (max_factor {max_factor:g})"
+    over = "" if locked.lr_horizon is None else f" over {locked.lr_horizon} steps"
+    return f", the range in which training{over} was as good"
+
+
+def _why_not_judged(
     measurement: Measurement, locked: LockedProfile, bounds: BoundsSettings
 ) -> str | None:
-    """Return the reason why two learning rates cannot be compared, or None.
+    """Return the reason why a learning rate cannot be judged by the locked one, or None.
 
-    They can be compared only at the same recipe and, within the bound of the batch size, the same
-    batch.
+    They can be compared only at the same recipe and horizon and, within the bound of the batch
+    size, the same batch.
     """
     if measurement.recipe != locked.recipe:
         return "it was locked with another recipe"
+    if bounds.learning_rate.max_factor is None and not locked.learning_rate_range:
+        return f"the lock holds no range for it, and `{RELOCK}` locks one"
+    now, then = measurement.lr_horizon, locked.lr_horizon
+    if now is not None and then is not None and now != then:
+        return f"it was locked over {then} steps, this is over {now}"
     max_drop = bounds.batch_size.max_drop
     noise = measured_noise(locked)
     least = smallest_allowed(locked.batch_size, max_drop, noise)

@@ -2,12 +2,87 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 from bounds_values import BOUNDS, bounds, bounds_of
 from measurements import locked, measurement
 
 from harness.bounds.measured import judge, learning_rate_suspect
 from harness.bounds.verdict import Verdict, Violation
+
+if TYPE_CHECKING:
+    from harness.matrix.settings import BoundsSettings
+
+
+FACTOR_2 = bounds(max_factor=2.0)
+RANGE = (0.0021, 0.0062)
+"""Not in the middle around 0.00316: x1.5 below it, x1.96 above."""
+
+
+@pytest.mark.parametrize(
+    ("rate", "violated"),
+    [
+        (0.0021, False),
+        (0.0021 * (1 - 1e-12), False),
+        (0.002099, True),
+        (0.0062, False),
+        (0.0062 * (1 + 1e-12), False),
+        (0.006201, True),
+    ],
+)
+def test_a_learning_rate_must_lie_in_the_locked_range(rate: float, *, violated: bool) -> None:
+    """Both ends are inside, also where a float misses one; beyond is a violation. Nothing warns."""
+    verdict = judge(measurement(learning_rate=rate), locked(learning_rate_range=RANGE), BOUNDS)
+    assert (bounds_of(verdict), verdict.warnings) == (["learning_rate"] * violated, ())
+
+
+def test_a_learning_rate_out_of_range_says_everything() -> None:
+    """The message names value, lock, range and horizon, the likely cause, and what to do."""
+    measured = measurement(learning_rate=0.0079, bounded_by="cap")
+    (violation,) = judge(measured, locked(learning_rate_range=RANGE), BOUNDS).violations
+    message = (
+        "learning_rate 0.0079 is x2.50 above the locked 0.00316; 0.0021 to 0.0062 is allowed, the "
+        "range in which training over 40 steps was as good; likely cause: bounded by cap, no longer"
+        " by memory; find what changed the training, or lock the new rate with "
+        "`pytest --gpu-profile --gpu-profile-update`"
+    )
+    assert violation == Violation("learning_rate", 0.00316, 0.0079, "0.0021 to 0.0062", message)
+
+
+@pytest.mark.parametrize("rate", [0.00316, 1.0])
+def test_a_lock_without_a_range_does_not_judge(rate: float) -> None:
+    """A rate that was locked before there were ranges is not judged: a warning says what helps."""
+    old = locked(learning_rate_range=(), lr_horizon=None)
+    assert judge(measurement(learning_rate=rate), old, BOUNDS) == Verdict(
+        warnings=(
+            (
+                f"learning_rate {rate:.3g} is not judged against 0.00316: the lock holds no range for "
+                "it, and `pytest --gpu-profile --gpu-profile-update` locks one"
+            ),
+        )
+    )
+
+
+def test_a_lock_without_a_range_is_judged_by_a_factor_that_is_set() -> None:
+    """`max_factor` needs no range."""
+    old = locked(learning_rate_range=(), lr_horizon=None)
+    verdict = judge(measurement(learning_rate=0.0079), old, FACTOR_2)
+    assert bounds_of(verdict) == ["learning_rate"]
+
+
+@pytest.mark.parametrize("limits", [BOUNDS, FACTOR_2], ids=["range", "max_factor"])
+def test_learning_rates_compare_at_one_horizon_only(limits: BoundsSettings) -> None:
+    """Rates that were judged over other numbers of steps are not compared: a warning."""
+    verdict = judge(measurement(learning_rate=1.0, lr_horizon=80), locked(), limits)
+    assert verdict == Verdict(
+        warnings=(
+            (
+                "learning_rate 1 is not judged against 0.00316: it was locked over 40 steps, this is "
+                "over 80"
+            ),
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,15 +98,15 @@ from harness.bounds.verdict import Verdict, Violation
         (0.499, True, False),
     ],
 )
-def test_learning_rate_boundaries(factor: float, *, violated: bool, warned: bool) -> None:
-    """Up to x1.5 passes, up to x2 is a warning, beyond is a violation, in either direction."""
-    verdict = judge(measurement(learning_rate=0.00316 * factor), locked(), BOUNDS)
+def test_a_factor_replaces_the_range(factor: float, *, violated: bool, warned: bool) -> None:
+    """With max_factor 2, x1.5 passes, x2 is a warning, beyond is a violation, up or down."""
+    verdict = judge(measurement(learning_rate=0.00316 * factor), locked(), FACTOR_2)
     assert (bool(verdict.violations), bool(verdict.warnings)) == (violated, warned)
 
 
-def test_learning_rate_violation_says_everything() -> None:
+def test_a_factor_violation_says_everything() -> None:
     """The message names the factor, its direction and the allowed range."""
-    (violation,) = judge(measurement(learning_rate=0.0079), locked(), BOUNDS).violations
+    (violation,) = judge(measurement(learning_rate=0.0079), locked(), FACTOR_2).violations
     message = (
         "learning_rate 0.0079 is x2.50 above the locked 0.00316; "
         "0.00158 to 0.00632 is allowed (max_factor 2)"
@@ -76,14 +151,24 @@ def test_a_kept_learning_rate_is_not_judged() -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"batch_size": 3000}])
-def test_a_refusal_in_place_of_a_number_is_a_violation(changes: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("ends", "limits", "allowed"),
+    [
+        (RANGE, BOUNDS, "0.0021 to 0.0062"),
+        (RANGE, FACTOR_2, "0.00158 to 0.00632"),
+        ((), BOUNDS, "0.00316"),
+    ],
+)
+def test_a_refusal_in_place_of_a_number_is_a_violation(
+    changes: dict[str, int], ends: tuple[float, ...], limits: BoundsSettings, allowed: str
+) -> None:
     """A lost learning rate fails at any batch, with the reason of the refusal."""
     refused = measurement(
         learning_rate=None, lr_refusal="signal-to-noise 2.1 is under 4", **changes
     )
-    (violation,) = judge(refused, locked(), BOUNDS).violations
+    (violation,) = judge(refused, locked(learning_rate_range=ends), limits).violations
     message = "no learning rate, where 0.00316 is locked: signal-to-noise 2.1 is under 4"
-    assert violation == Violation("learning_rate", 0.00316, None, "0.00158 to 0.00632", message)
+    assert violation == Violation("learning_rate", 0.00316, None, allowed, message)
 
 
 def test_a_number_in_place_of_a_refusal_is_an_improvement() -> None:
@@ -101,23 +186,35 @@ def test_a_refusal_as_locked_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "suspect"),
+    ("limits", "highest"), [(BOUNDS, 0.0062), (FACTOR_2, 0.00632)], ids=["range", "max_factor"]
+)
+@pytest.mark.parametrize(
+    ("factor", "changes", "suspect"),
     [
-        ({"learning_rate": 0.00316 * 2.001}, True),
-        ({"learning_rate": 0.00316 * 2}, False),
-        ({"learning_rate": 1.0, "batch_size": 100}, False),
-        ({"learning_rate": 1.0, "recipe": "sha256:r2"}, False),
-        ({"learning_rate": 1.0, "lr_kept": True}, False),
-        ({"learning_rate": None}, False),
+        (1.001, {}, True),
+        (1, {}, False),
+        (300, {"batch_size": 100}, False),
+        (300, {"recipe": "sha256:r2"}, False),
+        (300, {"lr_horizon": 80}, False),
+        (300, {"lr_kept": True}, False),
+        (None, {}, False),
     ],
 )
 def test_only_a_number_that_would_fail_is_suspect(
-    changes: dict[str, object], *, suspect: bool
+    limits: BoundsSettings,
+    highest: float,
+    factor: float | None,
+    changes: dict[str, object],
+    *,
+    suspect: bool,
 ) -> None:
     """New seeds confirm a learning rate only if its number would fail."""
-    assert learning_rate_suspect(measurement(**changes), locked(), BOUNDS) is suspect
+    rate = None if factor is None else highest * factor
+    found = measurement(learning_rate=rate, **changes)
+    assert learning_rate_suspect(found, locked(learning_rate_range=RANGE), limits) is suspect
 
 
-def test_no_locked_number_is_nothing_to_suspect() -> None:
-    """Without a locked learning rate, none is suspect."""
-    assert learning_rate_suspect(measurement(), locked(learning_rate=None), BOUNDS) is False
+@pytest.mark.parametrize("changes", [{"learning_rate": None}, {"learning_rate_range": ()}])
+def test_nothing_locked_is_nothing_to_suspect(changes: dict[str, Any]) -> None:
+    """Without a locked learning rate, or without its range, none is suspect."""
+    assert learning_rate_suspect(measurement(learning_rate=1.0), locked(**changes), BOUNDS) is False

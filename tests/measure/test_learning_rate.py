@@ -49,6 +49,8 @@ class Bench:
             "learning_rate": 3e-2,
             "learning_rates": (2.9e-2, 3.1e-2),
         } | changes
+        if rate := values["learning_rate"]:
+            values.setdefault("learning_rate_range", (rate / 2, rate * 2))
         return replace(LockedProfile.from_measurement(self.measurement), **values)
 
     def run(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 BOUNDS = BoundsSettings()
 
 
-def bounds(max_drop: float = 0.02, max_factor: float = 2.0) -> BoundsSettings:
+def bounds(max_drop: float = 0.02, max_factor: float | None = None) -> BoundsSettings:
     """Return bounds with these limits; the defaults are those of gpu-profile."""
     return BoundsSettings(
         batch_size=BatchSizeBound(max_drop=max_drop),
