@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.lockfile.profiles import LockedProfile
+    from harness.matrix.settings import LrRangeSettings
     from harness.measurement import Source
 
 # Rough, as the whole estimate is: a zygote imports torch and Lightning and builds the model, a
@@ -21,7 +22,9 @@ _PROBE_STARTUP_SECONDS = 2.0
 # A search from nothing takes at most so many probes where memory first hardly rises with the batch
 # (`benchmarks/search_simulation.py`, flat and then a line). `num_probes` is its median elsewhere.
 _MOST_PROBES = 19
-
+# One seed confirms a locked range where nothing has changed: its sweep and its trials together take
+# about the steps of so many trials.
+_CONFIRMING_TRIALS = 6
 
 _FEWER_STEPS = "for fewer LR steps lower lr_range.num_training, or set lr_range.when to never"
 
@@ -36,6 +39,8 @@ class CostItem:
     num_probes: int
     lr_steps: int
     """Optimizer steps of the LR range test over all seeds; 0 when it will not run."""
+    lr_steps_are_most: bool
+    """Whether the LR range test may end after far fewer steps: no locked range shows where to."""
     steps_per_trial: int
 
 
@@ -55,11 +60,23 @@ def estimate_line(cases: Sequence[CostItem], source: Source = "measured") -> str
         words.count(len(cases), "case"),
         f"about {_num_probes(cases)}",
     ]
-    if lr_steps := sum(case.lr_steps for case in cases):
-        parts.append(words.count(lr_steps, "LR step"))
+    parts += _lr_steps(cases)
     if known:
         parts.append(f"about {format_seconds(sum(known))}")
     return f"gpu-profile: {', '.join(parts)}{_note(cases)}"
+
+
+def lr_steps(settings: LrRangeSettings, locked: LockedProfile | None) -> tuple[int, bool]:
+    """Return the optimizer steps of an LR range test, and whether they are the most it may take.
+
+    A locked range of the same horizon needs no more than to be confirmed.
+    """
+    if settings.when == "never" or (settings.when == "changed" and locked is not None):
+        return 0, False
+    budget = len(settings.seeds) * settings.num_training
+    if locked is None or not locked.learning_rate_range or locked.lr_horizon != settings.horizon:
+        return budget, True
+    return min(budget, _CONFIRMING_TRIALS * settings.horizon), False
 
 
 def _num_probes(cases: Sequence[CostItem]) -> str:
@@ -68,6 +85,18 @@ def _num_probes(cases: Sequence[CostItem]) -> str:
     most = sum(_MOST_PROBES if case.locked is None else case.num_probes for case in cases)
     number = words.count(most, "probe")
     return number if few == most else f"{few} to {number}"
+
+
+def _lr_steps(cases: Sequence[CostItem]) -> list[str]:
+    """Return `about 240 LR steps`, `at most 600 LR steps`, or both, for different cases."""
+    sums = dict.fromkeys((False, True), 0)
+    for case in cases:
+        sums[case.lr_steps_are_most] += case.lr_steps
+    return [
+        f"{'at most' if most else 'about'} {words.count(steps, 'LR step')}"
+        for most, steps in sums.items()
+        if steps
+    ]
 
 
 def _note(cases: Sequence[CostItem]) -> str:

@@ -138,25 +138,35 @@ def _circumstances(
         and measurement.lr_refusal
     ):
         facts.append(("LR refused", measurement.lr_refusal))
-    if (
-        any(violation.bound == "learning_rate" for violation in result.violations)
-        and measurement.artifacts
-    ):
-        facts.append(("LR curve", measurement.artifacts[0]))
+    if any(violation.bound == "learning_rate" for violation in result.violations):
+        facts += _ranges(measurement, locked)
+        if measurement.artifacts:
+            facts.append(("LR curve", measurement.artifacts[0]))
     return facts + _causes(measurement, locked)
+
+
+def _ranges(measurement: Measurement, locked: LockedProfile) -> list[Fact]:
+    """Return the locked range of the learning rate, and the measured one where it is another."""
+    then, now = words.learning_rate_range(locked), words.learning_rate_range(measurement)
+    facts = [("LR range", f"{then}, locked")] if then else []
+    if now and now != then:
+        facts.append(("" if facts else "LR range", f"{now}, measured"))
+    return facts
 
 
 def _found(measurement: Measurement) -> list[Fact]:
     predicted = measurement.source == "predicted"
     room = ", which leaves room for errors of the prediction" if predicted else ""
-    rate = ("learning rate", _rate(measurement.learning_rate, measurement.lr_refusal))
+    remarks = [words.learning_rate_range(measurement)]
     if measurement.largest_learning_rate is not None:
         largest = _rate(measurement.largest_learning_rate, None)
-        rate = (rate[0], f"{rate[1]} (the optimizer's largest group: {largest})")
+        remarks.append(f"the optimizer's largest group: {largest}")
+    remark = "; ".join(filter(None, remarks))
+    rate = _rate(measurement.learning_rate, measurement.lr_refusal)
     facts = [
         ("max batch", f"{measurement.max_batch_size}, bounded by {measurement.bounded_by}"),
         ("batch", f"{measurement.batch_size}{room}"),
-        *(() if predicted else (rate,)),
+        *(() if predicted else [("learning rate", f"{rate} ({remark})" if remark else rate)]),
         ("peak memory", words.peak_of_limit(measurement)),
         *_boundary(measurement),
     ]

@@ -77,6 +77,7 @@ FURTHER = (
     Column("samples/s", _measured(lambda measurement: words.speed(measurement.samples_per_second))),
     Column("probes", _measured(_num_probes)),
     Column("seconds", _measured(lambda measurement: f"{measurement.seconds:.1f}")),
+    Column("LR range", _measured(words.learning_rate_range), "left"),
 )
 """The columns of wider terminals; where room is short, the last is dropped first."""
 
@@ -86,9 +87,9 @@ def render_table(results: Sequence[CaseResult], width: int) -> str:
 
     At 80 columns and under it has exactly case, max batch, change against the lock, LR, peak share
     of the limit, and status. A wider table adds tuned batch, validation batch, prediction, bounded
-    by, samples/s, probes and seconds. Of these, the rightmost columns that do not fit are dropped,
-    and so is a column without a value. If even the first six do not fit, long ids are shortened in
-    the middle, to no less than eleven characters.
+    by, samples/s, probes, seconds and LR range. Of these, the rightmost columns that do not fit are
+    dropped, and so is a column without a value. If even the first six do not fit, long ids are
+    shortened in the middle, to no less than eleven characters.
     """
     rows = sorted(results, key=lambda result: result.case_id)
     columns = [*ESSENTIAL]

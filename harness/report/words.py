@@ -13,7 +13,7 @@ from harness.units import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.measurement import DeviceIdentity, Measurement
+    from harness.measurement import DeviceIdentity, Measurement, Profile
     from harness.report.case_result import CaseResult
 
 MISSING = "-"
@@ -32,6 +32,15 @@ def learning_rate_mark(measurement: Measurement) -> str:
     if measurement.learning_rate is None:
         return "refused" if measurement.lr_refusal else MISSING
     return f"{'kept ' if measurement.lr_kept else ''}{learning_rate(measurement.learning_rate)}"
+
+
+def learning_rate_range(profile: Profile) -> str | None:
+    """Return where training is as good, and of what horizon: `0.0021 to 0.0048, over 40 steps`."""
+    if not profile.learning_rate_range:
+        return None
+    lowest, highest = profile.learning_rate_range
+    over = "" if profile.lr_horizon is None else f", over {count(profile.lr_horizon, 'step')}"
+    return f"{lowest:.3g} to {highest:.3g}{over}"
 
 
 def relative_change(measured: float, locked: float) -> str:

@@ -280,15 +280,13 @@ class Run:
 
     def _cost(self, case: Case) -> report.CostItem:
         locked = self.session.locked(case)
-        seeds, steps = len(case.lr_range.seeds), case.lr_range.num_training
-        runs_sweep = case.lr_range.when == "always" or (
-            case.lr_range.when == "changed" and locked is None
-        )
+        lr_steps, are_most = report.lr_steps(case.lr_range, locked)
         return report.CostItem(
             case_id=case.id,
             locked=locked,
             num_probes=2 if locked else 5,
-            lr_steps=seeds * steps if runs_sweep else 0,
+            lr_steps=lr_steps,
+            lr_steps_are_most=are_most,
             steps_per_trial=case.search.steps_per_trial,
         )
 

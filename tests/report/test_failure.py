@@ -38,7 +38,7 @@ resnet18-cpu-256MiB-32: never locked on cpu, 256.0 MiB
 
   max batch      471, bounded by memory
   batch          471
-  learning rate  0.00316
+  learning rate  0.00316 (0.00211 to 0.00474, over 40 steps)
   peak memory    250.1 MiB of 256.0 MiB
   ended by       batch 472 out of memory in backward
 
@@ -50,7 +50,16 @@ lock these values with:
 def test_largest_rate_stands_beside_the_learning_rate() -> None:
     """Where the optimizer makes another rate of the attribute's value, both are shown."""
     text = failure(measurement(largest_learning_rate=0.0316), None)
-    assert "  learning rate  0.00316 (the optimizer's largest group: 0.0316)\n" in text
+    assert (
+        "  learning rate  0.00316 (0.00211 to 0.00474, over 40 steps; the optimizer's\n"
+        "                 largest group: 0.0316)\n"
+    ) in text
+
+
+def test_learning_rate_without_a_range_stands_alone() -> None:
+    """Where there is no range, none is spoken of."""
+    text = failure(measurement(learning_rate_range=(), lr_horizon=None), None)
+    assert "  learning rate  0.00316\n" in text
 
 
 def test_never_locked_and_refused() -> None:
@@ -79,17 +88,19 @@ resnet18-cpu-256MiB-32: max batch 412 (-12.5%) where at least 462 is allowed
 
 
 def test_learning_rate_moved() -> None:
-    """A learning rate out of bounds shows the allowed range and the file of the curve."""
+    """A learning rate out of bounds shows both ranges, their horizon and the file of the curve."""
     expected = f"""\
-resnet18-cpu-256MiB-32: learning rate 0.0081 where 0.00158 to 0.00632 is allowed
+resnet18-cpu-256MiB-32: learning rate 0.0081 where 0.00211 to 0.00474 is allowed
 
                  locked   measured  allowed
   max batch      471      471
-  learning rate  0.00316  0.0081    0.00158 to 0.00632
+  learning rate  0.00316  0.0081    0.00211 to 0.00474
 
   on           cpu, 256.0 MiB, torch 2.13.0
   peak memory  250.1 MiB of 256.0 MiB at batch 471
   ended by     batch 472 out of memory in backward
+  LR range     0.00211 to 0.00474, over 40 steps, locked
+               0.0054 to 0.0121, over 40 steps, measured
   LR curve     lr_range.png{ACCEPT}"""
     assert expected == failure(measurement(learning_rate=0.0081), locked())
 
@@ -101,12 +112,13 @@ resnet18-cpu-256MiB-32: no learning rate where 0.00316 is locked
 
                  locked   measured  allowed
   max batch      471      471
-  learning rate  0.00316  refused   0.00158 to 0.00632
+  learning rate  0.00316  refused   0.00211 to 0.00474
 
   on           cpu, 256.0 MiB, torch 2.13.0
   peak memory  250.1 MiB of 256.0 MiB at batch 471
   ended by     batch 472 out of memory in backward
-  LR refused   signal-to-noise ratio 2.1 is under 4{ACCEPT}"""
+  LR refused   signal-to-noise ratio 2.1 is under 4
+  LR range     0.00211 to 0.00474, over 40 steps, locked{ACCEPT}"""
     refused = measurement(
         learning_rate=None, lr_refusal="signal-to-noise ratio 2.1 is under 4", artifacts=()
     )

@@ -86,7 +86,7 @@ def test_values_of_a_measured_case() -> None:
         "validation_batch_size": 471,
         "predicted_batch_size": None,
         "learning_rate": 0.00316,
-        "learning_rate_range": [0.0021, 0.0048],
+        "learning_rate_range": [0.002107, 0.00474],
         "lr_horizon": 40,
         "lr_refusal": None,
         "peak_memory_bytes": 262_250_000,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from case_results import axes, command, locked, measurement, result, several, unmeasured
 
 from harness import report
+from harness.matrix.settings import LrRangeSettings
 from harness.report import CostItem
 
 if TYPE_CHECKING:
+    from harness.lockfile.profiles import LockedProfile
     from harness.report.case_result import CaseResult
 
 CASE = "resnet18-cpu-256MiB-32"
@@ -26,7 +28,12 @@ BETTER = "better than locked: max_batch_size 520 is 10.4% above the locked 471"
 def cost(**changes: object) -> CostItem:
     """Return the cost of a locked case: two probes, 600 LR steps."""
     plain = CostItem(
-        CASE, locked(samples_per_second=471.0), num_probes=2, lr_steps=600, steps_per_trial=3
+        CASE,
+        locked(samples_per_second=471.0),
+        num_probes=2,
+        lr_steps=600,
+        lr_steps_are_most=False,
+        steps_per_trial=3,
     )
     return replace(plain, **changes)  # type: ignore[arg-type] # fields by name
 
@@ -37,14 +44,33 @@ def cost(**changes: object) -> CostItem:
         ([], "gpu-profile: no selected case runs on this machine"),
         # 10 s to start, two probes of 2 s and 3 steps of 1 s.
         ([cost(lr_steps=0)], "gpu-profile: 1 case, about 2 probes, about 20 seconds"),
-        ([cost(lr_steps=39)], "gpu-profile: 1 case, about 2 probes, 39 LR steps, about 59 seconds"),
-        ([cost(lr_steps=40)], "gpu-profile: 1 case, about 2 probes, 40 LR steps, about 1 minute"),
-        ([cost()] * 2, "gpu-profile: 2 cases, about 4 probes, 1200 LR steps, about 21 minutes"),
-        ([cost()] * 6, "gpu-profile: 6 cases, about 12 probes, 3600 LR steps, about 1.0 hours"),
         (
-            [cost(locked=None, num_probes=5)],
+            [cost(lr_steps=39)],
+            "gpu-profile: 1 case, about 2 probes, about 39 LR steps, about 59 seconds",
+        ),
+        (
+            [cost(lr_steps=40)],
+            "gpu-profile: 1 case, about 2 probes, about 40 LR steps, about 1 minute",
+        ),
+        (
+            [cost()] * 2,
+            "gpu-profile: 2 cases, about 4 probes, about 1200 LR steps, about 21 minutes",
+        ),
+        (
+            [cost()] * 6,
+            "gpu-profile: 6 cases, about 12 probes, about 3600 LR steps, about 1.0 hours",
+        ),
+        (
+            [cost(), cost(lr_steps_are_most=True)],
             (
-                "gpu-profile: 1 case, about 5 to 19 probes, 600 LR steps "
+                "gpu-profile: 2 cases, about 4 probes, about 600 LR steps, at most 600 LR steps, "
+                "about 21 minutes"
+            ),
+        ),
+        (
+            [cost(locked=None, num_probes=5, lr_steps_are_most=True)],
+            (
+                "gpu-profile: 1 case, about 5 to 19 probes, at most 600 LR steps "
                 "(1 case never locked: not estimated); for fewer LR steps lower "
                 "lr_range.num_training, or set lr_range.when to never"
             ),
@@ -63,10 +89,31 @@ def test_estimate(cases: list[CostItem], expected: str) -> None:
     assert expected == report.estimate_line(cases)
 
 
+@pytest.mark.parametrize(
+    ("settings", "lock", "expected"),
+    [
+        ({}, None, (600, True)),
+        ({"num_training": 100, "seeds": (0, 1)}, None, (200, True)),
+        ({}, locked(), (240, False)),
+        ({"num_training": 60, "seeds": (0,)}, locked(), (60, False)),
+        ({"horizon": 80}, locked(), (600, True)),
+        ({}, locked(learning_rate_range=(), lr_horizon=None), (600, True)),
+        ({"when": "changed"}, locked(), (0, False)),
+        ({"when": "changed"}, None, (600, True)),
+        ({"when": "never"}, None, (0, False)),
+    ],
+)
+def test_lr_steps(
+    settings: dict[str, Any], lock: LockedProfile | None, expected: tuple[int, bool]
+) -> None:
+    """A locked range takes six trials to confirm; without one the whole budget may be needed."""
+    assert expected == report.lr_steps(LrRangeSettings(**settings), lock)
+
+
 def test_estimate_without_a_locked_speed() -> None:
     """A locked case without a speed is not estimated, and not called unlocked."""
     expected = (
-        "gpu-profile: 1 case, about 2 probes, 600 LR steps "
+        "gpu-profile: 1 case, about 2 probes, about 600 LR steps "
         "(1 case without a locked speed: not estimated)"
     )
     assert expected == report.estimate_line([cost(locked=locked(samples_per_second=None))])

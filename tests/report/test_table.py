@@ -36,16 +36,16 @@ resnet18-cpu-256MiB-64        118     new  kept 3.2e-03  97.7%  failed     112  
 resnet18-h200-224               -       -             -      -  skipped      -          -  -                   -       -
 vit_tiny-cpu-256MiB-32        412  -12.5%       refused  89.8%  failed     412        471  memory           1180       2"""
 
-SECONDS = (
-    "  seconds",
-    "  -------",
-    "        -",
-    "     31.2",
-    "     31.2",
-    "        -",
-    "     31.2",
+WIDEST = (
+    "  seconds  LR range",
+    "  -------  ---------------------------------",
+    "        -  -",
+    "     31.2  0.00211 to 0.00474, over 40 steps",
+    "     31.2  0.00211 to 0.00474, over 40 steps",
+    "        -  -",
+    "     31.2  -",
 )
-AT_200 = "\n".join(line + cell for line, cell in zip(AT_120.splitlines(), SECONDS, strict=True))
+AT_200 = "\n".join(line + cell for line, cell in zip(AT_120.splitlines(), WIDEST, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,12 @@ def test_table_fits_the_width(width: int, expected: str) -> None:
 
 
 def test_further_columns_go_from_the_right() -> None:
-    """In narrower terminals, columns are dropped from the right: seconds first, batch last."""
-    headings = {report.render_table(several(), width).splitlines()[0] for width in range(80, 140)}
+    """In narrower terminals, columns are dropped from the right: LR range first, batch last."""
+    headings = {report.render_table(several(), width).splitlines()[0] for width in range(80, 180)}
     essential = "case                    max batch  change            LR   peak  status"
     further = ["   batch", "  val batch", "  bounded by", "  samples/s", "  probes", "  seconds"]
-    assert {essential + "".join(further[:number]) for number in range(7)} == headings
+    further.append("  LR range")
+    assert {essential + "".join(further[:number]) for number in range(8)} == headings
 
 
 def test_no_line_is_wider_than_the_terminal() -> None:

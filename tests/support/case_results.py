@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from bounds_values import BOUNDS
+from measurements import range_around
 
 from harness.bounds.measured import judge
 from harness.case_names import Scalar, case_id
@@ -67,7 +68,7 @@ def measurement(**changes: Any) -> Measurement:
         validation_batch_size=471,
         learning_rate=0.00316,
         learning_rates=(0.0031, 0.00316, 0.0034),
-        learning_rate_range=(0.0021, 0.0048),
+        learning_rate_range=range_around(0.00316),
         lr_horizon=40,
         signal_to_noise=21.5,
         samples_per_second=1180.4,
@@ -78,6 +79,8 @@ def measurement(**changes: Any) -> Measurement:
         artifacts=("lr_range.png", "lr_range.json"),
         seconds=31.25,
     )
+    if "learning_rate" in changes:
+        changes.setdefault("learning_rate_range", range_around(changes["learning_rate"]))
     return replace(plain, **changes)
 
 
