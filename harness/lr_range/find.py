@@ -1,0 +1,300 @@
+"""Finds the learning rate of a workload, and the range in which training is as good. Pure.
+
+A coarse exponential sweep finds the decade (Smith, "Cyclical Learning Rates for Training Neural
+Networks", WACV 2017). Then trials train for a fixed horizon at one constant rate each, seed after
+seed, until the seeds agree. So the result is of that horizon: it depends neither on the number of
+steps that a sweep has, nor on where the search starts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import TYPE_CHECKING, Protocol
+
+from harness.lr_range import no_rate
+from harness.lr_range.ratio import outside
+from harness.lr_range.search import OutOfStepsError, TrialSearch
+from harness.lr_range.suggestion import geometric_sweep, suggest
+from harness.lr_range.trials import Trials, rate_at
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.lr_range.trials import RateRange
+
+# Seeds within this factor of each other agree: no further one is tried.
+_AGREEMENT = 1.05
+# One seed within this factor of the locked rate confirms it.
+_CONFIRMED = 1.25
+# Seeds further apart than this say nothing together.
+_MAX_SEED_RATIO = 3.0
+# The range reaches at least and at most so far from the suggestion, to each side. Nearer lies what
+# suggestions differ by chance. Further, a rate that really moved by x3 would go unseen.
+_NARROWEST = 1.5
+_WIDEST = 2.2
+
+_SWEEP_STEPS_PER_DECADE = 8
+_MIN_SWEEP_STEPS = 10
+# The sweep takes at most this share of all steps, and the trials of a seed some four horizons.
+_SWEEP_SHARE = 4
+_HORIZONS = 7
+_MIN_HORIZON = 5
+# Horizons that are tried, as multiples of the one that is asked for.
+_LONGER = (1, 2, 4)
+
+
+class NoLossesError(Exception):
+    """A training gave no losses that can be used; the message is the reason."""
+
+
+class OutOfTimeError(NoLossesError):
+    """The time for the range test is over."""
+
+
+class Trainings(Protocol):
+    """Trains a fresh module, one optimizer step per learning rate. Raises NoLossesError."""
+
+    def sweep(self, seed: int, learning_rates: Sequence[float]) -> Sequence[float]:
+        """Return the raw loss of each step; fewer once `diverged` says so."""
+
+    def trial(
+        self, seed: int, learning_rate: float, num_steps: int, ceiling: float | None
+    ) -> Sequence[float]:
+        """Return the raw loss of each step at one rate; fewer once `can_stop` says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far and how long a range test goes."""
+
+    lr_min: float
+    lr_max: float
+    horizon: int
+    """Optimizer steps of a trial."""
+    max_steps: int
+    """Optimizer steps of all seeds. With twice the horizon, they may be twice as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A learning rate and its range, of the optimizer's largest group that follows the workload."""
+
+    learning_rate: float
+    """The mean of `per_seed` in log space."""
+    lowest: float
+    highest: float
+    per_seed: tuple[float, ...]
+
+    @classmethod
+    def of(cls, ranges: Sequence[RateRange]) -> Found:
+        """Join what the trials of the seeds say."""
+        middle = fmean(one.middle for one in ranges)
+        per_seed = tuple(rate_at(one.middle) for one in ranges)
+        rate = rate_at(middle)
+        lowest = rate_at(fmean(one.lowest for one in ranges))
+        highest = rate_at(fmean(one.highest for one in ranges))
+        return cls(
+            rate,
+            min(max(lowest, rate / _WIDEST), rate / _NARROWEST, *per_seed),
+            max(min(highest, rate * _WIDEST), rate * _NARROWEST, *per_seed),
+            per_seed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a range test found and saw: a learning rate or a refusal, never both."""
+
+    found: Found | None
+    refusal: str | None
+    horizon: int
+    """Steps of a trial: those asked for; fewer where all steps are few, more where they must be."""
+    steps: int
+    trials: dict[int, Trials]
+    """By seed."""
+    learning_rates: tuple[float, ...] = ()
+    """The rates of the sweep; none where the search began at a locked rate."""
+    losses: tuple[float, ...] = ()
+    """The losses of the sweep."""
+    disagreement: bool = False
+    """Whether the seeds' distance alone is the reason: more seeds may help."""
+
+    @property
+    def signal_to_noise(self) -> float | None:
+        """The drop of the best trial over its noise, the lowest of all seeds; None without any."""
+        return min(
+            (one.signal_to_noise for one in self.trials.values() if one.losses), default=None
+        )
+
+
+@dataclass
+class LearningRateSearch:
+    """The range test of one workload at one batch size.
+
+    locked_rate: the search starts there in place of a sweep, and a first seed near it confirms it.
+    """
+
+    trainings: Trainings
+    limits: Limits
+    locked_rate: float | None = None
+    _horizon: int = 0
+    _max_steps: int = 0
+    _spent: int = 0
+    _learning_rates: tuple[float, ...] = ()
+    _losses: tuple[float, ...] = ()
+    _trials: dict[int, Trials] = field(default_factory=dict)
+    _ranges: dict[int, RateRange] = field(default_factory=dict)
+
+    def run(self, seeds: Sequence[int]) -> Result:
+        """Try seeds until they agree; where a horizon is too short for one, try longer ones."""
+        limits = self.limits
+        shortest = min(limits.horizon, limits.max_steps // _HORIZONS)
+        if shortest < _MIN_HORIZON:
+            needed = _HORIZONS * _MIN_HORIZON
+            return self._result(no_rate.too_few_steps(limits.max_steps, needed))
+        horizons: list[int] = []
+        refusal = None
+        for longer in _LONGER:
+            self._horizon, self._max_steps = longer * shortest, longer * limits.max_steps
+            self._trials, self._ranges = {}, {}
+            horizons.append(self._horizon)
+            refusal, too_short = self._explored(seeds)
+            if refusal is not None or too_short is None:
+                break
+            refusal = no_rate.too_short(too_short, horizons)
+        return self._result(refusal)
+
+    def more(self, seeds: Sequence[int]) -> Result:
+        """Try each of further seeds for the same horizon, and judge by all."""
+        refusal, too_short = self._explored(seeds, until_agreed=False)
+        if refusal is None and too_short is not None:
+            refusal = no_rate.too_short(too_short, (self._horizon,))
+        return self._result(refusal)
+
+    def _explored(
+        self, seeds: Sequence[int], *, until_agreed: bool = True
+    ) -> tuple[str | None, Trials | None]:
+        """Try seeds; return a refusal, or the trials for which the horizon is too short, if any."""
+        try:
+            refusal = self._explore(seeds, until_agreed=until_agreed)
+        except NoLossesError as error:
+            refusal = str(error)
+        return refusal, next((one for one in self._trials.values() if one.too_short), None)
+
+    def _explore(self, seeds: Sequence[int], *, until_agreed: bool) -> str | None:
+        """Try seeds; return the reason if the first gives no range, though its loss fell."""
+        limits = self.limits
+        search = TrialSearch(
+            self.trainings.trial,
+            self._horizon,
+            limits.lr_min,
+            limits.lr_max,
+            self._max_steps,
+            seeds=self._trials,
+        )
+        try:
+            start = self._start(seeds[0], search)
+            for seed in seeds:
+                trials = search.explore(seed, start)
+                if trials.too_short:
+                    break
+                refusal = self._open_end(search, seed, trials)
+                if refusal is not None:
+                    return refusal
+                self._ranges[seed], start = trials.range(), trials.telling()
+                if until_agreed and self._agreed():
+                    break
+        except (OutOfStepsError, OutOfTimeError) as error:
+            return self._broken_off(error)
+        finally:
+            self._spent += search.steps
+        return None
+
+    def _broken_off(self, error: OutOfStepsError | OutOfTimeError) -> str | None:
+        """Leave an unfinished seed out; return the reason where that leaves none."""
+        seed = next(reversed(self._trials), None)
+        if seed is not None and seed not in self._ranges:
+            trials = self._trials[seed]
+            if trials.losses and trials.is_closed:
+                self._ranges[seed] = trials.range()
+            elif self._ranges:
+                del self._trials[seed]
+            elif isinstance(error, OutOfStepsError) and trials.losses:
+                return no_rate.out_of_steps(trials, self._max_steps)
+        if not self._ranges:
+            raise error
+        return None
+
+    def _start(self, seed: int, search: TrialSearch) -> float | list[int]:
+        """Return where the trials of the first seed start; sweep where nothing else tells it."""
+        if self._ranges:
+            return next(reversed(self._trials.values())).telling()
+        if self.locked_rate is not None:
+            return self.locked_rate
+        limits = self.limits
+        if not self._losses:
+            decades = math.log10(limits.lr_max / limits.lr_min)
+            steps = max(_MIN_SWEEP_STEPS, 1 + round(_SWEEP_STEPS_PER_DECADE * decades))
+            steps = max(2, min(steps, limits.max_steps // _SWEEP_SHARE))
+            self._learning_rates = geometric_sweep(limits.lr_min, limits.lr_max, steps)
+            self._losses = tuple(self.trainings.sweep(seed, self._learning_rates))
+            search.steps += len(self._losses)
+        found = suggest(self._learning_rates, [self._losses])
+        if found.per_seed[0] is not None:
+            return found.per_seed[0]
+        return math.sqrt(limits.lr_min * limits.lr_max)
+
+    def _open_end(self, search: TrialSearch, seed: int, trials: Trials) -> str | None:
+        """Return the reason where a seed's range has no end in the range of the test."""
+        limits = self.limits
+        low, high = trials.usable()
+        if low == trials.control:
+            return no_rate.open_below(trials, limits.lr_min)
+        if high < search.highest:
+            return None
+        # One decade more is cheap, and tells what to set.
+        beyond = TrialSearch(
+            self.trainings.trial,
+            self._horizon,
+            limits.lr_min,
+            10 * limits.lr_max,
+            self._max_steps,
+            search.steps,
+            {seed: trials},
+        )
+        try:
+            beyond.explore(seed, rate_at(trials.best))
+            known = trials.usable()[1] < beyond.highest
+        except OutOfStepsError:
+            known = False
+        search.steps = beyond.steps
+        tried = (10 * limits.lr_max, rate_at(trials.range().middle)) if known else None
+        return no_rate.open_above(trials, limits.lr_max, tried)
+
+    def _agreed(self) -> bool:
+        rates = [rate_at(one.middle) for one in self._ranges.values()]
+        if len(rates) == 1:
+            locked = self.locked_rate
+            return locked is not None and not outside(rates[0], locked, _CONFIRMED)
+        return not outside(max(rates), min(rates), _AGREEMENT)
+
+    def _result(self, refusal: str | None) -> Result:
+        per_seed = {seed: rate_at(one.middle) for seed, one in self._ranges.items()}
+        disagree = False
+        if refusal is None:
+            rates = per_seed.values()
+            disagree = outside(max(rates), min(rates), _MAX_SEED_RATIO)
+            if disagree:
+                refusal = no_rate.disagreement(per_seed, _MAX_SEED_RATIO)
+        return Result(
+            found=Found.of(list(self._ranges.values())) if refusal is None else None,
+            refusal=refusal,
+            horizon=self._horizon,
+            steps=self._spent,
+            trials=self._trials,
+            learning_rates=self._learning_rates,
+            losses=self._losses,
+            disagreement=disagree,
+        )

@@ -1,0 +1,114 @@
+"""Words for a range test that gives no learning rate: what was seen, and what would make it work."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from harness.lr_range.ratio import ratio
+from harness.lr_range.trials import MIN_SIGNAL_TO_NOISE, USABLE, rate_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.lr_range.trials import Trials
+
+_SHOWN = 9
+
+
+def too_few_steps(max_steps: int, needed: int) -> str:
+    """Return the reason where the steps are too few for the trials of one seed."""
+    return (
+        f"the range test may take {max_steps} steps (lr_range.num_training x the number of seeds),"
+        f" and the trials of one seed need at least {needed}: raise lr_range.num_training"
+    )
+
+
+def out_of_steps(trials: Trials, max_steps: int) -> str:
+    """Return the reason where the steps were used up before the range of one seed was known."""
+    return (
+        f"the range test took its {max_steps} steps (lr_range.num_training x the number of seeds)"
+        f" before it knew the range of its first seed ({_seen(trials)}): raise"
+        f" lr_range.num_training, or lower lr_range.horizon, which is {trials.horizon}"
+    )
+
+
+def too_short(trials: Trials, horizons: Sequence[int]) -> str:
+    """Return the reason where the trials of a seed say nothing, at any of the horizons."""
+    tried = f"in trials of {', '.join(map(str, horizons))} steps"
+    if trials.has_signal:
+        return (
+            f"training has only just begun at {rate_at(trials.best):.2g}, and hardly at lower rates"
+            f" that may do as well, {tried} ({_seen(trials)}): raise lr_range.horizon"
+        )
+    if not isfinite(trials.initial_loss):
+        return (
+            f"the loss is not finite at a learning rate of {rate_at(min(trials.losses)):.3g},"
+            f" {tried}: check the loss and the precision, or lower lr_range.lr_min"
+        )
+    rates = [point for point in trials.losses if point != trials.control]
+    if rates and all(trials.is_worse(point) for point in rates):
+        return (
+            f"the loss rose at every learning rate that was tried, {tried} ({_seen(trials)}): lower"
+            " lr_range.lr_min if the workload learns at smaller ones, and see whether the loss is"
+            " what training makes smaller"
+        )
+    if trials.drop <= trials.noise:
+        return (
+            f"the loss never fell, {tried} ({_seen(trials)}): raise lr_range.horizon if the"
+            " workload learns more slowly, and see whether the optimizer has the parameters"
+        )
+    return (
+        f"the signal is lost in the noise, {tried}: at best the loss fell by {trials.drop:.3g},"
+        f" where chance alone moves it by {trials.noise:.3g} (signal-to-noise"
+        f" {trials.signal_to_noise:.2f}, at least {MIN_SIGNAL_TO_NOISE:g} is needed;"
+        f" {_seen(trials)}): raise lr_range.horizon, or the batch size"
+    )
+
+
+def open_above(trials: Trials, lr_max: float, beyond: tuple[float, float] | None) -> str:
+    """Return the reason where training is still as good at the upper end of the range.
+
+    beyond: an `lr_max` that was tried too, and the rate that it would give.
+    """
+    if beyond is not None:
+        return (
+            f"training is as good at lr_range.lr_max, {lr_max:.3g} ({_seen(trials)}), so the rate"
+            f" may be higher: with lr_range.lr_max: {beyond[0]:.3g}, which was tried too, this seed"
+            f" gives {beyond[1]:.3g}"
+        )
+    return (
+        f"training is as good at lr_range.lr_max, {lr_max:.3g}, and further up"
+        f" ({_seen(trials)}): raise lr_range.lr_max, or see whether the optimizer follows the rate"
+    )
+
+
+def open_below(trials: Trials, lr_min: float) -> str:
+    """Return the reason where training is as good at the lower end of the range."""
+    return (
+        f"training is as good at lr_range.lr_min, {lr_min:.3g} ({_seen(trials)}; at both ends of"
+        f" its range it must lack {USABLE:.0%} of the best drop): lower lr_range.lr_min"
+    )
+
+
+def disagreement(per_seed: Mapping[int, float], max_ratio: float) -> str:
+    """Return the reason where the seeds' rates lie too far apart."""
+    rates = per_seed.values()
+    shown = ", ".join(f"{rate:.3g}" for rate in rates)
+    return (
+        f"the seeds disagree: they suggest {shown}, x{ratio(max(rates), min(rates)):.1f} apart, and"
+        f" at most x{max_ratio:g} is allowed: raise lr_range.horizon or the batch size"
+    )
+
+
+def _seen(trials: Trials) -> str:
+    """Return the losses of the trials in words, from the lowest rate up."""
+    points = sorted(trials.losses)
+    shown = points if len(points) <= _SHOWN else [*points[: _SHOWN - 1], points[-1]]
+    losses = ", ".join(
+        f"{loss:.4g} at {rate_at(point):.2g}"
+        if isfinite(loss := trials.loss(point))
+        else f"diverged at {rate_at(point):.2g}"
+        for point in shown
+    )
+    return f"loss {losses}"
