@@ -163,7 +163,7 @@ class Profile:
     learning_rate_range: tuple[float, ...] = ()
     """The lowest and the highest rate at which training is as good; empty where there is none."""
     lr_horizon: int | None = None
-    """Optimizer steps at a constant rate that the learning rate and its range were judged by."""
+    """Optimizer steps of a trial: learning rate and range are for so many at a constant rate."""
     lr_refusal: str | None = None
     """Why there is no learning rate."""
     peak_memory_bytes: int | None = None

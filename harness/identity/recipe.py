@@ -47,7 +47,8 @@ _VALIDATION = (
     "validation_max_batch_size",
     "validation_steps_per_trial",
 )
-# num_training is only a budget: it decides whether there is a learning rate, and not which.
+# num_training is only a budget. Where it is so small that it shortens the trials, the lock's own
+# lr_horizon tells, and rates of different horizons are not compared.
 _LR_RANGE = ("lr_min", "lr_max", "horizon", "seeds")
 _DEFAULT_WORKLOAD = {"loss": defaults.LOSS, "optimizer": defaults.OPTIMIZER}
 

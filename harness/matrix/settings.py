@@ -181,11 +181,11 @@ class LrRangeSettings(Settings):
     num_training: Annotated[
         int, Field(strict=True, ge=20), at_most(100_000), Allowed("a whole number from 20")
     ] = 200
-    """A budget: all seeds together take at most this times their number of optimizer steps."""
+    """A budget: the trials of one horizon take at most this times the number of seeds of steps."""
     horizon: Annotated[
         int, Field(strict=True, ge=5), at_most(100_000), Allowed("a whole number from 5")
     ] = 40
-    """Optimizer steps of a trial at a constant learning rate."""
+    """Optimizer steps of a trial at a constant learning rate; longer ones follow if it is short."""
     seeds: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)], ...],
         Field(min_length=1, max_length=100),

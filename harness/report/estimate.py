@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.matrix.settings import LrRangeSettings
 from harness.report import words
 from harness.units import format_seconds
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.lockfile.profiles import LockedProfile
-    from harness.matrix.settings import LrRangeSettings
     from harness.measurement import Source
 
 # Rough, as the whole estimate is: a zygote imports torch and Lightning and builds the model, a
@@ -22,8 +22,7 @@ _PROBE_STARTUP_SECONDS = 2.0
 # A search from nothing takes at most so many probes where memory first hardly rises with the batch
 # (`benchmarks/search_simulation.py`, flat and then a line). `num_probes` is its median elsewhere.
 _MOST_PROBES = 19
-# One seed confirms a locked range where nothing has changed: its sweep and its trials together take
-# about the steps of so many trials.
+# One seed confirms a locked range where nothing has changed, with about so many trials.
 _CONFIRMING_TRIALS = 6
 
 _FEWER_STEPS = "for fewer LR steps lower lr_range.num_training, or set lr_range.when to never"
@@ -69,14 +68,18 @@ def estimate_line(cases: Sequence[CostItem], source: Source = "measured") -> str
 def lr_steps(settings: LrRangeSettings, locked: LockedProfile | None) -> tuple[int, bool]:
     """Return the optimizer steps of an LR range test, and whether they are the most it may take.
 
-    A locked range of the same horizon needs no more than to be confirmed.
+    A locked range of the same setting needs no more than to be confirmed. The most is that of one
+    horizon: a case whose loss does not fall in it may take more.
     """
     if settings.when == "never" or (settings.when == "changed" and locked is not None):
         return 0, False
     budget = len(settings.seeds) * settings.num_training
-    if locked is None or not locked.learning_rate_range or locked.lr_horizon != settings.horizon:
+    if locked is None or locked.lr_horizon is None or not locked.learning_rate_range:
         return budget, True
-    return min(budget, _CONFIRMING_TRIALS * settings.horizon), False
+    default = LrRangeSettings.model_fields["horizon"].default
+    if locked.settings.get("lr_range.horizon", default) != settings.horizon:
+        return budget, True
+    return min(budget, _CONFIRMING_TRIALS * locked.lr_horizon), False
 
 
 def _num_probes(cases: Sequence[CostItem]) -> str:

@@ -97,6 +97,10 @@ def test_estimate(cases: list[CostItem], expected: str) -> None:
         ({}, locked(), (240, False)),
         ({"num_training": 60, "seeds": (0,)}, locked(), (60, False)),
         ({"horizon": 80}, locked(), (600, True)),
+        ({"horizon": 80}, locked(settings={"lr_range.horizon": 80}, lr_horizon=80), (480, False)),
+        # A horizon that the test has doubled by itself, and one that the budget has halved.
+        ({}, locked(lr_horizon=80), (480, False)),
+        ({}, locked(lr_horizon=20), (120, False)),
         ({}, locked(learning_rate_range=(), lr_horizon=None), (600, True)),
         ({"when": "changed"}, locked(), (0, False)),
         ({"when": "changed"}, None, (600, True)),
