@@ -27,6 +27,14 @@ def new_figure(inches: tuple[float, float], title: str) -> tuple[Any, Any]:
     return figure, axes
 
 
+def add_below(figure: Any, axes: Any) -> Any:
+    """Add smaller axes below those of a figure, over the same x axis."""
+    grid = figure.add_gridspec(2, 1, height_ratios=(3, 1.4))
+    axes.set_subplotspec(grid[0])
+    axes.tick_params(labelbottom=False)
+    return figure.add_subplot(grid[1], sharex=axes)
+
+
 def save(figure: Any, path: Path) -> None:
     """Write a matplotlib Figure to `path` as PNG. Creates the folders above. Raises OSError."""
     with replacing(path) as temporary:

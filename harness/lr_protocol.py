@@ -26,6 +26,10 @@ class SweepTask(TypedDict):
     """The workload's learning rate, set before the Trainer asks for its optimizer; None: as is."""
     fixed_groups: list[int]
     """The groups that keep their own rate: they do not follow the workload's learning rate."""
+    trial: bool
+    """Whether this is a trial at one constant rate: it has no plateau that tells divergence."""
+    ceiling: float | None
+    """The loss above which a trial has diverged; None: only one that is not finite ends it."""
     whole_epochs: bool
     """Whether epochs end as the user's do, because the training keeps memory until then."""
 

@@ -148,7 +148,7 @@ class LearningRateSearch:
     _ranges: dict[int, RateRange] = field(default_factory=dict)
 
     def run(self, seeds: Sequence[int]) -> Result:
-        """Try seeds until they agree; where a horizon is too short for one, try longer ones."""
+        """Try seeds until they agree; where a horizon is too short for that, try longer ones."""
         limits = self.limits
         shortest = min(limits.horizon, limits.max_steps // _HORIZONS)
         if shortest < _MIN_HORIZON:
@@ -161,9 +161,10 @@ class LearningRateSearch:
             self._trials, self._ranges = {}, {}
             horizons.append(self._horizon)
             refusal, too_short = self._explored(seeds)
-            if refusal is not None or too_short is None:
+            if refusal is not None or (too_short is None and not self._disagree()):
                 break
-            refusal = no_rate.too_short(too_short, horizons)
+            if too_short is not None:
+                refusal = no_rate.too_short(too_short, horizons)
         return self._result(refusal)
 
     def more(self, seeds: Sequence[int]) -> Result:
@@ -273,21 +274,25 @@ class LearningRateSearch:
         tried = (10 * limits.lr_max, rate_at(trials.range().middle)) if known else None
         return no_rate.open_above(trials, limits.lr_max, tried)
 
+    def _rates(self) -> list[float]:
+        """Return the rate of each seed."""
+        return [rate_at(one.middle) for one in self._ranges.values()]
+
+    def _disagree(self) -> bool:
+        rates = self._rates()
+        return bool(rates) and outside(max(rates), min(rates), _MAX_SEED_RATIO)
+
     def _agreed(self) -> bool:
-        rates = [rate_at(one.middle) for one in self._ranges.values()]
+        rates = self._rates()
         if len(rates) == 1:
             locked = self.locked_rate
             return locked is not None and not outside(rates[0], locked, _CONFIRMED)
         return not outside(max(rates), min(rates), _AGREEMENT)
 
     def _result(self, refusal: str | None) -> Result:
-        per_seed = {seed: rate_at(one.middle) for seed, one in self._ranges.items()}
-        disagree = False
-        if refusal is None:
-            rates = per_seed.values()
-            disagree = outside(max(rates), min(rates), _MAX_SEED_RATIO)
-            if disagree:
-                refusal = no_rate.disagreement(per_seed, _MAX_SEED_RATIO)
+        disagree = refusal is None and self._disagree()
+        if disagree:
+            refusal = no_rate.disagreement(self._rates(), self._horizon, _MAX_SEED_RATIO)
         return Result(
             found=Found.of(list(self._ranges.values())) if refusal is None else None,
             refusal=refusal,

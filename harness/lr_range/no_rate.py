@@ -1,4 +1,4 @@
-"""Words for a range test that gives no learning rate: what was seen, and what would make it work."""
+"""Words for a range test without a learning rate: what was seen, and what would make it work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.lr_range.ratio import ratio
 from harness.lr_range.trials import MIN_SIGNAL_TO_NOISE, USABLE, rate_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from harness.lr_range.trials import Trials
 
@@ -91,12 +91,11 @@ def open_below(trials: Trials, lr_min: float) -> str:
     )
 
 
-def disagreement(per_seed: Mapping[int, float], max_ratio: float) -> str:
+def disagreement(rates: Sequence[float], horizon: int, max_ratio: float) -> str:
     """Return the reason where the seeds' rates lie too far apart."""
-    rates = per_seed.values()
     shown = ", ".join(f"{rate:.3g}" for rate in rates)
     return (
-        f"the seeds disagree: they suggest {shown}, x{ratio(max(rates), min(rates)):.1f} apart, and"
+        f"the seeds disagree: over {horizon} steps they suggest {shown}, x{ratio(max(rates), min(rates)):.1f} apart, and"
         f" at most x{max_ratio:g} is allowed: raise lr_range.horizon or the batch size"
     )
 

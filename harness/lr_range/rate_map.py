@@ -53,6 +53,10 @@ class RateMap:
         """Return the value of the attribute at which the largest following group has this rate."""
         return rate * (self.value / self.largest)
 
+    def rate_for(self, value: float) -> float:
+        """Return the rate of the largest following group at a value of the attribute."""
+        return value * (self.largest / self.value)
+
     def rates_at(self, value: float) -> tuple[float, ...]:
         """Return the rate of each group at a value of the attribute."""
         return tuple(

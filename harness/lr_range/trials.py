@@ -29,7 +29,7 @@ USABLE = 0.3
 AS_GOOD = 0.1
 """Within the range a trial lacks at most this share of the best drop."""
 
-MIN_SIGNAL_TO_NOISE = 4.0
+MIN_SIGNAL_TO_NOISE = 6.0
 """A drop is one when it is this far above its noise."""
 
 # Where the next lower rate lacks more than this share of the drop, training has only just begun at

@@ -184,7 +184,7 @@ class LrRangeSettings(Settings):
     """A budget: the trials of one horizon take at most this times the number of seeds of steps."""
     horizon: Annotated[
         int, Field(strict=True, ge=5), at_most(100_000), Allowed("a whole number from 5")
-    ] = 40
+    ] = 30
     """Optimizer steps of a trial at a constant learning rate; longer ones follow if it is short."""
     seeds: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)], ...],

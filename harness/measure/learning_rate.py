@@ -1,7 +1,6 @@
-"""Runs the LR range test of a case, and saves its plot and curve.
+"""Runs the LR range test of a case, and saves its plot and curves.
 
-Each seed is swept once, and once more with twice the steps if the signal is weak. New seeds are
-swept before the test may fail.
+New seeds are tried before the test may fail.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from harness.bounds.measured import learning_rate_suspect
 from harness.lr_range import plot as lr_plot
-from harness.lr_range.ratio import log_median
-from harness.lr_range.suggestion import suggest
-from harness.measure.lr_sweeps import RangeTest
+from harness.lr_range.find import LearningRateSearch, Limits
+from harness.measure.lr_trainings import ProbeTrainings
 from harness.measure.rate_of_attribute import confirmed, find_rate_map
 
 if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
-    from harness.measure.lr_sweeps import Sweeps
+    from harness.lr_range.find import Result
+    from harness.lr_range.rate_map import RateMap
     from harness.measurement import Measurement
     from harness.probes.open_cases import OpenCase
 
@@ -29,7 +28,7 @@ _log = logging.getLogger("harness")
 
 
 def with_learning_rate(opened: OpenCase, measurement: Measurement) -> Measurement:
-    """Add the learning rate at the tuned batch, or the reason why there is none."""
+    """Add the learning rate at the tuned batch and its range, or the reason why there is none."""
     case, locked = opened.case, opened.locked
     settings = case.lr_range
     if measurement.device.simulated:
@@ -45,22 +44,18 @@ def with_learning_rate(opened: OpenCase, measurement: Measurement) -> Measuremen
     if isinstance(rate_map, str):
         _log.info("%s: LR range test refused: %s", case.id, rate_map)
         return replace(measurement, lr_refusal=rate_map)
-    test = RangeTest(opened, measurement, rate_map)
-    test.announce(measurement)
-    sweeps = test.sweep(settings.num_training, settings.seeds)
-    if sweeps.suggestion is not None and sweeps.suggestion.retry:
-        _log.info(
-            "%s: LR range test: %s; trying twice the steps", case.id, sweeps.suggestion.refusal
-        )
-        sweeps = test.sweep(2 * settings.num_training, settings.seeds)
-    measurement = _with_sweeps(measurement, sweeps)
-    if locked is not None and (
-        learning_rate_suspect(measurement, locked, case.bounds)
-        or _refused_by_chance(sweeps, locked)
-    ):
-        measurement = _with_more_seeds(test, measurement, locked, sweeps)
+    trainings = ProbeTrainings(opened, measurement, rate_map)
+    search, most = _search(opened, measurement, trainings, rate_map)
+    trainings.announce(measurement, most)
+    result = search.run(settings.seeds)
+    if result.refusal is not None:
+        _log.info("%s: LR range test refused: %s", case.id, result.refusal)
+    before, measurement = measurement, _with_result(measurement, result, rate_map)
+    if locked is not None and _may_fail(opened, measurement, result, locked):
+        measurement, result = _with_more_seeds(opened, before, measurement, search, rate_map)
+    measurement = replace(measurement, lr_curves=tuple(trainings.curves))
     measurement = confirmed(opened.runner, measurement, rate_map)
-    return replace(measurement, artifacts=_save(opened, measurement, sweeps))
+    return replace(measurement, artifacts=_save(opened, measurement, result))
 
 
 def kept_if_unchanged(measurement: Measurement, locked: LockedProfile | None) -> Measurement:
@@ -70,80 +65,105 @@ def kept_if_unchanged(measurement: Measurement, locked: LockedProfile | None) ->
     return _kept(measurement, locked)
 
 
-def _with_sweeps(measurement: Measurement, sweeps: Sweeps) -> Measurement:
-    suggestion = sweeps.suggestion
+def _search(
+    opened: OpenCase,
+    measurement: Measurement,
+    trainings: ProbeTrainings,
+    rate_map: RateMap | None,
+) -> tuple[LearningRateSearch, int]:
+    """Return the search, and the optimizer steps that it takes at most.
+
+    Where the lock is of the same recipe, the search starts at its rate and with its horizon.
+    """
+    settings, locked = opened.case.lr_range, opened.locked
+    horizon, most, rate = settings.horizon, settings.num_training * len(settings.seeds), None
+    if (
+        locked is not None
+        and locked.learning_rate is not None
+        and locked.recipe == measurement.recipe
+    ):
+        rate = locked.learning_rate
+        if rate_map is not None:
+            rate = rate_map.rate_for(rate)
+        if not settings.lr_min <= rate <= settings.lr_max:
+            rate = None
+        longer = locked.lr_horizon or 0
+        if longer > horizon:
+            most = most * longer // horizon
+            horizon = longer
+    limits = Limits(settings.lr_min, settings.lr_max, horizon, most)
+    return LearningRateSearch(trainings, limits, rate), most
+
+
+def _with_result(measurement: Measurement, result: Result, rate_map: RateMap | None) -> Measurement:
+    """Add what was found, as values of the workload's attribute."""
+
+    def value_for(rate: float) -> float:
+        return rate if rate_map is None else rate_map.value_for(rate)
+
+    found = result.found
     return replace(
         measurement,
-        learning_rate=sweeps.learning_rate,
-        learning_rates=sweeps.per_seed,
-        lr_refusal=sweeps.refusal,
-        signal_to_noise=suggestion.signal_to_noise if suggestion else None,
-        lr_curves=sweeps.curves,
+        learning_rate=None if found is None else value_for(found.learning_rate),
+        learning_rates=() if found is None else tuple(map(value_for, found.per_seed)),
+        learning_rate_range=(
+            () if found is None else (value_for(found.lowest), value_for(found.highest))
+        ),
+        lr_horizon=None if found is None else result.horizon,
+        lr_refusal=result.refusal,
+        lr_steps=result.steps,
+        signal_to_noise=result.signal_to_noise,
     )
+
+
+def _may_fail(
+    opened: OpenCase, measurement: Measurement, result: Result, locked: LockedProfile
+) -> bool:
+    """Return whether the test would fail by a rate, or by a disagreement that is chance."""
+    if result.disagreement:
+        return locked.learning_rate is not None
+    return learning_rate_suspect(measurement, locked, opened.case.bounds)
 
 
 def _with_more_seeds(
-    test: RangeTest, measurement: Measurement, locked: LockedProfile, first: Sweeps
-) -> Measurement:
-    """Sweep an equal number of new seeds: only the median of all seeds may fail the test."""
-    case = test.opened.case
+    opened: OpenCase,
+    before: Measurement,
+    first: Measurement,
+    search: LearningRateSearch,
+    rate_map: RateMap | None,
+) -> tuple[Measurement, Result]:
+    """Try as many new seeds again: only all of them together may fail the test."""
+    case, locked = opened.case, opened.locked
+    assert locked is not None, "only a locked rate is contradicted"
     seeds = case.lr_range.seeds
     fresh = list(islice((seed for seed in count() if seed not in seeds), len(seeds)))
     _log.info(
-        "%s: learning rate %s, and %.3g is locked: running seeds %s before judging",
+        "%s: learning rate %s, and %.3g is locked: trying seeds %s before judging",
         case.id,
-        "refused" if measurement.learning_rate is None else f"{measurement.learning_rate:.3g}",
+        "refused" if first.learning_rate is None else f"{first.learning_rate:.3g}",
         locked.learning_rate,
         fresh,
     )
-    second = test.sweep(len(first.learning_rates), fresh)
-    settled = second.learning_rate is not None or (
-        second.suggestion and second.suggestion.disagreement
-    )
-    if second.suggestion is None or first.suggestion is None or not settled:
-        return replace(
-            measurement,
-            lr_curves=first.curves + second.curves,
-            warnings=(
-                *measurement.warnings,
-                f"the new seeds gave no learning rate: {second.refusal}",
-            ),
-        )
-    per_seed = first.per_seed + second.per_seed
-    together = replace(
-        measurement,
-        learning_rate=log_median(per_seed),
-        learning_rates=per_seed,
-        lr_refusal=None,
-        lr_curves=first.curves + second.curves,
-    )
-    if measurement.lr_refusal is None:
-        return together
+    result = search.more(fresh)
+    together = _with_result(before, result, rate_map)
+    if result.found is None:
+        warning = f"the new seeds gave no learning rate: {result.refusal}"
+        kept = replace(first, lr_steps=result.steps, warnings=(*first.warnings, warning))
+        return kept, result
+    if first.lr_refusal is None:
+        return together, result
     if learning_rate_suspect(together, locked, case.bounds):
         # All seeds together contradict the lock as well, so the refusal stands.
-        return replace(measurement, lr_curves=together.lr_curves)
-    return replace(together, warnings=(*measurement.warnings, measurement.lr_refusal))
+        return replace(first, lr_steps=result.steps), result
+    return replace(together, warnings=(*together.warnings, first.lr_refusal)), result
 
 
-def _refused_by_chance(sweeps: Sweeps, locked: LockedProfile) -> bool:
-    """Return whether the seeds disagree while a learning rate is locked: more may confirm it."""
-    return (
-        locked.learning_rate is not None
-        and sweeps.suggestion is not None
-        and sweeps.suggestion.disagreement
-    )
-
-
-def _save(opened: OpenCase, measurement: Measurement, sweeps: Sweeps) -> tuple[str, ...]:
-    """Save the curve as PNG and JSON and return both paths; `plot_path` overrides the PNG's."""
-    if sweeps.suggestion is None:
+def _save(opened: OpenCase, measurement: Measurement, result: Result) -> tuple[str, ...]:
+    """Save the curves as PNG and JSON and return both paths; `plot_path` overrides the PNG's."""
+    if not any(trials.losses for trials in result.trials.values()):
         return ()
     case, surroundings = opened.case, opened.surroundings
     folder = surroundings.directory / case.id
-    losses = [curve.losses for curve in measurement.lr_curves]
-    suggestion = sweeps.suggestion
-    if len(losses) > len(sweeps.curves):
-        suggestion = suggest(sweeps.learning_rates, losses)
     plot_path = (
         Path(case.lr_range.plot_path) if case.lr_range.plot_path else folder / "lr_range.png"
     )
@@ -151,20 +171,8 @@ def _save(opened: OpenCase, measurement: Measurement, sweeps: Sweeps) -> tuple[s
         plot_path = surroundings.working_directory / plot_path
     curve_path = folder / "lr_range.json"
     title = f"{case.id}, batch {measurement.batch_size}"
-    lr_plot.plot(
-        plot_path,
-        title=title,
-        learning_rates=sweeps.learning_rates,
-        losses_per_seed=losses,
-        suggestion=suggestion,
-    )
-    lr_plot.save_curve(
-        curve_path,
-        title=title,
-        learning_rates=sweeps.learning_rates,
-        losses_per_seed=losses,
-        suggestion=suggestion,
-    )
+    lr_plot.plot(plot_path, title=title, result=result)
+    lr_plot.save_curve(curve_path, title=title, result=result)
     return (str(plot_path), str(curve_path))
 
 
@@ -184,6 +192,8 @@ def _kept(measurement: Measurement, locked: LockedProfile) -> Measurement:
         measurement,
         learning_rate=locked.learning_rate,
         learning_rates=locked.learning_rates,
+        learning_rate_range=locked.learning_rate_range,
+        lr_horizon=locked.lr_horizon,
         lr_refusal=locked.lr_refusal,
         lr_kept=True,
     )

@@ -1,6 +1,7 @@
-"""Sweeps the learning rate of a fresh module: the LR range test (Smith 2017).
+"""Trains a fresh module at given learning rates: the sweeps and the trials of an LR range test.
 
-Each learning rate gets one optimizer step. It is the rate of the largest parameter group, and the
+Each learning rate gets one optimizer step. In a sweep (Smith 2017) they rise, in a trial they are
+all the same. It is the rate of the largest parameter group, and the
 others keep their ratio to it. Groups that do not follow the workload's learning rate keep their
 own. The optimizer has these rates within its step alone, so that all other code sees what it
 expects. Schedules change nothing, and validation does not run.
@@ -13,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from harness.lr_range.suggestion import diverged
+from harness.lr_range.trials import can_stop
 from harness.memory_bounds import make_bound
 from harness.probe_tasks.trainer import (
     FitWatch,
@@ -58,6 +60,8 @@ class SweepWatch(FitWatch):
         fixed_groups: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        self.trial = False
+        self.ceiling: float | None = None
         self.tell = tell
         self.tell_steps = tell_steps
         self.learning_rates = learning_rates
@@ -146,11 +150,14 @@ class SweepWatch(FitWatch):
             self.tell_steps(len(self.losses))
         done = len(self.losses) == len(self.learning_rates)
         self.finished = trainer.should_stop = (
-            done
-            or (bool(self.losses) and not math.isfinite(self.losses[-1]))
-            or diverged(self.losses, len(self.learning_rates))
+            done or (bool(self.losses) and not math.isfinite(self.losses[-1])) or self._diverged()
         )
         self.tell("data")
+
+    def _diverged(self) -> bool:
+        if self.trial:
+            return can_stop(self.losses, self.ceiling)
+        return diverged(self.losses, len(self.learning_rates))
 
     def _before_step(self, optimizer: Any, *_: Any) -> None:
         groups = optimizer.param_groups
@@ -205,6 +212,7 @@ def sweep(
         watch = make_callback(
             fresh.lightning, SweepWatch, tell, tell_steps, rates, request["fixed_groups"]
         )
+        watch.trial, watch.ceiling = request["trial"], request["ceiling"]
         _refuse_unsuitable(fresh)
         if request["learning_rate"] is not None:
             attributes.set_learning_rate(

@@ -26,12 +26,15 @@ def sweep(
     seed: int,
     rate_map: RateMap | None,
     *,
+    trial: bool,
+    ceiling: float | None,
     whole_epochs: bool,
     timeout: float,
     seconds: float | None,
 ) -> Sweep:
-    """Sweep the learning rate with a fresh module, one optimizer step per learning rate.
+    """Train a fresh module, one optimizer step per learning rate.
 
+    trial: all rates are the same one, and the loss may not exceed `ceiling`, if there is one.
     rate_map: which groups follow the attribute, and the value to set; None: all groups are scaled.
     whole_epochs: end epochs as the user's do, for a training that keeps memory until then.
     timeout: the seconds after which it has failed.
@@ -46,12 +49,15 @@ def sweep(
         "seed": seed,
         "learning_rate": None if rate_map is None else rate_map.value,
         "fixed_groups": [] if rate_map is None else list(rate_map.fixed_groups),
+        "trial": trial,
+        "ceiling": ceiling,
         "whole_epochs": whole_epochs,
     }
+    kind, at = ("trial", f"-{learning_rates[0]:.3g}") if trial else ("sweep", "")
     answer = ask(
         task,
-        f"the LR sweep with seed {seed} at batch {batch_size}",
-        f"lr-seed{seed}-n{len(learning_rates)}",
+        f"the LR {kind} with seed {seed} at batch {batch_size}",
+        f"lr-{kind}-seed{seed}{at}",
         timeout if seconds is None else min(timeout, seconds),
     )
     result = answer.result

@@ -194,17 +194,21 @@ class ProbeRunner:
         seed: int,
         rate_map: RateMap | None = None,
         *,
+        trial: bool = False,
+        ceiling: float | None = None,
         whole_epochs: bool = False,
         seconds: float | None = None,
         tell_steps: TellSteps | None = None,
     ) -> Sweep:
-        """Sweep the learning rate, as `lr_probes.sweep` describes it."""
+        """Train at given learning rates, as `lr_probes.sweep` describes it."""
         return lr_probes.sweep(
             partial(self.ask, tell_steps=tell_steps),
             batch_size,
             learning_rates,
             seed,
             rate_map,
+            trial=trial,
+            ceiling=ceiling,
             whole_epochs=whole_epochs,
             timeout=self._timeout_of(len(learning_rates)),
             seconds=seconds,
