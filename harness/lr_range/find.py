@@ -182,7 +182,8 @@ class LearningRateSearch:
             refusal = self._explore(seeds, until_agreed=until_agreed)
         except NoLossesError as error:
             refusal = str(error)
-        return refusal, next((one for one in self._trials.values() if one.too_short), None)
+        too_short = (one for one in self._trials.values() if one.losses and one.too_short)
+        return refusal, next(too_short, None)
 
     def _explore(self, seeds: Sequence[int], *, until_agreed: bool) -> str | None:
         """Try seeds; return the reason if the first gives no range, though its loss fell."""

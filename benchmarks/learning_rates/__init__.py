@@ -1,0 +1,1 @@
+"""Small trainings, their oracles, and the rules that lr_rule.py judges by them."""
