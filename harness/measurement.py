@@ -214,6 +214,8 @@ class Measurement(Profile):
     """The line of the user's code behind each of these holders: `model.py:33`."""
     lr_kept: bool = False
     """Whether the learning rate is the locked one, without a new LR range test."""
+    lr_confirmed: bool = False
+    """Whether a new range test has confirmed the locked learning rate, which an update keeps."""
     largest_learning_rate: float | None = None
     """The rate of the largest group that follows `learning_rate`, where that is another number."""
     signal_to_noise: float | None = None

@@ -64,6 +64,19 @@ def learning_rate_suspect(
     return _outside_range(measurement.learning_rate, locked.learning_rate_range)
 
 
+def learning_rate_confirmed(
+    measurement: Measurement, locked: LockedProfile, bounds: BoundsSettings
+) -> bool:
+    """Return whether the locked learning rate was judged and holds: an update then keeps it."""
+    return (
+        measurement.learning_rate is not None
+        and locked.learning_rate is not None
+        and not measurement.lr_kept
+        and _why_not_judged(measurement, locked, bounds) is None
+        and not learning_rate_suspect(measurement, locked, bounds)
+    )
+
+
 def smallest_allowed(locked_batch_size: int, max_drop: float, noise: int = 0) -> int:
     """Return the smallest batch size within the bound: locked x (1 - max_drop), rounded up.
 
@@ -170,7 +183,15 @@ def _judge_learning_rate(
             message += f"; find what changed the training, or lock the new rate with `{RELOCK}`"
         return Verdict((Violation("learning_rate", rate, measured, allowed, message),))
     warned = max_factor is not None and outside(measured, rate, WARN_FACTOR)
-    return Verdict(warnings=(message,) if warned else ())
+    warnings: tuple[str, ...] = (message,) if warned else ()
+    now, then = measurement.lr_horizon, locked.lr_horizon
+    if now is not None and then is not None and now > then:
+        slower = (
+            f"the loss clearly falls only in trials of {now} steps, where {then} were enough when "
+            "the learning rate was locked: the training has become slower"
+        )
+        warnings = (*warnings, slower)
+    return Verdict(warnings=warnings)
 
 
 def _outside_range(rate: float, ends: tuple[float, ...]) -> bool:
@@ -202,16 +223,17 @@ def _why_not_judged(
 ) -> str | None:
     """Return the reason why a learning rate cannot be judged by the locked one, or None.
 
-    They can be compared only at the same recipe and horizon and, within the bound of the batch
-    size, the same batch.
+    They can be compared only at the same recipe and, within the bound of the batch size, the same
+    batch. A shorter horizon is another question. A longer one is an answer: the training was too
+    slow for the locked one.
     """
     if measurement.recipe != locked.recipe:
         return "it was locked with another recipe"
-    if bounds.learning_rate.max_factor is None and not locked.learning_rate_range:
+    if not locked.learning_rate_range:
         return f"the lock holds no range for it, and `{RELOCK}` locks one"
     now, then = measurement.lr_horizon, locked.lr_horizon
-    if now is not None and then is not None and now != then:
-        return f"it was locked over {then} steps, this is over {now}"
+    if now is not None and then is not None and now < then:
+        return f"it was locked over {then} steps, and lr_range.num_training leaves only {now}"
     max_drop = bounds.batch_size.max_drop
     noise = measured_noise(locked)
     least = smallest_allowed(locked.batch_size, max_drop, noise)

@@ -74,7 +74,7 @@ class Limits:
     horizon: int
     """Optimizer steps of a trial."""
     max_steps: int
-    """Optimizer steps of all seeds. With twice the horizon, they may be twice as many."""
+    """Optimizer steps in all: those of the sweep and of every trial, at every horizon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +124,7 @@ class Result:
     @property
     def signal_to_noise(self) -> float | None:
         """The drop of the best trial over its noise, the lowest of all seeds; None without any."""
-        return min(
-            (one.signal_to_noise for one in self.trials.values() if one.losses), default=None
-        )
+        return min((one.signal_to_noise for one in self.trials.values()), default=None)
 
 
 @dataclass
@@ -134,13 +132,15 @@ class LearningRateSearch:
     """The range test of one workload at one batch size.
 
     locked_rate: the search starts there in place of a sweep, and a first seed near it confirms it.
+    The horizon is then the one that it was locked with: it is long enough while the loss falls.
     """
 
     trainings: Trainings
     limits: Limits
     locked_rate: float | None = None
     _horizon: int = 0
-    _max_steps: int = 0
+    _shortest: int = 0
+    _granted: int = 0
     _spent: int = 0
     _learning_rates: tuple[float, ...] = ()
     _losses: tuple[float, ...] = ()
@@ -150,15 +150,15 @@ class LearningRateSearch:
     def run(self, seeds: Sequence[int]) -> Result:
         """Try seeds until they agree; where a horizon is too short for that, try longer ones."""
         limits = self.limits
-        shortest = min(limits.horizon, limits.max_steps // _HORIZONS)
+        shortest = self._shortest = min(limits.horizon, limits.max_steps // _HORIZONS)
+        self._granted = limits.max_steps
         if shortest < _MIN_HORIZON:
             needed = _HORIZONS * _MIN_HORIZON
             return self._result(no_rate.too_few_steps(limits.max_steps, needed))
         horizons: list[int] = []
         refusal = None
         for longer in _LONGER:
-            self._horizon, self._max_steps = longer * shortest, longer * limits.max_steps
-            self._trials, self._ranges = {}, {}
+            self._horizon, self._trials, self._ranges = longer * shortest, {}, {}
             horizons.append(self._horizon)
             refusal, too_short = self._explored(seeds)
             if refusal is not None or (too_short is None and not self._disagree()):
@@ -168,11 +168,12 @@ class LearningRateSearch:
         return self._result(refusal)
 
     def more(self, seeds: Sequence[int]) -> Result:
-        """Try each of further seeds for the same horizon, and judge by all."""
+        """Try each of further seeds for the same horizon, for as many steps, and judge by all."""
+        self._granted = self._spent + self.limits.max_steps
         refusal, too_short = self._explored(seeds, until_agreed=False)
         if refusal is None and too_short is not None:
             refusal = no_rate.too_short(too_short, (self._horizon,))
-        return self._result(refusal)
+        return self._result(refusal, far_apart=True)
 
     def _explored(
         self, seeds: Sequence[int], *, until_agreed: bool = True
@@ -182,8 +183,14 @@ class LearningRateSearch:
             refusal = self._explore(seeds, until_agreed=until_agreed)
         except NoLossesError as error:
             refusal = str(error)
-        too_short = (one for one in self._trials.values() if one.losses and one.too_short)
-        return refusal, next(too_short, None)
+        self._trials = {seed: one for seed, one in self._trials.items() if one.losses}
+        return refusal, next(filter(self._too_short, self._trials.values()), None)
+
+    def _too_short(self, trials: Trials) -> bool:
+        """Return whether the horizon is too short for a seed."""
+        if self.locked_rate is not None and self._horizon == self._shortest:
+            return not trials.has_signal
+        return trials.too_short
 
     def _explore(self, seeds: Sequence[int], *, until_agreed: bool) -> str | None:
         """Try seeds; return the reason if the first gives no range, though its loss fell."""
@@ -193,14 +200,15 @@ class LearningRateSearch:
             self._horizon,
             limits.lr_min,
             limits.lr_max,
-            self._max_steps,
-            seeds=self._trials,
+            self._granted,
+            self._spent,
+            self._trials,
         )
         try:
             start = self._start(seeds[0], search)
             for seed in seeds:
                 trials = search.explore(seed, start)
-                if trials.too_short:
+                if self._too_short(trials):
                     break
                 refusal = self._open_end(search, seed, trials)
                 if refusal is not None:
@@ -211,7 +219,7 @@ class LearningRateSearch:
         except (OutOfStepsError, OutOfTimeError) as error:
             return self._broken_off(error)
         finally:
-            self._spent += search.steps
+            self._spent = search.steps
         return None
 
     def _broken_off(self, error: OutOfStepsError | OutOfTimeError) -> str | None:
@@ -224,7 +232,7 @@ class LearningRateSearch:
             elif self._ranges:
                 del self._trials[seed]
             elif isinstance(error, OutOfStepsError) and trials.losses:
-                return no_rate.out_of_steps(trials, self._max_steps)
+                return no_rate.out_of_steps(trials, self._granted)
         if not self._ranges:
             raise error
         return None
@@ -262,7 +270,7 @@ class LearningRateSearch:
             self._horizon,
             limits.lr_min,
             10 * limits.lr_max,
-            self._max_steps,
+            self._granted,
             search.steps,
             {seed: trials},
         )
@@ -290,8 +298,12 @@ class LearningRateSearch:
             return locked is not None and not outside(rates[0], locked, _CONFIRMED)
         return not outside(max(rates), min(rates), _AGREEMENT)
 
-    def _result(self, refusal: str | None) -> Result:
-        disagree = refusal is None and self._disagree()
+    def _result(self, refusal: str | None, *, far_apart: bool = False) -> Result:
+        """Return the result.
+
+        far_apart: seeds may disagree. Of many, two are far apart by chance.
+        """
+        disagree = refusal is None and not far_apart and self._disagree()
         if disagree:
             refusal = no_rate.disagreement(self._rates(), self._horizon, _MAX_SEED_RATIO)
         return Result(

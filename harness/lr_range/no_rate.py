@@ -53,6 +53,8 @@ def too_short(trials: Trials, horizons: Sequence[int]) -> str:
             " lr_range.lr_min if the workload learns at smaller ones, and see whether the loss is"
             " what training makes smaller"
         )
+    if trials.learns_at_control:
+        return open_below(trials, rate_at(trials.control))
     if trials.drop <= trials.noise:
         return (
             f"the loss never fell, {tried} ({_seen(trials)}): raise lr_range.horizon if the"

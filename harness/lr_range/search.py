@@ -107,13 +107,15 @@ def _towards_a_drop(trials: Trials, highest: int) -> int | None:
     """
     tried = sorted(point for point in trials.losses if point != trials.control)
     if not tried:
-        return None
+        return trials.control + _STRIDE
     flat = [point for point in tried if not trials.is_worse(point)]
     if not flat:
         below = tried[0] - _STRIDE
         return below if below > trials.control else None
     best = min(flat, key=trials.loss)
-    candidates = (flat[-1] + _STRIDE, best - _STRIDE)
+    candidates = [flat[-1] + _STRIDE]
+    if trials.initial_loss - trials.loss(best) > trials.noise:
+        candidates.append(best - _STRIDE)
     return next(
         (
             point

@@ -138,6 +138,17 @@ class Trials:
         return self.control not in self.losses and self.noise > _INITIAL_NOISE * self.drop
 
     @property
+    def learns_at_control(self) -> bool:
+        """Whether the control itself has clearly learned, so that it is none."""
+        losses = self.losses.get(self.control, ())
+        window = self._window(self.control) if losses else ()
+        if not window:
+            return False
+        drop = fmean(losses[:_INITIAL_STEPS]) - fmean(window)
+        sigma = _sigma(window) * math.sqrt(1 / len(window) + 1 / _INITIAL_STEPS)
+        return drop > MIN_SIGNAL_TO_NOISE * max(sigma, _RESOLUTION * abs(self.initial_loss))
+
+    @property
     def has_signal(self) -> bool:
         """Whether some trial has clearly learned."""
         return self.signal_to_noise >= MIN_SIGNAL_TO_NOISE

@@ -11,7 +11,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.bounds.measured import learning_rate_suspect
+from harness.bounds.measured import learning_rate_confirmed, learning_rate_suspect
 from harness.lr_range import plot as lr_plot
 from harness.lr_range.find import LearningRateSearch, Limits
 from harness.measure.lr_trainings import ProbeTrainings
@@ -55,6 +55,8 @@ def with_learning_rate(opened: OpenCase, measurement: Measurement) -> Measuremen
         measurement, result = _with_more_seeds(opened, before, measurement, search, rate_map)
     measurement = replace(measurement, lr_curves=tuple(trainings.curves))
     measurement = confirmed(opened.runner, measurement, rate_map)
+    if locked is not None and learning_rate_confirmed(measurement, locked, case.bounds):
+        measurement = replace(measurement, lr_confirmed=True)
     return replace(measurement, artifacts=_save(opened, measurement, result))
 
 
@@ -80,6 +82,7 @@ def _search(
     if (
         locked is not None
         and locked.learning_rate is not None
+        and locked.learning_rate_range
         and locked.recipe == measurement.recipe
     ):
         rate = locked.learning_rate
@@ -87,10 +90,7 @@ def _search(
             rate = rate_map.rate_for(rate)
         if not settings.lr_min <= rate <= settings.lr_max:
             rate = None
-        longer = locked.lr_horizon or 0
-        if longer > horizon:
-            most = most * longer // horizon
-            horizon = longer
+        horizon = max(horizon, locked.lr_horizon or 0)
     limits = Limits(settings.lr_min, settings.lr_max, horizon, most)
     return LearningRateSearch(trainings, limits, rate), most
 
@@ -178,8 +178,9 @@ def _save(opened: OpenCase, measurement: Measurement, result: Result) -> tuple[s
 
 def _unchanged(measurement: Measurement, locked: LockedProfile) -> bool:
     """Return whether everything that the learning rate depends on is as it was locked."""
+    answered = bool(locked.learning_rate_range) or locked.lr_refusal is not None
     return (
-        (locked.learning_rate is not None or locked.lr_refusal is not None)
+        answered
         and locked.fingerprint == measurement.fingerprint
         and locked.recipe == measurement.recipe
         and locked.batch_size == measurement.batch_size

@@ -64,7 +64,14 @@ def confirmed(
         else rate_map.contradiction(value, found.rates[0] if found.rates else ())
     )
     if refusal is not None:
-        return replace(measurement, learning_rate=None, learning_rates=(), lr_refusal=refusal)
+        return replace(
+            measurement,
+            learning_rate=None,
+            learning_rates=(),
+            learning_rate_range=(),
+            lr_horizon=None,
+            lr_refusal=refusal,
+        )
     rates = rate_map.rates_at(value)
     largest = value * (rate_map.largest / rate_map.value)
     fixed = [rates[number] for number in rate_map.fixed_groups]

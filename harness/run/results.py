@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
+    from harness.measurement import Measurement
     from harness.report.case_result import CaseResult
 
 WRITTEN = ("report.json", "report.md", "candidate.lock")
@@ -82,7 +84,24 @@ class Results:
 def lockable(results: Iterable[CaseResult]) -> list[LockedProfile]:
     """Return the profile of each measurement or prediction in which some batch trains."""
     return [
-        LockedProfile.from_measurement(result.measurement)
+        _profile_of(result.measurement, result.locked)
         for result in results
         if result.measurement is not None and result.measurement.max_batch_size > 0
     ]
+
+
+def _profile_of(measurement: Measurement, locked: LockedProfile | None) -> LockedProfile:
+    """Return what an update locks; a learning rate that was confirmed stays as it is locked.
+
+    It would else move by chance with each update.
+    """
+    profile = LockedProfile.from_measurement(measurement)
+    if locked is None or not measurement.lr_confirmed:
+        return profile
+    return replace(
+        profile,
+        learning_rate=locked.learning_rate,
+        learning_rates=locked.learning_rates,
+        learning_rate_range=locked.learning_rate_range,
+        lr_horizon=locked.lr_horizon,
+    )

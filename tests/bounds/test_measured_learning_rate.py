@@ -50,11 +50,12 @@ def test_a_learning_rate_out_of_range_says_everything() -> None:
     assert violation == Violation("learning_rate", 0.00316, 0.0079, "0.0021 to 0.0062", message)
 
 
+@pytest.mark.parametrize("limits", [BOUNDS, FACTOR_2], ids=["range", "max_factor"])
 @pytest.mark.parametrize("rate", [0.00316, 1.0])
-def test_a_lock_without_a_range_does_not_judge(rate: float) -> None:
+def test_a_lock_without_a_range_does_not_judge(rate: float, limits: BoundsSettings) -> None:
     """A rate that was locked before there were ranges is not judged: a warning says what helps."""
     old = locked(learning_rate_range=(), lr_horizon=None)
-    assert judge(measurement(learning_rate=rate), old, BOUNDS) == Verdict(
+    assert judge(measurement(learning_rate=rate), old, limits) == Verdict(
         warnings=(
             (
                 f"learning_rate {rate:.3g} is not judged against 0.00316: the lock holds no range for "
@@ -64,25 +65,26 @@ def test_a_lock_without_a_range_does_not_judge(rate: float) -> None:
     )
 
 
-def test_a_lock_without_a_range_is_judged_by_a_factor_that_is_set() -> None:
-    """`max_factor` needs no range."""
-    old = locked(learning_rate_range=(), lr_horizon=None)
-    verdict = judge(measurement(learning_rate=0.0079), old, FACTOR_2)
-    assert bounds_of(verdict) == ["learning_rate"]
-
-
 @pytest.mark.parametrize("limits", [BOUNDS, FACTOR_2], ids=["range", "max_factor"])
-def test_learning_rates_compare_at_one_horizon_only(limits: BoundsSettings) -> None:
-    """Rates that were judged over other numbers of steps are not compared: a warning."""
-    verdict = judge(measurement(learning_rate=1.0, lr_horizon=80), locked(), limits)
+def test_a_shorter_horizon_does_not_judge(limits: BoundsSettings) -> None:
+    """Steps that are too few for the locked horizon answer another question: a warning."""
+    verdict = judge(measurement(learning_rate=1.0, lr_horizon=20), locked(), limits)
     assert verdict == Verdict(
         warnings=(
             (
-                "learning_rate 1 is not judged against 0.00316: it was locked over 40 steps, this is "
-                "over 80"
+                "learning_rate 1 is not judged against 0.00316: it was locked over 40 steps, and "
+                "lr_range.num_training leaves only 20"
             ),
         )
     )
+
+
+@pytest.mark.parametrize(("rate", "violated"), [(1.0, ["learning_rate"]), (0.00316, [])])
+def test_a_longer_horizon_judges(rate: float, violated: list[str]) -> None:
+    """A training that became too slow for the locked one does not pass by that: it is judged."""
+    verdict = judge(measurement(learning_rate=rate, lr_horizon=80), locked(), BOUNDS)
+    assert violated == bounds_of(verdict)
+    assert (not violated) == ("trials of 80 steps, where 40 were" in "".join(verdict.warnings))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,8 @@ def test_a_refusal_as_locked_passes() -> None:
         (1, {}, False),
         (300, {"batch_size": 100}, False),
         (300, {"recipe": "sha256:r2"}, False),
-        (300, {"lr_horizon": 80}, False),
+        (300, {"lr_horizon": 20}, False),
+        (300, {"lr_horizon": 80}, True),
         (300, {"lr_kept": True}, False),
         (None, {}, False),
     ],

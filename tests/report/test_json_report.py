@@ -48,6 +48,7 @@ FURTHER_KEYS = [
     "learning_rate_range",
     "lr_horizon",
     "lr_steps",
+    "lr_confirmed",
     "lr_kept",
     "largest_learning_rate",
     "signal_to_noise",
