@@ -156,16 +156,31 @@ class LearningRateSearch:
             needed = _HORIZONS * _MIN_HORIZON
             return self._result(no_rate.too_few_steps(limits.max_steps, needed))
         horizons: list[int] = []
-        refusal = None
+        refusal: str | None = None
+        disagree = False
+        earlier = None
         for longer in _LONGER:
             self._horizon, self._trials, self._ranges = longer * shortest, {}, {}
             horizons.append(self._horizon)
-            refusal, too_short = self._explored(seeds)
-            if refusal is not None or (too_short is None and not self._disagree()):
+            try:
+                refusal, too_short = self._explored(seeds)
+            except OutOfStepsError:
+                trials = next(iter(self._trials.values()), None)
+                if earlier is not None and refusal is not None:
+                    self._horizon, self._trials, self._ranges = earlier
+                    refusal = no_rate.and_out_of_steps(refusal, limits.max_steps)
+                elif trials is not None:
+                    refusal = no_rate.out_of_steps(trials, limits.max_steps)
                 break
-            if too_short is not None:
+            disagree = refusal is None and too_short is None and self._disagree()
+            if too_short is not None and refusal is None:
                 refusal = no_rate.too_short(too_short, horizons)
-        return self._result(refusal)
+            elif disagree:
+                refusal = no_rate.disagreement(self._rates(), self._horizon, _MAX_SEED_RATIO)
+            else:
+                break
+            earlier = self._horizon, self._trials, self._ranges
+        return self._result(refusal, disagreement=disagree)
 
     def more(self, seeds: Sequence[int]) -> Result:
         """Try each of further seeds for the same horizon, for as many steps, and judge by all."""
@@ -173,12 +188,15 @@ class LearningRateSearch:
         refusal, too_short = self._explored(seeds, until_agreed=False)
         if refusal is None and too_short is not None:
             refusal = no_rate.too_short(too_short, (self._horizon,))
-        return self._result(refusal, far_apart=True)
+        return self._result(refusal)
 
     def _explored(
         self, seeds: Sequence[int], *, until_agreed: bool = True
     ) -> tuple[str | None, Trials | None]:
-        """Try seeds; return a refusal, or the trials for which the horizon is too short, if any."""
+        """Try seeds; return a refusal, or the trials for which the horizon is too short, if any.
+
+        Raises OutOfStepsError where the steps end before the range of a first seed is known.
+        """
         try:
             refusal = self._explore(seeds, until_agreed=until_agreed)
         except NoLossesError as error:
@@ -217,13 +235,13 @@ class LearningRateSearch:
                 if until_agreed and self._agreed():
                     break
         except (OutOfStepsError, OutOfTimeError) as error:
-            return self._broken_off(error)
+            self._broken_off(error)
         finally:
             self._spent = search.steps
         return None
 
-    def _broken_off(self, error: OutOfStepsError | OutOfTimeError) -> str | None:
-        """Leave an unfinished seed out; return the reason where that leaves none."""
+    def _broken_off(self, error: OutOfStepsError | OutOfTimeError) -> None:
+        """Leave an unfinished seed out; raise the error where that leaves none."""
         seed = next(reversed(self._trials), None)
         if seed is not None and seed not in self._ranges:
             trials = self._trials[seed]
@@ -231,11 +249,8 @@ class LearningRateSearch:
                 self._ranges[seed] = trials.range()
             elif self._ranges:
                 del self._trials[seed]
-            elif isinstance(error, OutOfStepsError) and trials.losses:
-                return no_rate.out_of_steps(trials, self._granted)
         if not self._ranges:
             raise error
-        return None
 
     def _start(self, seed: int, search: TrialSearch) -> float | list[int]:
         """Return where the trials of the first seed start; sweep where nothing else tells it."""
@@ -298,14 +313,7 @@ class LearningRateSearch:
             return locked is not None and not outside(rates[0], locked, _CONFIRMED)
         return not outside(max(rates), min(rates), _AGREEMENT)
 
-    def _result(self, refusal: str | None, *, far_apart: bool = False) -> Result:
-        """Return the result.
-
-        far_apart: seeds may disagree. Of many, two are far apart by chance.
-        """
-        disagree = refusal is None and not far_apart and self._disagree()
-        if disagree:
-            refusal = no_rate.disagreement(self._rates(), self._horizon, _MAX_SEED_RATIO)
+    def _result(self, refusal: str | None, *, disagreement: bool = False) -> Result:
         return Result(
             found=Found.of(list(self._ranges.values())) if refusal is None else None,
             refusal=refusal,
@@ -314,5 +322,5 @@ class LearningRateSearch:
             trials=self._trials,
             learning_rates=self._learning_rates,
             losses=self._losses,
-            disagreement=disagree,
+            disagreement=disagreement,
         )

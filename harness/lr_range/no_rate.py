@@ -33,6 +33,14 @@ def out_of_steps(trials: Trials, max_steps: int) -> str:
     )
 
 
+def and_out_of_steps(refusal: str, max_steps: int) -> str:
+    """Return the reason where the steps were used up before a longer horizon could tell more."""
+    return (
+        f"{refusal}; longer trials were not possible, because the range test took its {max_steps}"
+        " steps (lr_range.num_training x the number of seeds): raise lr_range.num_training, too"
+    )
+
+
 def too_short(trials: Trials, horizons: Sequence[int]) -> str:
     """Return the reason where the trials of a seed say nothing, at any of the horizons."""
     tried = f"in trials of {', '.join(map(str, horizons))} steps"

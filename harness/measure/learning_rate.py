@@ -54,6 +54,8 @@ def with_learning_rate(opened: OpenCase, measurement: Measurement) -> Measuremen
     if locked is not None and _may_fail(opened, measurement, result, locked):
         measurement, result = _with_more_seeds(opened, before, measurement, search, rate_map)
     measurement = replace(measurement, lr_curves=tuple(trainings.curves))
+    if search.locked_rate is None and len(measurement.learning_rates) < min(2, len(settings.seeds)):
+        measurement = _warned_of_one_seed(measurement, len(settings.seeds))
     measurement = confirmed(opened.runner, measurement, rate_map)
     if locked is not None and learning_rate_confirmed(measurement, locked, case.bounds):
         measurement = replace(measurement, lr_confirmed=True)
@@ -114,6 +116,17 @@ def _with_result(measurement: Measurement, result: Result, rate_map: RateMap | N
         lr_steps=result.steps,
         signal_to_noise=result.signal_to_noise,
     )
+
+
+def _warned_of_one_seed(measurement: Measurement, num_seeds: int) -> Measurement:
+    """Warn where steps or time ended before a second seed could agree with the first."""
+    if measurement.learning_rate is None:
+        return measurement
+    warning = (
+        f"the learning rate is that of 1 of {num_seeds} seeds: steps or time ended before another "
+        "could agree; raise lr_range.num_training or lr_range.max_seconds"
+    )
+    return replace(measurement, warnings=(*measurement.warnings, warning))
 
 
 def _may_fail(

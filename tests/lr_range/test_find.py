@@ -211,6 +211,18 @@ def test_steps_that_end_in_the_first_seed_are_refused() -> None:
     assert "the range test took its 90 steps" in (found.refusal or "")
 
 
+def test_steps_that_end_at_a_longer_horizon_are_refused_for_the_shorter_one() -> None:
+    """What its trials said, and that there were no steps for longer ones."""
+    slow = Valley(drop_at=2.0, cliff=0.11, steepness=3.0)
+    found = run(slow, max_steps=200)
+    refusal = found.refusal or ""
+    assert (20, True, True) == (
+        found.horizon,
+        "training has only just begun at 0.1, and hardly at lower rates" in refusal,
+        refusal.endswith("the number of seeds): raise lr_range.num_training, too"),
+    )
+
+
 def test_a_range_that_reaches_lr_max_is_refused_with_what_a_decade_more_gives() -> None:
     """It was tried, so the reason has the number."""
     valley = Valley()
