@@ -76,6 +76,11 @@ class Limits:
     max_steps: int
     """Optimizer steps in all: those of the sweep and of every trial, at every horizon."""
 
+    @property
+    def shortest(self) -> int:
+        """The horizon to begin with: the one asked for, or what the steps of all seeds allow."""
+        return min(self.horizon, self.max_steps // _HORIZONS)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -139,7 +144,6 @@ class LearningRateSearch:
     limits: Limits
     locked_rate: float | None = None
     _horizon: int = 0
-    _shortest: int = 0
     _granted: int = 0
     _spent: int = 0
     _learning_rates: tuple[float, ...] = ()
@@ -150,7 +154,7 @@ class LearningRateSearch:
     def run(self, seeds: Sequence[int]) -> Result:
         """Try seeds until they agree; where a horizon is too short for that, try longer ones."""
         limits = self.limits
-        shortest = self._shortest = min(limits.horizon, limits.max_steps // _HORIZONS)
+        shortest = limits.shortest
         self._granted = limits.max_steps
         if shortest < _MIN_HORIZON:
             needed = _HORIZONS * _MIN_HORIZON
@@ -206,7 +210,7 @@ class LearningRateSearch:
 
     def _too_short(self, trials: Trials) -> bool:
         """Return whether the horizon is too short for a seed."""
-        if self.locked_rate is not None and self._horizon == self._shortest:
+        if self.locked_rate is not None and self._horizon == self.limits.shortest:
             return not trials.has_signal
         return trials.too_short
 

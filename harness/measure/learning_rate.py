@@ -44,19 +44,27 @@ def with_learning_rate(opened: OpenCase, measurement: Measurement) -> Measuremen
     if isinstance(rate_map, str):
         _log.info("%s: LR range test refused: %s", case.id, rate_map)
         return replace(measurement, lr_refusal=rate_map)
-    trainings = ProbeTrainings(opened, measurement, rate_map)
-    search, most = _search(opened, measurement, trainings, rate_map)
-    trainings.announce(measurement, most)
-    result = search.run(settings.seeds)
+    return _tested(opened, measurement, rate_map)
+
+
+def _tested(opened: OpenCase, before: Measurement, rate_map: RateMap | None) -> Measurement:
+    """Run the range test, and save what it saw."""
+    case, locked, seeds = opened.case, opened.locked, opened.case.lr_range.seeds
+    trainings = ProbeTrainings(opened, before, rate_map)
+    search = _search(opened, before, trainings, rate_map)
+    trainings.announce(before, search.limits)
+    result = search.run(seeds)
     if result.refusal is not None:
         _log.info("%s: LR range test refused: %s", case.id, result.refusal)
-    before, measurement = measurement, _with_result(measurement, result, rate_map)
+    measurement = _with_result(before, result, rate_map)
     if locked is not None and _may_fail(opened, measurement, result, locked):
-        measurement, result = _with_more_seeds(opened, before, measurement, search, rate_map)
+        measurement, result = _with_more_seeds(opened, before, search, result, rate_map)
     measurement = replace(measurement, lr_curves=tuple(trainings.curves))
-    if search.locked_rate is None and len(measurement.learning_rates) < min(2, len(settings.seeds)):
-        measurement = _warned_of_one_seed(measurement, len(settings.seeds))
+    if search.locked_rate is None and len(measurement.learning_rates) < min(2, len(seeds)):
+        measurement = _warned_of_one_seed(measurement, len(seeds))
     measurement = confirmed(opened.runner, measurement, rate_map)
+    if measurement.lr_refusal is not None:
+        result = replace(result, found=None, refusal=measurement.lr_refusal)
     if locked is not None and learning_rate_confirmed(measurement, locked, case.bounds):
         measurement = replace(measurement, lr_confirmed=True)
     return replace(measurement, artifacts=_save(opened, measurement, result))
@@ -74,18 +82,21 @@ def _search(
     measurement: Measurement,
     trainings: ProbeTrainings,
     rate_map: RateMap | None,
-) -> tuple[LearningRateSearch, int]:
-    """Return the search, and the optimizer steps that it takes at most.
+) -> LearningRateSearch:
+    """Return the search.
 
-    Where the lock is of the same recipe, the search starts at its rate and with its horizon.
+    Where the lock is current, the search starts at its rate and with its horizon. A lock without a
+    range holds a rate of another rule, which one seed must not confirm.
     """
     settings, locked = opened.case.lr_range, opened.locked
-    horizon, most, rate = settings.horizon, settings.num_training * len(settings.seeds), None
+    horizon, max_steps = settings.horizon, settings.num_training * len(settings.seeds)
+    rate = None
     if (
         locked is not None
         and locked.learning_rate is not None
         and locked.learning_rate_range
         and locked.recipe == measurement.recipe
+        and locked.fingerprint == measurement.fingerprint
     ):
         rate = locked.learning_rate
         if rate_map is not None:
@@ -93,8 +104,8 @@ def _search(
         if not settings.lr_min <= rate <= settings.lr_max:
             rate = None
         horizon = max(horizon, locked.lr_horizon or 0)
-    limits = Limits(settings.lr_min, settings.lr_max, horizon, most)
-    return LearningRateSearch(trainings, limits, rate), most
+    limits = Limits(settings.lr_min, settings.lr_max, horizon, max_steps)
+    return LearningRateSearch(trainings, limits, rate)
 
 
 def _with_result(measurement: Measurement, result: Result, rate_map: RateMap | None) -> Measurement:
@@ -141,14 +152,14 @@ def _may_fail(
 def _with_more_seeds(
     opened: OpenCase,
     before: Measurement,
-    first: Measurement,
     search: LearningRateSearch,
+    result_first: Result,
     rate_map: RateMap | None,
 ) -> tuple[Measurement, Result]:
     """Try as many new seeds again: only all of them together may fail the test."""
     case, locked = opened.case, opened.locked
     assert locked is not None, "only a locked rate is contradicted"
-    seeds = case.lr_range.seeds
+    first, seeds = _with_result(before, result_first, rate_map), case.lr_range.seeds
     fresh = list(islice((seed for seed in count() if seed not in seeds), len(seeds)))
     _log.info(
         "%s: learning rate %s, and %.3g is locked: trying seeds %s before judging",
@@ -159,15 +170,21 @@ def _with_more_seeds(
     )
     result = search.more(fresh)
     together = _with_result(before, result, rate_map)
+    # What the first seeds gave, with all that was seen.
+    stands = replace(result, found=result_first.found, refusal=result_first.refusal)
     if result.found is None:
         warning = f"the new seeds gave no learning rate: {result.refusal}"
         kept = replace(first, lr_steps=result.steps, warnings=(*first.warnings, warning))
-        return kept, result
+        return kept, stands
     if first.lr_refusal is None:
+        if len(together.learning_rates) == len(first.learning_rates):
+            # Only time leaves all seeds out without a refusal.
+            warning = f"lr_range.max_seconds was over before the first of the seeds {fresh} ended"
+            together = replace(together, warnings=(*together.warnings, warning))
         return together, result
     if learning_rate_suspect(together, locked, case.bounds):
         # All seeds together contradict the lock as well, so the refusal stands.
-        return replace(first, lr_steps=result.steps), result
+        return replace(first, lr_steps=result.steps), stands
     return replace(together, warnings=(*together.warnings, first.lr_refusal)), result
 
 

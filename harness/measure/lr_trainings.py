@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from harness.units import format_seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.lr_range.find import Limits
     from harness.lr_range.rate_map import RateMap
     from harness.measurement import LrCurve, Measurement, Probe
     from harness.probes.open_cases import OpenCase
@@ -47,10 +49,16 @@ class ProbeTrainings:
         self.curves: list[LrCurve] = []
         """The curves of all trainings, in their order."""
 
-    def announce(self, measurement: Measurement, most: int) -> None:
-        """Log the largest number of steps, and from the search's speed how long they may take."""
-        case = self._opened.case
-        text = f"{case.id}: LR range test: at most {most} steps at batch {self._batch_size}"
+    def announce(self, measurement: Measurement, limits: Limits) -> None:
+        """Log the largest number of steps with the first horizon.
+
+        From the speed of the search follows how long they may take.
+        """
+        case, most = self._opened.case, limits.max_steps
+        text = (
+            f"{case.id}: LR range test: at most {most} steps at batch {self._batch_size}, in trials"
+            f" of {limits.shortest}"
+        )
         level = logging.INFO
         if measurement.samples_per_second:
             accumulate = int(case.trainer.get("accumulate_grad_batches", 1))
@@ -83,7 +91,7 @@ class ProbeTrainings:
         losses = self._train(what, seed, (learning_rate,) * num_steps, trial=True, ceiling=ceiling)
         ended = (
             f"diverged after {len(losses)} steps"
-            if len(losses) < num_steps
+            if len(losses) < num_steps or not math.isfinite(losses[-1])
             else f"loss {fmean(losses[num_steps // 2 :]):.4g} over {num_steps} steps"
         )
         _log.info("%s: LR %s: %s", self._opened.case.id, what, ended)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lr_curves import fall
+from lr_curves import fall, train
 from matrix_texts import load
 from projects import MIB, WORKLOADS
 
 from harness.devices.cpu import CpuDevice
+from harness.lr_range.trials import can_stop
 from harness.measurement import LrCurve, Probe
 from harness.probes.answers import GroupRates, Sweep
 from harness.probes.description import Description
@@ -43,7 +44,7 @@ def make_case(
     tmp_path: Path,
     *,
     search: str = "",
-    lr: str = "num_training: 60, seeds: [0, 1]",
+    lr: str = "seeds: [0, 1]",
     budget: str = "64MiB",
     module: str = "Net",
 ) -> Case:
@@ -57,8 +58,13 @@ def surroundings(tmp_path: Path) -> Surroundings:
 
 
 def seed_curve(rates: Sequence[float], seed: int) -> list[float]:
-    """Return losses that fall around 1e-2, with a little noise that depends on the seed."""
+    """Return the losses of a sweep that fall around 1e-2, with noise that depends on the seed."""
     return fall(rates, 1e-2, noise=0.002, seed=seed)
+
+
+def seed_trial(rate: float, num_steps: int, seed: int) -> list[float]:
+    """Return the losses of a trial that fall fastest at 1e-2, with noise of the seed's batches."""
+    return train(rate, num_steps, best=1e-2, noise=0.002, seed=seed)
 
 
 @dataclass
@@ -75,10 +81,13 @@ class Rehearsal:
         )
     )
     curve: Callable[[Sequence[float], int], list[float]] = seed_curve
+    """The losses of a sweep, by its rates and seed."""
+    training: Callable[[float, int, int], list[float]] = seed_trial
+    """The losses of a trial, by its rate, number of steps and seed; a ceiling ends it earlier."""
     failing_seeds: dict[int, str | Probe] = field(default_factory=dict)
-    """Seeds whose sweep is refused, or fails."""
+    """Seeds whose sweep and trials are refused, or fail."""
     late_seeds: dict[int, int] = field(default_factory=dict)
-    """Seeds whose sweep runs out of time, and the steps that it has done by then."""
+    """Seeds whose trainings run out of time, and the steps that each has done by then."""
     attribute: str | None = None
     """The place of the learning rate."""
     rates_of: Callable[[float], tuple[float, ...]] = lambda value: (value,)
@@ -86,14 +95,18 @@ class Rehearsal:
     read: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
     """Batch size and values of each probe that reads rates."""
     seconds: list[float | None] = field(default_factory=list)
-    """The seconds that each sweep is given."""
+    """The seconds that each sweep and trial is given."""
     maps: list[RateMap | None] = field(default_factory=list)
+    """The map that each sweep and trial is given."""
     whole_epochs: list[bool] = field(default_factory=list)
-    """The map that each sweep is given."""
     trained: list[dict[str, Any]] = field(default_factory=list)
     """Arguments of each probe."""
     swept: list[tuple[int, int, int]] = field(default_factory=list)
     """Batch size, number of learning rates and seed of each sweep."""
+    tried: list[tuple[int, int, int, float]] = field(default_factory=list)
+    """Batch size, number of steps, seed and learning rate of each trial."""
+    ceilings: list[float | None] = field(default_factory=list)
+    """The ceiling of each trial."""
     versions: dict[str, str] = field(default_factory=lambda: {"torch": "2.13.0"})
     torch_settings: dict[str, Any] = field(default_factory=dict)
     retries_from: int | None = None
@@ -170,22 +183,41 @@ class Rehearsal:
         seed: int,
         rate_map: RateMap | None = None,
         *,
+        trial: bool = False,
+        ceiling: float | None = None,
         whole_epochs: bool = False,
         seconds: float | None = None,
         tell_steps: TellSteps | None = None,
     ) -> Sweep:
-        """Return the seed's curve, or its refusal or failure."""
+        """Return the curve of a sweep or a trial, or the seed's refusal or failure."""
         self.maps.append(rate_map)
         self.whole_epochs.append(whole_epochs)
         self.seconds.append(seconds)
         if seed in self.late_seeds and tell_steps is not None:
             tell_steps(self.late_seeds[seed])
             return Sweep(out_of_time=True)
-        self.swept.append((batch_size, len(learning_rates), seed))
+        num_steps = len(learning_rates)
+        if trial:
+            assert {learning_rates[0]} == set(learning_rates), "a trial has one learning rate"
+            self.tried.append((batch_size, num_steps, seed, learning_rates[0]))
+            self.ceilings.append(ceiling)
+        else:
+            self.swept.append((batch_size, num_steps, seed))
         trouble = self.failing_seeds.get(seed)
         if isinstance(trouble, str):
             return Sweep(None, trouble, None)
         if trouble is not None:
             return Sweep(None, None, trouble)
-        losses = self.curve(learning_rates, seed)
-        return Sweep(LrCurve(seed, tuple(learning_rates), tuple(losses)), None, None)
+        if trial:
+            losses = self.training(learning_rates[0], num_steps, seed)
+            ends = (end for end in range(1, num_steps) if can_stop(losses[:end], ceiling))
+            losses = losses[: next(ends, num_steps)]
+        else:
+            losses = self.curve(learning_rates, seed)
+        rates = tuple(learning_rates[: len(losses)])
+        return Sweep(LrCurve(seed, rates, tuple(losses)), None, None)
+
+    @property
+    def seeds_tried(self) -> list[int]:
+        """The seeds of the trials, in their order."""
+        return list(dict.fromkeys(seed for _, _, seed, _ in self.tried))

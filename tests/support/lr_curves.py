@@ -39,6 +39,33 @@ def fall(
     return [2 - shape.cdf(math.log10(rate)) + noise * jitter.gauss(0, 1) for rate in rates]
 
 
+def train(
+    rate: float,
+    num_steps: int,
+    *,
+    best: float,
+    width: float = 0.5,
+    noise: float = 0.0,
+    seed: int = 0,
+    slowness: float = 5.0,
+) -> list[float]:
+    """Return the losses of a training at a constant rate: they fall from 2 towards 1.
+
+    The drop is largest at `best`, and smaller by a normal distribution with `width` decades on both
+    sides of it. 1.5 widths above, the loss explodes. It takes `slowness` steps for most of the
+    drop. The noise is that of the batches, so it is the same at every rate.
+    """
+    jitter = random.Random(seed)  # noqa: S311 - noise, not cryptography
+    decades = math.log10(rate / best)
+    drop = math.exp(-((decades / width) ** 2) / 2)
+    return [
+        2 * 1.5**step
+        if decades > 1.5 * width
+        else 2 - drop * (1 - math.exp(-step / slowness)) + noise * jitter.gauss(0, 1)
+        for step in range(num_steps)
+    ]
+
+
 def three_quarters(centre: float, width: float = 0.5) -> float:
     """Return the 75% point of `fall` after smoothing, which convolves two Gaussians into one."""
     return float(

@@ -39,12 +39,14 @@ def run(
     batch_size: int = 8,
     learning_rate: float | None = None,
     fixed_groups: Sequence[int] = (),
+    trial: bool = False,
+    ceiling: float | None = None,
     whole_epochs: bool = False,
     trainer: dict[str, Any] | None = None,
     tell: TellPhase = ignore,
     **more: Any,
 ) -> dict[str, Any]:
-    """Sweep in this process; a probe that only sweeps has no limit on its memory."""
+    """Sweep, or run a trial, in this process; such a probe has no limit on its memory."""
     request: SweepRequest = {
         "task": "lr_range",
         "bound": {"accelerator": "cpu", "budget_bytes": 64 * MIB},
@@ -55,6 +57,8 @@ def run(
         "seed": seed,
         "learning_rate": learning_rate,
         "fixed_groups": list(fixed_groups),
+        "trial": trial,
+        "ceiling": ceiling,
         "whole_epochs": whole_epochs,
     }
     return {**sweep(build(workload(module, data, **more)), request, tell, ignore)}
