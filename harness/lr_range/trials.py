@@ -196,13 +196,13 @@ class Trials:
         return points[low], points[high]
 
     def telling(self) -> list[int]:
-        """Return the points that tell the range, the middle one first: enough for another seed."""
+        """Return the points that tell the range, the best one first: enough for another seed."""
         points, (low, high) = sorted(self.losses), self.usable()
         inner = [point for point in points if low <= point <= high]
         below = [point for point in points if point < low][-1:]
         above = [point for point in points if point > high][:1]
         middle = inner[len(inner) // 2]
-        return list(dict.fromkeys([middle, low, high, *below, *above]))
+        return list(dict.fromkeys([self.best, middle, low, high, *below, *above]))
 
     @property
     def is_closed(self) -> bool:
