@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 _AGREEMENT = 1.05
 # One seed within this factor of the locked rate confirms it.
 _CONFIRMED = 1.25
-# Seeds further apart than this say nothing together.
-_MAX_SEED_RATIO = 3.0
+# Seeds further apart than this are tried for longer, while there are steps; even further apart they
+# say nothing together.
+_FAR_APART = 2.0
+_MAX_SEED_RATIO = 4.0
 # The range reaches at least and at most so far from the suggestion, to each side. Nearer lies what
 # suggestions differ by chance. Further, a rate that really moved by x3 would go unseen.
 _NARROWEST = 1.5
@@ -136,13 +138,16 @@ class Result:
 class LearningRateSearch:
     """The range test of one workload at one batch size.
 
-    locked_rate: the search starts there in place of a sweep, and a first seed near it confirms it.
-    The horizon is then the one that it was locked with: it is long enough while the loss falls.
+    locked_rate: the search starts there in place of a sweep. The horizon is then the locked one:
+    it is long enough while the loss falls.
+    confirmed_by: a first seed near one of these rates needs no other: the locked one, and what the
+    same seed has suggested then.
     """
 
     trainings: Trainings
     limits: Limits
     locked_rate: float | None = None
+    confirmed_by: Sequence[float] = ()
     _horizon: int = 0
     _granted: int = 0
     _spent: int = 0
@@ -173,10 +178,13 @@ class LearningRateSearch:
                 if earlier is not None and refusal is not None:
                     self._horizon, self._trials, self._ranges = earlier
                     refusal = no_rate.and_out_of_steps(refusal, limits.max_steps)
+                    if disagree and not self._apart(_MAX_SEED_RATIO):
+                        refusal, disagree = None, False
                 elif trials is not None:
                     refusal = no_rate.out_of_steps(trials, limits.max_steps)
                 break
-            disagree = refusal is None and too_short is None and self._disagree()
+            furthest = _MAX_SEED_RATIO if longer == _LONGER[-1] else _FAR_APART
+            disagree = refusal is None and too_short is None and self._apart(furthest)
             if too_short is not None and refusal is None:
                 refusal = no_rate.too_short(too_short, horizons)
             elif disagree:
@@ -306,15 +314,15 @@ class LearningRateSearch:
         """Return the rate of each seed."""
         return [rate_at(one.middle) for one in self._ranges.values()]
 
-    def _disagree(self) -> bool:
+    def _apart(self, factor: float) -> bool:
+        """Return whether two seeds are further apart than a factor."""
         rates = self._rates()
-        return bool(rates) and outside(max(rates), min(rates), _MAX_SEED_RATIO)
+        return bool(rates) and outside(max(rates), min(rates), factor)
 
     def _agreed(self) -> bool:
         rates = self._rates()
         if len(rates) == 1:
-            locked = self.locked_rate
-            return locked is not None and not outside(rates[0], locked, _CONFIRMED)
+            return any(not outside(rates[0], locked, _CONFIRMED) for locked in self.confirmed_by)
         return not outside(max(rates), min(rates), _AGREEMENT)
 
     def _result(self, refusal: str | None, *, disagreement: bool = False) -> Result:

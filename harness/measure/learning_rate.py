@@ -90,7 +90,8 @@ def _search(
     """
     settings, locked = opened.case.lr_range, opened.locked
     horizon, max_steps = settings.horizon, settings.num_training * len(settings.seeds)
-    rate = None
+    rate: float | None = None
+    confirmed_by: tuple[float, ...] = ()
     if (
         locked is not None
         and locked.learning_rate is not None
@@ -98,14 +99,13 @@ def _search(
         and locked.recipe == measurement.recipe
         and locked.fingerprint == measurement.fingerprint
     ):
-        rate = locked.learning_rate
-        if rate_map is not None:
-            rate = rate_map.rate_for(rate)
-        if not settings.lr_min <= rate <= settings.lr_max:
-            rate = None
+        # The same seed suggests nearly the same again, also where it is far from the other seeds.
+        values = (locked.learning_rate, *locked.learning_rates[:1])
+        confirmed_by = values if rate_map is None else tuple(map(rate_map.rate_for, values))
+        rate = confirmed_by[0] if settings.lr_min <= confirmed_by[0] <= settings.lr_max else None
         horizon = max(horizon, locked.lr_horizon or 0)
     limits = Limits(settings.lr_min, settings.lr_max, horizon, max_steps)
-    return LearningRateSearch(trainings, limits, rate)
+    return LearningRateSearch(trainings, limits, rate, confirmed_by)
 
 
 def _with_result(measurement: Measurement, result: Result, rate_map: RateMap | None) -> Measurement:

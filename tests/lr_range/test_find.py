@@ -38,7 +38,9 @@ def run(
 ) -> Result:
     """Run a range test."""
     horizon, max_steps = int(changes.pop("horizon", 20)), int(changes.pop("max_steps", 600))
-    return LearningRateSearch(valley, limits(horizon, max_steps, **changes), locked_rate).run(seeds)
+    confirmed_by = () if locked_rate is None else (locked_rate,)
+    bounds = limits(horizon, max_steps, **changes)
+    return LearningRateSearch(valley, bounds, locked_rate, confirmed_by).run(seeds)
 
 
 def rate_of(result: Result) -> float:
@@ -106,8 +108,16 @@ def test_seeds_that_do_not_agree_bring_the_next() -> None:
     assert max(found.found.per_seed) <= found.found.highest
 
 
+def test_seeds_apart_are_tried_for_longer_while_there_are_steps() -> None:
+    """Between x2 and x4 apart; where the steps end, what the shorter horizon said is taken."""
+    one, other = Valley(moved={1: 10**0.5}), Valley(moved={1: 10**0.5})
+    long, short = run(one, (0, 1), max_steps=5000), run(other, (0, 1), max_steps=250)
+    assert (80, 20) == (long.horizon, short.horizon)
+    assert (None, None) == (long.refusal, short.refusal)
+
+
 def test_seeds_far_apart_are_refused_after_longer_horizons() -> None:
-    """More than x3 apart they say nothing together."""
+    """More than x4 apart they say nothing together."""
     valley = Valley(moved={0: 0.1, 1: 1.0, 2: 10.0})
     found = run(valley, max_steps=50_000)
     assert (None, True) == (found.found, found.disagreement)
@@ -152,6 +162,15 @@ def test_a_locked_rate_that_is_wrong_does_not_move_the_answer(factor: float) -> 
     assert expected == pytest.approx(rate_of(found), rel=0.05)
     assert found.found is not None
     assert 2 == len(found.found.per_seed)
+
+
+def test_what_the_same_seed_suggested_confirms_it_too() -> None:
+    """Also where the locked rate, of all seeds, is far from it."""
+    expected = rate_of(run(Valley()))
+    valley = Valley()
+    search = LearningRateSearch(valley, limits(), 1.4 * expected, (1.4 * expected, expected))
+    assert search.run(SEEDS).found is not None
+    assert [("trial", 0)] == kinds(valley)
 
 
 def test_a_horizon_that_is_too_short_is_doubled() -> None:
@@ -295,7 +314,7 @@ def test_more_seeds_are_all_tried_and_judged_together() -> None:
 
 def test_more_seeds_settle_a_disagreement() -> None:
     """Their mean is what counts, not the largest distance."""
-    valley = Valley(moved={1: 5.0})
+    valley = Valley(moved={1: 10.0})
     search = LearningRateSearch(valley, limits(max_steps=4000))
     first, together = search.run((0, 1)), search.more((2, 3))
     assert (True, None, False) == (first.disagreement, first.found, together.disagreement)
