@@ -15,7 +15,7 @@ TellSteps = Callable[[int], None]
 
 
 class SweepTask(TypedDict):
-    """Sweep the learning rate with a new module, one optimizer step per learning rate."""
+    """Train a new module, one optimizer step per learning rate: a sweep, or a trial at one rate."""
 
     task: Literal["lr_range"]
     batch_size: int

@@ -1,10 +1,10 @@
 """Trains a fresh module at given learning rates: the sweeps and the trials of an LR range test.
 
-Each learning rate gets one optimizer step. In a sweep (Smith 2017) they rise, in a trial they are
-all the same. It is the rate of the largest parameter group, and the
-others keep their ratio to it. Groups that do not follow the workload's learning rate keep their
-own. The optimizer has these rates within its step alone, so that all other code sees what it
-expects. Schedules change nothing, and validation does not run.
+Each learning rate gets one optimizer step. In a sweep (Smith 2017) the rates rise, in a trial they
+are all the same. A rate is that of the largest parameter group, and the others keep their ratio to
+it. Groups that do not follow the workload's learning rate keep their own. The optimizer has these
+rates within its step alone, so that all other code sees what it expects. Schedules change nothing,
+and validation does not run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ class SweepRefusedError(Exception):
 
 
 class SweepWatch(FitWatch):
-    """Hooks of a callback that sets the learning rate of each optimizer step and keeps its loss."""
+    """Hooks of a callback that sets the learning rate of each optimizer step and keeps its loss.
+
+    A sweep ends once the loss has clearly left its plateau. A trial has none, but a ceiling.
+    """
 
     def __init__(
         self,
@@ -196,7 +199,7 @@ def _set_rate(group: dict[str, Any], rate: float) -> None:
 def sweep(
     workload: Workload, request: SweepRequest, tell: TellPhase, tell_steps: TellSteps
 ) -> SweepResult | Failure:
-    """Sweep the learning rate; return the raw losses and a possible refusal, or the failure."""
+    """Train at the rates; return the raw losses and a possible refusal, or the failure."""
     tell("setup")
     seed_everything(request["seed"])
     bound = make_bound(request["bound"])

@@ -136,6 +136,15 @@ class Diverges(Small):
         return loss * (100 if batch_idx >= 20 else 1)
 
 
+class Climbs(Small):
+    """Its loss rises by 1 with each step, from 1."""
+
+    def training_step(self, batch: zoo.Batch, batch_idx: int) -> Any:
+        """Raise it."""
+        loss = super().training_step(batch, batch_idx)
+        return loss * 0 + batch_idx + 1
+
+
 class SkipsBatches(Small):
     """Returns None for every second batch."""
 
