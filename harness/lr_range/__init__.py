@@ -1,7 +1,8 @@
-"""Reads the curves of an LR range test: one learning rate, or a refusal with its reason.
+"""Finds a learning rate and its range by trials, or refuses with a reason.
 
-Pure: imports neither torch nor pytest. Runs in pytest's process. A sweep's own process asks
-`diverged` whether it can stop. `plot` imports matplotlib when it draws.
+`suggest` reads a rate off sweeps alone. Pure: imports neither torch nor pytest. Runs in pytest's
+process. A probe asks `diverged`, or for a trial `can_stop`, whether it can stop. `plot` imports
+matplotlib when it draws.
 """
 
 from harness.lr_range.suggestion import Suggestion, diverged, geometric_sweep, suggest

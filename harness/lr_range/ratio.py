@@ -25,11 +25,7 @@ def outside(one: float, other: float, factor: float) -> bool:
 
 
 def log_median(rates: Sequence[float]) -> float:
-    """Return the median of learning rates in log space. Raises ValueError when there are none.
-
-    Before a test fails for its learning rate, a second set of seeds runs, of the same number. The
-    test fails only if `log_median([*first, *second])` is outside the bound.
-    """
+    """Return the median of learning rates in log space. Raises ValueError when there are none."""
     if not rates:
         raise ValueError("there is no learning rate to take a median of: no seed gave one")
     return math.exp(median(math.log(rate) for rate in rates))

@@ -1,5 +1,6 @@
-"""Reads one learning rate off the curves of an LR range test, or refuses with a reason.
+"""Reads one learning rate off exponential sweeps alone, or refuses with a reason.
 
+A case's range test begins its trials at what one coarse sweep gives (`harness.lr_range.find`).
 Smith, "Cyclical Learning Rates for Training Neural Networks" (WACV 2017), raises the learning rate
 step by step and reads the useful range off the loss. Here a rule does this. Each seed gives the
 learning rate at which the smoothed loss first completes 75% of its drop. The suggestion is the
@@ -9,7 +10,7 @@ median over the seeds in log space.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median, stdev
 from typing import TYPE_CHECKING
@@ -42,10 +43,6 @@ class Suggestion:
     """The median over the seeds of drop / |initial loss|; None for an initial loss of 0."""
     smoothed: tuple[tuple[float, ...], ...]
     """For each seed, the smoothed loss at each learning rate, up to the step that diverged."""
-    retry: bool = False
-    """Whether only noise is the reason: twice the steps may still give a learning rate."""
-    disagreement: bool = False
-    """Whether the only reason is that the seeds' suggestions lie apart; more seeds may help."""
 
 
 def geometric_sweep(lr_min: float, lr_max: float, num_training: int) -> tuple[float, ...]:
@@ -99,20 +96,8 @@ def suggest(
     logs = [math.log(rate) for rate in learning_rates]
     kernel = make_kernel(logs)
     sweeps = Sweeps(learning_rates, [analyse(logs, kernel, losses) for losses in losses_per_seed])
-    refusal = unusable(sweeps)
-    retry = False
-    if refusal is None:
-        refusal = rising(sweeps)
-    if refusal is None:
-        refusal = noise(sweeps)
-        retry = refusal is not None
-    disagreement = False
-    if refusal is None:
-        refusal = disagreement_of(sweeps)
-        disagreement = refusal is not None and len(sweeps.rates) == len(sweeps.curves)
-    if refusal is None:
-        refusal = edge(sweeps)
-    return replace(_suggestion(sweeps, refusal, retry=retry), disagreement=disagreement)
+    reasons = (find(sweeps) for find in (unusable, rising, noise, disagreement_of, edge))
+    return _suggestion(sweeps, next((reason for reason in reasons if reason is not None), None))
 
 
 def _check(
@@ -145,7 +130,7 @@ def _check(
             )
 
 
-def _suggestion(sweeps: Sweeps, refusal: str | None, *, retry: bool) -> Suggestion:
+def _suggestion(sweeps: Sweeps, refusal: str | None) -> Suggestion:
     logs = [math.log(rate) for rate in sweeps.rates]
     levels = [curve.initial_loss for curve in sweeps.curves if curve.initial_loss is not None]
     falls = [curve.drop / abs(curve.initial_loss) for curve in sweeps.curves if curve.initial_loss]
@@ -158,7 +143,6 @@ def _suggestion(sweeps: Sweeps, refusal: str | None, *, retry: bool) -> Suggesti
         initial_loss=median(levels) if levels else None,
         fractional_drop=median(falls) if falls else None,
         smoothed=tuple(curve.smoothed for curve in sweeps.curves),
-        retry=retry,
     )
 
 

@@ -13,12 +13,11 @@ from harness.lr_range.suggestion import suggest
 
 @pytest.mark.parametrize("noise", [0.1, 0.15, 0.2, 0.24, 0.26, 0.3, 0.5, 1.0])
 def test_noise_is_refused_below_a_ratio_of_four(noise: float) -> None:
-    """Only a signal-to-noise ratio below 4 is refused, and asks for a retry with more steps."""
+    """Only a signal-to-noise ratio below 4 is refused."""
     rates = sweep()
     suggestion = suggest(rates, [fall(rates, 1e-3, noise=noise, seed=seed) for seed in range(3)])
     refused_for_noise = "signal-to-noise" in (suggestion.refusal or "")
     assert (suggestion.signal_to_noise < 4) == refused_for_noise
-    assert suggestion.retry == refused_for_noise
 
 
 def test_noise_refusal_has_numbers_and_remedy() -> None:
@@ -66,18 +65,16 @@ def test_noisy_loss_that_rises_from_the_start_asks_for_a_lower_start(num_trainin
     suggestion = suggest(sweep(num_training), [losses])
     assert "the loss never fell, and had clearly risen at" in refusal_of(suggestion)
     assert refusal_of(suggestion).endswith("lower lr_range.lr_min")
-    assert not suggestion.retry
 
 
 @pytest.mark.parametrize(("ratio", "is_refused"), [(3.9, False), (4.1, True)])
 def test_seeds_more_than_four_times_apart_are_refused(ratio: float, *, is_refused: bool) -> None:
-    """Seeds whose suggestions are more than 4 times apart are refused, without a retry."""
+    """Seeds whose suggestions are more than 4 times apart are refused."""
     rates = sweep(400)
     suggestion = suggest(rates, [fall(rates, centre) for centre in (1e-3, 1e-3, ratio * 1e-3)])
     assert is_refused == (suggestion.refusal is not None)
     if is_refused:
         assert "x4.1 apart, and at most x4 is allowed" in refusal_of(suggestion)
-    assert not suggestion.retry
 
 
 def test_a_seed_that_never_fell_is_refused() -> None:
