@@ -15,6 +15,8 @@ HIGHLIGHT = "#D55E00"
 """Vermilion, used only for the result or the limit."""
 
 _DOTS_PER_INCH = 150
+# A longer title leaves the figure, and one of twice its width leaves the axes no room.
+_TITLE_LENGTH = 80
 
 
 def new_figure(inches: tuple[float, float], title: str) -> tuple[Any, Any]:
@@ -23,6 +25,8 @@ def new_figure(inches: tuple[float, float], title: str) -> tuple[Any, Any]:
 
     figure = Figure(figsize=inches, layout="constrained")
     axes = figure.add_subplot()
+    if len(title) > _TITLE_LENGTH:
+        title = f"{title[: _TITLE_LENGTH - 3]}..."
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
     return figure, axes
 

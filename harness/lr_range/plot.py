@@ -21,34 +21,45 @@ if TYPE_CHECKING:
 
 _INCHES = (8.0, 4.8)
 _INCHES_WITH_SWEEP = (8.0, 6.4)
-# The room above and below the curves, as a share of their range; the text of a refusal needs more.
+# The room around the curves, as a share of their range.
 _MARGIN = 0.1
-_REFUSAL_ROOM = 0.45
-# The width of a refusal's text, in characters.
+# A refusal's text: its width in characters, the lines that are shown, and the share of the height
+# that a line needs, and the frame.
 _WRAP = 92
+_MOST_LINES = 10
+_LINE_HEIGHT = 0.041
+_FRAME_HEIGHT = 0.09
+# A legend with more seeds would hide the curves.
+_LABELLED_SEEDS = 8
+# The suggestion's text needs this share of the width.
+_TEXT_WIDTH = 0.4
 
 
 def plot(path: Path, *, title: str, result: Result) -> None:
     """Draw the trials to `path` (PNG), with the suggestion and its range or the refusal.
 
-    Each seed has a line through the losses of its trials. Trials that diverged are crosses at the
-    top. Below is the sweep, where there was one. Creates the folders above; the file is replaced in
-    one piece.
+    Each seed has a line through the losses of its trials. Trials that diverged, or ended far above
+    the loss without training, are crosses at the top. Below is the sweep, where there was one.
+    Creates the folders above; the file is replaced in one piece.
     """
     figure, axes = new_figure(_INCHES_WITH_SWEEP if result.losses else _INCHES, title)
-    _draw_trials(axes, result)
     shown = [axes]
     if result.losses:
-        below = add_below(figure, axes)
-        _draw_sweep(below, result)
-        shown.append(below)
+        shown.append(add_below(figure, axes))
     for one in shown:
         one.set_xscale("log")
         one.grid(visible=True, which="major", color="0.9", linewidth=0.8)
         one.set_axisbelow(True)
         one.spines[["top", "right"]].set_visible(False)
-        one.set_ylabel("training loss")
     shown[-1].set_xlabel("learning rate")
+    refusal = _shortened(result.refusal or "") if result.found is None else ""
+    _draw_trials(axes, result, refusal)
+    if result.losses:
+        _draw_sweep(shown[-1], result)
+    if result.found is not None:
+        _draw_found(axes, result.found)
+    elif refusal:
+        _draw_refusal(axes, refusal)
     save(figure, path)
 
 
@@ -68,13 +79,13 @@ def save_curve(path: Path, *, title: str, result: Result) -> None:
         "refusal": result.refusal,
         "horizon": result.horizon,
         "steps": result.steps,
-        "signal_to_noise": result.signal_to_noise,
+        "signal_to_noise": _finite(result.signal_to_noise),
         "trials": [
             {
                 "seed": seed,
                 "learning_rate": rate_at(point),
                 "loss": _finite(trials.loss(point)),
-                "lost": trials.lost(point),
+                "lost": _finite(trials.lost(point)),
                 "losses": list(map(_finite, trials.losses[point])),
             }
             for seed, trials in result.trials.items()
@@ -89,67 +100,65 @@ def save_curve(path: Path, *, title: str, result: Result) -> None:
         temporary.write_text(json.dumps(curve, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _finite(loss: float) -> float | None:
-    return loss if math.isfinite(loss) else None
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
-def _draw_trials(axes: Any, result: Result) -> None:
-    """Draw the loss of each trial against its rate, and the result."""
+def _draw_trials(axes: Any, result: Result, refusal: str) -> None:
+    """Draw the loss of each trial against its rate."""
     seeds = {seed: trials for seed, trials in result.trials.items() if trials.losses}
-    low, high = _loss_range(list(seeds.values()), refused=result.found is None)
-    axes.set_ylim(low, high)
-    top = high - _MARGIN / 4 * (high - low)
+    low, high = _loss_range(list(seeds.values()))
+    room = (high - low) or max(abs(high), 1.0)
+    low, top = low - _MARGIN * room, high + _MARGIN * room
+    text = _FRAME_HEIGHT + _LINE_HEIGHT * len(refusal.splitlines()) if refusal else _MARGIN
+    axes.set_ylim(low, top + (top - low) * text / (1 - text))
+    diverged = False
     for number, (seed, trials) in enumerate(seeds.items()):
         colour = COLOURS[number % len(COLOURS)]
-        points = sorted(trials.losses)
-        rates = [rate_at(point) for point in points]
-        losses = [trials.loss(point) for point in points]
-        off = [rate for rate, loss in zip(rates, losses, strict=True) if not loss <= high]
+        losses = {rate_at(point): trials.loss(point) for point in sorted(trials.losses)}
         axes.plot(
-            rates,
-            [loss if loss <= high else math.nan for loss in losses],
+            list(losses),
+            [loss if loss <= top else math.nan for loss in losses.values()],
             marker="o",
             markersize=4,
             linewidth=1.6,
             color=colour,
-            label=_seed_label(seed, number, trials, result.found),
+            label=_seed_label(seed, trials) if number < _LABELLED_SEEDS else None,
         )
+        off = [rate for rate, loss in losses.items() if not loss <= top]
+        diverged = diverged or bool(off)
         axes.plot(off, [top] * len(off), linestyle="none", marker="x", color=colour)
-    if result.found is None:
-        _draw_refusal(axes, result.refusal or "")
-    else:
-        _draw_found(axes, result.found)
-    axes.set_title(f"trials of {result.horizon} steps at a constant rate", loc="right", fontsize=9)
+    axes.set_ylabel(f"loss of trials of {result.horizon} steps")
+    if diverged:
+        axes.plot([], [], linestyle="none", marker="x", color="0.4", label="diverged, or higher")
     if seeds:
         axes.legend(loc="lower left", fontsize=8, frameon=True, framealpha=0.9, edgecolor="0.85")
 
 
-def _seed_label(seed: int, number: int, trials: Trials, found: Found | None) -> str:
-    if found is not None and number < len(found.per_seed):
-        return f"seed {seed}: {found.per_seed[number]:.3g}"
-    return f"seed {seed}: {'no rate' if trials.has_signal else 'no drop'}"
+def _seed_label(seed: int, trials: Trials) -> str:
+    if trials.is_closed:
+        return f"seed {seed}: {rate_at(trials.range().middle):.3g}"
+    return f"seed {seed}"
 
 
-def _loss_range(seeds: Sequence[Trials], *, refused: bool) -> tuple[float, float]:
-    """Return both ends of the loss axis: from the best trial to the loss without training."""
+def _loss_range(seeds: Sequence[Trials]) -> tuple[float, float]:
+    """Return the loss of the best trial of all seeds, and the highest loss without training."""
     shown = [
         loss
         for trials in seeds
         for loss in (trials.loss(trials.best), trials.initial_loss)
         if math.isfinite(loss)
     ]
-    low, high = (min(shown), max(shown)) if shown else (0.0, 0.0)
-    room = (high - low) or max(abs(high), 1.0)
-    return low - _MARGIN * room, high + (_REFUSAL_ROOM if refused else 2 * _MARGIN) * room
+    return (min(shown), max(shown)) if shown else (0.0, 0.0)
 
 
 def _draw_sweep(axes: Any, result: Result) -> None:
-    """Draw the raw losses of the sweep, and the smoothed ones."""
-    rates = result.learning_rates
-    smoothed = suggest(rates, [result.losses]).smoothed[0] if result.losses else ()
+    """Draw the raw losses of the sweep, and the smoothed ones down to their minimum and beyond."""
+    rates, losses = result.learning_rates, result.losses
+    smoothed = suggest(rates, [losses]).smoothed[0]
     axes.plot(
-        rates[: len(result.losses)],
-        result.losses,
+        rates[: len(losses)],
+        [loss if math.isfinite(loss) else math.nan for loss in losses],
         linestyle="none",
         marker=".",
         markersize=4,
@@ -157,22 +166,35 @@ def _draw_sweep(axes: Any, result: Result) -> None:
         color="0.45",
     )
     axes.plot(rates[: len(smoothed)], smoothed, linewidth=1.4, color="0.35")
-    if smoothed:
-        room = (max(smoothed) - min(smoothed)) or max(abs(smoothed[0]), 1.0)
-        axes.set_ylim(min(smoothed) - 2 * _MARGIN * room, max(smoothed) + 2 * _MARGIN * room)
-    axes.set_title(f"sweep of {len(result.losses)} steps", loc="right", fontsize=9)
+    axes.set_ylabel("loss of the sweep")
+    if not smoothed:
+        return
+    # Beyond the minimum the losses may be huge.
+    minimum = smoothed.index(min(smoothed))
+    way_down = [*smoothed[: minimum + 1], *filter(math.isfinite, losses[: minimum + 1])]
+    low, high = min(way_down), max(way_down)
+    low = min([low, *filter(math.isfinite, losses)])
+    room = (high - low) or (max(smoothed) - low) or max(abs(high), 1.0)
+    axes.set_ylim(low - _MARGIN * room, high + 3 * _MARGIN * room)
 
 
 def _draw_found(axes: Any, found: Found) -> None:
     axes.axvspan(found.lowest, found.highest, color=HIGHLIGHT, alpha=0.12, linewidth=0)
     axes.axvline(found.learning_rate, color=HIGHLIGHT, linewidth=1.8)
+    left, right = map(math.log, axes.get_xlim())
+    if math.log(found.lowest) - left > _TEXT_WIDTH * (right - left):
+        rate, shift, side = found.lowest, -7, "right"
+    elif right - math.log(found.highest) > _TEXT_WIDTH * (right - left):
+        rate, shift, side = found.highest, 7, "left"
+    else:
+        rate, shift, side = found.learning_rate, 0, "center"
     axes.annotate(
         f"suggested: {found.learning_rate:.3g}\n({found.lowest:.3g} to {found.highest:.3g})",
-        xy=(found.lowest, 0.97),
+        xy=(rate, 0.97),
         xycoords=("data", "axes fraction"),
-        xytext=(-7, 0),
+        xytext=(shift, 0),
         textcoords="offset points",
-        ha="right",
+        ha=side,
         va="top",
         color=HIGHLIGHT,
         fontweight="bold",
@@ -185,11 +207,16 @@ def _draw_found(axes: Any, found: Found) -> None:
     )
 
 
+def _shortened(refusal: str) -> str:
+    """Return the text of a refusal in lines; the JSON beside the picture has all of it."""
+    return textwrap.fill(f"Refused: {refusal}", _WRAP, max_lines=_MOST_LINES, placeholder=" ...")
+
+
 def _draw_refusal(axes: Any, refusal: str) -> None:
     axes.text(
         0.5,
         0.97,
-        textwrap.fill(f"Refused: {refusal}", _WRAP),
+        refusal,
         transform=axes.transAxes,
         ha="center",
         va="top",

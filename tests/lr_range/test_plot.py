@@ -8,25 +8,22 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from lr_results import CONTROL, FOUND, HORIZON, POINTS, RATES, REFUSED, WARM, trials
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from projects import DATA
 
+from harness.lr_range.find import Found, Result
 from harness.lr_range.plot import plot, save_curve
-from harness.lr_range.suggestion import Suggestion, geometric_sweep, suggest
+from harness.lr_range.trials import Trials, rate_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-REAL = json.loads((DATA / "lr_sweeps.json").read_text())
-RATES = geometric_sweep(1e-6, 10.0, 200)
-ACCEPTED = REAL["char_lm|adamw|32"]["losses_per_seed"]
-REFUSED = REAL["digits_vit|sgd|16"]["losses_per_seed"]
 
 
 @pytest.fixture
@@ -43,144 +40,209 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return figures
 
 
-def draw(
-    path: Path, losses: list[list[float | None]], title: str = "resnet18-h200-224, batch 3328"
-) -> Suggestion:
-    """Plot `losses` over the default range."""
-    suggestion = suggest(RATES, losses)
-    plot(path, title=title, learning_rates=RATES, losses_per_seed=losses, suggestion=suggestion)
-    return suggestion
+def draw(path: Path, result: Result, title: str = "resnet18-h200-224, batch 3328") -> None:
+    """Plot a result."""
+    plot(path, title=title, result=result)
 
 
 def texts(figure: Figure) -> str:
-    """Return all texts inside the axes, without line breaks."""
+    """Return all texts inside the upper axes, without line breaks."""
     return " ".join(text.get_text() for text in figure.axes[0].texts).replace("\n", " ")
 
 
-@pytest.mark.parametrize("losses", [ACCEPTED, REFUSED], ids=["accepted", "refused"])
-def test_plot_is_a_png_of_useful_size(tmp_path: Path, losses: list[list[float | None]]) -> None:
-    """The plot is a PNG of 1200 x 720 pixels, in folders that did not exist before."""
+def labels(figure: Figure) -> list[str]:
+    """Return the texts of the legend."""
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def marks(figure: Figure, marker: str) -> list[list[tuple[float, float]]]:
+    """Return the points of each line of the upper axes that has such a marker, and any points."""
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == marker]
+    points = [
+        list(
+            zip(
+                np.asarray(line.get_xdata()).tolist(),
+                np.asarray(line.get_ydata()).tolist(),
+                strict=True,
+            )
+        )
+        for line in lines
+    ]
+    return [one for one in points if one]
+
+
+@pytest.mark.parametrize(
+    ("result", "height"), [(FOUND, 960), (WARM, 720), (REFUSED, 960)], ids=["found", "warm", "no"]
+)
+def test_plot_is_a_png_of_useful_size(tmp_path: Path, result: Result, height: int) -> None:
+    """It is 1200 pixels wide, and higher with a sweep, in folders that did not exist before."""
     path = tmp_path / "case" / "lr_range.png"
-    draw(path, losses)
-    height, width, _ = imread(path).shape
-    assert (width, height) == (1200, 720)
+    draw(path, result)
+    assert (height, 1200) == imread(path).shape[:2]
 
 
-def test_plot_marks_the_suggestion(tmp_path: Path, drawn: list[Figure]) -> None:
-    """A vertical line on a log axis marks the suggested learning rate, with its value."""
-    suggestion = draw(tmp_path / "lr.png", ACCEPTED)
-    axes = drawn[0].axes[0]
+def test_plot_marks_suggestion_and_range(tmp_path: Path, drawn: list[Figure]) -> None:
+    """A vertical line on a log axis marks the suggestion, and a band its range, in numbers too."""
+    draw(tmp_path / "lr.png", FOUND)
+    axes, found = drawn[0].axes[0], FOUND.found
+    assert found is not None
     verticals = [
         line
         for line in axes.lines
-        if np.asarray(line.get_xdata()).tolist() == [suggestion.learning_rate] * 2
+        if np.asarray(line.get_xdata()).tolist() == [found.learning_rate] * 2
     ]
-    assert axes.get_xscale() == "log"
-    assert len(verticals) == 1
-    assert f"suggested: {suggestion.learning_rate:.3g}" == texts(drawn[0])
+    (band,) = axes.patches
+    box = band.get_extents().transformed(axes.transData.inverted())
+    assert ("log", 1) == (axes.get_xscale(), len(verticals))
+    assert (found.lowest, found.highest) == pytest.approx((box.x0, box.x1))
+    assert (
+        f"suggested: {found.learning_rate:.3g} ({found.lowest:.3g} to {found.highest:.3g})"
+        == texts(drawn[0])
+    )
+
+
+@pytest.mark.parametrize("best", [1e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("swept", [False, True])
+def test_text_of_the_suggestion_lies_within_the_picture(
+    tmp_path: Path, drawn: list[Figure], best: float, *, swept: bool
+) -> None:
+    """On the left of the range, or on the right, or above it, where neither has room."""
+    centre = round(4 * math.log10(best))
+    for reach in (2, 4):
+        seed = trials(best, range(centre - reach, centre + reach + 1, 2))
+        result = replace(FOUND if swept else WARM, found=Found.of([seed.range()]), trials={0: seed})
+        draw(tmp_path / "lr.png", result)
+        (text,) = drawn[-1].axes[0].texts
+        inside = drawn[-1].axes[0].get_window_extent()
+        box = text.get_window_extent()
+        assert inside.x0 <= box.x0 < box.x1 <= inside.x1
 
 
 def test_plot_tells_the_refusal(tmp_path: Path, drawn: list[Figure]) -> None:
-    """A refused sweep shows the whole refusal and no vertical line."""
-    suggestion = draw(tmp_path / "lr.png", REFUSED)
-    assert f"Refused: {suggestion.refusal}" == texts(drawn[0])
-    assert all(np.size(line.get_xdata()) > 2 for line in drawn[0].axes[0].lines)
+    """A refusal is there as a whole, with neither a vertical line nor a band."""
+    draw(tmp_path / "lr.png", REFUSED)
+    assert f"Refused: {REFUSED.refusal}".strip() == texts(drawn[0])
+    assert [] == list(drawn[0].axes[0].patches)
+    assert [5, 5] == [len(line) for line in marks(drawn[0], "o")]
 
 
-def test_plot_has_points_and_a_line_per_seed(tmp_path: Path, drawn: list[Figure]) -> None:
-    """Each seed has raw points and a smoothed line; the legend gives its 75% point."""
-    suggestion = draw(tmp_path / "lr.png", ACCEPTED)
-    axes = drawn[0].axes[0]
-    legend = axes.get_legend()
-    assert legend is not None
+@pytest.mark.parametrize("words", [1, 20, 2000])
+@pytest.mark.parametrize("swept", [False, True])
+def test_refusal_hides_no_trial(
+    tmp_path: Path, drawn: list[Figure], words: int, *, swept: bool
+) -> None:
+    """The axis leaves room for its lines; a very long one is cut, and the JSON has all of it."""
+    losses = FOUND.losses if swept else ()
+    draw(tmp_path / "lr.png", replace(REFUSED, refusal="reason " * words, losses=losses))
+    (figure,) = drawn
+    (text,) = figure.axes[0].texts
+    frame = text.get_bbox_patch()
+    assert frame is not None
+    highest = max(loss for line in marks(figure, "x") for _, loss in line)
+    _, top = figure.axes[0].transData.transform((1e-2, highest))
+    assert top < frame.get_window_extent().y0
+    assert (words > 1000) == text.get_text().endswith(" ...")
+
+
+def test_plot_has_a_line_per_seed(tmp_path: Path, drawn: list[Figure]) -> None:
+    """It leads through the losses of the trials; the legend gives the seed and its rate."""
+    draw(tmp_path / "lr.png", WARM)
     assert [
-        f"sweep {number}: {rate:.3g}" for number, rate in enumerate(suggestion.per_seed, start=1)
-    ] == [text.get_text() for text in legend.get_texts()]
-    assert sum(line.get_marker() == "." for line in axes.lines) == 3
-    smoothed = [
-        tuple(np.asarray(line.get_ydata()).tolist())
-        for line in axes.lines
-        if line.get_linestyle() == "-"
-    ][:3]
-    assert list(suggestion.smoothed) == smoothed
+        [(rate_at(point), pytest.approx(one.loss(point))) for point in POINTS if point < -4]
+        for one in WARM.trials.values()
+    ] == [[point for point in line if not math.isnan(point[1])] for line in marks(drawn[0], "o")]
+    assert ["seed 0: 0.01", "seed 7: 0.0117", "diverged, or higher"] == labels(drawn[0])
+    assert "loss of trials of 30 steps" == drawn[0].axes[0].get_ylabel()
 
 
-def test_diverged_tail_does_not_squeeze_the_curve(tmp_path: Path, drawn: list[Figure]) -> None:
-    """The loss axis fits the plateau and the drop, however far the loss explodes."""
-    finite = [loss for losses in ACCEPTED for loss in losses if loss is not None]
-    draw(tmp_path / "lr.png", ACCEPTED)
-    low, high = drawn[0].axes[0].get_ylim()
-    assert max(finite) > 1000
-    assert 1.5 < low < 2.7
-    assert 4.7 < high < 6
+def test_seed_without_both_ends_has_no_rate(tmp_path: Path, drawn: list[Figure]) -> None:
+    """The legend names it alone."""
+    flat = Trials(HORIZON, CONTROL, {-10: (2.0,) * HORIZON, -8: (2.0,) * HORIZON})
+    draw(tmp_path / "lr.png", replace(REFUSED, trials={3: flat}))
+    assert ["seed 3"] == labels(drawn[0])
+
+
+def test_many_seeds_do_not_fill_the_legend(tmp_path: Path, drawn: list[Figure]) -> None:
+    """All are drawn, and the first eight are named."""
+    draw(tmp_path / "lr.png", replace(WARM, trials={seed: trials() for seed in range(20)}))
+    assert 20 == len(marks(drawn[0], "o"))
+    assert [f"seed {seed}: 0.01" for seed in range(8)] == labels(drawn[0])[:-1]
 
 
 @pytest.mark.parametrize(
     "losses",
+    [(2.0, math.nan), (math.inf,), (2.0,) * 9, tuple(1e3 + step for step in range(HORIZON))],
+    ids=["nan", "inf", "ended", "far above"],
+)
+def test_diverged_trials_are_crosses_at_the_top(
+    tmp_path: Path, drawn: list[Figure], losses: tuple[float, ...]
+) -> None:
+    """They do not squeeze the others, however high their losses are."""
+    seed = trials(points=POINTS[:-1])
+    seed.losses[-4] = losses
+    draw(tmp_path / "lr.png", replace(WARM, trials={0: seed}))
+    ((cross,),) = marks(drawn[0], "x")
+    low, high = drawn[0].axes[0].get_ylim()
+    assert 0.1 == pytest.approx(cross[0])
+    assert 0.8 < low < 1.0
+    assert 2.0 < cross[1] < high < 2.5
+
+
+def test_sweep_is_drawn_below(tmp_path: Path, drawn: list[Figure]) -> None:
+    """Raw losses are points and the smoothed ones a line, over the same rates as the trials."""
+    draw(tmp_path / "lr.png", FOUND)
+    above, below = drawn[0].axes
+    raw, smoothed = below.lines
+    assert list(RATES) == np.asarray(raw.get_xdata()).tolist()
+    assert list(FOUND.losses) == np.asarray(raw.get_ydata()).tolist()
+    assert "-" == smoothed.get_linestyle()
+    assert above.get_xlim() == below.get_xlim()
+    assert above.get_xlim()[0] < 1e-6
+
+
+def test_diverged_end_of_the_sweep_does_not_squeeze_it(tmp_path: Path, drawn: list[Figure]) -> None:
+    """Its axis fits the plateau and the drop."""
+    losses = (*FOUND.losses[:45], *(10.0**power for power in range(1, 9)), math.nan)
+    draw(tmp_path / "lr.png", replace(FOUND, losses=losses))
+    low, high = drawn[0].axes[1].get_ylim()
+    assert 0.5 < low < 1.1
+    assert 2.0 < high < 3.0
+
+
+CONSTANT = Trials(HORIZON, CONTROL, {-8: (0.0,) * HORIZON})
+NOT_FINITE = Trials(HORIZON, CONTROL, {-8: (math.nan,), -6: (math.inf,)})
+
+
+@pytest.mark.parametrize(
+    ("seeds", "losses"),
     [
-        [[2.0] * 200],
-        [[0.0] * 200],
-        [[math.nan] * 200],
-        [[]],
-        [[None], [2.0] * 200, [1e30] * 3],
-        [[-2.0 - step / 100 for step in range(200)]],
-        *([[loss * 10.0**-4 for loss in range(count, 0, -1)]] for count in (1, 2, 3)),
+        ({}, (2.0,) * 57),
+        ({0: CONSTANT}, (math.nan,)),
+        ({0: NOT_FINITE}, (math.inf, 1.0)),
+        ({0: NOT_FINITE, 1: CONSTANT}, (1e300, 1e-300, -1e300)),
+        ({0: CONSTANT}, (2.0,)),
+        ({0: Trials(HORIZON, CONTROL, {-8: (-1e30,) * HORIZON})}, (-2.0, -3.0) * 20),
     ],
 )
-def test_any_refused_sweep_can_be_drawn(tmp_path: Path, losses: list[list[float | None]]) -> None:
-    """Constant, missing, short and falling losses can be drawn too."""
+def test_any_refused_test_can_be_drawn_and_saved(
+    tmp_path: Path, seeds: dict[int, Trials], losses: tuple[float, ...]
+) -> None:
+    """Constant, missing, short, huge and other losses can be drawn, and make valid JSON."""
+    result = replace(REFUSED, trials=seeds, losses=losses)
+    draw(tmp_path / "lr.png", result)
+    save_curve(tmp_path / "lr.json", title="t", result=result)
+    assert (tmp_path / "lr.png").read_bytes().startswith(b"\x89PNG")
+    assert REFUSED.refusal == json.loads((tmp_path / "lr.json").read_text())["refusal"]
+
+
+@pytest.mark.parametrize("title", ["a$_{$b", "x" * 300, "\\frac{ ü \n <b>", ""])
+def test_title_may_be_any_text(tmp_path: Path, title: str) -> None:
+    """It is no mathematics, and a long one does not shrink the axes."""
     path = tmp_path / "lr.png"
-    draw(path, losses)
-    assert path.read_bytes().startswith(b"\x89PNG")
-
-
-def test_learning_rate_that_never_moved_can_be_drawn(tmp_path: Path) -> None:
-    """A sweep whose learning rate is constant can be drawn."""
-    rates, losses = [1e-3] * 20, [[2.0] * 20]
-    path = tmp_path / "lr.png"
-    plot(
-        path,
-        title="t",
-        learning_rates=rates,
-        losses_per_seed=losses,
-        suggestion=suggest(rates, losses),
-    )
-    assert path.read_bytes().startswith(b"\x89PNG")
-
-
-def test_title_is_not_mathematics(tmp_path: Path) -> None:
-    """A title with dollar signs is drawn as plain text."""
-    path = tmp_path / "lr.png"
-    draw(path, ACCEPTED, title="a$_{$b")
-    assert path.exists()
-
-
-def test_curve_is_json_with_all_numbers(tmp_path: Path) -> None:
-    """The JSON holds the sweeps and the result, with null for losses that are not finite."""
-    path = tmp_path / "case" / "lr_range.json"
-    losses = [[*ACCEPTED[0][:-2], math.nan, math.inf]]
-    suggestion = suggest(RATES, losses)
-    save_curve(
-        path, title="case", learning_rates=RATES, losses_per_seed=losses, suggestion=suggestion
-    )
-    curve = json.loads(path.read_text())
-    assert list(RATES) == curve["learning_rates"]
-    assert [[*ACCEPTED[0][:-2], None, None]] == curve["losses_per_seed"]
-    assert [list(smoothed) for smoothed in suggestion.smoothed] == curve["smoothed_per_seed"]
-    assert suggestion.learning_rate == curve["learning_rate"]
-    assert list(suggestion.per_seed) == curve["learning_rate_per_seed"]
-    assert curve["refusal"] is None
-
-
-def test_curve_gives_the_same_suggestion_again(tmp_path: Path) -> None:
-    """The data in the JSON file give the same suggestion."""
-    path = tmp_path / "lr_range.json"
-    suggestion = suggest(RATES, REFUSED)
-    save_curve(
-        path, title="case", learning_rates=RATES, losses_per_seed=REFUSED, suggestion=suggestion
-    )
-    curve = json.loads(path.read_text())
-    assert suggestion == suggest(curve["learning_rates"], curve["losses_per_seed"])
+    draw(path, replace(REFUSED, refusal=f"$_{{$ {title}"), title=title)
+    assert (960, 1200) == imread(path).shape[:2]
 
 
 def test_existing_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -188,27 +250,10 @@ def test_existing_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "lr.png"
     path.write_text("old")
     path.chmod(0o640)
-    draw(path, ACCEPTED)
+    draw(path, WARM)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert [path] == list(tmp_path.iterdir())
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-
-
-def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
-    """When a curve cannot be written, the old file stays and nothing is left beside it."""
-    path = tmp_path / "lr_range.json"
-    path.write_text("old")
-    suggestion = suggest(RATES, ACCEPTED)
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        save_curve(
-            path,
-            title=object(),  # type: ignore[arg-type] # the write has to fail
-            learning_rates=RATES,
-            losses_per_seed=ACCEPTED,
-            suggestion=suggestion,
-        )
-    assert path.read_text() == "old"
-    assert [path] == list(tmp_path.iterdir())
 
 
 def test_plot_leaves_pyplot_and_the_backend_alone(tmp_path: Path) -> None:
@@ -216,12 +261,11 @@ def test_plot_leaves_pyplot_and_the_backend_alone(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
+        "from harness.lr_range.find import Result\n"
         "from harness.lr_range.plot import plot\n"
-        "from harness.lr_range.suggestion import suggest\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "rates, losses = [1e-3, 1e-2], [[1.0, 1.0]]\n"
-        "plot(Path(sys.argv[1]), title='t', learning_rates=rates, losses_per_seed=losses,"
-        " suggestion=suggest(rates, losses))\n"
+        "plot(Path(sys.argv[1]), title='t', result=Result(None, 'r', 30, 2, {},"
+        " (1e-3, 1e-2), (1.0, 1.0)))\n"
         "print('matplotlib.pyplot' in sys.modules)\n"
     )
     done = subprocess.run(
