@@ -28,7 +28,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
         "nan": of("bad_zoo.NotANumber"),
         "two": of("bad_zoo.TwoOptimizersWithoutValidation"),
     }
-    settings = {"lr_range": {"num_training": 60, "seeds": [0], "when": "always"}}
+    settings = {"lr_range": {"num_training": 70, "seeds": [0], "when": "always"}}
     return run_once(tmp_path_factory, "data", models, settings=settings)
 
 
@@ -79,13 +79,7 @@ def test_empty_data_set(ran: FaultyRun) -> None:
 @pytest.mark.parametrize(
     ("model", "refusal"),
     [
-        (
-            "nan",
-            (
-                "the loss of sweep 1 of 1 was not finite at step 1, at a learning rate of 1e-06, "
-                "and the first 30 must"
-            ),
-        ),
+        ("nan", "the loss is not finite at a learning rate of"),
         (
             "two",
             "the workload uses manual optimization: a sweep cannot control its optimizer steps",

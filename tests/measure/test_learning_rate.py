@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -309,3 +310,15 @@ def test_curves_hold_the_rate_of_every_step(bench: Bench) -> None:
     _, trial, *_ = bench.run().lr_curves
     assert isinstance(trial, LrCurve)
     assert (trial.learning_rates[0],) * len(trial.losses) == trial.learning_rates
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf"), 0.0, -3.0, 1e30])
+def test_any_loss_that_never_moves_is_refused_with_a_picture(bench: Bench, loss: float) -> None:
+    """Also one that is not finite from the first step on: the case keeps its batch size."""
+    bench.runner.curve = lambda rates, _: [loss] * (len(rates) if isfinite(loss) else 1)
+    bench.runner.training = lambda _, num_steps, __: [loss] * num_steps
+    found = bench.run("seeds: [0, 1, 2]")
+    assert found.learning_rate is None
+    expected = "the loss never fell" if isfinite(loss) else "the loss is not finite at"
+    assert (found.lr_refusal or "").startswith(expected)
+    assert found.lr_refusal == saved(found)["refusal"]

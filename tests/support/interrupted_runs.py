@@ -34,7 +34,7 @@ models:
 gpus:
   cpu-48MiB: {accelerator: cpu, budget: 48MiB}
 search: {max_batch_size: 4, steps_per_trial: 1, validation: search}
-lr_range: {num_training: 20, seeds: [0]}
+lr_range: {num_training: 70, seeds: [0]}
 """
 
 
