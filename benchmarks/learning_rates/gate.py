@@ -11,6 +11,7 @@ from harness.identity.recipe import recipe
 from harness.lockfile.profiles import LockedProfile
 from harness.measure.learning_rate import with_learning_rate
 from harness.measurement import Measurement
+from harness.protocol import ObjectSpec, WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,9 +94,18 @@ def run_against(
 def with_module(case: Case, class_path: str, arguments: dict[str, Any]) -> Case:
     """Return the case with another module, which gets further arguments."""
     module = case.workload["module"]
-    init_args = {**module["init_args"], **arguments}
-    workload = {**case.workload, "module": {"class_path": class_path, "init_args": init_args}}
-    return replace(case, workload=workload)  # type: ignore[arg-type] # still a WorkloadSpec
+    changed = ObjectSpec(class_path=class_path, init_args={**module["init_args"], **arguments})
+    return replace(case, workload=WorkloadSpec(**{**case.workload, "module": changed}))
+
+
+def at_resolution(case: Case, resolution: int) -> Case:
+    """Return the case with images of another size."""
+    sized = {
+        part: {**spec, "init_args": {**spec["init_args"], "resolution": resolution}}
+        for part in ("module", "data")
+        if (spec := case.workload[part]) is not None  # type: ignore[literal-required] # two keys
+    }
+    return replace(case, workload=WorkloadSpec(**{**case.workload, **sized}))
 
 
 def _measurement(opened: OpenCase, batch_size: int) -> Measurement:

@@ -33,7 +33,7 @@ def draw(data: Mapping[str, Any], path: Path) -> None:
 
 def _unchanged(axes: Any, data: Mapping[str, Any]) -> None:
     axes.set_title("unchanged runs", loc="left", fontsize=11, fontweight="bold")
-    names = [name for name in data["locks"] if f"{name} 1" in data["unchanged"]]
+    names = [name for name in data["locks"] if any(True for _ in _runs(data, name))]
     for row, name in enumerate(names):
         lock = data["locks"][name]
         rate, (low, high) = lock["learning_rate"], lock["learning_rate_range"]
@@ -62,6 +62,7 @@ def _unchanged(axes: Any, data: Mapping[str, Any]) -> None:
 
 
 def _planted(axes: Any, changes: Any) -> None:
+    changes = [one for one in changes if one["moved_by"] is not None]
     axes.set_title("planted changes", loc="left", fontsize=11, fontweight="bold")
     axes.axvspan(1 / _MOVED, _MOVED, color="0.93", linewidth=0, label="moved by less than x3")
     axes.plot(_LIMITS, _LIMITS, color="0.75", linewidth=1, label="found as far as it moved")

@@ -38,14 +38,19 @@ def moved_by(
     before: dict[str, Any],
     after: dict[str, Any],
     batch_size: int,
-) -> float:
-    """Return the best rate after a change over that before; trains what `oracles` lacks."""
+) -> float | None:
+    """Return the best rate after a change over that before; None where nothing is learned.
+
+    Trains what `oracles` lacks.
+    """
     best = []
     for arguments in (before, after):
         name = f"{case.id} {json.dumps(arguments)}"
         if name not in oracles:
             regrets = _oracle(case, arguments, batch_size).regrets
             oracles[name] = {f"{rate:.3g}": round(lost, 4) for rate, lost in regrets.items()}
+        if min(oracles[name].values()) > _AS_GOOD:
+            return None
         best.append(_middle({float(rate): lost for rate, lost in oracles[name].items()}))
     return float(f"{best[1] / best[0]:.3g}")
 

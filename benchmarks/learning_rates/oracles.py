@@ -40,8 +40,8 @@ class Oracle:
     """The regret of learning rates: (loss - best) / (initial loss - best), the mean over the seeds.
 
     0 is the best rate of the grid, and 1 means that nothing was learned; a training that ends worse
-    than that counts as 1. Between two rates of the grid the regret is linear in the log of the
-    rate, and outside of the grid it is that of the nearest end.
+    than that counts as 1, as does each where none learns. Between two rates of the grid the regret
+    is linear in the log of the rate, and outside of the grid it is that of the nearest end.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -51,7 +51,8 @@ class Oracle:
             best = min(run.final_loss for run in of_seed if run.final_loss is not None)
             for run in of_seed:
                 final = math.inf if run.final_loss is None else run.final_loss
-                share = min(1.0, (final - best) / (run.initial_loss - best))
+                drop = run.initial_loss - best
+                share = min(1.0, (final - best) / drop) if drop > 0 else 1.0
                 lost.setdefault(run.learning_rate, []).append(share)
         self.regrets: Mapping[float, float] = {rate: fmean(lost[rate]) for rate in sorted(lost)}
 

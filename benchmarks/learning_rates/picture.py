@@ -30,10 +30,10 @@ def draw(judged: Mapping[str, tuple[Judged, Oracle]], path: Path) -> None:
     figure = Figure(figsize=(width * _COLUMNS, height * rows), layout="constrained")
     figure.supylabel("regret after 200 steps: 0 best, 1 nothing learned", fontsize=8)
     figure.supxlabel("learning rate", fontsize=8)
-    panels = figure.subplots(rows, _COLUMNS, sharey=True).flat
+    panels = list(figure.subplots(rows, _COLUMNS, sharey=True).flat)
     for (name, (row, oracle)), axes in zip(judged.items(), panels, strict=False):
         _panel(axes, name, row, oracle)
-    rest = list(panels)[len(judged) :]
+    rest = panels[len(judged) :]
     for axes in rest:
         axes.axis("off")
     handles, labels = figure.axes[0].get_legend_handles_labels()

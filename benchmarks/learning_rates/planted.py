@@ -93,3 +93,5 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "SGD, normalisation removed": (SGD, {**SGD, "normalised": False}),
 }
 """What is locked, and what is then tried; both are arguments of `Planted`."""
+FROM_ADAMW = tuple(change for change, (before, _) in CHANGES.items() if before == AdamW)[:-1]
+"""Without the last, which removes batch normalisation."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     """Log of the learning rate and loss, by rising rate."""
 
 _EXCESSES = (0.0025, 0.005, 0.01)
-_FACTORS = (1.5, 2.2, 3.0, 10.0)
+_FACTORS = (1.5, 2.2, 3.0)
 # Fewer rates than these tell no range.
 _MIN_RATES = 5
 
