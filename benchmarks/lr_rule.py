@@ -76,6 +76,9 @@ def summarise(rows: Mapping[str, Judged], recorded: Mapping[str, Any]) -> dict[s
         "recorded accepted": summary["accepted"],
         "median factor by num_training": _median([row.by_budget for row in rows.values()]),
         "worst factor by num_training": _worst([row.by_budget for row in rows.values()]),
+        "tasks with a rate for each num_training": sum(
+            _given(row) == len(BUDGETS) for row in rows.values()
+        ),
         "median factor by the steps of sweeps": _median(
             [row.sweeps_by_budget for row in rows.values()]
         ),
@@ -97,6 +100,11 @@ def missed(figures: Mapping[str, float]) -> list[str]:
         for name, bar in BARS.items()
         if (figures[name] < bar if name == "recorded accepted" else not figures[name] <= bar)
     ]
+
+
+def _given(row: Judged) -> int:
+    """Return for how many `num_training` there is a suggestion."""
+    return sum(rate is not None for rate in row.rate_by_budget.values())
 
 
 def _refused_is_1(regret: float | None) -> float:
@@ -125,7 +133,7 @@ def _own_table(rows: Mapping[str, Judged]) -> str:
                 row.horizon,
                 row.median_regret,
                 row.spread,
-                row.by_budget,
+                f"{row.by_budget or '-'} ({_given(row)}/{len(BUDGETS)})",
                 row.sweeps_by_budget,
                 row.steps,
                 row.seeds,

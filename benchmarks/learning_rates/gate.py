@@ -100,12 +100,20 @@ def with_module(case: Case, class_path: str, arguments: dict[str, Any]) -> Case:
 
 def at_resolution(case: Case, resolution: int) -> Case:
     """Return the case with images of another size."""
-    sized = {
-        part: {**spec, "init_args": {**spec["init_args"], "resolution": resolution}}
-        for part in ("module", "data")
-        if (spec := case.workload[part]) is not None  # type: ignore[literal-required] # two keys
-    }
-    return replace(case, workload=WorkloadSpec(**{**case.workload, **sized}))
+    workload = case.workload
+    module, data = workload["module"], workload["data"]
+    assert data is not None, "the reference cases have data"
+    return replace(
+        case,
+        workload=WorkloadSpec(
+            **{**workload, "module": _sized(module, resolution), "data": _sized(data, resolution)}
+        ),
+    )
+
+
+def _sized(spec: ObjectSpec, resolution: int) -> ObjectSpec:
+    init_args = {**spec["init_args"], "resolution": resolution}
+    return ObjectSpec(class_path=spec["class_path"], init_args=init_args)
 
 
 def _measurement(opened: OpenCase, batch_size: int) -> Measurement:

@@ -62,8 +62,10 @@ class Judged:
     refusal: str | None
     steps: float
     seeds: float
+    rate_by_budget: dict[int, float | None]
+    """The suggestion for each `num_training`; None where the range test refuses."""
     by_budget: float | None
-    """The largest suggestion over the smallest, as `num_training` changes."""
+    """The largest of these over the smallest; None where fewer than two are given."""
     sweeps_by_budget: float | None
     """The same of the 75% point of sweeps that have so many steps."""
     peers: dict[str, Rated]
@@ -76,7 +78,10 @@ def judge(name: str, task: Task, folder: Path) -> tuple[Judged, Oracle]:
     own = _found(recorder, _SETTINGS.seeds)
     results = [_found(recorder, seeds) for seeds in itertools.combinations(_ALL_SEEDS, _NUM_SEEDS)]
     rates = [one.found.learning_rate for one in results if one.found is not None]
-    by_budget = [_found(recorder, _SETTINGS.seeds, budget) for budget in BUDGETS]
+    by_budget: dict[int, float | None] = {}
+    for budget in BUDGETS:
+        given = _found(recorder, _SETTINGS.seeds, budget).found
+        by_budget[budget] = None if given is None else float(f"{given.learning_rate:.4g}")
     sweeps = {
         budget: [recorder.sweep(seed, budget) for seed in _SETTINGS.seeds] for budget in BUDGETS
     }
@@ -102,7 +107,8 @@ def judge(name: str, task: Task, folder: Path) -> tuple[Judged, Oracle]:
         refusal=next((one.refusal for one in results if one.refusal is not None), None),
         steps=round(fmean(one.steps for one in results), 1),
         seeds=round(fmean(len(one.trials) for one in results), 2),
-        by_budget=_spread([one.found.learning_rate for one in by_budget if one.found is not None]),
+        rate_by_budget=by_budget,
+        by_budget=_spread([rate for rate in by_budget.values() if rate is not None]),
         sweeps_by_budget=_spread([rate for rate in swept if rate is not None]),
         peers={"75% of a sweep": Rated.of(swept[BUDGETS.index(_PEERS_STEPS)], oracle)} | peers,
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import lr_rule
 import pytest
 from learning_rates.oracles import Oracle, Run
 from learning_rates.peers import PEERS, lightning, minimum, slide, torch_lr_finder
@@ -21,8 +24,8 @@ from harness.lr_range.trials import rate_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+BENCHMARKS = Path(lr_rule.__file__).parent
 RATES = geometric_sweep(1e-6, 10.0, 200)
 
 
@@ -144,4 +147,15 @@ def test_width_of_published_losses(tmp_path: Path) -> None:
     assert ({"grids": 1, "median": 4.0}, {"grids": 1, "median": 0.0158}) == (
         found["width"]["1.00%"],
         found["excess"]["x3"],
+    )
+
+
+def test_committed_result_is_of_these_tasks() -> None:
+    """The committed result has a row for each task, and says itself which bars it misses."""
+    path = BENCHMARKS / "results" / "lr_rule.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert (list(TASKS), lr_rule.BARS, result["missed"]) == (
+        list(result["tasks"]),
+        result["bars"],
+        lr_rule.missed(result["figures"]),
     )
