@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FAR = 1e-3
 """A locked rate that contradicts the bench's best, 1e-2."""
-APART = {0: 1e-2, 1: 4e-2, 2: 2e-2, 3: 2e-2}
+APART = {0: 1e-2, 1: 5e-2, 2: 2.2e-2, 3: 2.2e-2}
 """The best rates of four seeds, of which the first two lie so far apart that they disagree."""
 MANY_STEPS = f"{SEEDS}, num_training: 3000"
 """Steps enough for longer horizons, which a disagreement brings."""
@@ -47,8 +47,8 @@ def test_as_many_new_seeds_are_tried_before_a_failure(bench: Bench) -> None:
     bench.move({0: 1e-2, 1: 1e-2, 2: 1.5e-2, 3: 1.5e-2})
     found = bench.run(locked=locked)
     assert [0, 1, 2, 3] == bench.runner.seeds_tried
-    assert found.learning_rates == pytest.approx((1e-2, 1e-2, 1.5e-2, 1.5e-2), rel=0.05)
-    assert found.learning_rate == pytest.approx((1e-2 * 1.5e-2) ** 0.5, rel=0.05)
+    assert found.learning_rates == pytest.approx((1e-2, 1e-2, 1.5e-2, 1.5e-2), rel=0.1)
+    assert found.learning_rate == pytest.approx((1e-2 * 1.5e-2) ** 0.5, rel=0.1)
     assert {0, 1, 2, 3} == {curve.seed for curve in found.lr_curves}
     assert found.lr_steps == sum(len(curve.losses) for curve in found.lr_curves)
     assert (found.learning_rate, None) == drawn(found)
@@ -68,7 +68,7 @@ def test_new_seeds_may_move_it_back_into_the_range(bench: Bench) -> None:
     bench.move({0: 1e-2, 1: 1e-2, 2: 4e-3, 3: 4e-3})
     found = bench.run(locked=locked)
     assert [0, 1, 2, 3] == bench.runner.seeds_tried
-    assert found.learning_rate == pytest.approx((1e-2 * 4e-3) ** 0.5, rel=0.05)
+    assert found.learning_rate == pytest.approx((1e-2 * 4e-3) ** 0.5, rel=0.1)
     assert not fails(bench, found, locked)
     assert () == found.warnings
 
@@ -80,7 +80,7 @@ def test_new_seeds_may_settle_a_disagreement_over_a_locked_rate(bench: Bench) ->
     found = bench.run(MANY_STEPS, locked)
     assert [0, 1, 2, 3] == bench.runner.seeds_tried
     assert (4, None) == (len(found.learning_rates), found.lr_refusal)
-    assert found.learning_rate == pytest.approx(2e-2, rel=0.05)
+    assert found.learning_rate == pytest.approx(2e-2, rel=0.1)
     assert found.warnings[0].startswith("the seeds disagree: over 120 steps they suggest 0.01, 0.0")
     assert (found.learning_rate, None) == drawn(found)
     assert not fails(bench, found, locked)
