@@ -93,6 +93,22 @@ def summarise(rows: Mapping[str, Judged], recorded: Mapping[str, Any]) -> dict[s
     }
 
 
+def summarise_rules(rows: Mapping[str, Judged]) -> dict[str, dict[str, float]]:
+    """Return for each rule how many tasks it has a rate for, and the regret of these rates."""
+    columns = {WHOLE: [row.own for row in rows.values()]}
+    for peer in next(iter(rows.values())).peers:
+        columns[peer] = [row.peers[peer] for row in rows.values()]
+    summaries = {}
+    for rule, column in columns.items():
+        regrets = [one.regret for one in column if one.regret is not None]
+        summaries[rule] = {
+            "given": len(regrets),
+            "median": round(median(regrets), 4),
+            "worst": max(regrets),
+        }
+    return summaries
+
+
 def missed(figures: Mapping[str, float]) -> list[str]:
     """Return the bars that are missed."""
     return [
@@ -163,11 +179,10 @@ def _peers_table(rows: Mapping[str, Judged]) -> str:
         (name, _cell(row.own), *(_cell(row.peers[peer]) for peer in peers))
         for name, row in rows.items()
     ]
-    columns = [[row.own for row in rows.values()]]
-    columns += [[row.peers[peer] for row in rows.values()] for peer in peers]
-    regrets = [[_refused_is_1(one.regret) for one in column] for column in columns]
-    body.append(("median regret", *(f"{median(column):.3f}" for column in regrets)))
-    body.append(("worst regret", *(f"{max(column):.3f}" for column in regrets)))
+    sums = summarise_rules(rows).values()
+    body.append(("tasks with a rate", *(str(one["given"]) for one in sums)))
+    body.append(("median regret of these", *(f"{one['median']:.3f}" for one in sums)))
+    body.append(("worst regret of these", *(f"{one['worst']:.3f}" for one in sums)))
     return tabulate(body, ("rate (regret)", WHOLE, *peers), tablefmt="github")
 
 
@@ -213,6 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "bars": BARS,
         "missed": failed,
         "figures": figures,
+        "rules": summarise_rules(rows),
         "tasks": {
             name: asdict(row)
             | {"oracle": {f"{k:.3g}": round(v, 4) for k, v in oracle.regrets.items()}}
