@@ -181,7 +181,7 @@ class LrRangeSettings(Settings):
     num_training: Annotated[
         int, Field(strict=True, ge=20), at_most(100_000), Allowed("a whole number from 20")
     ] = 200
-    """A budget: the trials of one horizon take at most this times the number of seeds of steps."""
+    """A budget: sweep and trials take at most this times the number of seeds of steps."""
     horizon: Annotated[
         int, Field(strict=True, ge=5), at_most(100_000), Allowed("a whole number from 5")
     ] = 30
