@@ -1,4 +1,4 @@
-"""The LR range test of a case: what is tried, what is kept, and what is refused."""
+"""The LR range test of a case: what is tried, and what is refused."""
 
 from __future__ import annotations
 
@@ -104,6 +104,18 @@ def test_a_current_lock_needs_no_sweep_and_one_seed(bench: Bench) -> None:
     assert {"learning_rates": [], "losses": []} == saved(found)["sweep"]
 
 
+def test_what_the_same_seed_suggested_when_it_was_locked_confirms_too(bench: Bench) -> None:
+    """One seed is enough, though it lies far from the mean of the locked seeds."""
+    bench.runner.attribute, bench.runner.rates_of = "Net.lr", lambda value: (value, 10 * value)
+    changes: dict[str, Any] = {
+        "learning_rates": (1e-3, 3.2e-3),
+        "learning_rate_range": (1e-3, 3.2e-3),
+    }
+    found = bench.run(locked=bench.lock(learning_rate=1.8e-3, **changes))
+    assert ([], [0], ()) == (bench.runner.swept, bench.runner.seeds_tried, found.warnings)
+    assert found.learning_rate == pytest.approx(1e-3, rel=0.02)
+
+
 def test_a_locked_rate_that_the_first_seed_moves_from_takes_another_seed(bench: Bench) -> None:
     """A factor of 1.4 is within the range, so it does not fail; yet one seed is no confirmation."""
     bench.move(1.4e-2)
@@ -136,66 +148,6 @@ def test_any_other_lock_is_no_place_to_start(bench: Bench, changes: dict[str, An
     found = bench.run(locked=bench.lock(**changes))
     assert [(48, 57, 0)] == bench.runner.swept
     assert cold.learning_rates == found.learning_rates[:2]
-
-
-def test_never_keeps_the_locked_learning_rate(bench: Bench) -> None:
-    """It is kept with range and horizon; without a lock there is neither a rate nor a refusal."""
-    locked = bench.lock(batch_size=7)
-    kept = bench.run("when: never", locked)
-    assert (locked.learning_rate, locked.learning_rates, locked.learning_rate_range, 30, True) == (
-        kept.learning_rate,
-        kept.learning_rates,
-        kept.learning_rate_range,
-        kept.lr_horizon,
-        kept.lr_kept,
-    )
-    without = bench.run("when: never")
-    assert (None, None, False) == (without.learning_rate, without.lr_refusal, without.lr_kept)
-    assert [] == bench.runner.swept + bench.runner.tried
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"learning_rate": None, "lr_refusal": "too noisy"}],
-    ids=["rate", "refusal"],
-)
-def test_changed_keeps_what_is_locked_while_nothing_changed(
-    bench: Bench, changes: dict[str, Any]
-) -> None:
-    """The locked rate with range and horizon, or the locked refusal, is kept untried."""
-    locked = bench.lock(**changes)
-    found = bench.run("when: changed", locked)
-    assert (
-        locked.learning_rate,
-        locked.learning_rate_range,
-        locked.lr_horizon,
-        locked.lr_refusal,
-        True,
-    ) == (
-        found.learning_rate,
-        found.learning_rate_range,
-        found.lr_horizon,
-        found.lr_refusal,
-        found.lr_kept,
-    )
-    assert [] == bench.runner.swept + bench.runner.tried
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"fingerprint": "sha256:f2"},
-        {"recipe": "sha256:r2"},
-        {"batch_size": 47},
-        {"made_with": {"torch": "2.12.0"}},
-        {"learning_rate": None},
-    ],
-    ids=lambda changes: next(iter(changes)),
-)
-def test_changed_runs_again_after_a_change(bench: Bench, changes: dict[str, Any]) -> None:
-    """A change of workload, recipe, batch or torch is tried, and a lock without an answer too."""
-    found = bench.run("when: changed, seeds: [0]", bench.lock(**changes))
-    assert ([0], False) == (bench.runner.seeds_tried, found.lr_kept)
 
 
 def test_synthetic_data_are_refused_untried(bench: Bench) -> None:
