@@ -183,12 +183,16 @@ class LearningRateSearch:
                 elif trials is not None:
                     refusal = no_rate.out_of_steps(trials, limits.max_steps)
                 break
-            furthest = _MAX_SEED_RATIO if longer == _LONGER[-1] else _FAR_APART
+            # Where a rate is locked, seeds apart bring further seeds, and no other horizon.
+            is_last = longer == _LONGER[-1] or self.locked_rate is not None
+            furthest = _MAX_SEED_RATIO if is_last else _FAR_APART
             disagree = refusal is None and too_short is None and self._apart(furthest)
             if too_short is not None and refusal is None:
                 refusal = no_rate.too_short(too_short, horizons)
             elif disagree:
                 refusal = no_rate.disagreement(self._rates(), self._horizon, _MAX_SEED_RATIO)
+                if is_last:
+                    break
             else:
                 break
             earlier = self._horizon, self._trials, self._ranges

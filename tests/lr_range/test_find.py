@@ -116,6 +116,13 @@ def test_seeds_apart_are_tried_for_longer_while_there_are_steps() -> None:
     assert (None, None) == (long.refusal, short.refusal)
 
 
+@pytest.mark.parametrize(("factor", "refused"), [(10**0.5, False), (10.0, True)])
+def test_seeds_apart_keep_a_locked_horizon(factor: float, *, refused: bool) -> None:
+    """A refusal then brings further seeds, before it fails anything."""
+    found = run(Valley(moved={1: factor}), (0, 1), locked_rate=0.3, max_steps=5000)
+    assert (20, refused, refused) == (found.horizon, found.disagreement, found.found is None)
+
+
 def test_seeds_far_apart_are_refused_after_longer_horizons() -> None:
     """More than x4 apart they say nothing together."""
     valley = Valley(moved={0: 0.1, 1: 1.0, 2: 10.0})
