@@ -198,7 +198,7 @@ class LrRangeSettings(Settings):
     max_seconds: Annotated[
         float | None, REAL, Field(gt=0), at_most(1_000_000), Allowed("a number of seconds above 0")
     ] = None
-    """The range test is refused after this time, whatever the number of seeds; null: no limit."""
+    """The range test ends after this time; seeds that are done count; null: no limit."""
     plot_path: Name | None = None
     """The path of the plot; by default it is in the folder of the run's results."""
 
