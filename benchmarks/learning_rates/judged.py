@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from harness.lr_range.find import Result
+    from harness.lr_range.found import Result
     from learning_rates.oracles import Oracle
     from learning_rates.tasks import Task
 

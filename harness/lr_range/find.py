@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
 from harness.lr_range import no_rate
+from harness.lr_range.found import Found, Result
 from harness.lr_range.ratio import outside
 from harness.lr_range.search import OutOfStepsError, TrialSearch
 from harness.lr_range.suggestion import geometric_sweep, suggest
@@ -32,10 +32,6 @@ _CONFIRMED = 1.25
 # say nothing together.
 _FAR_APART = 2.0
 _MAX_SEED_RATIO = 4.0
-# The range reaches at least and at most so far from the suggestion, to each side. Nearer lies what
-# suggestions differ by chance. Further, a rate that really moved by x3 would go unseen.
-_NARROWEST = 1.5
-_WIDEST = 2.2
 
 _SWEEP_STEPS_PER_DECADE = 8
 _MIN_SWEEP_STEPS = 10
@@ -82,56 +78,6 @@ class Limits:
     def shortest(self) -> int:
         """The horizon to begin with: the one asked for, or what the steps of all seeds allow."""
         return min(self.horizon, self.max_steps // _HORIZONS)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A learning rate and its range, of the optimizer's largest group that follows the workload."""
-
-    learning_rate: float
-    """The mean of `per_seed` in log space."""
-    lowest: float
-    highest: float
-    per_seed: tuple[float, ...]
-
-    @classmethod
-    def of(cls, ranges: Sequence[RateRange]) -> Found:
-        """Join what the trials of the seeds say."""
-        middle = fmean(one.middle for one in ranges)
-        per_seed = tuple(rate_at(one.middle) for one in ranges)
-        rate = rate_at(middle)
-        lowest = rate_at(fmean(one.lowest for one in ranges))
-        highest = rate_at(fmean(one.highest for one in ranges))
-        return cls(
-            rate,
-            min(max(lowest, rate / _WIDEST), rate / _NARROWEST, *per_seed),
-            max(min(highest, rate * _WIDEST), rate * _NARROWEST, *per_seed),
-            per_seed,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a range test found and saw: a learning rate or a refusal, never both."""
-
-    found: Found | None
-    refusal: str | None
-    horizon: int
-    """Steps of a trial: those asked for; fewer where all steps are few, more where they must be."""
-    steps: int
-    trials: dict[int, Trials]
-    """By seed."""
-    learning_rates: tuple[float, ...] = ()
-    """The rates of the sweep; none where the search began at a locked rate."""
-    losses: tuple[float, ...] = ()
-    """The losses of the sweep."""
-    disagreement: bool = False
-    """Whether the seeds' distance alone is the reason: more seeds may help."""
-
-    @property
-    def signal_to_noise(self) -> float | None:
-        """The drop of the best trial over its noise, the lowest of all seeds; None without any."""
-        return min((one.signal_to_noise for one in self.trials.values()), default=None)
 
 
 @dataclass

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from harness.lr_range.find import Found, Result
+    from harness.lr_range.found import Found, Result
     from harness.lr_range.trials import Trials
 
 _INCHES = (8.0, 4.8)

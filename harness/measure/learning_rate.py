@@ -19,7 +19,7 @@ from harness.measure.rate_of_attribute import confirmed, find_rate_map
 
 if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
-    from harness.lr_range.find import Result
+    from harness.lr_range.found import Result
     from harness.lr_range.rate_map import RateMap
     from harness.measurement import Measurement
     from harness.probes.open_cases import OpenCase

@@ -10,13 +10,12 @@ import pytest
 from loss_surfaces import Valley
 
 from harness.lr_range.find import (
-    Found,
     LearningRateSearch,
     Limits,
     NoLossesError,
     OutOfTimeError,
-    Result,
 )
+from harness.lr_range.found import Found, Result
 from harness.lr_range.trials import RateRange
 
 if TYPE_CHECKING:

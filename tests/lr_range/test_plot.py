@@ -17,7 +17,7 @@ from lr_results import CONTROL, FOUND, HORIZON, POINTS, RATES, REFUSED, WARM, tr
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from harness.lr_range.find import Found, Result
+from harness.lr_range.found import Found, Result
 from harness.lr_range.plot import plot, save_curve
 from harness.lr_range.trials import Trials, rate_at
 
@@ -261,7 +261,7 @@ def test_plot_leaves_pyplot_and_the_backend_alone(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from harness.lr_range.find import Result\n"
+        "from harness.lr_range.found import Result\n"
         "from harness.lr_range.plot import plot\n"
         "assert 'matplotlib' not in sys.modules\n"
         "plot(Path(sys.argv[1]), title='t', result=Result(None, 'r', 30, 2, {},"

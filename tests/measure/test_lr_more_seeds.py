@@ -81,7 +81,7 @@ def test_new_seeds_may_settle_a_disagreement_over_a_locked_rate(bench: Bench) ->
     assert [0, 1, 2, 3] == bench.runner.seeds_tried
     assert (4, None) == (len(found.learning_rates), found.lr_refusal)
     assert found.learning_rate == pytest.approx(2e-2, rel=0.1)
-    assert found.warnings[0].startswith("the seeds disagree: over 120 steps they suggest 0.01, 0.0")
+    assert found.warnings[0].startswith("the seeds disagree: over 30 steps they suggest 0.01, 0.0")
     assert (found.learning_rate, None) == drawn(found)
     assert not fails(bench, found, locked)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lr_curves import fall, train
 
-from harness.lr_range.find import Found, Result
+from harness.lr_range.found import Found, Result
 from harness.lr_range.suggestion import geometric_sweep
 from harness.lr_range.trials import Trials, rate_at
 
