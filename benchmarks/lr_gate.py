@@ -46,7 +46,7 @@ SYS_PATH = (str(ROOT), str(Path(__file__).resolve().parent), *sys.path)
 BARS = {"unchanged runs that fail": 0, "share caught of those moved by x3": 0.95}
 _FACTORS = (0.99, 1.0, 1.01)
 # Runs and changes alternate, so that a file that was broken off has some of each.
-_ROUND = 3
+_ROUND = 2
 # An AlexNet learns too little in the steps of an oracle, and a ViT too little by SGD.
 _PLANTED_IN = {"resnet-cpu-32MiB-16": tuple(CHANGES), "vit-cpu-32MiB-16": FROM_ADAMW}
 _PLANTED_BATCH = 64

@@ -68,7 +68,10 @@ def run_against(
         opened.case,
         lr_range=opened.case.lr_range.model_copy(update={"seeds": tuple(seeds)}),
     )
-    reopened = replace(opened, case=case, locked=locked)
+    assert locked.learning_rate is not None, "only a locked rate is a gate"
+    # The lock's first seed is none of these, so what it suggested must not confirm one of them.
+    known = replace(locked, learning_rates=(locked.learning_rate,))
+    reopened = replace(opened, case=case, locked=known)
     measurement = replace(
         _measurement(reopened, batch_size),
         recipe=locked.recipe,
