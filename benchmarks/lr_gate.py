@@ -7,8 +7,8 @@ what chance may change: the seeds, a batch that is 1% smaller or larger (at leas
 thread or two. No run may fail by the committed lock. In between, changes are planted in two of the
 networks, at a batch of 64 and images of 8 x 8 pixels, against a lock that a first range test makes.
 An oracle of constant rates tells how far the best rate really moved, and of those that moved by x3
-or more nineteen of twenty must fail. What is in the file that --json names is not run again. The
-exit code is 1 when a bar is missed.
+or more nineteen of twenty must fail. What is in the file that --json names is not run again, and
+Ctrl-C ends with the sum of what is there. The exit code is 1 when a bar is missed, or a run.
 """
 
 from __future__ import annotations
@@ -153,6 +153,16 @@ def planted(results: Results, cases: Sequence[Case]) -> None:
             print(f"{name}: {run}", file=sys.stderr, flush=True)
 
 
+def run_all(results: Results, cases: Sequence[Case], lock: Lock, runs: int) -> None:
+    """Run what is not in the results yet, and keep each as soon as it is there."""
+    changed = [case for case in cases if case.id in _PLANTED_IN]
+    for first in range(1, runs + 1, _ROUND):
+        unchanged(results, cases, lock, range(first, min(first + _ROUND, runs + 1)))
+        planted(results, changed[:1])
+        changed = changed[1:]
+    planted(results, changed)
+
+
 def summarise(data: dict[str, Any]) -> dict[str, float]:
     """Return the numbers that have bars, and of how many they are."""
     runs, changes = data["unchanged"].values(), data["planted"].values()
@@ -182,11 +192,11 @@ def missed(figures: dict[str, float]) -> list[str]:
 def _print(data: dict[str, Any], cases: Sequence[Case]) -> None:
     rows = []
     for case in cases:
-        locked = data["locks"][case.id]
         runs = [run for name, run in data["unchanged"].items() if name.startswith(f"{case.id} ")]
         rates = [run["learning_rate"] for run in runs if run["learning_rate"] is not None]
         if not rates:
             continue
+        locked = data["locks"][case.id]
         low, high = locked["learning_rate_range"]
         rows.append(
             (
@@ -230,14 +240,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results.data["environment"] = {"torch": version("torch"), "lightning": version("lightning")}
     cases = load_matrix(PROFILES / "matrix.yaml", SYS_PATH)
     lock = read_lock(PROFILES / "gpu-profile.lock")
-    changed = [case for case in cases if case.id in _PLANTED_IN]
-    for first in range(1, options.runs + 1, _ROUND):
-        unchanged(results, cases, lock, range(first, min(first + _ROUND, options.runs + 1)))
-        planted(results, changed[:1])
-        changed = changed[1:]
-    planted(results, changed)
+    unfinished = []
+    try:
+        run_all(results, cases, lock, options.runs)
+    except KeyboardInterrupt:
+        unfinished = ["unfinished"]
     figures = summarise(results.data)
-    failed = missed(figures)
+    failed = missed(figures) + unfinished
     results.data |= {"bars": BARS, "figures": figures, "missed": failed}
     results.write()
     _print(results.data, cases)
