@@ -61,7 +61,11 @@ def learning_rate_suspect(
     max_factor = bounds.learning_rate.max_factor
     if max_factor is not None:
         return outside(measurement.learning_rate, locked.learning_rate, max_factor)
-    return _outside_range(measurement.learning_rate, locked.learning_rate_range)
+    # Both ranges are measured, each with noise of its own: either may hold the other's rate.
+    return _outside_range(measurement.learning_rate, locked.learning_rate_range) and (
+        not measurement.learning_rate_range
+        or _outside_range(locked.learning_rate, measurement.learning_rate_range)
+    )
 
 
 def learning_rate_confirmed(
@@ -178,7 +182,7 @@ def _judge_learning_rate(
         f"{allowed} is allowed"
     )
     if learning_rate_suspect(measurement, locked, bounds):
-        message += _why_allowed(locked, max_factor) + because(measurement, locked)
+        message += _why_allowed(measurement, locked, max_factor) + because(measurement, locked)
         if max_factor is None:
             message += f"; find what changed the training, or lock the new rate with `{RELOCK}`"
         return Verdict((Violation("learning_rate", rate, measured, allowed, message),))
@@ -211,11 +215,15 @@ def _allowed_rates(rate: float, locked: LockedProfile, bounds: BoundsSettings) -
     return f"{lowest:.3g} to {highest:.3g}"
 
 
-def _why_allowed(locked: LockedProfile, max_factor: float | None) -> str:
+def _why_allowed(measurement: Measurement, locked: LockedProfile, max_factor: float | None) -> str:
     if max_factor is not None:
         return f" (max_factor {max_factor:g})"
     over = "" if locked.lr_horizon is None else f" over {locked.lr_horizon} steps"
-    return f", the range in which training{over} was as good"
+    text = f", the range in which training{over} was as good"
+    if not measurement.learning_rate_range:
+        return text
+    lowest, highest = measurement.learning_rate_range
+    return f"{text}; now it is as good from {lowest:.3g} to {highest:.3g}"
 
 
 def _why_not_judged(

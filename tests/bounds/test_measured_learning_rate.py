@@ -37,14 +37,27 @@ def test_a_learning_rate_must_lie_in_the_locked_range(rate: float, *, violated: 
     assert (bounds_of(verdict), verdict.warnings) == (["learning_rate"] * violated, ())
 
 
+@pytest.mark.parametrize(
+    ("lowest", "violated"), [(0.0031, False), (0.00316, False), (0.0032, True)]
+)
+def test_a_locked_rate_that_is_as_good_passes(lowest: float, *, violated: bool) -> None:
+    """Each of two ranges is measured with noise: either may hold the other's rate."""
+    measured = measurement(learning_rate=0.0079, learning_rate_range=(lowest, 0.02))
+    verdict = judge(measured, locked(learning_rate_range=RANGE), BOUNDS)
+    assert ["learning_rate"] * violated == bounds_of(verdict)
+    assert violated == any(
+        "now it is as good from 0.0032 to 0.02" in one.message for one in verdict.violations
+    )
+
+
 def test_a_learning_rate_out_of_range_says_everything() -> None:
     """The message names value, lock, range and horizon, the likely cause, and what to do."""
     measured = measurement(learning_rate=0.0079, bounded_by="cap")
     (violation,) = judge(measured, locked(learning_rate_range=RANGE), BOUNDS).violations
     message = (
         "learning_rate 0.0079 is x2.50 above the locked 0.00316; 0.0021 to 0.0062 is allowed, the "
-        "range in which training over 40 steps was as good; likely cause: bounded by cap, no longer"
-        " by memory; find what changed the training, or lock the new rate with "
+        "range in which training over 40 steps was as good; now it is as good from 0.00527 to 0.0118; "
+        "likely cause: bounded by cap, no longer by memory; find what changed the training, or lock the new rate with "
         "`pytest --gpu-profile --gpu-profile-update`"
     )
     assert violation == Violation("learning_rate", 0.00316, 0.0079, "0.0021 to 0.0062", message)
