@@ -56,6 +56,7 @@ def _unchanged(axes: Any, data: Mapping[str, Any]) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.set_xlim(0.4, 4)
     axes.set_xticks([0.5, 0.7, 1, 1.5, 2], ["x0.5", "x0.7", "x1", "x1.5", "x2"])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("measured over locked learning rate")
