@@ -24,6 +24,10 @@ from harness.matrix.field_types import (
     distinct,
 )
 
+# Trials are half a decade apart, and the range must have an end on each side. The product of two
+# decimals may miss the whole number.
+_LEAST_LR_RATIO = 10 * (1 - 1e-9)
+
 
 class CallableSpec(Settings):
     """A callable and its arguments, in LightningCLI's convention: `class_path` and `init_args`."""
@@ -176,7 +180,9 @@ class LrRangeSettings(Settings):
 
     lr_min: Annotated[float, REAL, Field(gt=0), Allowed("a number above 0")] = 1e-6
     """The lowest learning rate of the range test."""
-    lr_max: Annotated[float, REAL, Field(gt=0), Allowed("a number above 0")] = 10.0
+    lr_max: Annotated[float, REAL, Field(gt=0), at_most(1_000_000), Allowed("a number above 0")] = (
+        10.0
+    )
     """The highest learning rate of the range test."""
     num_training: Annotated[
         int, Field(strict=True, ge=20), at_most(100_000), Allowed("a whole number from 20")
@@ -204,8 +210,12 @@ class LrRangeSettings(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self, info: ValidationInfo) -> Self:
-        if self.lr_min >= self.lr_max and info.context != LAYER:
-            raise self.broken(f"{self.lr_min} is not below lr_max, {self.lr_max}", "lr_min")
+        if self.lr_max < _LEAST_LR_RATIO * self.lr_min and info.context != LAYER:
+            raise self.broken(
+                f"{self.lr_min} is above a tenth of lr_max, {self.lr_max}: trials are half a decade"
+                " apart, and the range needs an end on both sides",
+                "lr_min",
+            )
         return self
 
 

@@ -88,7 +88,17 @@ if TYPE_CHECKING:
             "search: {validation_max_batch_size: 1, min_batch_size: 2}",
             "search.validation_min_batch_size: 2 is more than the validation batch's maximum, 1",
         ),
-        ("lr_range: {lr_min: 1.0, lr_max: 1.0}", "lr_range.lr_min: 1.0 is not below lr_max, 1.0"),
+        (
+            "lr_range: {lr_min: 0.0041, lr_max: 0.04}",
+            (
+                "lr_range.lr_min: 0.0041 is above a tenth of lr_max, 0.04: trials are half a decade"
+                " apart, and the range needs an end on both sides"
+            ),
+        ),
+        (
+            "lr_range: {lr_max: 1.0e+300}",
+            "lr_range.lr_max: 1e+300 is not allowed; at most 1,000,000",
+        ),
         ("lr_range: {lr_min: 0}", "lr_range.lr_min: 0 is not allowed; a number above 0"),
         ("lr_range: {lr_min: 1e-6x}", 'lr_range.lr_min: "1e-6x" is not allowed; a number above 0'),
         (
