@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil, floor
+from math import ceil, floor, isfinite
 from typing import TYPE_CHECKING
 
 from harness.lr_range.trials import Trials, point_of, rate_at
@@ -72,7 +72,9 @@ class TrialSearch:
             return
         if self.steps + self.horizon > self.max_steps:
             raise OutOfStepsError
-        losses = tuple(self.train(seed, rate_at(point), self.horizon, trials.ceiling))
+        # The control diverges at no loss: where the first steps learn much, it lies far above them.
+        ceiling = None if point == trials.control else trials.ceiling
+        losses = tuple(self.train(seed, rate_at(point), self.horizon, ceiling))
         self.steps += len(losses)
         trials.losses[point] = losses
 
@@ -103,8 +105,11 @@ def _towards_a_drop(trials: Trials, highest: int) -> int | None:
     """Return the next point where no trial has clearly learned yet; None where none is left.
 
     Rates that are too low change nothing, so the way is up. Rates that are too high are worse than
-    no training: the way is down. In the end both neighbours of the best are tried.
+    no training: the way is down. In the end both neighbours of the best are tried. Where not even
+    the control has finite losses, no rate will.
     """
+    if not isfinite(trials.initial_loss):
+        return None
     tried = sorted(point for point in trials.losses if point != trials.control)
     if not tried:
         return trials.control + _STRIDE

@@ -134,8 +134,11 @@ class Trials:
 
     @property
     def needs_control(self) -> bool:
-        """Whether the noise of the first losses would blur what is lost at a rate."""
-        return self.control not in self.losses and self.noise > _INITIAL_NOISE * self.drop
+        """Whether the first losses do not tell, or too roughly, what is lost at a rate.
+
+        The noise of losses that are not finite is no number.
+        """
+        return self.control not in self.losses and not self.noise <= _INITIAL_NOISE * self.drop
 
     @property
     def learns_at_control(self) -> bool:

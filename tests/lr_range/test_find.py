@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import pytest
-from loss_surfaces import Valley
+from loss_surfaces import Breaking, Valley
 
 from harness.lr_range.find import (
     LearningRateSearch,
@@ -16,7 +16,7 @@ from harness.lr_range.find import (
     OutOfTimeError,
 )
 from harness.lr_range.found import Found, Result
-from harness.lr_range.trials import RateRange
+from harness.lr_range.trials import RateRange, rate_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,6 +88,28 @@ def test_the_rate_follows_the_training(factor: float) -> None:
     assert expected == pytest.approx(
         rate_of(run(Valley(drop_at=0.1 * factor, cliff=0.1 * factor))), rel=0.05
     )
+
+
+def test_a_locked_rate_whose_loss_is_never_finite_leads_down() -> None:
+    """Losses that are not finite tell nothing of the loss without training: the control does."""
+    found = run(Breaking(cliff=1e-3, drop_at=1e-2), locked_rate=0.3)
+    assert 1e-4 < rate_of(found) < 2e-3
+
+
+def test_a_loss_that_is_never_finite_takes_one_step_at_each_rate() -> None:
+    """Where not even the control has a finite loss, no other rate is tried."""
+    found = run(Breaking(cliff=0.0), locked_rate=0.3)
+    assert "the loss is not finite at a learning rate of 1e-06" in (found.refusal or "")
+    (trials,) = found.trials.values()
+    assert [0.316, 1e-6] == [pytest.approx(rate_at(point), rel=1e-2) for point in trials.losses]
+
+
+def test_a_training_that_has_learned_in_three_steps_has_a_control() -> None:
+    """The loss without training lies far above its first losses, and is no divergence."""
+    found = run(Valley(drop_at=0.02, lowest_loss=0.0, noise=0.06), locked_rate=0.1)
+    (trials, *_) = found.trials.values()
+    assert trials.control in trials.losses
+    assert pytest.approx(2.0, rel=0.05) == trials.initial_loss
 
 
 def test_seeds_that_agree_end_the_test() -> None:

@@ -69,3 +69,17 @@ class Valley:
             if can_stop(losses[:step], ceiling):
                 return losses[:step]
         return losses
+
+
+@dataclass
+class Breaking(Valley):
+    """A valley above whose cliff the second loss is not finite; above a cliff of 0 none is."""
+
+    def losses(self, seed: int, learning_rates: Sequence[float]) -> list[float]:
+        """Return the loss of each step."""
+        return [
+            math.nan if rate > self.cliff and (step or not self.cliff) else loss
+            for step, (rate, loss) in enumerate(
+                zip(learning_rates, super().losses(seed, learning_rates), strict=True)
+            )
+        ]
