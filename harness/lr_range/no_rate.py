@@ -97,7 +97,8 @@ def open_below(trials: Trials, lr_min: float) -> str:
     """Return the reason where training is as good at the lower end of the range."""
     return (
         f"training is as good at lr_range.lr_min, {lr_min:.3g} ({_seen(trials)}; at both ends of"
-        f" its range it must lack {USABLE:.0%} of the best drop): lower lr_range.lr_min"
+        f" its range it must lack {USABLE:.0%} of the best drop): lower lr_range.lr_min, or see"
+        " whether the optimizer follows the rate"
     )
 
 

@@ -169,7 +169,10 @@ def _failure(probe: Probe | None, what: str) -> str:
     how = {"oom": "ran out of memory", "dataset": "found no full batch"}.get(
         probe.outcome, "failed"
     )
+    # Some workloads raise an exception where others have a loss that is not finite.
+    in_step = probe.outcome == "error" and probe.phase in ("forward", "backward", "optimizer")
+    remedy = "; if only high rates fail, lower lr_range.lr_max" if in_step else ""
     return (
         f"the {what} {how} at batch {probe.batch_size} in {probe.phase}: "
-        f"{probe.detail} (its output is in {probe.log})"
+        f"{probe.detail} (its output is in {probe.log}){remedy}"
     )

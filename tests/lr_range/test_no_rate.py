@@ -38,7 +38,7 @@ def noisy() -> Trials:
             "lower lr_range.lr_min",
         ),
         (noisy(), "the signal is lost in the noise", "raise lr_range.horizon, or the batch size"),
-        (trials(control=1.0, m8=1.0), "as good at lr_range.lr_min", "lower lr_range.lr_min"),
+        (trials(control=1.0, m8=1.0), "as good at lr_range.lr_min", "optimizer follows the rate"),
         (trials(control=math.nan), "the loss is not finite", "check the loss and the precision"),
         (trials(m6=1.99, m4=1.0), "training has only just begun at 0.1", "raise lr_range.horizon"),
     ],
