@@ -54,6 +54,8 @@ def too_short(trials: Trials, horizons: Sequence[int]) -> str:
             f"the loss is not finite at a learning rate of {rate_at(min(trials.losses)):.3g},"
             f" {tried}: check the loss and the precision, or lower lr_range.lr_min"
         )
+    if trials.learns_at_control:
+        return open_below(trials, rate_at(trials.control))
     rates = [point for point in trials.losses if point != trials.control]
     if rates and all(trials.is_worse(point) for point in rates):
         return (
@@ -61,8 +63,6 @@ def too_short(trials: Trials, horizons: Sequence[int]) -> str:
             " lr_range.lr_min if the workload learns at smaller ones, and see whether the loss is"
             " what training makes smaller"
         )
-    if trials.learns_at_control:
-        return open_below(trials, rate_at(trials.control))
     if trials.drop <= trials.noise:
         return (
             f"the loss never fell, {tried} ({_seen(trials)}): raise lr_range.horizon if the"

@@ -50,6 +50,13 @@ def test_trials_that_say_nothing(found: Trials, seen: str, remedy: str) -> None:
     assert (True, True) == (seen in refusal, remedy in refusal), refusal
 
 
+def test_losses_above_those_of_a_control_that_learns_did_not_rise() -> None:
+    """The best rate lies below `lr_min`, whatever the higher ones do."""
+    found = trials(m8=2.5, m4=3.0)
+    found.losses[found.control] = tuple(4.0 * 0.7**step for step in range(found.horizon))
+    assert "as good at lr_range.lr_min" in no_rate.too_short(found, (10, 20))
+
+
 def test_the_losses_are_shown_from_the_lowest_rate_up() -> None:
     """Those that diverged, too."""
     found = trials(m8=1.5, m4=1.0)
