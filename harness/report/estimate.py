@@ -71,7 +71,8 @@ def lr_steps(settings: LrRangeSettings, locked: LockedProfile | None) -> tuple[i
     A locked range of the same setting needs no more than to be confirmed. The most is that of one
     horizon: a case whose loss does not fall in it may take more.
     """
-    if settings.when == "never" or (settings.when == "changed" and locked is not None):
+    answered = locked is not None and bool(locked.learning_rate_range or locked.lr_refusal)
+    if settings.when == "never" or (settings.when == "changed" and answered):
         return 0, False
     budget = len(settings.seeds) * settings.num_training
     if locked is None or locked.lr_horizon is None or not locked.learning_rate_range:

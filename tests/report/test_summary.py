@@ -104,6 +104,7 @@ def test_estimate(cases: list[CostItem], expected: str) -> None:
         ({}, locked(learning_rate_range=(), lr_horizon=None), (600, True)),
         ({"when": "changed"}, locked(), (0, False)),
         ({"when": "changed"}, None, (600, True)),
+        ({"when": "changed"}, locked(learning_rate_range=(), lr_horizon=None), (600, True)),
         ({"when": "never"}, None, (0, False)),
     ],
 )
