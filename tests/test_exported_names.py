@@ -12,7 +12,19 @@ import harness
 
 PACKAGE = Path(harness.__file__).parent
 DOORS = {
-    "harness": ["HarnessError", "LockedProfile", "apply", "load_profile"],
+    "harness": [
+        "FoundBatchSize",
+        "HarnessError",
+        "LockedProfile",
+        "apply",
+        "calculate_adjusted_epochs",
+        "epochs_for_equal_updates",
+        "find_optimal_batch_size",
+        "load_profile",
+        "optuna",
+        "profile_callback",
+        "scale_learning_rate",
+    ],
     "harness.testing": ["GpuProfile", "test_gpu_profile"],
     "harness.search": ["SearchResult", "search"],
     "harness.lr_range": ["Suggestion", "diverged", "geometric_sweep", "suggest"],

@@ -49,7 +49,7 @@ LAYERS = (
     ("predict",),
     ("measure", "report", "zygote"),
     ("run",),
-    ("cli", "train_time"),
+    ("cli", "optuna", "train_time"),
     ("plugin", "testing", "harness"),
 )
 """Folders and single modules, the lowest first. What stands in one layer imports nothing of it."""

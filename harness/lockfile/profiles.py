@@ -21,6 +21,7 @@ from harness.wording import shown_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from harness.lockfile.rates import OneCycle
     from harness.measurement import Measurement
 
 VERSION = 1
@@ -39,6 +40,28 @@ class LockedProfile(Profile):
         """Return the profile that locks a measurement in which at least one batch size trained."""
         assert measurement.max_batch_size > 0, "a case in which nothing trains has nothing to lock"
         return cls(**measurement.profile_values())
+
+    def one_cycle(self, max_factor: float = 3, optimizer: Any = None) -> OneCycle:
+        """Return `max_lr` and `cycle_momentum` for torch's `OneCycleLR`.
+
+        Hand them over as they are, with the length of the training beside them:
+        `OneCycleLR(optimizer, total_steps=..., **tuned.one_cycle(optimizer=optimizer))`.
+
+        `max_lr`, the peak, is `max_factor` times the locked learning rate, and at most the upper
+        end of `learning_rate_range`, above which the LR range test saw training get worse. Both
+        are for a constant rate over the first `lr_horizon` steps; a peak behind a warm-up may bear
+        more, which nobody has measured here. `cycle_momentum` is False, because the rate was
+        measured at the optimizer's own momentum, and torch's default would replace it.
+
+        optimizer: what `configure_optimizers` makes after `harness.apply`. `max_lr` is then a list
+        with the rates of its groups, raised alike. Without it `max_lr` is one rate for all groups.
+
+        Raises HarnessError when the profile has no learning rate, with the reason, and for a
+        factor below 1. Warns when no range is locked, as nothing then limits the peak.
+        """
+        from harness.lockfile.rates import one_cycle  # noqa: PLC0415 - only a schedule needs it
+
+        return one_cycle(self, max_factor, optimizer)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""Reads and sets the locked values in training: `harness.load_profile` and `harness.apply`.
+"""What training scripts call: `harness.load_profile`, `harness.apply`, and what goes with them.
 
 Runs in training scripts. Imports neither torch nor pytest nor pydantic, and NVML only to identify
-this machine's GPU.
+this machine's GPU. `bare_model` alone imports what a measurement does: it is one.
 """

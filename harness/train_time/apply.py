@@ -13,6 +13,7 @@ from harness.identity.fingerprint import (
     training_dataset,
     workload_changes,
 )
+from harness.lockfile.rates import why_no_rate
 from harness.wording import RELOCK
 from harness.workload import attributes
 
@@ -43,14 +44,9 @@ def apply(
     """
     _refuse_other_workload(profile, module, datamodule)
     if learning_rate and profile.learning_rate is None:
-        reason = profile.lr_refusal or (
-            "it was predicted, and never trained"
-            if profile.source == "predicted"
-            else "the LR range test was not run"
-        )
         raise HarnessError(
-            f"{profile.case_id} is locked without a learning rate: {reason}. Set the batch size "
-            "alone with learning_rate=False"
+            f"{profile.case_id} is locked without a learning rate: {why_no_rate(profile)}. Set the "
+            "batch size alone with learning_rate=False"
         )
     if learning_rate:
         attributes.get_learning_rate(module, datamodule, attr=learning_rate_attr)

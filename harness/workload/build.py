@@ -16,6 +16,7 @@ import torch
 
 from harness.errors import HarnessError
 from harness.workload import defaults
+from harness.workload.keras_models import BACKEND, is_keras, on_device
 from harness.workload.wrappers import as_dataset, wrap_dataset, wrap_module
 
 if TYPE_CHECKING:
@@ -70,12 +71,15 @@ def build(spec: WorkloadSpec) -> Workload:
     NotOfferedError when it does not offer a change of the spec. An exception of the user's own
     constructors passes through.
     """
-    module = instantiate(spec["module"])
+    module = _instantiate_module(spec["module"])
     data = instantiate(spec["data"]) if spec["data"] else None
     if not isinstance(module, torch.nn.Module):
+        hint = ""
+        if is_keras(module):
+            hint = f"; a Keras model is one with {BACKEND}=torch in the environment"
         raise HarnessError(
             f"module {spec['module']['class_path']} gave {_a(module)}; a LightningModule or an "
-            "nn.Module is needed"
+            f"nn.Module is needed{hint}"
         )
     lightning = _lightning_of(module, data)
     wrapped = module
@@ -106,6 +110,13 @@ def build(spec: WorkloadSpec) -> Workload:
 
         apply(change, wrapped)
     return Workload(spec, lightning, wrapped, datamodule, module, data)
+
+
+def _instantiate_module(spec: ObjectSpec) -> Any:
+    """Make the module, with the variables of Keras on the CPU, as torch's are."""
+    make = locate(spec["class_path"])  # may import Keras
+    with on_device("cpu"):
+        return make(**arguments(spec.get("init_args") or {}))
 
 
 def _datamodule(spec: WorkloadSpec, data: Any, lightning: ModuleType) -> Any:

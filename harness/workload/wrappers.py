@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from harness.workload.keras_models import KerasCall, is_keras
 from harness.workload.model_loss import ModelLoss
 
 if TYPE_CHECKING:
@@ -29,13 +30,18 @@ class _Supervised:
 
     def training_step(self, batch: Any, _batch_idx: int) -> Any:
         # Anew each time: a change of the workload, or a callback, may replace the model.
-        return ModelLoss(self.model, self.loss, given=self.loss_given)(batch)
+        return ModelLoss(_callable(self.model), self.loss, given=self.loss_given)(batch)
 
     def validation_step(self, batch: Any, _batch_idx: int) -> Any:
-        return ModelLoss(self.model, self.loss, given=self.loss_given)(batch)
+        return ModelLoss(_callable(self.model), self.loss, given=self.loss_given)(batch)
 
     def configure_optimizers(self) -> Any:
         return self.make_optimizer(self.parameters())
+
+
+def _callable(model: Any) -> Any:
+    """Return what is called with a batch: the model itself, or what calls a Keras model."""
+    return KerasCall(model) if is_keras(model) else model
 
 
 class _Loaders:
