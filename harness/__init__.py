@@ -11,11 +11,11 @@ from harness._lazy import lazy
 
 if TYPE_CHECKING:
     from harness import optuna as optuna
-    from harness.train_time.bare_model import FoundBatchSize as FoundBatchSize
-    from harness.train_time.bare_model import find_optimal_batch_size as find_optimal_batch_size
     from harness.errors import HarnessError as HarnessError
     from harness.lockfile.profiles import LockedProfile as LockedProfile
     from harness.train_time.apply import apply as apply
+    from harness.train_time.bare_model import FoundBatchSize as FoundBatchSize
+    from harness.train_time.bare_model import find_optimal_batch_size as find_optimal_batch_size
     from harness.train_time.callback import profile_callback as profile_callback
     from harness.train_time.load_profile import load_profile as load_profile
     from harness.train_time.scaling import calculate_adjusted_epochs as calculate_adjusted_epochs

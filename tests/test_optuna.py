@@ -103,7 +103,7 @@ def test_example_runs_a_real_study(tmp_path: Path) -> None:
     lock = tmp_path / "gpu-profile.lock"
     update_lock(lock, [case])
     done = subprocess.run(
-        [sys.executable, "-m", "docs.examples.optuna_study", "--trials", "3"],
+        [sys.executable, "-m", "docs.examples.optuna_study", "--trials", "3", "--steps", "5"],
         cwd=ROOT,
         env={**os.environ, "GPU_PROFILE_LOCK": str(lock)},
         capture_output=True,

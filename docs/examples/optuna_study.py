@@ -2,7 +2,7 @@
 
 Run it in the root of the repository:
 
-    python -m docs.examples.optuna_study [--trials 8]
+    python -m docs.examples.optuna_study [--trials 8] [--steps 100]
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def main() -> None:
     """Run the study, and print its trials."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=100, help="optimizer steps of a trial")
     options = parser.parse_args()
     quiet()
     tuned = harness.load_profile("alexnet", resolution=16, gpu="cpu-32MiB")
@@ -39,15 +40,17 @@ def main() -> None:
         pl.seed_everything(0, verbose=False)
         module = ImageClassifier("alexnet", resolution=16, lr=scaled)
         trainer = pl.Trainer(
-            max_epochs=1,
+            max_steps=options.steps,
             accelerator="cpu",
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, Digits(resolution=16, batch_size=batch_size))
-        return trainer.callback_metrics["accuracy"].item()
+        data = Digits(resolution=16, batch_size=batch_size)
+        trainer.fit(module, data)
+        (result,) = trainer.validate(module, data, verbose=False)
+        return result["accuracy"]
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
     study.optimize(objective, n_trials=options.trials)
