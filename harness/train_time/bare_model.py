@@ -112,7 +112,7 @@ def find_optimal_batch_size(
             {
                 "module": {
                     "class_path": "harness.workload.bare.load_model",
-                    "init_args": {"path": str(path)},
+                    "init_args": {"path": str(path), "keras": is_keras(model)},
                 },
                 "data": {
                     "class_path": "harness.workload.bare.Noise",

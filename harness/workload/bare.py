@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
+
+from harness.workload.keras_models import on_device
 
 _NUM_SAMPLES = 1 << 20  # as in `harness.synthetic`: it never bounds the batch size
 
@@ -21,12 +24,18 @@ def save_model(model: Any, path: str, pickle_module: Any) -> None:
     torch.save(model, path, pickle_module=pickle_module)
 
 
-def load_model(path: str) -> Any:
+def load_model(path: str, *, keras: bool) -> Any:
     """Return the model that `save_model` wrote, on the CPU.
 
     The file is the caller's own, made a moment ago; it is code as much as data.
+
+    keras: whether it is a model of Keras, whose import would otherwise be pickle's, too late to
+    choose a device.
     """
-    return torch.load(path, map_location="cpu", weights_only=False)
+    if keras:
+        import_module("keras")
+    with on_device("cpu"):
+        return torch.load(path, map_location="cpu", weights_only=False)
 
 
 class Noise(Dataset[tuple[torch.Tensor, int]]):

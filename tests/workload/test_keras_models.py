@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,9 +11,12 @@ from projects import copy_into, workload
 
 import harness
 from harness.errors import HarnessError
+from harness.workload.bare import load_model, save_model
 from harness.workload.build import build
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from projects import Project
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's and Lightning's own
@@ -53,6 +57,23 @@ def test_every_variable_that_trains_is_the_modules_own() -> None:
     now = [variable.value for variable in built.user_module.trainable_variables]
     assert 6 == len(before)
     assert not any(torch.equal(one, other) for one, other in zip(before, now, strict=True))
+
+
+def test_models_are_built_and_called_where_torch_has_them(keras: Any, tmp_path: Path) -> None:
+    """Keras's own choice of a device, the GPU where there is one, counts neither time.
+
+    Zygotes would start CUDA otherwise. `meta` stands in for the GPU here.
+    """
+    file = str(tmp_path / "model.pt")
+    save_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), file, pickle)
+    with keras.device("meta"):
+        built = build(workload("keras_zoo.small_net", "keras_zoo.Images"))
+        batch = torch.rand(4, 8, 8, 3), torch.tensor([0, 1, 0, 1])
+        loss = built.module.training_step(batch, 0)
+        loaded = load_model(file, keras=True)
+    assert "cpu" == loss.device.type
+    modules = built.user_module, loaded
+    assert {"cpu"} == {one.device.type for module in modules for one in module.parameters()}
 
 
 @pytest.mark.usefixtures("keras")
