@@ -16,7 +16,7 @@ import torch
 
 from harness.errors import HarnessError
 from harness.workload import defaults
-from harness.workload.keras_models import BACKEND, is_keras, on_device
+from harness.workload.keras_models import BACKEND, is_keras, on_device, why_missing
 from harness.workload.wrappers import as_dataset, wrap_dataset, wrap_module
 
 if TYPE_CHECKING:
@@ -114,9 +114,15 @@ def build(spec: WorkloadSpec) -> Workload:
 
 def _instantiate_module(spec: ObjectSpec) -> Any:
     """Make the module, with the variables of Keras on the CPU, as torch's are."""
-    make = locate(spec["class_path"])  # may import Keras
-    with on_device("cpu"):
-        return make(**arguments(spec.get("init_args") or {}))
+    try:
+        make = locate(spec["class_path"])  # may import Keras
+        with on_device("cpu"):
+            return make(**arguments(spec.get("init_args") or {}))
+    except ModuleNotFoundError as error:
+        why = why_missing(error)
+        if why is None:
+            raise
+        raise HarnessError(f"module {spec['class_path']}: {why}") from error
 
 
 def _datamodule(spec: WorkloadSpec, data: Any, lightning: ModuleType) -> Any:

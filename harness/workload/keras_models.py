@@ -11,9 +11,22 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from traceback import walk_tb
 from typing import Any
 
 BACKEND = "KERAS_BACKEND"
+_OTHERS = ("jax", "openvino", "tensorflow")  # the backends that an import of Keras may ask for
+
+
+def why_missing(error: ModuleNotFoundError) -> str | None:
+    """Return why a workload with a Keras model cannot be imported; None for any other reason."""
+    missing = (error.name or "").partition(".")[0]
+    if missing == "keras":
+        return "Keras is not installed: `pip install 'pytest-gpu-profile[keras]'`"
+    frames = (frame.f_globals.get("__name__") or "" for frame, _ in walk_tb(error.__traceback__))
+    if missing in _OTHERS and any(name.partition(".")[0] == "keras" for name in frames):
+        return f"Keras asks for {missing}: set {BACKEND}=torch in the environment of pytest"
+    return None
 
 
 def is_keras(thing: Any) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from projects import copy_into, workload
+from projects import copy_into, make_files, workload
 
 import harness
 from harness.errors import HarnessError
@@ -99,6 +100,37 @@ def test_batch_of_a_bare_keras_model_is_found(keras: Any) -> None:
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     found = harness.find_optimal_batch_size(model, (4,), max_batch_size=4, budget="32MiB")
     assert (4, "cap") == (found.max_batch_size, found.bounded_by)
+
+
+def test_missing_keras_is_told_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A workload that imports Keras where there is none is told how to get it."""
+    make_files(tmp_path, {"wants_keras.py": "import keras\nmake = keras.Sequential\n"})
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "keras", None)  # as if it were missing
+    with pytest.raises(HarnessError) as refused:
+        build(workload("wants_keras.make"))
+    assert (
+        "module wants_keras.make: Keras is not installed: `pip install 'pytest-gpu-profile[keras]'`"
+        == str(refused.value)
+    )
+
+
+def test_missing_backend_is_told_with_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Keras's default backend is rarely installed beside torch: the message names the variable."""
+    make_files(tmp_path, {"keras/__init__.py": "import tensorflow\n"})
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # as if it were missing
+    with pytest.raises(HarnessError) as refused:
+        build(workload("keras.Sequential"))
+    assert (
+        "module keras.Sequential: Keras asks for tensorflow: set KERAS_BACKEND=torch in the "
+        "environment of pytest" == str(refused.value)
+    )
 
 
 class OfAnotherBackend:
