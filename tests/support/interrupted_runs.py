@@ -172,8 +172,9 @@ class HaltingRun:
     def leftovers(self) -> list[str]:
         """Return the names of temporary files and of half-written files beside others.
 
-        The locks that exclude writers do not count.
+        The locks that exclude writers do not count, nor those by which runs take turns.
         """
-        temporary = [path.name for path in self.scratch.iterdir() if path.suffix != ".lock"]
+        locks = {".lock", ".turn"}
+        temporary = [path.name for path in self.scratch.iterdir() if path.suffix not in locks]
         folders = (self.project.lock.parent, self.project.results)
         return temporary + [path.name for folder in folders for path in folder.glob(".*.tmp")]

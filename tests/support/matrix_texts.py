@@ -40,7 +40,7 @@ gpus:
 trainer: {precision: 32-true}    # any keyword of the Trainer but those that a probe sets
 search: {mode: exact, min_batch_size: 1, max_batch_size: 65536, steps_per_trial: 3,
          target_memory_fraction: 0.9, safety_factor: 1.0, round_to: 1, validation: true}
-lr_range: {lr_min: 1.0e-6, lr_max: 10.0, num_training: 200, horizon: 40, seeds: [0, 1, 2],
+lr_range: {lr_min: 1.0e-6, lr_max: 10.0, num_training: 200, horizon: 30, seeds: [0, 1, 2],
            when: always}
 bounds:
   batch_size: {max_drop: 2%}        # judges max_batch_size; never tighter than measured noise
