@@ -199,6 +199,17 @@ class Profile:
         }
         return cls(**values)
 
+    def with_learning_rate_of(self, other: Profile) -> Self:
+        """Return the profile with the learning rate of another one, its range and its refusal."""
+        return replace(
+            self,
+            learning_rate=other.learning_rate,
+            learning_rates=other.learning_rates,
+            learning_rate_range=other.learning_rate_range,
+            lr_horizon=other.lr_horizon,
+            lr_refusal=other.lr_refusal,
+        )
+
     def profile_values(self) -> dict[str, Any]:
         """Return the values of the fields that every profile has, by name."""
         return {one.name: getattr(self, one.name) for one in fields(Profile)}

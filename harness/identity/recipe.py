@@ -48,7 +48,7 @@ _VALIDATION = (
     "validation_steps_per_trial",
 )
 # num_training is only a budget. Where it is so small that it shortens the trials, the lock's own
-# lr_horizon tells, and rates of different horizons are not compared.
+# lr_horizon tells, and a rate of a shorter horizon is not judged.
 _LR_RANGE = ("lr_min", "lr_max", "horizon", "seeds")
 _DEFAULT_WORKLOAD = {"loss": defaults.LOSS, "optimizer": defaults.OPTIMIZER}
 

@@ -224,7 +224,7 @@ class LearningRateSearch:
         if not self._losses:
             decades = math.log10(limits.lr_max / limits.lr_min)
             steps = max(_MIN_SWEEP_STEPS, 1 + round(_SWEEP_STEPS_PER_DECADE * decades))
-            steps = max(2, min(steps, limits.max_steps // _SWEEP_SHARE))
+            steps = min(steps, limits.max_steps // _SWEEP_SHARE)
             self._learning_rates = geometric_sweep(limits.lr_min, limits.lr_max, steps)
             self._losses = tuple(self.trainings.sweep(seed, self._learning_rates))
             search.steps += len(self._losses)
@@ -273,7 +273,7 @@ class LearningRateSearch:
         rates = self._rates()
         if len(rates) == 1:
             return any(not outside(rates[0], locked, _CONFIRMED) for locked in self.confirmed_by)
-        return not outside(max(rates), min(rates), _AGREEMENT)
+        return not self._apart(_AGREEMENT)
 
     def _result(self, refusal: str | None, *, disagreement: bool = False) -> Result:
         return Result(

@@ -1,4 +1,4 @@
-"""What a range test has found and seen: a learning rate with its range, or a refusal."""
+"""Holds what a range test has found and seen: a learning rate with its range, or a refusal."""
 
 from __future__ import annotations
 

@@ -219,12 +219,4 @@ def _unchanged(measurement: Measurement, locked: LockedProfile) -> bool:
 
 
 def _kept(measurement: Measurement, locked: LockedProfile) -> Measurement:
-    return replace(
-        measurement,
-        learning_rate=locked.learning_rate,
-        learning_rates=locked.learning_rates,
-        learning_rate_range=locked.learning_rate_range,
-        lr_horizon=locked.lr_horizon,
-        lr_refusal=locked.lr_refusal,
-        lr_kept=True,
-    )
+    return replace(measurement.with_learning_rate_of(locked), lr_kept=True)

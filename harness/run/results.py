@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,10 +97,4 @@ def _profile_of(measurement: Measurement, locked: LockedProfile | None) -> Locke
     profile = LockedProfile.from_measurement(measurement)
     if locked is None or not measurement.lr_confirmed:
         return profile
-    return replace(
-        profile,
-        learning_rate=locked.learning_rate,
-        learning_rates=locked.learning_rates,
-        learning_rate_range=locked.learning_rate_range,
-        lr_horizon=locked.lr_horizon,
-    )
+    return profile.with_learning_rate_of(locked)
