@@ -110,12 +110,20 @@ class LearningRateSearch:
         if shortest < _MIN_HORIZON:
             needed = _HORIZONS * _MIN_HORIZON
             return self._result(no_rate.too_few_steps(limits.max_steps, needed))
+        refusal, disagree = self._tried(seeds)
+        if refusal is None and self._is_alone(seeds):
+            refusal = no_rate.one_seed(shortest, self._horizon, limits.max_steps)
+        return self._result(refusal, disagreement=disagree)
+
+    def _tried(self, seeds: Sequence[int]) -> tuple[str | None, bool]:
+        """Try ever longer horizons; return a refusal, if any, and whether it is a disagreement."""
+        limits = self.limits
         horizons: list[int] = []
         refusal: str | None = None
         disagree = False
         earlier = None
         for longer in _LONGER:
-            self._horizon, self._trials, self._ranges = longer * shortest, {}, {}
+            self._horizon, self._trials, self._ranges = longer * limits.shortest, {}, {}
             horizons.append(self._horizon)
             try:
                 refusal, too_short = self._explored(seeds)
@@ -142,7 +150,15 @@ class LearningRateSearch:
             else:
                 break
             earlier = self._horizon, self._trials, self._ranges
-        return self._result(refusal, disagreement=disagree)
+        return refusal, disagree
+
+    def _is_alone(self, seeds: Sequence[int]) -> bool:
+        """Return whether one of several seeds speaks, at a longer horizon than was asked for.
+
+        There the training rests on a plateau first, which every seed leaves at a time of its own.
+        """
+        longer = self.locked_rate is None and self._horizon > self.limits.shortest
+        return longer and len(self._ranges) == 1 < len(seeds)
 
     def more(self, seeds: Sequence[int]) -> Result:
         """Try each of further seeds for the same horizon, for as many steps, and judge by all."""

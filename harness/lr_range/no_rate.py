@@ -41,6 +41,15 @@ def and_out_of_steps(refusal: str, max_steps: int) -> str:
     )
 
 
+def one_seed(too_short_for: int, horizon: int, max_steps: int) -> str:
+    """Return the reason where a longer horizon was needed, and told the range of one seed only."""
+    return (
+        f"trials of {too_short_for} steps were too short, and for those of {horizon} the"
+        f" {max_steps} steps of the range test (lr_range.num_training x the number of seeds) were"
+        " enough for one seed only, which no other confirms: raise lr_range.num_training"
+    )
+
+
 def too_short(trials: Trials, horizons: Sequence[int]) -> str:
     """Return the reason where the trials of a seed say nothing, at any of the horizons."""
     tried = f"in trials of {', '.join(map(str, horizons))} steps"

@@ -209,6 +209,18 @@ def test_a_horizon_that_is_too_short_is_doubled() -> None:
     assert {20, 40, 80} == {steps for kind, *_, steps in slow.asked if kind == "trial"}
 
 
+@pytest.mark.parametrize(("seeds", "refused"), [((0, 1), True), ((0,), False)])
+def test_one_of_several_seeds_is_not_enough_at_a_longer_horizon(
+    seeds: tuple[int, ...], *, refused: bool
+) -> None:
+    """What leaves a plateau is left by chance; a single seed that was asked for is."""
+    slow = Valley(drop_at=1.5, cliff=0.11, steepness=3.0)
+    found = run(slow, seeds, max_steps=400)
+    assert (40, refused) == (found.horizon, found.found is None)
+    told = "for those of 40 the 400 steps of the range test" in (found.refusal or "")
+    assert refused == told
+
+
 def test_training_that_has_only_just_begun_is_refused_in_the_end() -> None:
     """At four times the horizon, lower rates may still do as well in a few steps more."""
     found = run(Valley(drop_at=8.0, cliff=0.11, steepness=3.0), max_steps=20_000)
