@@ -49,6 +49,11 @@ class SweepResult(TypedDict):
     outcome: Literal["fits"]
     refusal: str | None
     """Why the curve must not be used; None where it may be."""
+    raised: str | None
+    """The exception that ended the training after its first step; None: it came to its end.
+
+    Some workloads raise where others have a loss that is not finite, so this may be the rate's.
+    """
     learning_rates: list[float]
     """The rates that the optimizer used; fewer than requested when the loss diverged."""
     losses: list[float]

@@ -54,6 +54,8 @@ def _tested(opened: OpenCase, before: Measurement, rate_map: RateMap | None) -> 
     search = _search(opened, before, trainings, rate_map)
     trainings.announce(before, search.limits)
     result = search.run(seeds)
+    if result.refusal is not None and trainings.raised is not None:
+        result = replace(result, refusal=f"{result.refusal}; {trainings.raised}")
     if result.refusal is not None:
         _log.info("%s: LR range test refused: %s", case.id, result.refusal)
     measurement = _with_result(before, result, rate_map)

@@ -48,6 +48,8 @@ class ProbeTrainings:
         self._steps = 0
         self.curves: list[LrCurve] = []
         """The curves of all trainings, in their order."""
+        self.raised: str | None = None
+        """What the last training raised that did not come to its end, and at which rate."""
 
     def announce(self, measurement: Measurement, limits: Limits) -> None:
         """Log the largest number of steps with the first horizon.
@@ -121,6 +123,10 @@ class ProbeTrainings:
         if result.curve is not None:
             self.curves.append(result.curve)
             self._steps += len(result.curve.losses)
+            if result.raised is not None:
+                rate = learning_rates[min(len(result.curve.losses), len(learning_rates) - 1)]
+                self.raised = f"at {rate:.3g} the training raised {result.raised}"
+                _log.info("%s: LR %s: %s", self._opened.case.id, what, self.raised)
             return result.curve.losses
         if result.out_of_time:
             raise OutOfTimeError(self._out_of_time(self._steps + progress.steps))

@@ -34,13 +34,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.lr_protocol import SweepResult, TellSteps
-    from harness.protocol import Failure, SweepRequest, TellPhase
+    from harness.protocol import Failure, Phase, SweepRequest, TellPhase
     from harness.workload.build import Workload
 
 # A sweep gives up when it needs more accumulation windows than this per learning rate.
 _MAX_WINDOWS_PER_STEP = 4
 # The seconds between two reports of the steps that are done.
 _TELL_SECONDS = 1.0
+# Where a training may raise because of its learning rate.
+_IN_STEP = ("forward", "backward", "optimizer")
 # The relative difference between a rate and the float32 that an optimizer may keep it in.
 _SAME_RATE = 1e-6
 
@@ -205,7 +207,15 @@ def sweep(
     bound = make_bound(request["bound"])
     rates = request["learning_rates"]
     refusal: str | None = None
+    ended_by: str | None = None
     watch: Any = None
+    phase: Phase = "setup"
+
+    def noting(now: Phase) -> None:
+        nonlocal phase
+        phase = now
+        tell(now)
+
     try:
         bound.start()
         # The search has found a batch that fits, perhaps to the byte. Under the same limit, noise
@@ -213,7 +223,7 @@ def sweep(
         bound.lift()
         fresh = build(workload.spec)
         watch = make_callback(
-            fresh.lightning, SweepWatch, tell, tell_steps, rates, request["fixed_groups"]
+            fresh.lightning, SweepWatch, noting, tell_steps, rates, request["fixed_groups"]
         )
         watch.trial, watch.ceiling = request["trial"], request["ceiling"]
         _refuse_unsuitable(fresh)
@@ -248,12 +258,19 @@ def sweep(
             )
     except BaseException as raised:  # noqa: BLE001 - any end of the training is the answer
         error = (watch and watch.error) or raised
-        if not isinstance(error, SweepRefusedError):
-            return explain_fit(raised, workload, watch, tell, request["bound"]["accelerator"])
-        refusal = str(error)
+        if isinstance(error, SweepRefusedError):
+            refusal = str(error)
+        else:
+            failure = explain_fit(raised, workload, watch, noting, request["bound"]["accelerator"])
+            # The first step is the same at any rate, so what it raises is no matter of the rate.
+            in_a_step = watch is not None and bool(watch.losses) and phase in _IN_STEP
+            if failure["outcome"] != "error" or not in_a_step:
+                return failure
+            ended_by = failure["detail"]
     return {
         "outcome": "fits",
         "refusal": refusal,
+        "raised": ended_by,
         "learning_rates": rates[: len(watch.losses)] if watch else [],
         "losses": watch.losses if watch else [],
     }

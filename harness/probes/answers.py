@@ -21,6 +21,8 @@ class Sweep:
     curve: LrCurve | None = None
     refusal: str | None = None
     failure: Probe | None = None
+    raised: str | None = None
+    """The exception that ended the curve: the rate may be too high for the workload."""
     out_of_time: bool = False
     """Whether the seconds that it was given were too few."""
 

@@ -69,7 +69,10 @@ def sweep(
         return Sweep(failure=failed_probe(answer, result, batch_size))
     if result["refusal"] is not None:
         return Sweep(refusal=result["refusal"])
-    return Sweep(LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"])))
+    curve = LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"]))
+    return Sweep(
+        curve, raised=result["raised"] and f"{result['raised']} (its output is in {answer.log})"
+    )
 
 
 def group_rates(ask: Ask, batch_size: int, values: Sequence[float] = ()) -> GroupRates:

@@ -182,7 +182,7 @@ def test_a_slow_training_gets_a_longer_horizon(bench: Bench) -> None:
         if num_steps < 60
         else train(rate, num_steps, best=1e-2, noise=0.002, seed=seed)
     )
-    found = bench.run("seeds: [0, 1, 2]")
+    found = bench.run("seeds: [0, 1, 2], num_training: 400")
     assert (60, None) == (found.lr_horizon, found.lr_refusal)
     assert found.learning_rate == pytest.approx(1e-2, rel=0.02)
     assert {30, 60} == {steps for _, steps, _, _ in bench.runner.tried}
@@ -261,6 +261,26 @@ def test_a_trial_that_ends_in_nan_is_logged_as_diverged(
     messages = [record.getMessage() for record in caplog.records]
     assert "net-cpu-1: LR trial of 0.0316 with seed 0: diverged after 28 steps" in messages
     assert not [message for message in messages if "loss nan" in message]
+
+
+def test_a_training_that_raises_at_high_rates_has_a_learning_rate(bench: Bench) -> None:
+    """Some workloads raise where others have a loss that is not finite: both have diverged."""
+    expected = bench.run().learning_rate
+    bench.runner.raises_above = 0.05
+    found = bench.run()
+    assert found.lr_refusal is None
+    assert found.learning_rate == pytest.approx(expected, rel=0.05)
+
+
+def test_a_training_that_raises_at_every_rate_is_refused_with_the_exception(bench: Bench) -> None:
+    """What it raised is told behind what the trials showed."""
+    bench.runner.raises_above = 0.0
+    found = bench.run()
+    assert (None, True) == (
+        found.learning_rate,
+        (found.lr_refusal or "").endswith("the training raised ValueError: not in [0, 1]"),
+    )
+    assert found.lr_refusal == saved(found)["refusal"]
 
 
 def test_curves_hold_the_rate_of_every_step(bench: Bench) -> None:

@@ -136,3 +136,27 @@ def test_trials_and_sweeps_have_logs_of_their_own(start: StartRunner) -> None:
     assert ["lr-trial-seed5-0.003.log", "lr-sweep-seed5.log"] == [
         name.partition("-")[2] for name in names
     ]
+
+
+@pytest.mark.parametrize("trial", [False, True], ids=["sweep", "trial"])
+def test_training_that_raises_in_a_later_step_keeps_its_losses(*, trial: bool) -> None:
+    """The rate may be the reason, so the exception is told beside the curve."""
+    rates = TRIAL if trial else [1e-4 * 1.5**step for step in range(STEPS)]
+    found = run(here("Raises"), rates=rates, trial=trial)
+    assert ("fits", "ValueError: loss is not finite", 3) == (
+        found["outcome"],
+        found["raised"],
+        len(found["losses"]),
+    )
+
+
+def test_training_that_raises_in_its_first_step_has_failed() -> None:
+    """That step is the same at any rate."""
+    found = run(here("RaisesAtOnce"), rates=TRIAL, trial=True)
+    assert ("error", "ValueError: no such layer") == (found["outcome"], found["detail"])
+
+
+def test_data_that_raise_have_failed() -> None:
+    """No learning rate is to blame for what a loader raises."""
+    found = run(here("Small"), data=here("BreaksLater"), rates=TRIAL, trial=True)
+    assert ("error", "OSError: the disk is gone") == (found["outcome"], found["detail"])

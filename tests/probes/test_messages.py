@@ -128,6 +128,6 @@ def test_texts_of_a_failure_are_cut() -> None:
 
 def test_losses_that_diverge_are_a_result() -> None:
     """A sweep may end with a loss that is not finite."""
-    result = {"outcome": "fits", "refusal": None, "learning_rates": [1, 2.0]}
+    result = {"outcome": "fits", "refusal": None, "raised": None, "learning_rates": [1, 2.0]}
     told = read_report({"result": result | {"losses": [1.0, float("nan")]}}, None, "lr_range")
     assert [1, 2.0] == told["result"]["learning_rates"]  # type: ignore[typeddict-item] # a sweep's

@@ -84,6 +84,8 @@ class Rehearsal:
     """The losses of a sweep, by its rates and seed."""
     training: Callable[[float, int, int], list[float]] = seed_trial
     """The losses of a trial, by its rate, number of steps and seed; a ceiling ends it earlier."""
+    raises_above: float = float("inf")
+    """The learning rate above which a training raises in its fourth step."""
     failing_seeds: dict[int, str | Probe] = field(default_factory=dict)
     """Seeds whose sweep and trials are refused, or fail."""
     late_seeds: dict[int, int] = field(default_factory=dict)
@@ -214,8 +216,15 @@ class Rehearsal:
             losses = losses[: next(ends, num_steps)]
         else:
             losses = self.curve(learning_rates, seed)
-        rates = tuple(learning_rates[: len(losses)])
-        return Sweep(LrCurve(seed, rates, tuple(losses)), None, None)
+        high = next(
+            (at for at, rate in enumerate(learning_rates) if rate > self.raises_above), None
+        )
+        if high is None:
+            rates = tuple(learning_rates[: len(losses)])
+            return Sweep(LrCurve(seed, rates, tuple(losses)))
+        end = max(high, 3)
+        rates = tuple(learning_rates[:end])
+        return Sweep(LrCurve(seed, rates, tuple(losses[:end])), raised="ValueError: not in [0, 1]")
 
     @property
     def seeds_tried(self) -> list[int]:

@@ -127,6 +127,24 @@ class Explodes(Small):
         return loss * float("nan") if batch_idx == 2 else loss
 
 
+class Raises(Small):
+    """It raises from the fourth batch on, in the forward pass, as checks of NaN do."""
+
+    def training_step(self, batch: zoo.Batch, batch_idx: int) -> Any:
+        """Raise after three steps."""
+        if batch_idx >= 3:
+            raise ValueError("loss is not finite")
+        return super().training_step(batch, batch_idx)
+
+
+class RaisesAtOnce(Small):
+    """It raises in the first step, whatever the rate."""
+
+    def training_step(self, _batch: zoo.Batch, _batch_idx: int) -> Any:
+        """Raise."""
+        raise ValueError("no such layer")
+
+
 class Diverges(Small):
     """Its loss rises a hundredfold after a third of 60 steps."""
 
@@ -260,3 +278,21 @@ def real_digits() -> torch.utils.data.Dataset[Any]:
     data = Reference(resolution=8)
     data.setup("fit")
     return data.train
+
+
+class BreaksLater(zoo.Numbers):
+    """Its loader raises from the 33rd sample on."""
+
+    def train_dataloader(self) -> Any:
+        """Return a loader of samples that end in an error."""
+        return torch.utils.data.DataLoader(_Broken(), batch_size=self.batch_size)
+
+
+class _Broken(torch.utils.data.Dataset[Any]):
+    def __len__(self) -> int:
+        return 4096
+
+    def __getitem__(self, index: int) -> Any:
+        if index >= 32:
+            raise OSError("the disk is gone")
+        return torch.zeros(16), 0
