@@ -80,6 +80,19 @@ class Limits:
         return min(self.horizon, self.max_steps // _HORIZONS)
 
 
+@dataclass(frozen=True, slots=True)
+class _Horizon:
+    """What a horizon said that was not long enough."""
+
+    steps: int
+    trials: dict[int, Trials]
+    ranges: dict[int, RateRange]
+    refusal: str | None
+    disagree: bool = field(kw_only=True)
+    near: bool = field(kw_only=True)
+    """Whether its seeds are near enough to be taken, where a longer horizon cannot do better."""
+
+
 @dataclass
 class LearningRateSearch:
     """The range test of one workload at one batch size.
@@ -111,32 +124,21 @@ class LearningRateSearch:
             needed = _HORIZONS * _MIN_HORIZON
             return self._result(no_rate.too_few_steps(limits.max_steps, needed))
         refusal, disagree = self._tried(seeds)
-        if refusal is None and self._is_alone(seeds):
-            refusal = no_rate.one_seed(shortest, self._horizon, limits.max_steps)
         return self._result(refusal, disagreement=disagree)
 
     def _tried(self, seeds: Sequence[int]) -> tuple[str | None, bool]:
         """Try ever longer horizons; return a refusal, if any, and whether it is a disagreement."""
-        limits = self.limits
         horizons: list[int] = []
         refusal: str | None = None
         disagree = False
-        earlier = None
+        earlier: _Horizon | None = None
         for longer in _LONGER:
-            self._horizon, self._trials, self._ranges = longer * limits.shortest, {}, {}
+            self._horizon, self._trials, self._ranges = longer * self.limits.shortest, {}, {}
             horizons.append(self._horizon)
             try:
                 refusal, too_short = self._explored(seeds)
             except OutOfStepsError:
-                trials = next(iter(self._trials.values()), None)
-                if earlier is not None and refusal is not None:
-                    self._horizon, self._trials, self._ranges = earlier
-                    refusal = no_rate.and_out_of_steps(refusal, limits.max_steps)
-                    if disagree and not self._apart(_MAX_SEED_RATIO):
-                        refusal, disagree = None, False
-                elif trials is not None:
-                    refusal = no_rate.out_of_steps(trials, limits.max_steps)
-                break
+                return self._out_of_steps(earlier)
             # Where a rate is locked, seeds apart bring further seeds, and no other horizon.
             is_last = longer == _LONGER[-1] or self.locked_rate is not None
             furthest = _MAX_SEED_RATIO if is_last else _FAR_APART
@@ -147,10 +149,38 @@ class LearningRateSearch:
                 refusal = no_rate.disagreement(self._rates(), self._horizon, _MAX_SEED_RATIO)
                 if is_last:
                     break
+            elif self._is_alone(seeds):
+                return self._one_seed(earlier), False
             else:
                 break
-            earlier = self._horizon, self._trials, self._ranges
+            near = disagree and not self._apart(_MAX_SEED_RATIO)
+            earlier = _Horizon(
+                self._horizon, self._trials, self._ranges, refusal, disagree=disagree, near=near
+            )
         return refusal, disagree
+
+    def _back_to(self, earlier: _Horizon) -> None:
+        self._horizon = earlier.steps
+        self._trials, self._ranges = earlier.trials, earlier.ranges
+
+    def _out_of_steps(self, earlier: _Horizon | None) -> tuple[str | None, bool]:
+        """Take what a shorter horizon said, where the steps end before a range is known."""
+        max_steps = self.limits.max_steps
+        if earlier is None or earlier.refusal is None:
+            trials = next(iter(self._trials.values()), None)
+            return (None if trials is None else no_rate.out_of_steps(trials, max_steps)), False
+        self._back_to(earlier)
+        if earlier.near:
+            return None, False
+        return no_rate.and_out_of_steps(earlier.refusal, max_steps), earlier.disagree
+
+    def _one_seed(self, earlier: _Horizon | None) -> str | None:
+        """Take what several seeds said at a shorter horizon; return the reason where they don't."""
+        if earlier is not None and earlier.near:
+            self._back_to(earlier)
+            return None
+        limits = self.limits
+        return no_rate.one_seed(limits.shortest, self._horizon, limits.max_steps)
 
     def _is_alone(self, seeds: Sequence[int]) -> bool:
         """Return whether one of several seeds speaks, at a longer horizon than was asked for.

@@ -4,48 +4,18 @@ from __future__ import annotations
 
 import math
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 import pytest
 from loss_surfaces import Breaking, Valley
+from range_tests import SEEDS, limits, rate_of, run
 
 from harness.lr_range.find import (
     LearningRateSearch,
-    Limits,
     NoLossesError,
     OutOfTimeError,
 )
-from harness.lr_range.found import Found, Result
+from harness.lr_range.found import Found
 from harness.lr_range.trials import RateRange, rate_at
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-SEEDS = (0, 1, 2)
-
-
-def limits(horizon: int = 20, max_steps: int = 600, **changes: float) -> Limits:
-    """Return the default range, with a shorter horizon."""
-    return Limits(changes.get("lr_min", 1e-6), changes.get("lr_max", 10.0), horizon, max_steps)
-
-
-def run(
-    valley: Valley,
-    seeds: Sequence[int] = SEEDS,
-    locked_rate: float | None = None,
-    **changes: float,
-) -> Result:
-    """Run a range test."""
-    horizon, max_steps = int(changes.pop("horizon", 20)), int(changes.pop("max_steps", 600))
-    confirmed_by = () if locked_rate is None else (locked_rate,)
-    bounds = limits(horizon, max_steps, **changes)
-    return LearningRateSearch(valley, bounds, locked_rate, confirmed_by).run(seeds)
-
-
-def rate_of(result: Result) -> float:
-    """Return the suggestion."""
-    assert result.found is not None, result.refusal
-    return result.found.learning_rate
 
 
 def kinds(valley: Valley) -> list[tuple[str, int]]:
@@ -129,29 +99,6 @@ def test_seeds_that_do_not_agree_bring_the_next() -> None:
     assert max(found.found.per_seed) <= found.found.highest
 
 
-def test_seeds_apart_are_tried_for_longer_while_there_are_steps() -> None:
-    """Between x2 and x4 apart; where the steps end, what the shorter horizon said is taken."""
-    one, other = Valley(moved={1: 10**0.5}), Valley(moved={1: 10**0.5})
-    long, short = run(one, (0, 1), max_steps=5000), run(other, (0, 1), max_steps=250)
-    assert (80, 20) == (long.horizon, short.horizon)
-    assert (None, None) == (long.refusal, short.refusal)
-
-
-@pytest.mark.parametrize(("factor", "refused"), [(10**0.5, False), (10.0, True)])
-def test_seeds_apart_keep_a_locked_horizon(factor: float, *, refused: bool) -> None:
-    """A refusal then brings further seeds, before it fails anything."""
-    found = run(Valley(moved={1: factor}), (0, 1), locked_rate=0.3, max_steps=5000)
-    assert (20, refused, refused) == (found.horizon, found.disagreement, found.found is None)
-
-
-def test_seeds_far_apart_are_refused_after_longer_horizons() -> None:
-    """More than x4 apart they say nothing together."""
-    valley = Valley(moved={0: 0.1, 1: 1.0, 2: 10.0})
-    found = run(valley, max_steps=50_000)
-    assert (None, True) == (found.found, found.disagreement)
-    assert "the seeds disagree: over 80 steps they suggest" in (found.refusal or "")
-
-
 @pytest.mark.parametrize(
     ("lowest", "highest", "expected"),
     [(-0.1, 0.1, 1.5), (-1.0, 1.0, 10**0.25), (-9.0, 9.0, 2.2)],
@@ -201,50 +148,11 @@ def test_what_the_same_seed_suggested_confirms_it_too() -> None:
     assert [("trial", 0)] == kinds(valley)
 
 
-def test_a_horizon_that_is_too_short_is_doubled() -> None:
-    """Where hardly anything has happened after so many steps, twice as many tell more."""
-    slow = Valley(drop_at=2.0, cliff=0.11, steepness=3.0)
-    found = run(slow, max_steps=20_000)
-    assert (80, True) == (found.horizon, 0.03 < rate_of(found) < 0.1)
-    assert {20, 40, 80} == {steps for kind, *_, steps in slow.asked if kind == "trial"}
-
-
-@pytest.mark.parametrize(("seeds", "refused"), [((0, 1), True), ((0,), False)])
-def test_one_of_several_seeds_is_not_enough_at_a_longer_horizon(
-    seeds: tuple[int, ...], *, refused: bool
-) -> None:
-    """What leaves a plateau is left by chance; a single seed that was asked for is."""
-    slow = Valley(drop_at=1.5, cliff=0.11, steepness=3.0)
-    found = run(slow, seeds, max_steps=400)
-    assert (40, refused) == (found.horizon, found.found is None)
-    told = "for those of 40 the 400 steps of the range test" in (found.refusal or "")
-    assert refused == told
-
-
-def test_training_that_has_only_just_begun_is_refused_in_the_end() -> None:
-    """At four times the horizon, lower rates may still do as well in a few steps more."""
-    found = run(Valley(drop_at=8.0, cliff=0.11, steepness=3.0), max_steps=20_000)
-    assert found.found is None
-    assert "training has only just begun at 0.1" in (found.refusal or "")
-
-
-def test_a_locked_horizon_is_long_enough_while_the_loss_falls() -> None:
-    """Else chance near the border would change what is compared."""
-    just = Valley(drop_at=1.5, cliff=0.11, steepness=3.0)
-    cold, warm = run(just, max_steps=5000), run(just, locked_rate=0.1, max_steps=5000)
-    assert (40, 20) == (cold.horizon, warm.horizon)
-
-
 def test_nothing_that_falls_is_refused_with_what_was_seen() -> None:
     """At all three horizons."""
     found = run(Valley(lowest_loss=2.0), max_steps=5000)
     assert found.found is None
     assert "the loss never fell, in trials of 20, 40, 80 steps (loss 2 at" in (found.refusal or "")
-
-
-def test_few_steps_shorten_the_horizon() -> None:
-    """So that the trials of one seed fit; the result says so."""
-    assert (70 // 7, True) == ((found := run(Valley(), max_steps=70)).horizon, found.steps <= 70)
 
 
 def test_too_few_steps_are_refused_before_anything_is_trained() -> None:
@@ -268,18 +176,6 @@ def test_steps_that_end_in_the_first_seed_are_refused() -> None:
     found = run(Valley(drop_at=0.01, cliff=1.0), max_steps=90, horizon=12)
     assert found.found is None
     assert "the range test took its 90 steps" in (found.refusal or "")
-
-
-def test_steps_that_end_at_a_longer_horizon_are_refused_for_the_shorter_one() -> None:
-    """What its trials said, and that there were no steps for longer ones."""
-    slow = Valley(drop_at=2.0, cliff=0.11, steepness=3.0)
-    found = run(slow, max_steps=200)
-    refusal = found.refusal or ""
-    assert (20, True, True) == (
-        found.horizon,
-        "training has only just begun at 0.1, and hardly at lower rates" in refusal,
-        refusal.endswith("the number of seeds): raise lr_range.num_training, too"),
-    )
 
 
 def test_a_range_that_reaches_lr_max_is_refused_with_what_a_decade_more_gives() -> None:
