@@ -151,6 +151,10 @@ class Profile:
     """`predicted`: nothing trained. `max_batch_size` is a prediction, `batch_size` is 5% less."""
     batch_size: int
     """The tuned batch, the one to train with: `max_batch_size` x safety factor, rounded down."""
+    accumulate_grad_batches: int | None = None
+    """The micro-batches of `batch_size` that make `global_batch_size`; None where that is None."""
+    global_batch_size: int | None = None
+    """Samples of an optimizer step on one device, if `search.global_batch_size` asks for them."""
     max_batch_size: int
     """The largest batch that trained; 0 in a measurement where nothing fits."""
     predicted_batch_size: int | None = None

@@ -124,6 +124,9 @@ class TrainTask(TypedDict):
     """The file for the allocator's history when memory runs out; None records no history."""
     history: str | None
     """The file for the sizes of all blocks when the training fits; None records none."""
+    micro_batches: int | None
+    """An optimizer step follows after at most so many, whatever the Trainer says that it is; None:
+    it is what the Trainer says."""
 
 
 class HoldersTask(TypedDict):
@@ -139,6 +142,8 @@ class HoldersTask(TypedDict):
     """The file for the holders, as `harness.predict.holders.PeakHolders` reads it."""
     snapshot: str | None
     """The file for torch's snapshot with stacks; None writes none."""
+    micro_batches: int | None
+    """As in a `TrainTask`."""
 
 
 class ProbeContext(TypedDict):

@@ -75,6 +75,7 @@ def start(tmp_path: Path) -> Iterator[StartRunner]:
             budget: int = 64 * MIB,
             trainer: dict[str, Any] | None = None,
             timeout: float = 120.0,
+            global_batch_size: int | None = None,
         ) -> ProbeRunner:
             runner = ProbeRunner(
                 spec,
@@ -83,6 +84,7 @@ def start(tmp_path: Path) -> Iterator[StartRunner]:
                 tmp_path / "logs",
                 sys_path=[str(WORKLOADS), *sys.path],
                 timeout=timeout,
+                global_batch_size=global_batch_size,
             )
             return stack.enter_context(runner)
 

@@ -37,7 +37,7 @@ LAYERS = (
     ("measurement",),
     ("lr_protocol",),
     ("protocol",),
-    ("file_locks", "synthetic"),
+    ("file_locks", "global_batch", "synthetic"),
     ("files",),
     ("simulated",),
     ("figures", "lockfile", "matrix", "search", "workload"),

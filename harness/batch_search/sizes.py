@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.batch_search.multiples import probe_multiples
+from harness.global_batch.divisors import divisors, micro_batches
 from harness.probes.outcomes import describe_growth, describe_probe
 from harness.search.search import SearchResult, multiples, search
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from harness.measurement import BoundedBy, Growth, Probe
     from harness.probes.open_cases import OpenCase
@@ -66,6 +67,8 @@ class Sizes:
     step: int = 1
     """Multiples of it are tried. If there are none, or if not even the first has the memory, what
     is smaller is tried: a small batch is better than none."""
+    total: int | None = None
+    """Only its divisors are tried: they make a step of so many samples exactly."""
     share: float = 1.0
     """The limit of the phase that is searched, as a share of training's."""
 
@@ -77,12 +80,27 @@ class Sizes:
         return max(self.minimum, min(self.maximum, self.num_samples))
 
     @property
-    def grid(self) -> tuple[int, int, int]:
-        """The first and the last size to try, and the step between two; it may be 1."""
-        first, last = multiples(self.minimum, self.cap, self.step)
-        if first > last:
-            return self.minimum, self.cap, 1
-        return first * self.step, last * self.step, self.step
+    def allowed(self) -> Sequence[int]:
+        """The sizes to try, ascending; there is at least one."""
+        if self.total is None:
+            rounded = multiples(self.minimum, self.cap, self.step)
+            return rounded or range(self.minimum, self.cap + 1)
+        found = micro_batches(self.total, self.minimum, self.cap, self.step)
+        if found:
+            return found
+        # The data have too few samples for any: the first one shows it.
+        return [min(size for size in divisors(self.total) if size >= self.minimum)]
+
+    @property
+    def smaller(self) -> Sequence[int]:
+        """The sizes below those that are allowed: to try where not even the first has the memory.
+
+        They are no multiples of `step`.
+        """
+        first = self.allowed[0]
+        if self.total is None:
+            return range(self.minimum, first)
+        return micro_batches(self.total, self.minimum, first - 1)
 
 
 class _GrowsError(Exception):
@@ -142,7 +160,7 @@ def _matters(opened: OpenCase, probe: Probe, growth: Growth) -> bool:
     samples = described.num_samples if training else described.num_validation_samples
     if samples is None or limit is None:
         return True
-    accumulated = int(opened.case.trainer.get("accumulate_grad_batches", 1)) if training else 1
+    accumulated = opened.case.accumulation(probe.batch_size) if training else 1
     steps = math.ceil(samples / (probe.batch_size * accumulated))
     return growth.bytes_per_step * steps >= _MATTERS * limit
 
@@ -167,32 +185,29 @@ def _search(
 
         return run
 
-    def search_to(largest: int, step: int, max_trials: int) -> SearchResult[Probe]:
+    def search_in(allowed: Sequence[int], max_trials: int) -> SearchResult[Probe]:
         return search(
             logged(probe),
             scout=None if scout is None else logged(scout),
             mode=settings.mode,
             memory_limit_bytes=limit,
-            min_batch_size=sizes.minimum,
-            max_batch_size=largest,
             init_val=settings.init_val,
             max_trials=max_trials,
             locked=sizes.locked,
             aim=sizes.aim,
             estimator=estimator,
-            step=step,
+            sizes=allowed,
         )
 
-    first, _, step = sizes.grid
-    result = search_to(sizes.cap, step, max_trials)
+    result = search_in(sizes.allowed, max_trials)
     probes = [done for _, done in result.probes]
     left = max_trials - len(probes)
-    if result.bounded_by == "nothing fits" and sizes.minimum < first and left:
-        result = search_to(first - 1, 1, left)
+    if result.bounded_by == "nothing fits" and sizes.smaller and left:
+        result = search_in(sizes.smaller, left)
         probes += [done for _, done in result.probes]
         if result.bounded_by == "cap":
             result = replace(result, bounded_by="memory")  # the first multiple has failed
-    if not result.max_batch_size and probes and all(map(_raised, probes)):
+    if not result.max_batch_size and probes and sizes.total is None and all(map(_raised, probes)):
         failed = {done.batch_size for done in probes}
         probes += probe_multiples(logged(probe), failed, sizes.cap)
     by_data = result.bounded_by == "cap" and sizes.cap < sizes.maximum

@@ -36,6 +36,7 @@ def train(
     steps: int | None = None,
     whole_epochs: bool = False,
     settle: bool = True,
+    short_steps: bool = True,
     snapshot: Path | None = None,
     history: Path | None = None,
 ) -> Probe:
@@ -54,6 +55,8 @@ def train(
         settle=settle,
         snapshot=snapshot,
         history=history,
+        # An epoch, and a soak, are to be what they are in training.
+        short_steps=short_steps and not whole_epochs,
     )
     if probe.outcome == "fits" and probe.alloc_retries and not settings.allow_thrashing:
         detail = (
@@ -77,13 +80,17 @@ def search_training(
         with recorded_histories(opened.runner, allow_thrashing=settings.allow_thrashing) as made:
             return search_training(opened, aim, made)
 
+    # Divisors are no primes, so that blocks of samples cannot be told from those of weights. There
+    # are few divisors: the peaks lead to the answer.
+    replayed = settings.global_batch_size is None
+
     def scout(batch_size: int) -> Probe:
-        file = histories.file(batch_size)
+        file = histories.file(batch_size) if replayed else None
         return train(opened, batch_size, steps=SCOUTING_STEPS, settle=False, history=file)
 
     def probe(batch_size: int, whole_epochs: bool) -> Probe:  # noqa: FBT001 - an `Attempt`
         # A replay of an epoch's history would keep as much at any batch size.
-        file = None if whole_epochs else histories.file(batch_size)
+        file = histories.file(batch_size) if replayed and not whole_epochs else None
         return train(opened, batch_size, whole_epochs=whole_epochs, history=file)
 
     return search_batch_sizes(
@@ -91,7 +98,7 @@ def search_training(
         replace(_sizes(opened), locked=locked.max_batch_size if locked else None, aim=aim),
         probe,
         scout if settings.steps_per_trial > SCOUTING_STEPS else None,
-        histories.estimator(opened.runner.memory_limit_bytes or 0),
+        histories.estimator(opened.runner.memory_limit_bytes or 0) if replayed else None,
     )
 
 
@@ -107,16 +114,17 @@ def keeps_memory(probes: Iterable[Probe]) -> bool:
 
 def allowed_sizes(opened: OpenCase) -> tuple[int, int]:
     """Return the smallest and the largest batch size that settings and data allow."""
-    first, last, _ = _sizes(opened).grid
-    return first, last
+    allowed = _sizes(opened).allowed
+    return allowed[0], allowed[-1]
 
 
 def _sizes(opened: OpenCase) -> Sizes:
     settings = opened.case.search
     return Sizes(
         minimum=settings.min_batch_size,
-        maximum=settings.max_batch_size,
+        maximum=min(settings.max_batch_size, settings.global_batch_size or settings.max_batch_size),
         num_samples=opened.description.num_samples,
         locked=None,
         step=settings.round_to,
+        total=settings.global_batch_size,
     )

@@ -120,12 +120,33 @@ def _nothing_fits(
     allowed = 1
     if locked is not None and size:
         allowed = smallest_allowed(size, bounds.batch_size.max_drop, measured_noise(locked))
-    message = f"no batch size trains{failure_detail(measurement)}"
+    message = f"no batch size trains{_tried(measurement)}{failure_detail(measurement)}"
     if locked:
         message += (
             f"; {size} is locked and at least {allowed} is allowed{because(measurement, locked)}"
         )
     return Violation("batch_size", size, 0, allowed, message)
+
+
+def _tried(measurement: Measurement) -> str:
+    """Return the divisors of the global batch that were tried, as a part of a message."""
+    total = measurement.global_batch_size
+    if total is None:
+        return ""
+    sizes = sorted({probe.batch_size for probe in measurement.probes if probe.kind == "train"})
+    return f" of those that divide global_batch_size {total}: tried {', '.join(map(str, sizes))}"
+
+
+def _of_step(measurement: Measurement, locked: LockedProfile) -> str:
+    """Return how the accumulation has changed, as a part of a message.
+
+    The next divisor may be far below the last one.
+    """
+    total, now = measurement.global_batch_size, measurement.accumulate_grad_batches
+    if total is None or total != locked.global_batch_size:
+        return ""
+    then = locked.accumulate_grad_batches
+    return f"; a step of {total} samples takes {now} micro-batches, where {then} are locked"
 
 
 def _judge_batch_size(measurement: Measurement, locked: LockedProfile, max_drop: float) -> Verdict:
@@ -135,7 +156,8 @@ def _judge_batch_size(measurement: Measurement, locked: LockedProfile, max_drop:
     if measured < allowed:
         message = (
             f"{change} below the locked {size}; at least {allowed} is allowed "
-            f"(max_drop {100 * max_drop:g}%){because(measurement, locked)}"
+            f"(max_drop {100 * max_drop:g}%){_of_step(measurement, locked)}"
+            f"{because(measurement, locked)}"
         )
         return Verdict((Violation("batch_size", size, measured, allowed, message),))
     if measured > max(largest_expected(size, max_drop), size + measured_noise(locked)):
@@ -242,6 +264,8 @@ def _why_not_judged(
     now, then = measurement.lr_horizon, locked.lr_horizon
     if now is not None and then is not None and now < then:
         return f"it was locked over {then} steps, and lr_range.num_training leaves only {now}"
+    if locked.global_batch_size is not None:
+        return None  # the recipe has it, too: both are rates of steps of as many samples
     max_drop = bounds.batch_size.max_drop
     noise = measured_noise(locked)
     least = smallest_allowed(locked.batch_size, max_drop, noise)

@@ -38,6 +38,7 @@ _SEARCH = (
     "target_memory_fraction",
     "safety_factor",
     "round_to",
+    "global_batch_size",
     "validation",
     "allow_thrashing",
 )

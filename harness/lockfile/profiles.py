@@ -21,6 +21,7 @@ from harness.wording import shown_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from harness.global_batch.accumulation import Accumulation
     from harness.lockfile.rates import OneCycle
     from harness.measurement import Measurement
 
@@ -62,6 +63,47 @@ class LockedProfile(Profile):
         from harness.lockfile.rates import one_cycle  # noqa: PLC0415 - only a schedule needs it
 
         return one_cycle(self, max_factor, optimizer)
+
+    def accumulation(
+        self, global_batch_size: int | None = None, num_ranks: int = 1
+    ) -> Accumulation:
+        """Return `batch_size` and `accumulate_grad_batches` that make a global batch exactly.
+
+        The micro-batch is the largest that divides the global batch, on each of `num_ranks`
+        processes, and is not above the locked batch, which is known to fit. Without
+        `global_batch_size` it is that of the lock. The locked learning rate is for the global batch
+        of the lock, or else for the locked batch: scale it for another one.
+
+        Raises HarnessError, which names the nearest global batches that can be made, when this one
+        cannot be. Warns where only micro-batches below half of the locked batch make it.
+        """
+        from harness.global_batch.accumulation import accumulation  # noqa: PLC0415 - few need it
+
+        return accumulation(self, global_batch_size, num_ranks)
+
+    def training_arguments(
+        self, num_ranks: int = 1, *, learning_rate: bool = True
+    ) -> dict[str, Any]:
+        """Return keywords of transformers' `TrainingArguments`: batch sizes and learning rate.
+
+        Where a global batch is locked, they make it exactly on `num_ranks` processes. Without one,
+        each process takes steps of the locked batch. `learning_rate=False` leaves the rate out.
+
+        Raises HarnessError, with the reason, when the profile has no learning rate, and as
+        `accumulation` does.
+        """
+        from harness.lockfile.rates import locked_rate  # noqa: PLC0415 - as above
+
+        size, accumulated = self.batch_size, 1
+        if self.global_batch_size is not None:
+            size, accumulated = self.accumulation(num_ranks=num_ranks)
+        arguments: dict[str, Any] = {
+            "per_device_train_batch_size": size,
+            "gradient_accumulation_steps": accumulated,
+        }
+        if self.validation_batch_size is not None:
+            arguments["per_device_eval_batch_size"] = self.validation_batch_size
+        return arguments | ({"learning_rate": locked_rate(self)} if learning_rate else {})
 
 
 @dataclass(frozen=True)
@@ -243,7 +285,21 @@ def _read_profile(block: Block) -> LockedProfile:
             f"must equal max_batch_size, {profile.max_batch_size}, if source is predicted",
         )
     _check_range(block, profile)
+    _check_accumulation(block, profile)
     return profile
+
+
+def _check_accumulation(block: Block, profile: LockedProfile) -> None:
+    """Refuse a step that does not hold the samples that it says."""
+    number, total = profile.accumulate_grad_batches, profile.global_batch_size
+    if number is None and total is None:
+        return
+    if number is None or total != profile.batch_size * number:
+        block.fail(
+            "global_batch_size",
+            f"is {total}; batch_size, {profile.batch_size}, times accumulate_grad_batches, "
+            f"{number}, is needed",
+        )
 
 
 def _check_range(block: Block, profile: LockedProfile) -> None:

@@ -27,6 +27,11 @@ class Case:
     lr_range: LrRangeSettings
     bounds: BoundsSettings
 
+    def accumulation(self, batch_size: int) -> int:
+        """Return the micro-batches of an optimizer step, as far as the matrix sets them."""
+        own = int(self.trainer.get("accumulate_grad_batches", 1))
+        return self.search.accumulation(batch_size) or own
+
     @property
     def model(self) -> str:
         """The label of its model."""

@@ -21,7 +21,7 @@ from harness.matrix.settings import (
     LrRangeSettings,
     SearchSettings,
 )
-from harness.matrix.trainer_settings import TrainerSettings
+from harness.matrix.trainer_settings import ACCUMULATES, TrainerSettings, other_accumulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -97,6 +97,10 @@ class Part:
             self._made[key] = self._make(axes, identifier)
         return self._made[key]
 
+    def refuse(self, place: Path, message: str) -> None:
+        """Add a mistake at a place in this part."""
+        self._context.mistakes.add(self._locate(place), message)
+
     def _make(self, axes: Mapping[str, Scalar], identifier: str) -> Any:
         context = self._context
         context.count(self._num_values)
@@ -130,8 +134,16 @@ class Resolver:
         pair = str(axes["model"]), str(axes["gpu"])
         if pair not in self._pairs:
             self._pairs[pair] = self._pair(*pair)
-        made = [part.resolve(axes, identifier) for part in self._pairs[pair]]
-        return None if None in made else Case(identifier, axes, *made)
+        parts = self._pairs[pair]
+        made = [part.resolve(axes, identifier) for part in parts]
+        if None in made:
+            return None
+        case = Case(identifier, axes, *made)
+        if case.search.global_batch_size is not None:
+            trainer = parts[2 + list(_OVERRIDES).index("trainer")]
+            for name in other_accumulation(case.trainer):
+                trainer.refuse(name, ACCUMULATES)
+        return case
 
     def _pair(self, model: str, gpu: str) -> tuple[Part, ...]:
         return (

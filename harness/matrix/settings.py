@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
+from harness.global_batch.divisors import divisors, micro_batches
 from harness.matrix.field_types import (
     CLASS_PATH,
     LAYER,
@@ -103,6 +104,11 @@ class SearchSettings(Settings):
     """The tuned batch is the largest batch times this."""
     round_to: Positive = 1
     """The search tries multiples of this, and the tuned batch is rounded down to one."""
+    global_batch_size: (
+        Annotated[int, Field(strict=True, ge=1), at_most(1 << 30), Allowed("a whole number from 1")]
+        | None
+    ) = None
+    """Samples of an optimizer step: batches that divide it are tried, and accumulated to it."""
     validation: Annotated[Literal[True, False, "search"], Choice] = True
     """Whether probes validate at the training batch; search: also find the validation batch."""
     validation_target_memory_fraction: MemoryFraction | None = None
@@ -128,13 +134,27 @@ class SearchSettings(Settings):
         """Return the tuned batch: the largest batch times `safety_factor`, rounded down.
 
         The result is a multiple of `round_to`, unless it is smaller than `round_to`: rounding that
-        down would leave nothing.
+        down would leave nothing. With `global_batch_size` it divides that, and is not below
+        `min_batch_size`.
         """
         # The tolerance makes 29 of 0.29 x 100, which falls just short of it as a float.
         tuned = int(max_batch_size * self.safety_factor + 1e-9)
+        if self.global_batch_size is not None and max_batch_size:
+            least = min(self.min_batch_size, max_batch_size)
+            return max(self.micro_batches(least, max(least, tuned)), default=max_batch_size)
         if tuned >= self.round_to:
             tuned -= tuned % self.round_to
         return max(tuned, min(1, max_batch_size))
+
+    def micro_batches(self, least: int, most: int) -> list[int]:
+        """Return the batch sizes in a range that make `global_batch_size`, which must be set."""
+        assert self.global_batch_size is not None
+        return micro_batches(self.global_batch_size, least, most, self.round_to)
+
+    def accumulation(self, batch_size: int) -> int | None:
+        """Return the micro-batches that make `global_batch_size`; None where that is not set."""
+        total = self.global_batch_size
+        return None if total is None else -(-total // batch_size)
 
     @property
     def validation_fraction(self) -> float:
@@ -166,6 +186,7 @@ class SearchSettings(Settings):
                 f"{self.min_batch_size} is more than max_batch_size, {self.max_batch_size}",
                 "min_batch_size",
             )
+        self._check_global_batch()
         if self.validation_minimum > self.validation_maximum:
             raise self.broken(
                 f"{self.validation_minimum} is more than the validation batch's maximum,"
@@ -173,6 +194,27 @@ class SearchSettings(Settings):
                 "validation_min_batch_size",
             )
         return self
+
+    def _check_global_batch(self) -> None:
+        """Refuse a global batch that no batch of the search can make."""
+        total, least, most = self.global_batch_size, self.min_batch_size, self.max_batch_size
+        if total is None:
+            return
+        if total % self.round_to:
+            raise self.broken(
+                f"{self.round_to} does not divide global_batch_size, {total}, so that no multiple "
+                "of it can make it: set one that does, or leave it out",
+                "round_to",
+            )
+        if not self.micro_batches(least, most):
+            below = max((one for one in divisors(total) if one < least), default=None)
+            above = min((one for one in divisors(total) if one > most), default=None)
+            near = " and ".join(str(one) for one in (below, above) if one is not None)
+            raise self.broken(
+                f"no divisor of {total} lies from min_batch_size, {least}, to max_batch_size, "
+                f"{most}; the nearest: {near}",
+                "global_batch_size",
+            )
 
 
 class LrRangeSettings(Settings):

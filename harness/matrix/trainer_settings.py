@@ -7,7 +7,7 @@ The keywords are those of `lightning.pytorch.Trainer` 2.6.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic.json_schema import WithJsonSchema
@@ -22,6 +22,9 @@ from harness.matrix.field_types import (
     Settings,
 )
 from harness.matrix.settings import CallableSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 _LENGTH = "a probe ends after search.steps_per_trial steps, a trial after lr_range.horizon"
 _FILES = "a probe leaves no files: gpu-profile writes the report, the plots and the logs"
@@ -40,6 +43,12 @@ REFUSED = {
     "profiler": "it would change the memory that is measured",
 }
 """The Trainer's keywords that only a probe may set, each with the reason."""
+
+ACCUMULATES = (
+    "search.global_batch_size sets the accumulation, for each batch size another: remove this, or "
+    "remove search.global_batch_size"
+)
+"""The mistake where a matrix sets the accumulation twice."""
 
 TOLD = frozenset(
     {
@@ -221,3 +230,12 @@ class TrainerSettings(Settings):
     """Told: whether there is a progress bar; it shows nothing."""
     enable_model_summary: Flag = True
     """Without effect in a probe."""
+
+
+def other_accumulation(trainer: Mapping[str, Any]) -> Iterator[tuple[str | int, ...]]:
+    """Yield the places in keywords of a Trainer that set an accumulation."""
+    if trainer.get("accumulate_grad_batches", 1) != 1:
+        yield ("accumulate_grad_batches",)
+    for number, callback in enumerate(trainer.get("callbacks") or ()):
+        if callback["class_path"].endswith(".GradientAccumulationScheduler"):
+            yield ("callbacks", number)

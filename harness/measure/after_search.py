@@ -13,6 +13,7 @@ from harness.probes.outcomes import describe_outcome
 
 if TYPE_CHECKING:
     from harness.batch_search.sizes import FoundBatch
+    from harness.matrix.settings import SearchSettings
     from harness.measurement import Measurement
     from harness.probes.open_cases import OpenCase
 
@@ -61,7 +62,7 @@ def soak(opened: OpenCase, measurement: Measurement) -> None:
         return
     _log.info("%s: training batch %d for %d steps", case.id, batch_size, steps)
     grows = keeps_memory(measurement.probes)
-    probe = train(opened, batch_size, steps=steps, whole_epochs=grows)
+    probe = train(opened, batch_size, steps=steps, whole_epochs=grows, short_steps=False)
     if probe.outcome != "fits":
         raise WorkloadError(
             f"batch {batch_size} trains for {case.search.steps_per_trial} steps, but not for the "
@@ -78,7 +79,7 @@ def with_snapshot(opened: OpenCase, measurement: Measurement) -> Measurement:
 
     Only some devices have such a history; others leave the measurement as it is.
     """
-    too_large = measurement.max_batch_size + opened.case.search.round_to
+    too_large = _next_size(opened.case.search, measurement.max_batch_size)
     failed = any(
         probe.batch_size == too_large and probe.outcome == "oom" for probe in measurement.probes
     )
@@ -91,3 +92,10 @@ def with_snapshot(opened: OpenCase, measurement: Measurement) -> Measurement:
     if not path.exists():
         return measurement
     return replace(measurement, artifacts=(*measurement.artifacts, str(path)))
+
+
+def _next_size(search: SearchSettings, size: int) -> int:
+    """Return the size that is tried above another one."""
+    if search.global_batch_size is None:
+        return size + search.round_to
+    return min(search.micro_batches(size + 1, search.global_batch_size), default=size)

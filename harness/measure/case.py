@@ -143,13 +143,16 @@ def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
     case, runner, description = opened.case, opened.runner, opened.description
     device, best = runner.device, found.best
     made = recipe(case, _memory_settings(opened))
+    tuned = case.search.tuned(found.max_batch_size)
     return Measurement(
         axes=dict(case.axes),
         device=device.identity,
         emulated=device.emulated,
         max_batch_size=found.max_batch_size,
         bounded_by=found.bounded_by,
-        batch_size=case.search.tuned(found.max_batch_size),
+        batch_size=tuned,
+        accumulate_grad_batches=case.search.accumulation(tuned) if tuned else None,
+        global_batch_size=case.search.global_batch_size,
         fingerprint=description.fingerprint,
         recipe=made.digest,
         memory_limit_bytes=runner.memory_limit_bytes or 0,

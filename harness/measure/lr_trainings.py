@@ -63,8 +63,7 @@ class ProbeTrainings:
         )
         level = logging.INFO
         if measurement.samples_per_second:
-            accumulate = int(case.trainer.get("accumulate_grad_batches", 1))
-            samples = most * self._batch_size * accumulate
+            samples = most * self._batch_size * case.accumulation(self._batch_size)
             seconds = samples / measurement.samples_per_second
             text += f", at most about {format_seconds(seconds)}"
             unbounded = self._max_seconds is None or self._max_seconds > _LONG_SECONDS

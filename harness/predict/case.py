@@ -77,6 +77,7 @@ def predict_case(
     runner, description = opened.runner, opened.description
     made = recipe(case, allocator_settings(os.environ) | description.torch_settings)
     largest = prediction.max_batch_size
+    tuned = case.search.tuned(prediction.safe_batch_size)
     return Measurement(
         axes=dict(case.axes),
         device=identity_of(case, gpu),
@@ -84,7 +85,9 @@ def predict_case(
         source="predicted",
         max_batch_size=largest,
         bounded_by=prediction.bounded_by,
-        batch_size=case.search.tuned(prediction.safe_batch_size),
+        batch_size=tuned,
+        accumulate_grad_batches=case.search.accumulation(tuned) if tuned else None,
+        global_batch_size=case.search.global_batch_size,
         fingerprint=description.fingerprint,
         recipe=made.digest,
         memory_limit_bytes=prediction.memory_limit_bytes,

@@ -13,7 +13,7 @@ from harness.errors import UnpredictableError, WorkloadError
 from harness.failures.broken_libraries import broken_library
 from harness.measurement import LOCKED_HOLDERS, Predicted
 from harness.predict.holders import PeakHolders
-from harness.predict.safe import safe_batch_size
+from harness.predict.safe import safe_batch_size, safe_if_fits
 from harness.probes.outcomes import advise_multiple, describe_outcome, warn_of_growth
 from harness.search.estimates import safe_size
 
@@ -129,6 +129,7 @@ def predict(
         # Nothing was computed, so its speed is not one.
         probes=tuple(replace(probe, samples_per_second=None) for probe in found.probes),
         notes=_notes(best)
+        + _step(case, found)
         + _beyond(case, found)
         + case.device.notes()
         + (() if gpu.note is None else (gpu.note,)),
@@ -137,16 +138,35 @@ def predict(
 
 def _safe(case: SimulatedCase, found: FoundBatch) -> int:
     """Return the batch size that is safe: all of it, where memory's bound is far enough above."""
-    largest = found.max_batch_size
+    largest, search = found.max_batch_size, case.opened.case.search
+    if search.global_batch_size is not None and largest:
+        # Divisors are far apart, so the largest that fits is safe as a rule.
+        probe = train(case.opened, safe_if_fits(largest), steps=SCOUTING_STEPS, settle=False)
+        if probe.outcome != "oom":
+            return largest
+        least = min(search.min_batch_size, largest)
+        safe = search.micro_batches(least, max(least, safe_batch_size(largest)))
+        return max(safe, default=largest)
     if found.bounded_by not in ("cap", "dataset"):
         return safe_batch_size(largest)
     beyond = case.histories.largest_kept(case.device.limit_bytes, 2 * largest) or largest
     return min(largest, safe_batch_size(max(largest, beyond)))
 
 
+def _step(case: SimulatedCase, found: FoundBatch) -> tuple[str, ...]:
+    """Return what makes the global batch, if one is asked for."""
+    total, largest = case.opened.case.search.global_batch_size, found.max_batch_size
+    if total is None or not largest:
+        return ()
+    number = total // largest
+    batches = f"{number} micro-batch{'es' * (number > 1)}"
+    return (f"a step of search.global_batch_size {total} is {batches} of {largest}",)
+
+
 def _beyond(case: SimulatedCase, found: FoundBatch) -> tuple[str, ...]:
     """Return what the memory would allow where the data, or a setting, are the bound."""
-    if found.bounded_by not in ("cap", "dataset"):
+    settings = case.opened.case.search
+    if found.bounded_by not in ("cap", "dataset") or settings.global_batch_size is not None:
         return ()
     # A prime tells blocks that hold samples from those of weights, whose sizes it does not divide.
     size = safe_size(found.max_batch_size)

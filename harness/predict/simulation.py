@@ -114,7 +114,13 @@ class Simulation:
         assert device is not None
         device.become(case, gpu)
         directory = surroundings.directory / case.id
-        runner.turn_to(case.workload, case.trainer, directory, case.search.probe_timeout)
+        runner.turn_to(
+            case.workload,
+            case.trainer,
+            directory,
+            timeout=case.search.probe_timeout,
+            global_batch_size=case.search.global_batch_size,
+        )
         last = self._last
         if last is None or not _same_training(case, last.opened.case):
             self._case.close()

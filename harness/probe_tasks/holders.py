@@ -266,6 +266,7 @@ def _as_training(request: HoldersRequest) -> TrainRequest:
         "validation_share": 1.0,
         "snapshot": None,
         "history": None,
+        "micro_batches": request["micro_batches"],
         "bound": request["bound"],
         "trainer": request["trainer"],
         "workload": request["workload"],
@@ -283,6 +284,7 @@ def _train(
             request["trainer"],
             limit_val_batches=request["validation_steps"],
             callbacks=[watch],
+            micro_batches=request["micro_batches"],
         )
         prepare(workload, trainer, bound, request["batch_size"])
         watch.follow_batches(trainer.strategy)

@@ -66,12 +66,17 @@ class StepWatch(FitWatch):
         self.snapshot = request["snapshot"]
         self.max_batches = _MAX_BATCHES_PER_STEP * (steps + _MAX_EXTRA_STEPS)
         self.epoch_steps = request["epoch_steps"]
+        self.accumulated: int = request["trainer"].get("accumulate_grad_batches", 1)
+        self.micro_batches = request["micro_batches"]
         self.kept = Kept("training", bound)
         self.validation_kept = Kept("validation", bound)
         self.peaks: list[int] = []
         self.num_batches = 0
         self.timed_batches = 0
         self.timed_seconds = 0.0
+        # Of these, the batches with an optimizer step.
+        self.timed_steps = 0
+        self.step_seconds = 0.0
         self.grew = False
         self.last_loss = 0.0
         self.thawing: str | None = None
@@ -116,6 +121,9 @@ class StepWatch(FitWatch):
         if self._since is not None:
             self.timed_batches += 1
             self.timed_seconds += now - self._since
+            if self._stepped:
+                self.timed_steps += 1
+                self.step_seconds += now - self._since
         if self._stepped:
             self._stepped = False
             self.peaks.append(self.bound.peak_bytes())
@@ -209,6 +217,12 @@ class StepWatch(FitWatch):
         """Return samples per second after the first batch; None if there was no other batch."""
         if not self.timed_seconds:
             return None
+        others = self.timed_batches - self.timed_steps
+        if self.micro_batches is not None and self.timed_steps and others:
+            # In training a step follows after more batches than here.
+            without = (self.timed_seconds - self.step_seconds) / others
+            seconds = (self.accumulated - 1) * without + self.step_seconds / self.timed_steps
+            return float(self.accumulated * batch_size / seconds)
         return self.timed_batches * batch_size / self.timed_seconds
 
     def _watch(self, optimizers: list[Any]) -> None:
@@ -243,6 +257,7 @@ def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainRe
                 limit_val_batches=request["validation_steps"],
                 callbacks=[watch],
                 whole_epochs=request["epoch_steps"] > 0,
+                micro_batches=request["micro_batches"],
             )
             endless = not request["epoch_steps"]
             prepare(workload, trainer, bound, batch_size, endless=endless)

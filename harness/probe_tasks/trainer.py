@@ -70,11 +70,13 @@ def make_trainer(
     callbacks: list[Any],
     limit_val_batches: float = 0,
     whole_epochs: bool = False,
+    micro_batches: int | None = None,
 ) -> Any:
     """Make a Trainer of the workload's Lightning package from the user's and the probe's settings.
 
     callbacks, limit_val_batches: the probe's.
     whole_epochs: end epochs where the loader ends, and go on with the next one.
+    micro_batches: take an optimizer step after at most so many, whatever is told.
     """
     given = dict(settings)
     logger = given.pop("logger", True)
@@ -93,6 +95,11 @@ def make_trainer(
     )
     replace_loggers(trainer, told=logger)
     silence(trainer)
+    if micro_batches is not None:
+        # On the CPU each module counts in the memory, so other probes do not import it.
+        from harness.probe_trainer.short_steps import shorten_steps  # noqa: PLC0415
+
+        shorten_steps(trainer, workload.module, micro_batches)
     return trainer
 
 

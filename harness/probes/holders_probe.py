@@ -26,6 +26,7 @@ def holders(
     validation_steps: int,
     file: Path,
     snapshot: Path | None,
+    micro_batches: int | None,
 ) -> Probe:
     """Train one batch size without a limit, and write what holds the memory at the peak.
 
@@ -33,6 +34,7 @@ def holders(
     validation_steps: validation batches after these steps.
     file: for a `harness.predict.holders.PeakHolders`.
     snapshot: for torch's snapshot with stacks, which https://pytorch.org/memory_viz shows.
+    micro_batches: those of a step, as in a `TrainTask`.
 
     Raises WorkloadError when this batch size does not train, MachineError when the machine is
     at fault.
@@ -44,6 +46,7 @@ def holders(
         "validation_steps": validation_steps,
         "file": str(file.absolute()),
         "snapshot": None if snapshot is None else str(snapshot.absolute()),
+        "micro_batches": micro_batches,
     }
     what = f"recording what holds the memory of batch {batch_size}"
     answer: Answer[HoldersResult | Failure] = ask(task, what, f"holders-b{batch_size}")

@@ -78,4 +78,5 @@ def open_runner(case: Case, device: Device, surroundings: Surroundings) -> Probe
         working_directory=surroundings.working_directory,
         sys_path=surroundings.sys_path,
         timeout=case.search.probe_timeout,
+        global_batch_size=case.search.global_batch_size,
     )

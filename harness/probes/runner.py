@@ -37,6 +37,9 @@ if TYPE_CHECKING:
         WorkloadSpec,
     )
 
+# The micro-batches after which a probe takes a step of `search.global_batch_size`. The first makes
+# the gradients and the second runs beside them, as do all that follow, so no more memory is taken.
+_SHORT_STEP = 2
 # The time-out is for up to this many optimizer steps; more steps have proportionally more.
 _STEPS_PER_TIMEOUT = 20
 
@@ -52,6 +55,8 @@ class ProbeRunner:
         working_directory: the working directory of probes; None keeps this process's.
         sys_path: the module path of pytest, so that probes import what tests import.
         timeout: seconds that one probe may take.
+        global_batch_size: samples of an optimizer step, to which a batch is accumulated; None:
+            `trainer` says how many micro-batches make a step.
 
     """
 
@@ -65,8 +70,10 @@ class ProbeRunner:
         working_directory: Path | None = None,
         sys_path: Sequence[str] | None = None,
         timeout: float = 600.0,
+        global_batch_size: int | None = None,
     ) -> None:
         self.device = device
+        self.global_batch_size = global_batch_size
         self.trainer = dict(trainer)
         self.directory = directory
         self.timeout = timeout
@@ -103,7 +110,13 @@ class ProbeRunner:
         self._zygote.close()
 
     def turn_to(
-        self, workload: WorkloadSpec, trainer: Mapping[str, Any], directory: Path, timeout: float
+        self,
+        workload: WorkloadSpec,
+        trainer: Mapping[str, Any],
+        directory: Path,
+        *,
+        timeout: float,
+        global_batch_size: int | None,
     ) -> None:
         """Serve another workload from now on; arguments as in the constructor.
 
@@ -113,6 +126,7 @@ class ProbeRunner:
         same = workload == self._case["workload"]
         self._built_afterwards = None if same else workload
         self.trainer, self.directory, self.timeout = dict(trainer), directory, timeout
+        self.global_batch_size = global_batch_size
         directory.mkdir(parents=True, exist_ok=True)
 
     def describe(self) -> Description:
@@ -148,6 +162,7 @@ class ProbeRunner:
         validation_batch_size: int | None = None,
         validation_share: float = 1.0,
         settle: bool = True,
+        short_steps: bool = True,
         snapshot: Path | None = None,
         history: Path | None = None,
     ) -> Probe:
@@ -159,6 +174,7 @@ class ProbeRunner:
         validation_batch_size: makes this a probe of validation, which reports this batch size.
         validation_share: the limit during validation, as a share of training's.
         settle: run further steps while the peak grows.
+        short_steps: end a step of `global_batch_size` as soon as its memory is seen.
         snapshot: the file for the allocator's history, written when the training fails.
         history: the file for the sizes of all blocks, written when it fits, for a `BlockHistory`.
 
@@ -177,6 +193,7 @@ class ProbeRunner:
             "validation_share": validation_share,
             "snapshot": None if snapshot is None else str(snapshot.absolute()),
             "history": None if history is None else str(history.absolute()),
+            "micro_batches": self._short_step if short_steps else None,
         }
         name = f"{kind}-b{varied}"
         num_steps = max(steps, epoch_steps, validation_steps)
@@ -236,6 +253,7 @@ class ProbeRunner:
             validation_steps=validation_steps,
             file=file,
             snapshot=snapshot,
+            micro_batches=self._short_step,
         )
 
     @overload
@@ -289,7 +307,7 @@ class ProbeRunner:
         request = {
             **task,
             "bound": self.device.bound,
-            "trainer": self.trainer,
+            "trainer": self._trainer_at(task.get("batch_size")),
             "workload": self._built_afterwards,
         }
         limit = self.timeout if timeout is None else timeout
@@ -309,6 +327,17 @@ class ProbeRunner:
             raise NotOfferedError(told["detail"] or "", log=log)
         late = ending.timed_out is not None
         return Answer(ending.result, death, ending.phase, log, seconds, late)
+
+    @property
+    def _short_step(self) -> int | None:
+        return None if self.global_batch_size is None else _SHORT_STEP
+
+    def _trainer_at(self, batch_size: Any) -> dict[str, Any]:
+        """Return the Trainer's keywords at a batch size; describing a workload has none."""
+        if self.global_batch_size is None or batch_size is None:
+            return self.trainer
+        accumulated = -(-self.global_batch_size // int(batch_size))
+        return self.trainer | {"accumulate_grad_batches": accumulated}
 
     def _timeout_of(self, steps: int) -> float:
         """Return the seconds for a probe of this many steps: sweeps and soaks need more."""

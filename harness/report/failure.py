@@ -165,7 +165,7 @@ def _found(measurement: Measurement) -> list[Fact]:
     rate = _rate(measurement.learning_rate, measurement.lr_refusal)
     facts = [
         ("max batch", f"{measurement.max_batch_size}, bounded by {measurement.bounded_by}"),
-        ("batch", f"{measurement.batch_size}{room}"),
+        ("batch", f"{measurement.batch_size}{room}{words.step(measurement)}"),
         *(() if predicted else [("learning rate", f"{rate} ({remark})" if remark else rate)]),
         ("peak memory", words.peak_of_limit(measurement)),
         *_boundary(measurement),

@@ -74,6 +74,14 @@ def largest_batch(measurement: Measurement) -> str:
     return f"{'~' if measurement.source == 'predicted' else ''}{measurement.max_batch_size}"
 
 
+def step(profile: Profile) -> str:
+    """Return what makes the global batch: `, 4 of them make 1024`; nothing where none is set."""
+    if profile.global_batch_size is None or profile.accumulate_grad_batches is None:
+        return ""
+    number = profile.accumulate_grad_batches
+    return f", {number} of them make{'s' * (number == 1)} {profile.global_batch_size}"
+
+
 def peak_share(measurement: Measurement) -> str:
     """Return the peak memory at the largest batch as a share of the limit: `97.7%`."""
     if measurement.peak_memory_bytes is None or not measurement.memory_limit_bytes:

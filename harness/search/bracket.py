@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.measurement import Outcome
 
 # The peaks of two neighbours differ by noise only. A line is drawn through two sizes if the smaller
@@ -70,15 +73,13 @@ class Extrapolation(NamedTuple):
 class Bracket(Generic[ProbeT]):
     """The probes so far, and the largest size that fits (`low`) with the failure above it (`high`).
 
-    Sizes are in samples, or in steps of several samples. Memory need not be monotone: failures
-    below `low` do not count. If a size was probed twice, the later probe counts.
+    Memory need not be monotone: failures below `low` do not count. If a size was probed twice, the
+    later probe counts.
     """
 
-    minimum: int
-    maximum: int
+    sizes: Sequence[int]
+    """The sizes that may be tried, ascending; a range where they are multiples of a step."""
     limit_bytes: int | None = None
-    step: int = 1
-    """The samples of one unit of all sizes here."""
     probes: list[tuple[int, ProbeT]] = field(default_factory=list)
     scouted: set[int] = field(default_factory=set)
     """The sizes that only a scout has tried."""
@@ -98,6 +99,21 @@ class Bracket(Generic[ProbeT]):
             self.misled = False  # by little: scouts are right but next to the maximum
         self.probes.append((size, probe))
         (self.scouted.add if wanted.scouting else self.scouted.discard)(size)
+
+    @property
+    def minimum(self) -> int:
+        """The smallest size that may be tried."""
+        return self.sizes[0]
+
+    @property
+    def maximum(self) -> int:
+        """The largest size that may be tried."""
+        return self.sizes[-1]
+
+    @property
+    def step(self) -> int:
+        """The least distance between two sizes, where that is the same everywhere; else 1."""
+        return self.sizes.step if isinstance(self.sizes, range) else 1
 
     @property
     def _latest(self) -> dict[int, ProbeT]:
@@ -142,8 +158,9 @@ class Bracket(Generic[ProbeT]):
 
     @property
     def closed(self) -> bool:
-        """Whether nothing is left to try: `low` is the maximum, or `low + 1` fails."""
-        return self.low == self.maximum or self.high == self.low + 1
+        """Whether nothing is left to try: `low` is the maximum, or the next size fails."""
+        first, end = self._between
+        return first == end
 
     @property
     def unconfirmed(self) -> bool:
@@ -177,14 +194,31 @@ class Bracket(Generic[ProbeT]):
 
     @property
     def middle(self) -> int:
-        """The size half-way between `low` and a known `high`."""
+        """The size half-way between `low` and a known `high`, by their number."""
         assert self.high is not None
-        return (self.low + self.high) // 2
+        first, end = self._between
+        return self.sizes[(first - 1 + end) // 2]
 
     def clip(self, size: int) -> int:
-        """Return the size above `low` and below `high` that is nearest to `size`."""
-        high = self.maximum + 1 if self.high is None else self.high
-        return max(self.low + 1, min(size, high - 1))
+        """Return the size above `low` and below `high` that is the next one down from `size`."""
+        first, end = self._between
+        return self.sizes[max(first, min(bisect_right(self.sizes, size), end) - 1)]
+
+    def at_most(self, size: int) -> int:
+        """Return the largest size that is not above `size`, and at least the minimum."""
+        return self.sizes[max(0, bisect_right(self.sizes, size) - 1)]
+
+    def above(self, size: int) -> int | None:
+        """Return the next size above `size`; None above the maximum."""
+        at = bisect_right(self.sizes, size)
+        return self.sizes[at] if at < len(self.sizes) else None
+
+    @property
+    def _between(self) -> tuple[int, int]:
+        """The positions of the sizes between `low` and `high`: the first, and the one behind."""
+        high = self.high
+        end = len(self.sizes) if high is None else bisect_left(self.sizes, high)
+        return bisect_right(self.sizes, self.low), end
 
     @property
     def peaks(self) -> list[tuple[int, int]]:

@@ -61,15 +61,15 @@ def narrow(bracket: Bracket[Any], estimator: Estimator) -> Iterator[NextProbe]:
             continue
         if source != low:
             source, stride = low, 0
-            estimate = estimator(low, bracket.maximum + 1 if high is None else high)
+            estimate = estimator(low, bracket.maximum + bracket.step if high is None else high)
         if estimate is None:
             return
         if high is None:
-            safe = safe_size(estimate.size)
+            safe = safe_size(estimate.size, bracket.step)
             scouting = estimate.rough and safe > low
             size = safe if scouting else estimate.size
             # More may fit than estimated. If that goes on, the estimates are no help.
-            beyond = 2 * beyond or 1 if size <= low else 0
+            beyond = 2 * beyond or bracket.step if size <= low else 0
             aims += not scouting
             yield NextProbe(bracket.clip(max(size, low + beyond)), scouting)
         elif estimate.rough or bracket.outcome(high) != "oom" or aims > _MAX_AIMS:
@@ -80,14 +80,17 @@ def narrow(bracket: Bracket[Any], estimator: Estimator) -> Iterator[NextProbe]:
         elif aims > 1:
             yield NextProbe(bracket.middle)
         else:
-            stride = max(1, 2 * stride, round(_ERROR * (estimate.size - low)))
-            yield NextProbe(max(high - stride, bracket.middle))
+            stride = max(bracket.step, 2 * stride, round(_ERROR * (estimate.size - low)))
+            yield NextProbe(max(bracket.clip(high - stride), bracket.middle))
 
 
-def safe_size(size: int) -> int:
-    """Return a size that should fit if `size` almost does: the prime at or below a share of it."""
-    wanted = max(1, int(_SAFE_SHARE * size))
-    return next((prime for prime in range(wanted, 4, -1) if _is_prime(prime)), wanted)
+def safe_size(size: int, step: int = 1) -> int:
+    """Return a size that should fit if `size` almost does: the prime at or below a share of it.
+
+    step: where sizes are its multiples, the result is a prime times it.
+    """
+    wanted = max(1, int(_SAFE_SHARE * (size // step)))
+    return step * next((prime for prime in range(wanted, 4, -1) if _is_prime(prime)), wanted)
 
 
 def _is_prime(number: int) -> bool:

@@ -58,7 +58,7 @@ def exact(
         aim = bracket.clip(aim)
         yield NextProbe(aim)
         if estimator is not None and bracket.outcome(aim) == "oom":
-            yield NextProbe(bracket.clip(safe_size(aim)), scouting=True)
+            yield NextProbe(bracket.clip(safe_size(aim, bracket.step)), scouting=True)
     for wanted in _first_fit(bracket, init_val, divisor=4):
         # Only the first size of a search without `locked` and `aim` is scouted.
         yield wanted._replace(scouting=bracket.high is None and wanted.size < bracket.maximum)
@@ -91,6 +91,6 @@ def _around(bracket: Bracket[Any], locked: int) -> Iterator[NextProbe]:
     if bracket.closed:
         return
     if bracket.outcome(locked) == "fits":
-        yield NextProbe(locked + 1)
+        yield NextProbe(bracket.clip(bracket.above(locked) or locked))
     elif bracket.outcome(locked) == "oom":
         yield NextProbe(bracket.clip(locked - math.ceil(_JITTER * locked)))

@@ -10,10 +10,10 @@ from harness.search.bracket import Bracket, NextProbe, ProbeResult, ProbeT
 from harness.search.modes import binsearch, exact, power
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.measurement import BoundedBy
-    from harness.search.estimates import Estimate, Estimator
+    from harness.search.estimates import Estimator
 
 __all__ = ["Mode", "ProbeResult", "SearchResult", "search"]
 
@@ -31,7 +31,7 @@ class SearchResult(Generic[ProbeT]):
     probes: tuple[tuple[int, ProbeT], ...]
     """Every size that was tried, with the result of its probe or scout, in order."""
     exact: bool
-    """Whether `max_batch_size` fits and the next size, or multiple, was seen to fail."""
+    """Whether `max_batch_size` fits and the next size was seen to fail."""
     non_monotone: int | None = None
     """A size above `max_batch_size` that fits although a size between the two fails."""
 
@@ -50,6 +50,7 @@ def search(
     aim: int | None = None,
     estimator: Estimator | None = None,
     step: int = 1,
+    sizes: Sequence[int] | None = None,
 ) -> SearchResult[ProbeT]:
     """Find the largest batch size from `min_batch_size` to `max_batch_size` that fits.
 
@@ -71,6 +72,7 @@ def search(
         allocations of the former, or None. It spares `exact` most of its probes on CUDA.
     step: only multiples of it are tried. The result is the largest multiple that fits, and the
         next multiple does not.
+    sizes: only these are tried, ascending, whatever minimum, maximum and step are.
 
     Raises HarnessError when the settings leave nothing to search.
     """
@@ -84,22 +86,16 @@ def search(
             f"search: init_val={init_val}, max_trials={max_trials} and step={step} are not all"
             " positive; allowed: whole numbers from 1"
         )
-    minimum, maximum = multiples(min_batch_size, max_batch_size, step)
-    if minimum > maximum:
+    if sizes is None:
+        sizes = multiples(min_batch_size, max_batch_size, step)
+    if not sizes:
         raise HarnessError(
             f"search: no multiple of step={step} lies from min_batch_size={min_batch_size} to"
             f" max_batch_size={max_batch_size}"
         )
-    # Everything below counts in steps; only `probe`, `scout`, `estimator` and the caller count in
-    # samples.
-    bracket: Bracket[ProbeT] = Bracket(minimum, maximum, memory_limit_bytes, step)
+    bracket: Bracket[ProbeT] = Bracket(sizes, memory_limit_bytes)
     for wanted in _next_probes(
-        bracket,
-        mode,
-        init_val=max(1, init_val // step),
-        locked=None if locked is None else locked // step,
-        aim=None if aim is None else aim // step,
-        estimator=None if estimator is None else _in_steps(estimator, step),
+        bracket, mode, init_val=init_val, locked=locked, aim=aim, estimator=estimator
     ):
         left = max_trials - len(bracket.probes)
         if not left:
@@ -110,23 +106,13 @@ def search(
         if scout is None or left == 1:
             now = now._replace(scouting=False)
         attempt = scout if scout is not None and now.scouting else probe
-        bracket.add(now, attempt(now.size * step))
+        bracket.add(now, attempt(now.size))
     return _result(bracket, exhausted=False)
 
 
-def multiples(minimum: int, maximum: int, step: int) -> tuple[int, int]:
-    """Return the first and the last multiple of `step` in a range, in steps; none if reversed."""
-    return -(-minimum // step), maximum // step
-
-
-def _in_steps(estimator: Estimator, step: int) -> Estimator:
-    """Return an estimator whose sizes are numbers of steps."""
-
-    def estimate(fitting: int, below: int) -> Estimate | None:
-        found = estimator(fitting * step, below * step)
-        return None if found is None else found._replace(size=found.size // step)
-
-    return estimate
+def multiples(minimum: int, maximum: int, step: int) -> range:
+    """Return the multiples of `step` in a range; there may be none."""
+    return range(-(-minimum // step) * step, maximum + 1, step)
 
 
 def _next_probes(
@@ -151,17 +137,20 @@ def _next_probes(
 def _result(bracket: Bracket[ProbeT], *, exhausted: bool) -> SearchResult[ProbeT]:
     """Return the result of a search; `exhausted` if the mode would have gone on."""
     fitting = [size for size in bracket.fitting if size not in bracket.scouted]
-    edges = [size for size in fitting if bracket.failed(size + 1)]
+    edges = [
+        size
+        for size in fitting
+        if (above := bracket.above(size)) is not None and bracket.failed(above)
+    ]
     low = max(fitting, default=0)
     # A size whose neighbour fails is a better answer than a larger one with an untried neighbour.
     largest = edges[-1] if exhausted and edges else low
-    step = bracket.step
     return SearchResult(
-        max_batch_size=largest * step,
+        max_batch_size=largest,
         bounded_by="trials" if exhausted and not edges else _bound(bracket, largest),
-        probes=tuple((size * step, probe) for size, probe in bracket.probes),
+        probes=tuple(bracket.probes),
         exact=largest in edges,
-        non_monotone=low * step if low > largest else None,
+        non_monotone=low if low > largest else None,
     )
 
 

@@ -134,24 +134,26 @@ class Secant:
         """Return a second size, far enough from the first to draw a line through both."""
         bracket, low, high = self.bracket, self.bracket.low, self.bracket.high
         below = low // _BELOW
-        if low >= _LARGE and below >= bracket.minimum and bracket.outcome(below) is None:
-            return below
-        second = max(_SECOND_SIZE // bracket.step, _GROWTH * low)
+        if low >= _LARGE * bracket.step and below >= bracket.minimum:
+            below = bracket.at_most(below)
+            if bracket.outcome(below) is None:
+                return below
+        second = max(_SECOND_SIZE, _GROWTH * low)
         return self._grow(second if high is None else high // _BACK)
 
     def _aim(self, line: Extrapolation) -> int:
         """Return the predicted maximum less its margin, or a size next to one already tried."""
         bracket, low, high = self.bracket, self.bracket.low, self.bracket.high
-        margin = line.margin
+        margin, step = line.margin, self.bracket.step
         if line.reach <= _SHORT_REACH and len(bracket.fitting) >= _MANY_FITS and not self._strides:
-            margin = min(margin, 1.0)
-        if margin <= max(1.0, NOISE * line.size):
+            margin = min(margin, step)
+        if margin <= max(step, NOISE * line.size):
             if not self._near:
                 self._near = True
                 self._strides.clear()
-            # No prediction is better than to a sample. Rounded, it is the maximum or the size
-            # above it.
-            margin, size = 1.0, round(line.size)
+            # No prediction is better than to a sample, or to a step of several. Rounded, it is the
+            # maximum or the size above it.
+            margin, size = step, step * round(line.size / step)
         else:
             size = int(line.size - min(margin, _MAX_MARGIN * line.size))
         if size <= low:
@@ -161,14 +163,14 @@ class Secant:
         if size < high and self._num_aims < _MAX_AIMS:
             self._num_aims += 1
             self._strides.clear()
-            return size
+            return bracket.clip(size)
         # More than noise is wrong with the line after a second failure far from the limit, and
         # beyond a bend after the first failure or a third aim.
-        bent = not line.straight and (margin > 1 or self._num_aims >= _BENT_AIMS)
-        misled = bent or (margin > 1 and self._strides)
+        bent = not line.straight and (margin > step or self._num_aims >= _BENT_AIMS)
+        misled = bent or (margin > step and self._strides)
         if size < high or misled or bracket.outcome(high) != "oom":
             return bracket.middle
-        return max(high - self._next_stride(margin, line.noise), bracket.middle)
+        return max(bracket.clip(high - self._next_stride(margin, line.noise)), bracket.middle)
 
     def _next_stride(self, margin: float, noise: float) -> int:
         """Return the next stride in samples: the margin, then half of the noise, then the double.
@@ -196,6 +198,6 @@ class Secant:
         if line.size < _SURPRISE * high + 1:
             return None
         half_way = _FLAT_GROWTH * high if line.size == math.inf else int(high + line.size) // 2
-        beyond = min(half_way, bracket.maximum)
+        beyond = bracket.at_most(half_way)
         seen = any(high < size <= _SURPRISE * line.size for size, _ in bracket.probes)
-        return None if seen or beyond == high else beyond
+        return None if seen or beyond <= high else beyond

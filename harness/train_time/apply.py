@@ -28,6 +28,7 @@ def apply(
     module: Any,
     datamodule: Any = None,
     *,
+    trainer: Any = None,
     learning_rate: bool = True,
     batch_size_attr: str | None = None,
     learning_rate_attr: str | None = None,
@@ -39,8 +40,13 @@ def apply(
     `batch_size_attr` and `learning_rate_attr` name other attributes that hold the values, dotted
     (`config.batch_size`).
 
+    `trainer` is the Lightning Trainer: where a global batch is locked, its accumulation is set too,
+    and both so that all its processes together make that batch. Without it the values are those of
+    one process, and a warning says what the Trainer needs.
+
     Raises HarnessError, before anything is set, when the profile is of another workload, when it
-    holds no learning rate, and when there is no attribute for the learning rate or the batch size.
+    holds no learning rate, when there is no attribute for the learning rate or the batch size, and
+    when the Trainer accumulates already, or cannot make the locked global batch.
     """
     _refuse_other_workload(profile, module, datamodule)
     if learning_rate and profile.learning_rate is None:
@@ -52,7 +58,10 @@ def apply(
         attributes.get_learning_rate(module, datamodule, attr=learning_rate_attr)
         if _is_named_in_matrix(profile, module):
             _warn_of_other_attribute(profile, learning_rate_attr)
-    attributes.set_batch_size(module, datamodule, profile.batch_size, attr=batch_size_attr)
+    batch_size, accumulated = _step(profile, trainer)
+    attributes.set_batch_size(module, datamodule, batch_size, attr=batch_size_attr)
+    if trainer is not None and accumulated is not None:
+        trainer.accumulate_grad_batches = accumulated
     if learning_rate and profile.learning_rate is not None:
         attributes.set_learning_rate(
             module, datamodule, profile.learning_rate, attr=learning_rate_attr
@@ -61,6 +70,33 @@ def apply(
         _set_validation(
             profile, datamodule if datamodule is not None else module, profile.validation_batch_size
         )
+
+
+def _step(profile: LockedProfile, trainer: Any) -> tuple[int, int | None]:
+    """Return the batch size and the accumulation to set; None leaves the accumulation alone."""
+    locked = profile.accumulate_grad_batches
+    if profile.global_batch_size is None or locked is None:
+        return profile.batch_size, None
+    if trainer is None:
+        if locked > 1:
+            _log.warning(
+                "%s: batch size %d makes the locked global batch of %d with an accumulation of %d: "
+                "hand the Trainer over, as apply(..., trainer=trainer), or make it with "
+                "accumulate_grad_batches=tuned.accumulate_grad_batches",
+                profile.case_id,
+                profile.batch_size,
+                profile.global_batch_size,
+                locked,
+            )
+        return profile.batch_size, None
+    size, accumulated = profile.accumulation(num_ranks=trainer.world_size)
+    if trainer.accumulate_grad_batches not in (1, accumulated):
+        raise HarnessError(
+            f"{profile.case_id} is locked for a global batch of {profile.global_batch_size}, which "
+            f"batch {size} makes with accumulate_grad_batches={accumulated}, and the Trainer has "
+            f"{trainer.accumulate_grad_batches}: leave it out of the Trainer"
+        )
+    return size, accumulated
 
 
 def _is_named_in_matrix(profile: LockedProfile, module: Any) -> bool:

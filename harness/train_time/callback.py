@@ -86,8 +86,8 @@ class _Hooks:
                 checkpoint,
             )
             return
-        apply(self.profile, pl_module, trainer.datamodule, **self.arguments)
-        self.applied = _values(self.profile, learning_rate=self.arguments["learning_rate"])
+        apply(self.profile, pl_module, trainer.datamodule, trainer=trainer, **self.arguments)
+        self.applied = _values(self.profile, trainer, learning_rate=self.arguments["learning_rate"])
         self._tell(trainer)
 
     def state_dict(self) -> dict[str, Any]:
@@ -109,6 +109,8 @@ class _Hooks:
             attributes.set_learning_rate(
                 *places, kept["learning_rate"], attr=self.arguments[rate_attr]
             )
+        if "accumulate_grad_batches" in kept:
+            trainer.accumulate_grad_batches = kept["accumulate_grad_batches"]
         if "validation_batch_size" in kept:
             owner = pl_module if trainer.datamodule is None else trainer.datamodule
             attributes.set_validation_batch_size(owner, kept["validation_batch_size"])
@@ -139,9 +141,12 @@ def _checkpoint_of(trainer: Any) -> Any:
     return trainer.ckpt_path
 
 
-def _values(profile: LockedProfile, *, learning_rate: bool) -> dict[str, Any]:
+def _values(profile: LockedProfile, trainer: Any, *, learning_rate: bool) -> dict[str, Any]:
     """Return what was applied, and where it came from."""
     values: dict[str, Any] = {"case": profile.case_id, "batch_size": profile.batch_size}
+    if profile.global_batch_size is not None:
+        step = profile.accumulation(num_ranks=trainer.world_size)
+        values |= {**step._asdict(), "global_batch_size": profile.global_batch_size}
     if learning_rate:
         values["learning_rate"] = profile.learning_rate
     if profile.validation_batch_size is not None:

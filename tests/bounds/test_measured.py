@@ -171,3 +171,39 @@ def test_a_gpu_has_no_such_noise() -> None:
         BOUNDS,
     )
     assert ["batch_size"] == [violation.bound for violation in verdict.violations]
+
+
+STEP = {"global_batch_size": 1024, "accumulate_grad_batches": 2, "batch_size": 512}
+
+
+def test_drop_of_a_micro_batch_tells_the_accumulation() -> None:
+    """The next divisor is far below, so the message says what a step takes now."""
+    found = measurement(
+        max_batch_size=256, global_batch_size=1024, accumulate_grad_batches=4, batch_size=256
+    )
+    (violation,) = judge(found, locked(max_batch_size=512, **STEP), BOUNDS).violations
+    assert "max_batch_size 256 is 50.0% below the locked 512" in violation.message
+    assert "a step of 1024 samples takes 4 micro-batches, where 2 are locked" in violation.message
+
+
+def test_rate_of_one_global_batch_is_judged_at_any_micro_batch() -> None:
+    """Both rates are of steps of as many samples, so a larger micro-batch hides no change."""
+    found = measurement(
+        max_batch_size=1024,
+        global_batch_size=1024,
+        accumulate_grad_batches=1,
+        batch_size=1024,
+        learning_rate=0.1,
+        learning_rate_range=(0.05, 0.2),
+    )
+    verdict = judge(found, locked(max_batch_size=512, **STEP), BoundsSettings())
+    assert ["learning_rate"] == [violation.bound for violation in verdict.violations]
+
+
+def test_divisors_that_were_tried_are_named_where_none_trains() -> None:
+    """Where no divisor of the global batch trains, the message says which were tried."""
+    tried = tuple(Probe(size, "oom", "forward") for size in (2, 1))
+    found = measurement(max_batch_size=0, batch_size=0, global_batch_size=1024, probes=tried)
+    (violation,) = judge(found, None, BOUNDS).violations
+    expected = "no batch size trains of those that divide global_batch_size 1024: tried 1, 2"
+    assert expected == violation.message

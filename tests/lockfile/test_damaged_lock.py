@@ -301,3 +301,17 @@ def test_no_damage_gets_past_the_reader(path: Path, data: st.DataObject) -> None
     except LockError as error:
         result = str(error)
     assert isinstance(result, Lock) or result.startswith("gpu-profile.lock")
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "global_batch_size = 6655\naccumulate_grad_batches = 2\n",
+        "global_batch_size = 6656\n",
+        "accumulate_grad_batches = 2\n",
+    ],
+)
+def test_step_that_does_not_hold_its_samples_is_refused(path: Path, step: str) -> None:
+    """A global batch is the batch times the accumulation; anything else is damage."""
+    message = refusal(path, EXAMPLE.replace("batch_size = 3328\n", f"batch_size = 3328\n{step}", 1))
+    assert "batch_size, 3328, times accumulate_grad_batches" in message

@@ -193,6 +193,24 @@ if TYPE_CHECKING:
             ),
         ),
         (
+            "search: {global_batch_size: 0}",
+            "search.global_batch_size: 0 is not allowed; a whole number from 1",
+        ),
+        (
+            "search: {global_batch_size: 1000, min_batch_size: 300, max_batch_size: 400}",
+            (
+                "search.global_batch_size: no divisor of 1000 lies from min_batch_size, 300, to"
+                " max_batch_size, 400; the nearest: 250 and 500"
+            ),
+        ),
+        (
+            "search: {global_batch_size: 1000, round_to: 3}",
+            (
+                "search.round_to: 3 does not divide global_batch_size, 1000, so that no multiple of"
+                " it can make it: set one that does, or leave it out"
+            ),
+        ),
+        (
             "trainer: {devices: 2}",
             "trainer.devices: not to be set here: a case is one device, the one below gpus",
         ),
@@ -229,3 +247,27 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(
 ) -> None:
     """The message gives the setting's dotted name, its value and the allowed values."""
     assert [f"12: {expected}"] == mistakes_in(tmp_path, RIGHT + setting)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "place"),
+    [
+        ("accumulate_grad_batches: 2", "accumulate_grad_batches"),
+        (
+            (
+                "callbacks: [{class_path: lightning.pytorch.callbacks.GradientAccumulationScheduler,"
+                " init_args: {scheduling: {0: 2}}}]"
+            ),
+            "callbacks[0]",
+        ),
+    ],
+)
+def test_second_accumulation_is_refused(tmp_path: Path, trainer: str, place: str) -> None:
+    """A global batch sets the accumulation; what else in the matrix sets it is named."""
+    text = RIGHT + f"search: {{global_batch_size: 8}}\ntrainer: {{{trainer}}}"
+    assert [
+        (
+            f"13: trainer.{place}: search.global_batch_size sets the accumulation, for each batch size"
+            " another: remove this, or remove search.global_batch_size"
+        )
+    ] == mistakes_in(tmp_path, text)

@@ -59,6 +59,61 @@ def test_tuned_batch_is_scaled_then_rounded_down(
     assert expected == settings.tuned(maximum)
 
 
+@pytest.mark.parametrize(
+    ("maximum", "settings", "expected"),
+    [
+        (512, {}, 512),
+        (512, {"safety_factor": 0.9}, 256),
+        (512, {"safety_factor": 0.4}, 128),
+        (512, {"safety_factor": 0.9, "min_batch_size": 300}, 512),
+        (1, {"safety_factor": 0.5}, 1),
+        (0, {}, 0),
+    ],
+)
+def test_tuned_batch_divides_the_global_batch(
+    maximum: int, settings: dict[str, Any], expected: int
+) -> None:
+    """It is the largest divisor up to B x safety_factor, and not below min_batch_size."""
+    assert expected == SearchSettings(global_batch_size=1024, **settings).tuned(maximum)
+
+
+@pytest.mark.parametrize(
+    ("search", "num_samples", "expected"),
+    [
+        ("global_batch_size: 960", 4096, (48, "memory", 48, 20)),
+        ("global_batch_size: 960, safety_factor: 0.9", 4096, (48, "memory", 40, 24)),
+        ("global_batch_size: 960, round_to: 32", 4096, (32, "memory", 32, 30)),
+        ("global_batch_size: 960, round_to: 64", 4096, (48, "memory", 48, 20)),
+        ("global_batch_size: 48", 4096, (48, "cap", 48, 1)),
+        ("global_batch_size: 960, max_batch_size: 35", 4096, (32, "cap", 32, 30)),
+        ("global_batch_size: 960", 35, (32, "dataset", 32, 30)),
+        ("global_batch_size: 53", 4096, (53, "cap", 53, 1)),
+        ("global_batch_size: 59", 4096, (1, "memory", 1, 59)),
+        ("global_batch_size: 118, min_batch_size: 3", 4096, (0, "nothing fits", 0, None)),
+    ],
+)
+def test_batch_divides_the_global_batch(
+    tmp_path: Path,
+    rehearse: Callable[..., Measurement],
+    search: str,
+    num_samples: int | None,
+    expected: tuple[int, str, int, int | None],
+) -> None:
+    """Of 54 samples that fit, the largest divisor is found, with the accumulation it needs."""
+    runner = Rehearsal()
+    runner.description = replace(runner.description, num_samples=num_samples)
+    found = rehearse(make_case(tmp_path, search=search, lr="when: never"), runner)
+    assert expected == (
+        found.max_batch_size,
+        found.bounded_by,
+        found.batch_size,
+        found.accumulate_grad_batches,
+    )
+    total = found.global_batch_size
+    assert total is not None
+    assert [] == [one for one in runner.trained if total % one["batch_size"]]
+
+
 def test_largest_batch_is_bounded_by_memory(
     tmp_path: Path, rehearse: Callable[..., Measurement]
 ) -> None:

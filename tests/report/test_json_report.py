@@ -44,6 +44,8 @@ FURTHER_KEYS = [
     "predicted_with",
     "predicted_peak",
     "emulated",
+    "accumulate_grad_batches",
+    "global_batch_size",
     "learning_rates",
     "learning_rate_range",
     "lr_horizon",

@@ -375,3 +375,34 @@ def test_estimates_count_in_samples_also_with_a_step() -> None:
     result = search(affine(1003), memory_limit_bytes=LIMIT, estimator=estimator, step=10)
     assert (1000, True) == (result.max_batch_size, result.exact)
     assert [] == [pair for pair in asked if pair[0] % 10 or pair[1] % 10]
+
+
+GLOBAL = [divisor for divisor in range(1, 1025) if 1024 % divisor == 0]
+
+
+@pytest.mark.parametrize("mode", ["exact", "power", "binsearch"])
+@pytest.mark.parametrize("maximum", [1, 3, 511, 512, 1023, 1024, 5000])
+def test_largest_of_given_sizes_is_found(mode: Mode, maximum: int) -> None:
+    """Only the given sizes are tried; the next one above the answer was seen to fail."""
+    result = search(affine(maximum), memory_limit_bytes=LIMIT, mode=mode, sizes=GLOBAL)
+    expected = max(size for size in GLOBAL if size <= maximum)
+    assert set() == set(sizes(result)).difference(GLOBAL)
+    assert (expected, "cap" if expected == 1024 else "memory") == (
+        result.max_batch_size,
+        result.bounded_by,
+    )
+    if expected < 1024:
+        assert dict(result.probes)[2 * expected].outcome == "oom"
+
+
+def test_locked_one_of_given_sizes_takes_two_probes() -> None:
+    """The search from a lock tries the locked size and the next one that is given."""
+    result = search(affine(373), memory_limit_bytes=LIMIT, sizes=GLOBAL, locked=256)
+    assert [256, 512] == sizes(result)
+
+
+def test_sizes_of_which_none_fits_end_at_the_first() -> None:
+    """Where not even the first of the given sizes fits, nothing does."""
+    result = search(affine(3), memory_limit_bytes=LIMIT, sizes=[24, 48, 96])
+    assert (0, "nothing fits") == (result.max_batch_size, result.bounded_by)
+    assert [24] == sizes(result)[-1:]

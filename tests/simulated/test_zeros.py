@@ -42,6 +42,7 @@ def probe(name, kind="pictures"):
     spec |= dict.fromkeys(("loss", "optimizer", "batch_size_attr", "learning_rate_attr"))
     request = {"task": "train", "batch_size": 8, "steps": 2, "settle": False, "trainer": {}}
     request |= {"epoch_steps": 0, "validation_steps": 0, "validation_share": 1.0}
+    request["micro_batches"] = None
     request |= dict.fromkeys(("validation_batch_size", "snapshot", "history"))
     request["bound"] = {"accelerator": "cuda", "budget_bytes": 1 << 30, "fraction": 0.9}
     result = train(build(spec), request, lambda phase: None)

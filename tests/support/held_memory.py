@@ -35,7 +35,7 @@ def run(task, net, request):
 import holders_zoo
 for net, trainer, file in CASES:
     common = {"batch_size": BATCH, "steps": 2, "validation_steps": 1, "trainer": trainer,
-              "workload": None, "snapshot": None,
+              "workload": None, "snapshot": None, "micro_batches": None,
               "bound": {"accelerator": "cuda", "budget_bytes": None, "fraction": 0.9}}
     alone = {"task": "train", "settle": False, "epoch_steps": 0, "validation_batch_size": None,
              "validation_share": 1.0, "history": None}

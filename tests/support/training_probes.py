@@ -131,6 +131,7 @@ class Probing:
             "validation_steps": 1,
             "validation_batch_size": None,
             "validation_share": 1.0,
+            "micro_batches": None,
             "snapshot": None,
             "history": None,
         }

@@ -283,3 +283,42 @@ def test_a_profile_without_a_description_is_accepted() -> None:
     module, data = Net(), Data()
     harness.apply(locked(workload={}), module, data)
     assert data.batch_size == 3328
+
+
+STEP: dict[str, Any] = {
+    "batch_size": 64,
+    "max_batch_size": 70,
+    "accumulate_grad_batches": 4,
+    "global_batch_size": 256,
+}
+
+
+@pytest.mark.parametrize(("ranks", "expected"), [(1, (64, 4)), (2, (64, 2)), (8, (32, 1))])
+def test_apply_sets_the_accumulation_of_the_trainer(ranks: int, expected: tuple[int, int]) -> None:
+    """Micro-batch, accumulation and the Trainer's processes make the locked global batch."""
+    data, trainer = Data(), SimpleNamespace(world_size=ranks, accumulate_grad_batches=1)
+    harness.apply(profile_of(Net(), Data(), **STEP), Net(), data, trainer=trainer)
+    assert expected == (data.batch_size, trainer.accumulate_grad_batches)
+
+
+def test_accumulation_that_the_trainer_has_is_refused() -> None:
+    """A Trainer that accumulates already would make another batch: nothing is set."""
+    data, trainer = Data(), SimpleNamespace(world_size=1, accumulate_grad_batches=8)
+    with pytest.raises(HarnessError, match="and the Trainer has 8: leave it out of the Trainer"):
+        harness.apply(profile_of(Net(), Data(), **STEP), Net(), data, trainer=trainer)
+    assert (1, 8) == (data.batch_size, trainer.accumulate_grad_batches)
+
+
+def test_apply_without_a_trainer_tells_the_accumulation(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a Trainer the batch alone is set, and the log says what else it takes."""
+    data = Data()
+    harness.apply(profile_of(Net(), Data(), **STEP), Net(), data)
+    assert 64 == data.batch_size
+    assert "hand the Trainer over, as apply(..., trainer=trainer)" in caplog.text
+
+
+def test_accumulation_of_other_profiles_is_left_alone() -> None:
+    """A profile without a global batch says nothing about the Trainer's accumulation."""
+    trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=8)
+    harness.apply(profile_of(Net(), Data()), Net(), Data(), trainer=trainer)
+    assert 8 == trainer.accumulate_grad_batches

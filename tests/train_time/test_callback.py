@@ -222,3 +222,15 @@ def test_callback_imports_no_other_package(package: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ["False", "True", "1"] == done.stdout.split()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_fit_accumulates_to_the_locked_global_batch(package: str, tmp_path: Path) -> None:
+    """The callback sets the Trainer's accumulation, and a resumed training has it again."""
+    training = Training(package, tmp_path)
+    profile = replace(training.profile(), accumulate_grad_batches=3, global_batch_size=12)
+    path = checkpoint_of(training, [harness.profile_callback(profile)])
+    resumed = Training(package, tmp_path)
+    trainer = resumed.trainer([harness.profile_callback(training.profile())], max_epochs=2)
+    trainer.fit(resumed.module, resumed.data, ckpt_path=path, weights_only=False)
+    assert (3, 2) == (trainer.accumulate_grad_batches, trainer.global_step)
