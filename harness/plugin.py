@@ -35,6 +35,11 @@ _OPTIONS: dict[str, tuple[str, str | bool, str]] = {
         False,
         "",
     ),
+    "gpu_profile_preset": (
+        "how much to do: quick, thorough, production (measure nothing, check the lock), or none",
+        "",
+        "PRESET",
+    ),
     "gpu_profile_matrix": (
         "path of the matrix (default: the nearest profiles/matrix.yaml, here or above)",
         "",
@@ -97,6 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
         for flag, given in (
             ("update", _option(config, "gpu_profile_update")),
             ("predict", config.getoption("gpu_profile_predict")),
+            ("preset", config.getoption("gpu_profile_preset")),
         ):
             if given:
                 raise pytest.UsageError(

@@ -45,6 +45,8 @@ class FoundBatch:
     """In the order in which they ran."""
     non_monotone: int | None
     """A larger batch that also fits, though a smaller one fails; None if none is known."""
+    whole_epochs: bool = False
+    """Whether its probes have trained whole epochs, because memory grows."""
 
     @property
     def best(self) -> Probe | None:
@@ -150,7 +152,7 @@ def search_batch_sizes(
         )
     left = max(1, max_trials - len(tried))
     found = _search(opened, sizes, left, lambda size: probe(size, True))
-    return replace(found, probes=(*tried, *found.probes))
+    return replace(found, probes=(*tried, *found.probes), whole_epochs=True)
 
 
 def _matters(opened: OpenCase, probe: Probe, growth: Growth) -> bool:

@@ -67,18 +67,26 @@ def train(
 
 
 def search_training(
-    opened: OpenCase, aim: int | None = None, histories: Histories | None = None
+    opened: OpenCase,
+    aim: int | None = None,
+    histories: Histories | None = None,
+    below: int | None = None,
 ) -> FoundBatch:
     """Search for the largest batch that trains.
 
     The search starts at the locked batch size, else at `aim`, the predicted one.
 
     histories: where the probes leave what they record; None: a folder of its own.
+    below: a batch that is too large; the search starts next to it.
     """
-    settings, locked = opened.case.search, opened.locked
+    settings = opened.case.search
     if histories is None:
         with recorded_histories(opened.runner, allow_thrashing=settings.allow_thrashing) as made:
-            return search_training(opened, aim, made)
+            return search_training(opened, aim, made, below)
+    sizes = _sizes(opened)
+    locked = opened.locked.max_batch_size if opened.locked else None
+    if below is not None:
+        sizes, locked = replace(sizes, maximum=min(sizes.maximum, below - 1)), below - 1
 
     # Divisors are no primes, so that blocks of samples cannot be told from those of weights. There
     # are few divisors: the peaks lead to the answer.
@@ -95,7 +103,7 @@ def search_training(
 
     return search_batch_sizes(
         opened,
-        replace(_sizes(opened), locked=locked.max_batch_size if locked else None, aim=aim),
+        replace(sizes, locked=locked, aim=aim),
         probe,
         scout if settings.steps_per_trial > SCOUTING_STEPS else None,
         histories.estimator(opened.runner.memory_limit_bytes or 0) if replayed else None,

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from harness.cli.common import open_unbounded, say
+from harness.check.locked_cases import LockedCases, describes
+from harness.cli.common import say
 from harness.errors import WorkloadError
-from harness.identity.fingerprint import mapping_changes, workload_changes
-from harness.identity.recipe import recipe
 from harness.lockfile.profiles import read_lock
-from harness.measurement import DeviceIdentity
 from harness.report.words import place
 from harness.visible import one_line
 from harness.wording import RELOCK, shown_path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
 
-    from harness.lockfile.profiles import Lock, LockedProfile
     from harness.matrix.case import Case
-    from harness.probes.description import Description
     from harness.run.paths import Paths
-
-_ENVIRONMENT = "environment."
 
 
 def check(_options: argparse.Namespace, paths: Paths) -> int:
@@ -35,7 +26,7 @@ def check(_options: argparse.Namespace, paths: Paths) -> int:
     """
     cases = {case.id: case for case in paths.cases()}
     lock = read_lock(paths.lock)
-    checker = _Checker(paths, lock)
+    locked = LockedCases(lock, lambda: paths.surroundings)
     width = max(len(name) for name in (*cases, *(profile.case_id for profile in lock)))
     found: list[str] = []
 
@@ -44,13 +35,13 @@ def check(_options: argparse.Namespace, paths: Paths) -> int:
         say(one_line(f"{status:8}  {case_id:{width}}  {text}".rstrip()))
 
     for case in cases.values():
-        for status, text in checker.judge(case):
+        for status, text in _judge(case, locked, paths):
             tell(status, case.id, text)
     for profile in lock:
         where = cases.get(profile.case_id)
         if where is None:
             tell("orphaned", profile.case_id, "not in the matrix")
-        elif not _describes(profile, where):
+        elif not describes(profile, where):
             was = place(profile.device, {})
             tell(
                 "orphaned",
@@ -66,81 +57,18 @@ def check(_options: argparse.Namespace, paths: Paths) -> int:
     return int({*found} != {"ok"})
 
 
-class _Checker:
-    """Compares cases with their profiles; builds each workload once, on the CPU."""
-
-    def __init__(self, paths: Paths, lock: Lock) -> None:
-        self._paths = paths
-        self._lock = lock
-        self._built: dict[str, Description | WorkloadError] = {}
-
-    def judge(self, case: Case) -> list[tuple[str, str]]:
-        """Return the findings on a case: `ok`, `missing`, `stale` or `broken`, with the reason."""
-        profiles = [one for one in self._lock.of_case(case.id) if _describes(one, case)]
-        if not profiles:
-            return [("missing", "never locked")]
-        built = self._build(case)
-        if isinstance(built, WorkloadError):
-            what = str(built).partition("; its output")[0]
-            probe = f"gpu-profile probe {case.id} --batch-size 1{self._paths.verb_flags}"
-            return [("broken", f"{what}; see: {probe}")]
-        reasons = [reason for profile in profiles for reason in _why_stale(profile, case, built)]
-        predicted = all(profile.source == "predicted" for profile in profiles)
-        return [("stale", reason) for reason in reasons] or [
-            ("ok", "predicted, never measured" if predicted else "")
-        ]
-
-    def _build(self, case: Case) -> Description | WorkloadError:
-        key = json.dumps([case.workload, case.trainer], sort_keys=True)
-        if key not in self._built:
-            try:
-                with open_unbounded(self._paths, case) as opened:
-                    self._built[key] = opened.description
-            except WorkloadError as error:
-                self._built[key] = error
-        return self._built[key]
-
-
-def _describes(profile: LockedProfile, case: Case) -> bool:
-    """Return whether a profile locks this case on a device that its GPU label matches."""
-    gpu = case.device
-    name = gpu.name if gpu.name is not None else "cpu"
-    budget = DeviceIdentity(profile.device.name, gpu.budget or profile.device.memory_bytes)
-    return (
-        profile.axes == case.axes
-        and fnmatchcase(profile.device.name, name)
-        and profile.device.matches(budget)
-    )
-
-
-def _why_stale(profile: LockedProfile, case: Case, built: Description) -> list[str]:
-    reasons = []
-    if profile.fingerprint != built.fingerprint:
-        reasons.append(
-            _because("another workload", workload_changes(profile.workload, built.workload))
-        )
-    # The environment is that of the machine that locked the case. With the same environment on both
-    # sides, only the matrix's part of the recipe is compared.
-    locked = {
-        name: value for name, value in profile.settings.items() if name.startswith(_ENVIRONMENT)
-    }
-    current = recipe(case, {_unquoted(name): value for name, value in locked.items()})
-    if profile.recipe != current.digest:
-        reasons.append(
-            _because("another recipe", mapping_changes(profile.settings, current.settings))
-        )
-    return reasons
-
-
-def _because(what: str, changes: Iterable[str]) -> str:
-    named = ", ".join(changes) or "by a version of gpu-profile that recorded it differently"
-    return f"locked with {what}: {named}"
-
-
-def _unquoted(name: str) -> str:
-    """Return NAME of `environment.NAME`; the recipe quotes a name that has dots."""
-    name = name.removeprefix(_ENVIRONMENT)
+def _judge(case: Case, locked: LockedCases, paths: Paths) -> list[tuple[str, str]]:
+    """Return the findings on a case: `ok`, `missing`, `stale` or `broken`, with the reason."""
+    profiles = locked.profiles(case)
+    if not profiles:
+        return [("missing", "never locked")]
     try:
-        return str(json.loads(name)) if name.startswith('"') else name
-    except ValueError:  # written by hand
-        return name
+        stale = locked.stale(case)
+    except WorkloadError as error:
+        what = str(error).partition("; its output")[0]
+        probe = f"gpu-profile probe {case.id} --batch-size 1{paths.verb_flags}"
+        return [("broken", f"{what}; see: {probe}")]
+    predicted = all(profile.source == "predicted" for profile in profiles)
+    return [("stale", found.message) for found in stale] or [
+        ("ok", "predicted, never measured" if predicted else "")
+    ]

@@ -1,26 +1,17 @@
-"""Helps several verbs: finds cases of the matrix, opens their zygotes, prints lines."""
+"""Helps several verbs: finds cases of the matrix, prints lines."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.devices.cpu import UNBOUNDED
 from harness.errors import HarnessError
 from harness.lockfile.profiles import read_lock
-from harness.probes.open_cases import open_case
 from harness.visible import visible
 from harness.wording import nearest, shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from harness.matrix.case import Case
-    from harness.probes.open_cases import OpenCase
     from harness.run.paths import Paths
 
 
@@ -36,15 +27,6 @@ def find_case(name: str, paths: Paths) -> Case:
         known = nearest(name, cases, "cases")
         raise HarnessError(f"{shown_path(paths.matrix)} has no case {name}; {known}")
     return cases[name]
-
-
-@contextmanager
-def open_unbounded(paths: Paths, case: Case) -> Iterator[OpenCase]:
-    """Open a case on the CPU, to train nothing: without a memory limit, and without logs."""
-    with tempfile.TemporaryDirectory() as folder:
-        surroundings = replace(paths.surroundings, directory=Path(folder))
-        with open_case(case, UNBOUNDED, None, surroundings) as opened:
-            yield opened
 
 
 def say(text: str) -> None:

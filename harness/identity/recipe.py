@@ -69,7 +69,11 @@ def recipe(case: Case, environment: Mapping[str, Scalar]) -> Recipe:
 
     `environment` holds, by name, the settings outside the matrix that change memory or speed:
     allocator settings, cudnn.benchmark and the like.
+
+    A preset sets how much a run does to find the values: those of five seeds and of three mean the
+    same. So what it sets is left out, and no preset makes a lock stale.
     """
+    case = case.without_preset
     search = _SEARCH + (_VALIDATION if case.search.validation == "search" else ())
     trainer = TrainerSettings.model_fields
     changed = {

@@ -101,12 +101,14 @@ class LearningRateSearch:
     it is long enough while the loss falls.
     confirmed_by: a first seed near one of these rates needs no other: the locked one, and what the
     same seed has suggested then.
+    all_seeds: no seed is left out because those before it agree.
     """
 
     trainings: Trainings
     limits: Limits
     locked_rate: float | None = None
     confirmed_by: Sequence[float] = ()
+    all_seeds: bool = False
     _horizon: int = 0
     _granted: int = 0
     _spent: int = 0
@@ -136,7 +138,7 @@ class LearningRateSearch:
             self._horizon, self._trials, self._ranges = longer * self.limits.shortest, {}, {}
             horizons.append(self._horizon)
             try:
-                refusal, too_short = self._explored(seeds)
+                refusal, too_short = self._explored(seeds, until_agreed=not self.all_seeds)
             except OutOfStepsError:
                 return self._out_of_steps(earlier)
             # Where a rate is locked, seeds apart bring further seeds, and no other horizon.

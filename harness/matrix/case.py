@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.case_names import Scalar
+    from harness.matrix.presets import Preset
     from harness.matrix.settings import BoundsSettings, GpuSettings, LrRangeSettings, SearchSettings
     from harness.protocol import WorkloadSpec
 
@@ -26,6 +27,18 @@ class Case:
     search: SearchSettings
     lr_range: LrRangeSettings
     bounds: BoundsSettings
+    preset: Preset | None = None
+    """The preset of the run. What it sets is in `search` and `lr_range` already."""
+    stated: tuple[SearchSettings, LrRangeSettings] | None = None
+    """These two as they are without the preset; None where no preset changes them."""
+
+    @property
+    def without_preset(self) -> Case:
+        """The same case with the settings that the matrix states, and defaults."""
+        if self.stated is None:
+            return self
+        search, lr_range = self.stated
+        return replace(self, search=search, lr_range=lr_range, preset=None, stated=None)
 
     def accumulation(self, batch_size: int) -> int:
         """Return the micro-batches of an optimizer step, as far as the matrix sets them."""

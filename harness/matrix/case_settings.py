@@ -6,13 +6,14 @@ to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from harness.matrix.case import Case
 from harness.matrix.file_model import WorkloadSettings
+from harness.matrix.presets import LAYERS
 from harness.matrix.references import references, substitute
 from harness.matrix.settings import (
     BoundsSettings,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from harness.case_names import Scalar
     from harness.matrix.field_types import Settings
     from harness.matrix.mistakes import Mistakes
+    from harness.matrix.presets import Preset
 
     Path = tuple[str | int, ...]
 
@@ -123,17 +125,30 @@ class Part:
 class Resolver:
     """Makes the cases of a matrix, and adds their mistakes at the lines that cause them."""
 
-    def __init__(self, root: dict[str, Any], context: Context) -> None:
+    def __init__(
+        self, root: dict[str, Any], context: Context, preset: Preset | None = None
+    ) -> None:
         self._root = root
         self._context = context
+        self._preset: Preset | None = preset
+        self._layers = LAYERS[preset] if preset else {}
         self._parts: dict[tuple[str, ...], Part] = {}
         self._pairs: dict[tuple[str, str], tuple[Part, ...]] = {}
+        self._stated: dict[tuple[str, str], tuple[Part, ...]] = {}
+
+    @property
+    def mistakes(self) -> Mistakes:
+        """The mistakes of the matrix."""
+        return self._context.mistakes
 
     def resolve(self, axes: dict[str, Scalar], identifier: str) -> Case | None:
         """Return a case, or None when its settings have mistakes."""
         pair = str(axes["model"]), str(axes["gpu"])
         if pair not in self._pairs:
             self._pairs[pair] = self._pair(*pair)
+            self._stated[pair] = tuple(
+                self._override(kind, *pair, {}) for kind in ("search", "lr_range") if self._layers
+            )
         parts = self._pairs[pair]
         made = [part.resolve(axes, identifier) for part in parts]
         if None in made:
@@ -143,13 +158,14 @@ class Resolver:
             trainer = parts[2 + list(_OVERRIDES).index("trainer")]
             for name in other_accumulation(case.trainer):
                 trainer.refuse(name, ACCUMULATES)
-        return case
+        stated: Any = tuple(part.resolve(axes, identifier) for part in self._stated[pair])
+        return replace(case, preset=self._preset, stated=stated or None) if self._preset else case
 
     def _pair(self, model: str, gpu: str) -> tuple[Part, ...]:
         return (
             self._definition("models", model, WorkloadSettings),
             self._definition("gpus", gpu, GpuSettings),
-            *(self._override(kind, model, gpu) for kind in _OVERRIDES),
+            *(self._override(kind, model, gpu, self._layers) for kind in _OVERRIDES),
         )
 
     def _definition(self, block: str, label: str, model: type[Settings]) -> Part:
@@ -161,8 +177,12 @@ class Resolver:
             self._parts[key] = Part(own, model, lambda place: (*key, *place), self._context)
         return self._parts[key]
 
-    def _override(self, kind: str, model: str, gpu: str) -> Part:
-        owners: dict[Path, dict[str, Any]] = {
+    def _override(
+        self, kind: str, model: str, gpu: str, below: Mapping[str, dict[str, Any]]
+    ) -> Part:
+        """Return the part with all its layers; `below` are those of a preset."""
+        owners: dict[Path, Mapping[str, Any]] = {
+            ("preset",): below,
             (): self._root,
             ("models", model): mapping_at(mapping_at(self._root, "models"), model),
             ("gpus", gpu): mapping_at(mapping_at(self._root, "gpus"), gpu),

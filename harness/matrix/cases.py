@@ -15,6 +15,7 @@ from harness.matrix.class_paths import ClassPaths
 from harness.matrix.field_types import CLASS_PATH, LAYER
 from harness.matrix.file_model import MatrixFile
 from harness.matrix.mistakes import MatrixError, Mistakes, shown
+from harness.matrix.presets import LAYERS
 from harness.matrix.references import Unresolved, references, substitute
 from harness.matrix.settings import CallableSpec
 from harness.matrix.yaml12.nodes import Problem
@@ -27,28 +28,38 @@ if TYPE_CHECKING:
 
     from harness.matrix.axes import Combinations
     from harness.matrix.case import Case
+    from harness.matrix.presets import Preset, PresetChoice
 
     Place = tuple[str | int, ...]
 
 _VERSION = 1
+_PRESET = "preset"
+# The keys in which `${axis}` is not replaced.
+_LITERAL = ("version", "matrix", _PRESET)
 # A case has some 300 bytes where each is written out, and the limit of values is half a million.
 _MAX_BYTES = 8 * 1024**2
 
 
-def load_matrix(path: Path, search_path: Sequence[str] = ()) -> tuple[Case, ...]:
+def load_matrix(
+    path: Path, search_path: Sequence[str] = (), preset: PresetChoice | None = None
+) -> tuple[Case, ...]:
     """Read a matrix file and return its cases, without importing anything that it names.
 
     Class paths are looked up in the folders of `search_path`, then in `sys.path`. Raises
     MatrixError, which holds every mistake.
+
+    preset: a preset in place of the file's own; None: the file's.
     """
     file = shown_path(path)
-    return parse_matrix(_read_text(path, file), file, search_path)
+    return parse_matrix(_read_text(path, file), file, search_path, preset)
 
 
-def parse_matrix(text: str, file: str, search_path: Sequence[str] = ()) -> tuple[Case, ...]:
+def parse_matrix(
+    text: str, file: str, search_path: Sequence[str] = (), preset: PresetChoice | None = None
+) -> tuple[Case, ...]:
     """Return the cases of a matrix, given as text; `file` is its name in messages.
 
-    `search_path` and the error are those of `load_matrix`.
+    The other arguments and the error are those of `load_matrix`.
     """
     document = read_yaml(text)
     mistakes = Mistakes(file, document)
@@ -63,7 +74,7 @@ def parse_matrix(text: str, file: str, search_path: Sequence[str] = ()) -> tuple
     _check_file(root, combinations.names, mistakes)
     check_class_paths(substitute(_definitions(root), {}), lambda place: place)
     context = Context(frozenset(combinations.names), mistakes, check_class_paths)
-    cases = _cases(root, combinations, context)
+    cases = _cases(root, combinations, Resolver(root, context, _preset(root, preset)))
     mistakes.raise_any()
     assert cases, "a matrix without cases has a mistake"
     return tuple(cases)
@@ -145,16 +156,22 @@ def _check_labels(root: dict[str, Any], mistakes: Mistakes) -> None:
                 mistakes.add(place, f"{value} is not defined below {block}; {hint}")
 
 
-def _cases(root: dict[str, Any], combinations: Combinations, context: Context) -> list[Case]:
+def _preset(root: dict[str, Any], choice: PresetChoice | None) -> Preset | None:
+    """Return the preset of the run; one of the file that is wrong was reported before."""
+    if choice is not None:
+        return None if choice == "none" else choice
+    return next((name for name in LAYERS if name == root.get(_PRESET)), None)
+
+
+def _cases(root: dict[str, Any], combinations: Combinations, resolver: Resolver) -> list[Case]:
     """Return the cases whose settings are right; add the mistakes of the others."""
-    resolver = Resolver(root, context)
     models = {
         label for label, entry in mapping_at(root, "models").items() if isinstance(entry, dict)
     }
     gpus = {label for label, entry in mapping_at(root, "gpus").items() if isinstance(entry, dict)}
     cases = []
     for axes, identifier in zip(
-        combinations.axes, check_ids(combinations, context.mistakes), strict=True
+        combinations.axes, check_ids(combinations, resolver.mistakes), strict=True
     ):
         complete = all(axis in axes for axis in MAIN_AXES)
         if not complete or axes["model"] not in models or axes["gpu"] not in gpus:
@@ -167,7 +184,7 @@ def _cases(root: dict[str, Any], combinations: Combinations, context: Context) -
 
 def _definitions(root: dict[str, Any]) -> dict[str, Any]:
     """Return the part of the file in which `${axis}` is replaced."""
-    return {key: value for key, value in root.items() if key not in ("version", "matrix")}
+    return {key: value for key, value in root.items() if key not in _LITERAL}
 
 
 def _axis_values(root: dict[str, Any], axis: str) -> Iterator[tuple[Place, Any]]:

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from harness.case_names import LABEL
 from harness.matrix.field_types import Allowed, DottedName, Settings
+from harness.matrix.presets import Preset  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.settings import (
     BoundsSettings,
     CallableSpec,
@@ -97,6 +98,8 @@ class MatrixFile(Overrides):
 
     version: Annotated[Literal[1], Allowed("write version: 1")]
     """The version of this format."""
+    preset: Preset | None = None
+    """How much a run does: quick, thorough or production; explicit keys win over it."""
     matrix: AxesSettings
     """The axes."""
     models: Annotated[dict[str, ModelSettings], Field(json_schema_extra=_LABELLED), _DEFINITIONS]

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from harness.batch_search.repeated import with_repeated_bracket
 from harness.batch_search.training import search_training
 from harness.devices import host_memory
 from harness.errors import HarnessError
@@ -43,6 +44,9 @@ _GROWING = (
 _NO_LOSS = (
     "the training loss at batch {} is not a number after the first steps: the memory is "
     "measured correctly, but nothing is learned"
+)
+_NOT_QUICK = (
+    "nothing is locked that the preset quick could verify, so it searched as without a preset"
 )
 _SIMULATED = (
     "this GPU is simulated: the memory is what torch asked for, nothing was computed, and no time "
@@ -82,17 +86,26 @@ def _measure(opened: OpenCase) -> Measurement:
     predicted = _predicted(opened)
     if opened.locked is not None and opened.locked.source == "predicted":
         opened = replace(opened, locked=None)  # nothing was measured yet
+    # The preset `thorough` searches as if nothing were locked, and then judges by the lock.
+    thorough = opened.case.preset == "thorough"
+    start = replace(opened, locked=None) if thorough else opened
     found = search_training(
-        _starting_earlier(opened), None if predicted is None else predicted.batch_size
+        _starting_earlier(start), None if predicted is None else predicted.batch_size
     )
     refuse_broken_libraries(opened, found)
+    warnings: tuple[str, ...] = ()
+    if thorough:
+        found, warnings = with_repeated_bracket(start, found)
+    elif opened.case.preset == "quick" and opened.locked is None:
+        warnings = (_NOT_QUICK,)
     measurement = _measurement(opened, found).with_prediction(predicted)
+    measurement = replace(measurement, warnings=(*measurement.warnings, *warnings))
     if measurement.max_batch_size:
         keep(opened, measurement, SOAK)
         soak(opened, measurement)
         measurement = with_snapshot(opened, measurement)
         keep(opened, kept_if_unchanged(measurement, opened.locked), "the search for validation")
-        measurement = with_validation(opened, measurement)
+        measurement = with_validation(start, measurement)
         keep(opened, kept_if_unchanged(measurement, opened.locked), "the LR range test")
         measurement = with_learning_rate(opened, measurement)
         forget(opened)

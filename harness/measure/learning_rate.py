@@ -89,8 +89,12 @@ def _search(
 
     Where the lock is current, the search starts at its rate and with its horizon. A lock without a
     range holds a rate of another rule, which one seed must not confirm.
+
+    The preset `thorough` asks the same question, over the same horizon, and answers it anew: with a
+    sweep, and with all seeds.
     """
     settings, locked = opened.case.lr_range, opened.locked
+    cold = opened.case.preset == "thorough"
     horizon, max_steps = settings.horizon, settings.num_training * len(settings.seeds)
     rate: float | None = None
     confirmed_by: tuple[float, ...] = ()
@@ -102,12 +106,14 @@ def _search(
         and locked.fingerprint == measurement.fingerprint
     ):
         # The same seed suggests nearly the same again, also where it is far from the other seeds.
-        values = (locked.learning_rate, *locked.learning_rates[:1])
-        confirmed_by = values if rate_map is None else tuple(map(rate_map.rate_for, values))
-        rate = confirmed_by[0] if settings.lr_min <= confirmed_by[0] <= settings.lr_max else None
         horizon = max(horizon, locked.lr_horizon or 0)
+        if not cold:
+            values = (locked.learning_rate, *locked.learning_rates[:1])
+            confirmed_by = values if rate_map is None else tuple(map(rate_map.rate_for, values))
+            known = settings.lr_min <= confirmed_by[0] <= settings.lr_max
+            rate = confirmed_by[0] if known else None
     limits = Limits(settings.lr_min, settings.lr_max, horizon, max_steps)
-    return LearningRateSearch(trainings, limits, rate, confirmed_by)
+    return LearningRateSearch(trainings, limits, rate, confirmed_by, all_seeds=cold)
 
 
 def _with_result(measurement: Measurement, result: Result, rate_map: RateMap | None) -> Measurement:

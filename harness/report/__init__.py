@@ -5,7 +5,7 @@ Runs in pytest's process; imports neither torch nor pytest. May import bounds, l
 
 from __future__ import annotations
 
-from harness.report.estimate import CostItem, estimate_line, lr_steps
+from harness.report.estimate import CostItem, cost_of, estimate_line
 from harness.report.failure import error_text, failure_text
 from harness.report.headline import headline
 from harness.report.json_report import render_json
@@ -16,12 +16,12 @@ from harness.report.table import render_table, status_markup
 __all__ = [
     "CostItem",
     "append_step_summary",
+    "cost_of",
     "error_text",
     "estimate_line",
     "failure_text",
     "headline",
     "improvement_lines",
-    "lr_steps",
     "note_lines",
     "render_json",
     "render_markdown",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.lockfile.profiles import LockedProfile
+    from harness.matrix.case import Case
+    from harness.matrix.presets import Preset
     from harness.measurement import Source
 
 # Rough, as the whole estimate is: a zygote imports torch and Lightning and builds the model, a
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
 _CASE_STARTUP_SECONDS = 10.0
 _PROBE_STARTUP_SECONDS = 2.0
 # A search from nothing takes at most so many probes where memory first hardly rises with the batch
-# (`benchmarks/search_simulation.py`, flat and then a line). `num_probes` is its median elsewhere.
+# (`benchmarks/search_simulation.py`, flat and then a line).
 _MOST_PROBES = 19
 # One seed confirms a locked range where nothing has changed, with about so many trials.
 _CONFIRMING_TRIALS = 6
+
+# A search from nothing, in the median; the bracket of B and B + 1.
+_SEARCH_PROBES, _BRACKET_PROBES = 5, 2
 
 _FEWER_STEPS = "for fewer LR steps lower lr_range.num_training, or set lr_range.when to never"
 
@@ -41,41 +46,69 @@ class CostItem:
     lr_steps_are_most: bool
     """Whether the LR range test may end after far fewer steps: no locked range shows where to."""
     steps_per_trial: int
+    cold: bool = False
+    """Whether the search ignores the lock."""
+    soak_steps: int = 0
 
 
-def estimate_line(cases: Sequence[CostItem], source: Source = "measured") -> str:
+def cost_of(case: Case, locked: LockedProfile | None) -> CostItem:
+    """Return the work that a run will do for a case, with the profile that it starts from."""
+    cold = case.preset == "thorough"
+    steps, are_most = lr_steps(case.lr_range, locked, cold=cold)
+    num_probes = _BRACKET_PROBES if locked and not cold else _SEARCH_PROBES
+    if cold:
+        num_probes += _BRACKET_PROBES  # the bracket is repeated
+    soak = case.search.soak_steps
+    return CostItem(
+        case_id=case.id,
+        locked=locked,
+        num_probes=num_probes + bool(soak),
+        lr_steps=steps,
+        lr_steps_are_most=are_most,
+        steps_per_trial=case.search.steps_per_trial,
+        cold=cold,
+        soak_steps=soak,
+    )
+
+
+def estimate_line(
+    cases: Sequence[CostItem], source: Source = "measured", preset: Preset | None = None
+) -> str:
     """Return the header line: the number of cases, probes and LR steps, and a rough duration.
 
     A case takes 10 s to start and each of its probes 2 s, plus the steps, at the locked speed and
     batch. Both constants are rough. The times of cases that run at the same time are added up.
     """
+    start = "gpu-profile: " if preset is None else f"gpu-profile: preset {preset}: "
+    number = words.count(len(cases), "case") if cases else "no case"
     if source == "predicted":
-        number = words.count(len(cases), "case") if cases else "no case"
-        return f"gpu-profile: {number} to predict; nothing runs on a GPU"
+        idle = "" if preset is None else ", and a preset changes no prediction"
+        return f"{start}{number} to predict; nothing runs on a GPU{idle}"
+    if preset == "production":
+        return f"{start}{number} to check against the lock; nothing is measured"
     if not cases:
-        return "gpu-profile: no selected case runs on this machine"
+        return f"{start}no selected case runs on this machine"
     known = [seconds for seconds in map(_seconds, cases) if seconds is not None]
-    parts = [
-        words.count(len(cases), "case"),
-        f"about {_num_probes(cases)}",
-    ]
-    parts += _lr_steps(cases)
+    parts = [number, f"about {_num_probes(cases)}", *_lr_steps(cases)]
     if known:
         parts.append(f"about {format_seconds(sum(known))}")
-    return f"gpu-profile: {', '.join(parts)}{_note(cases)}"
+    return f"{start}{', '.join(parts)}{_note(cases, preset)}"
 
 
-def lr_steps(settings: LrRangeSettings, locked: LockedProfile | None) -> tuple[int, bool]:
+def lr_steps(
+    settings: LrRangeSettings, locked: LockedProfile | None, *, cold: bool = False
+) -> tuple[int, bool]:
     """Return the optimizer steps of an LR range test, and whether they are the most it may take.
 
-    A locked range of the same setting needs no more than to be confirmed. The most is that of one
-    horizon: a case whose loss does not fall in it may take more.
+    A test that is `cold` starts from nothing and takes all seeds. Else a locked range of the same
+    setting needs no more than to be confirmed. The most is that of one horizon: a case whose loss
+    does not fall in it may take more.
     """
     answered = locked is not None and bool(locked.learning_rate_range or locked.lr_refusal)
     if settings.when == "never" or (settings.when == "changed" and answered):
         return 0, False
     budget = len(settings.seeds) * settings.num_training
-    if locked is None or locked.lr_horizon is None or not locked.learning_rate_range:
+    if cold or locked is None or locked.lr_horizon is None or not locked.learning_rate_range:
         return budget, True
     default = LrRangeSettings.model_fields["horizon"].default
     if locked.settings.get("lr_range.horizon", default) != settings.horizon:
@@ -86,7 +119,8 @@ def lr_steps(settings: LrRangeSettings, locked: LockedProfile | None) -> tuple[i
 def _num_probes(cases: Sequence[CostItem]) -> str:
     """Return `4 probes`, or `5 to 19 probes` where a search starts from nothing."""
     few = sum(case.num_probes for case in cases)
-    most = sum(_MOST_PROBES if case.locked is None else case.num_probes for case in cases)
+    more = _MOST_PROBES - _SEARCH_PROBES
+    most = few + sum(more for case in cases if case.cold or case.locked is None)
     number = words.count(most, "probe")
     return number if few == most else f"{few} to {number}"
 
@@ -103,13 +137,15 @@ def _lr_steps(cases: Sequence[CostItem]) -> list[str]:
     ]
 
 
-def _note(cases: Sequence[CostItem]) -> str:
+def _note(cases: Sequence[CostItem], preset: Preset | None) -> str:
     unlocked = sum(case.locked is None for case in cases)
     without_speed = sum(case.locked is not None and _seconds(case) is None for case in cases)
     notes = [f"{words.count(unlocked, 'case')} never locked"] if unlocked else []
     if without_speed:
         notes.append(f"{words.count(without_speed, 'case')} without a locked speed")
     text = f" ({', '.join(notes)}: not estimated)" if notes else ""
+    if unlocked and preset == "quick":
+        text += "; without a lock quick has nothing to verify, and searches as without a preset"
     # The speed is not known yet, so a first run may last longer than anybody expects.
     long = any(case.locked is None and case.lr_steps for case in cases)
     return f"{text}; {_FEWER_STEPS}" if long else text
@@ -123,5 +159,5 @@ def _seconds(case: CostItem) -> float | None:
         _PROBE_STARTUP_SECONDS
         + case.steps_per_trial * locked.max_batch_size / locked.samples_per_second
     )
-    sweeping = case.lr_steps * locked.batch_size / locked.samples_per_second
+    sweeping = (case.lr_steps + case.soak_steps) * locked.batch_size / locked.samples_per_second
     return _CASE_STARTUP_SECONDS + probing + sweeping

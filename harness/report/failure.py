@@ -33,13 +33,12 @@ Fact = tuple[str, str]
 
 
 def failure_text(result: CaseResult, update_command: str) -> str:
-    """Return the text that explains why a measured or predicted case failed.
+    """Return the text that explains why a measured, predicted or checked case failed.
 
     It is at most 80 columns wide, except for paths, commands and tracebacks. `update_command` is
     the command that locks the values; the text does not offer it when nothing trains.
     """
     measurement = result.measurement
-    assert measurement is not None, "a case that was not measured has no bounds to break"
     title = textwrap.fill(
         f"{result.case_id}: {headline(result)}",
         _WIDTH,
@@ -47,7 +46,9 @@ def failure_text(result: CaseResult, update_command: str) -> str:
         break_on_hyphens=False,
     )
     parts = [title]
-    if measurement.max_batch_size == 0:
+    if measurement is None:  # only its lock was checked
+        parts.append(f"measure the case on its device, and lock it with:\n  {update_command}")
+    elif measurement.max_batch_size == 0:
         parts += [_facts(_no_batch_facts(result, measurement)), *_own_error(measurement)]
         parts.append(_remedy_for_nothing(measurement, result.verb_flags))
     elif result.locked is None or words.baseline_of(result) is None:

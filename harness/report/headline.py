@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def headline(result: CaseResult) -> str:
     """Return the reason why a case failed or could not be run, in one line."""
     measurement = result.measurement
+    if measurement is None and result.violations:  # only the lock was checked
+        return "; ".join(violation.message for violation in result.violations)
     if measurement is None or not result.violations:
         return (result.reason or result.status).partition("\n")[0]
     if measurement.max_batch_size == 0:

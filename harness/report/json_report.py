@@ -37,7 +37,7 @@ _APART = {
 _MEASURED = tuple(one.name for one in fields(Measurement) if one.name not in _APART)
 
 
-def render_json(results: Sequence[CaseResult]) -> dict[str, Any]:
+def render_json(results: Sequence[CaseResult], preset: str | None = None) -> dict[str, Any]:
     """Return the content of report.json, sorted by case.
 
     Every case has every key. An unknown value is null; so are infinities and NaN, which JSON lacks.
@@ -45,7 +45,11 @@ def render_json(results: Sequence[CaseResult]) -> dict[str, Any]:
     is the committed profile that the case was compared with.
     """
     rows = sorted(results, key=lambda result: result.case_id)
-    return {"version": VERSION, "cases": [_finite(_case(result)) for result in rows]}
+    return {
+        "version": VERSION,
+        "preset": preset,
+        "cases": [_finite(_case(result)) for result in rows],
+    }
 
 
 def _case(result: CaseResult) -> dict[str, Any]:

@@ -7,11 +7,10 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from harness.report import words
 from harness.report.failure import failure_text
 from harness.report.headline import headline
 from harness.report.summary import improvement_lines, note_lines
-from harness.report.table import ESSENTIAL, FURTHER
+from harness.report.table import columns
 from harness.visible import one_line, visible
 from harness.wording import RELOCK
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.report.case_result import CaseResult
-    from harness.report.table import Column
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&])|(?<=www)(\.)|(:)(?=//)|(@)")
 _ID = re.compile(r"[\w.-]+")
@@ -93,14 +91,11 @@ def fence(text: str) -> str:
 
 
 def _table(rows: Sequence[CaseResult]) -> str:
-    columns: list[Column] = [*ESSENTIAL]
-    columns += [
-        column for column in FURTHER if any(column.cell(row) != words.MISSING for row in rows)
-    ]
-    lines = [[column.heading for column in columns]]
-    lines.append([":--" if column.alignment == "left" else "--:" for column in columns])
+    shown = columns(rows, further=True)
+    lines = [[column.heading for column in shown]]
+    lines.append([":--" if column.alignment == "left" else "--:" for column in shown])
     lines += [
-        [code(row.case_id), *(escape(column.cell(row)) for column in columns[1:])] for row in rows
+        [code(row.case_id), *(escape(column.cell(row)) for column in shown[1:])] for row in rows
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

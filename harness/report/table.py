@@ -11,6 +11,7 @@ from harness.report import words
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from harness.lockfile.profiles import LockedProfile
     from harness.measurement import Measurement
     from harness.report.case_result import CaseResult
 
@@ -83,6 +84,36 @@ FURTHER = (
 """The columns of wider terminals; where room is short, the last is dropped first."""
 
 
+def _locked(get: Callable[[LockedProfile], object]) -> Callable[[CaseResult], str]:
+    """Return the cell function for a value of the committed profile."""
+
+    def cell(result: CaseResult) -> str:
+        value = None if result.locked is None else get(result.locked)
+        return words.MISSING if value is None else str(value)
+
+    return cell
+
+
+CHECKED = (
+    Column("case", lambda result: result.case_id, "left"),
+    Column("locked batch", _locked(lambda locked: locked.batch_size)),
+    Column("locked LR", _locked(lambda locked: words.learning_rate(locked.learning_rate))),
+    Column("locked on", _locked(lambda locked: words.place(locked.device, {})), "left"),
+    Column("status", lambda result: result.status, "left"),
+)
+"""The columns of a run that checks the lock and measures nothing."""
+
+
+def columns(results: Sequence[CaseResult], *, further: bool) -> list[Column]:
+    """Return the columns that have a value for some case; `further`: not only the essential."""
+    if any(one.measurement is None and one.locked is not None for one in results):
+        return [*CHECKED]
+    more = [
+        column for column in FURTHER if any(column.cell(one) != words.MISSING for one in results)
+    ]
+    return [*ESSENTIAL, *(more if further else ())]
+
+
 def render_table(results: Sequence[CaseResult], width: int) -> str:
     """Return the results as a plain table of at most `width` columns.
 
@@ -93,26 +124,22 @@ def render_table(results: Sequence[CaseResult], width: int) -> str:
     fit, long ids are shortened in the middle, to no less than eleven characters.
     """
     rows = sorted(results, key=lambda result: result.case_id)
-    columns = [*ESSENTIAL]
-    if width > _STANDARD_WIDTH:
-        columns += [
-            column for column in FURTHER if any(column.cell(row) != words.MISSING for row in rows)
-        ]
-    cells = [[column.cell(row) for row in rows] for column in columns]
+    shown = columns(rows, further=width > _STANDARD_WIDTH)
+    cells = [[column.cell(row) for row in rows] for column in shown]
     widths = [
         max(len(text) for text in (column.heading, *texts))
-        for column, texts in zip(columns, cells, strict=True)
+        for column, texts in zip(shown, cells, strict=True)
     ]
-    while len(columns) > len(ESSENTIAL) and _total(widths) > width:
-        columns.pop()
+    while len(shown) > len(ESSENTIAL) and _total(widths) > width:
+        shown.pop()
         widths.pop()
     room = max(widths[0] - max(_total(widths) - width, 0), _MIN_ID)
     cells[0] = [shorten_middle(text, room) for text in cells[0]]
-    widths[0] = max(len(text) for text in (columns[0].heading, *cells[0]))
+    widths[0] = max(len(text) for text in (shown[0].heading, *cells[0]))
     rule = ["-" * width for width in widths]
     return align(
-        [[column.heading for column in columns], rule, *zip(*cells[: len(columns)], strict=True)],
-        [column.alignment for column in columns],
+        [[column.heading for column in shown], rule, *zip(*cells[: len(shown)], strict=True)],
+        [column.alignment for column in shown],
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -11,11 +11,15 @@ from harness.errors import UnpredictableError
 from harness.report.case_result import CaseResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.bounds.verdict import Verdict
     from harness.lockfile.profiles import LockedProfile
     from harness.matrix.case import Case
     from harness.measurement import Measurement
     from harness.run.session import Session
+
+_Found = TypeVar("_Found")
 
 
 class GpuProfile:
@@ -42,8 +46,11 @@ class GpuProfile:
         WorkloadError when the workload cannot be built or set up, and MachineError when the machine
         is in trouble.
         """
+        return self._unless_unpredictable(self._session.measure)
+
+    def _unless_unpredictable(self, call: Callable[[Case], _Found]) -> _Found:
         try:
-            return self._session.measure(self.case)
+            return call(self.case)
         except UnpredictableError as error:
             if self.locked is None or self.locked.predicted_batch_size is None:
                 pytest.skip(str(error))
@@ -52,21 +59,22 @@ class GpuProfile:
     @property
     def update_command(self) -> str:
         """The command of pytest that locks the values of this run."""
-        flags = self._session.procedure.flags + self._session.paths.pytest_flags
-        return f'pytest --gpu-profile{flags} --gpu-profile-update "{self._node_id}"'
+        return f'pytest --gpu-profile{self._session.flags} --gpu-profile-update "{self._node_id}"'
 
     def assert_within_bounds(self) -> None:
         """Fail the test when the measurement is out of the bounds around the locked profile.
 
-        Under `--gpu-profile-update` every measurement passes, unless no batch trains at all.
+        Under `--gpu-profile-update` every measurement passes, unless no batch trains at all. Under
+        the preset `production` nothing is measured: the locked profile itself must be complete and
+        fresh.
         """
         __tracebackhide__ = True
-        measurement = self.measurement
-        self._verdict = self._session.judge(self.case)
-        self._accepted = measurement.max_batch_size > 0 and (
-            self._session.update or not self._verdict.violations
-        )
-        if not self._accepted:
+        self._verdict = self._unless_unpredictable(self._session.judge)
+        measurement = self._session.measured(self.case)
+        trains = measurement is None or measurement.max_batch_size > 0
+        within = trains and (self._session.update or not self._verdict.violations)
+        self._accepted = within and measurement is not None
+        if not within:
             pytest.fail(
                 report.failure_text(self.result("failed"), self.update_command), pytrace=False
             )
@@ -83,7 +91,8 @@ class GpuProfile:
             reason=reason,
             source=self._session.procedure.source,
             measurement=measurement,
-            locked=self.locked if measurement is not None else None,
+            # A case that was skipped has no device, and so no profile.
+            locked=self.locked if self._verdict is not None else None,
             violations=self._verdict.violations if self._verdict else (),
             improvements=self._verdict.improvements if self._verdict else (),
             warnings=self._verdict.warnings if self._verdict else (),

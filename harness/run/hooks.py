@@ -13,14 +13,11 @@ import pytest
 from harness import report
 from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError, MachineError
-from harness.file_locks import WAIT_SECONDS
-from harness.measure.measuring import Measuring
-from harness.predict.predicting import Predicting
 from harness.report.case_result import CaseResult
 from harness.run.fixture import GpuProfile
 from harness.run.interruption import interrupted_cases
+from harness.run.opening import open_session
 from harness.run.paths import Paths
-from harness.run.session import Session
 from harness.run.terminal_progress import TerminalProgress, show_progress
 from harness.visible import visible
 from harness.wording import shown_path
@@ -30,12 +27,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from harness.matrix.case import Case
-    from harness.run.session import Procedure
 
-# In seconds. What other programs hold a GPU's memory for is not known; another run's case ends.
-_MEMORY_WAIT = 60.0
-# One day: a longer wait would be a hang.
-_MAX_WAIT = 86_400
 _TERMINATED = 128 + signal.SIGTERM
 _RUN_ID = "gpu_profile_run"
 # A run that was interrupted or broke down updates no lockfile.
@@ -56,14 +48,10 @@ class Run:
         self.is_worker = hasattr(config, "workerinput")
         paths = Paths.resolve(config, vars(config.option))
         try:
-            memory_wait, lock_wait = _waits(str(options["gpu_profile_wait"]))
-            predicts = options["gpu_profile_predict"]
-            procedure: Procedure = Predicting() if predicts else Measuring(memory_wait, lock_wait)
-            self.session = Session(
+            self.session = open_session(
                 paths,
-                procedure,
-                update=bool(options["gpu_profile_update"]),
-                wait_seconds=lock_wait,
+                options,
+                preset_flag=config.getoption("gpu_profile_preset"),
                 run_id=getattr(config, "workerinput", {}).get(_RUN_ID),
             )
         except HarnessError as error:
@@ -209,7 +197,7 @@ class Run:
             return
         if self.session.update:
             self._try_to(self.session.write_lock, results, session)
-        self.nothing_measured = all(result.measurement is None for result in results)
+        self.nothing_measured = self.session.found_nothing(results)
         if self.nothing_measured:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -254,7 +242,7 @@ class Run:
         if self.nothing_measured:
             terminalreporter.write_line(
                 visible(
-                    f"nothing was {self.session.procedure.source}: "
+                    f"nothing was {self.session.verb}: "
                     + report.why_nothing(results, len(self.session.cases))
                 ),
                 red=True,
@@ -274,39 +262,16 @@ class Run:
         return True
 
     def _estimate(self, cases: list[Case]) -> str:
+        session = self.session
         return report.estimate_line(
-            [self._cost(case) for case in cases], self.session.procedure.source
+            [self._cost(case) for case in cases], session.procedure.source, session.preset
         )
 
     def _cost(self, case: Case) -> report.CostItem:
-        locked = self.session.locked(case)
-        lr_steps, are_most = report.lr_steps(case.lr_range, locked)
-        return report.CostItem(
-            case_id=case.id,
-            locked=locked,
-            num_probes=2 if locked else 5,
-            lr_steps=lr_steps,
-            lr_steps_are_most=are_most,
-            steps_per_trial=case.search.steps_per_trial,
-        )
+        return report.cost_of(case, self.session.locked(case))
 
 
 def _reason(made: pytest.TestReport, error: BaseException | None) -> str | None:
     if made.skipped and isinstance(made.longrepr, tuple):
         return made.longrepr[2].removeprefix("Skipped: ")
     return str(error).strip().partition("\n")[0] if made.failed and error is not None else None
-
-
-def _waits(text: str) -> tuple[float, float]:
-    """Read --gpu-profile-wait; return the seconds to wait for memory, and for other runs."""
-    if not text:
-        return _MEMORY_WAIT, WAIT_SECONDS
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= _MAX_WAIT:
-        raise HarnessError(
-            f"--gpu-profile-wait {text} is not allowed; a number of seconds from 0 to {_MAX_WAIT}"
-        )
-    return seconds, seconds

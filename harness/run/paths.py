@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.matrix.case import Case
+    from harness.matrix.presets import PresetChoice
     from harness.run.configuration import Configuration
 
 LOCK_NAME = "gpu-profile.lock"
@@ -76,8 +77,8 @@ class Paths:
         )
         return cls(matrix, lock, results, root, given, searched)
 
-    def cases(self) -> tuple[Case, ...]:
-        """Return the matrix's cases.
+    def cases(self, preset: PresetChoice | None = None) -> tuple[Case, ...]:
+        """Return the matrix's cases, under a preset in place of the matrix's own.
 
         Raises MatrixError, which holds every mistake, or HarnessError, which lists where a matrix
         was searched.
@@ -90,7 +91,7 @@ class Paths:
                 "the project that has one, or name the file with --gpu-profile-matrix (--matrix of "
                 "the command gpu-profile)"
             )
-        return load_matrix(self.matrix, search_path=self.module_path)
+        return load_matrix(self.matrix, search_path=self.module_path, preset=preset)
 
     @property
     def pytest_flags(self) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
+    from harness.matrix.presets import Preset
     from harness.measurement import Measurement
     from harness.report.case_result import CaseResult
 
@@ -56,7 +57,9 @@ class Results:
         make_plain_folder(self.folder / name / case_id)
         return self.folder / name
 
-    def write(self, results: Sequence[CaseResult], lock: Path) -> None:
+    def write(
+        self, results: Sequence[CaseResult], lock: Path, preset: Preset | None = None
+    ) -> None:
         """Write report.json, report.md (also to GitHub's step summary) and candidate.lock.
 
         Each file is replaced in one piece, also where it is a link. Raises HarnessError when one
@@ -65,9 +68,9 @@ class Results:
         lock: the lockfile that an update would turn into the candidate.
         """
         make_results_folder(self.folder, WRITTEN)
-        text = json.dumps(report.render_json(results), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(report.render_json(results, preset), indent=2, allow_nan=False) + "\n"
         write_text(self.folder / "report.json", text, follow=False)
-        markdown = report.render_markdown(results)
+        markdown = report.render_markdown(results, {"preset": preset} if preset else None)
         write_text(self.folder / "report.md", markdown, follow=False)
         write_candidate(self.folder / "candidate.lock", lock, lockable(results))
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):

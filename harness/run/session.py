@@ -61,11 +61,13 @@ class Procedure(Protocol):
 
 
 class Session:
-    """Loads matrix and lockfile, finds each case's values at most once, and writes the results.
+    """Loads the lockfile, finds each case's values at most once, and writes the results.
 
-    Raises MatrixError, LockError or HarnessError, before anything runs, when one of the two files
-    or the folder of results cannot be used.
+    Raises LockError or HarnessError, before anything runs, when the lockfile or the folder of
+    results cannot be used.
 
+    cases: those of the matrix, at least one.
+    preset_flag: the flag that repeats the preset; empty where the matrix or the ini file has it.
     wait_seconds: how long to wait for another run that measures the same case into the same folder.
     run_id: the id that the controller gave to this worker's run; None for one of its own.
     """
@@ -73,9 +75,11 @@ class Session:
     def __init__(
         self,
         paths: Paths,
+        cases: tuple[Case, ...],
         procedure: Procedure,
         *,
         update: bool = False,
+        preset_flag: str = "",
         wait_seconds: float = WAIT_SECONDS,
         run_id: str | None = None,
     ) -> None:
@@ -84,7 +88,10 @@ class Session:
         self.procedure = procedure
         self.update = update
         self.run_id = run_id or uuid4().hex
-        self.cases = paths.cases()
+        self.cases = cases
+        self.preset = cases[0].preset
+        self.flags = procedure.flags + preset_flag + paths.pytest_flags
+        """The flags with which another pytest command does the same."""
         self.lock = read_lock(paths.lock)
         if update:
             refuse_read_only(paths.lock)  # now, not after hours of measuring
@@ -93,6 +100,15 @@ class Session:
         """The cases that this run wrote to the lockfile."""
         self._found: dict[str, FoundCase | NoSuchDeviceError] = {}
         self._measured: dict[str, Measurement | HarnessError] = {}
+
+    @property
+    def verb(self) -> str:
+        """What is done with a case: it is `measured`, `predicted` or `checked`."""
+        return self.procedure.source
+
+    def found_nothing(self, results: Sequence[CaseResult]) -> bool:
+        """Return whether a run has found the values of no case, which is no success."""
+        return all(result.measurement is None for result in results)
 
     def identity(self, case: Case) -> DeviceIdentity:
         """Return the identity of the case's device, which selects its profile.
@@ -156,7 +172,7 @@ class Session:
 
     def write_results(self, results: Sequence[CaseResult]) -> None:
         """Write the run's reports and its candidate lockfile. Raises HarnessError."""
-        self.results.write(results, self.paths.lock)
+        self.results.write(results, self.paths.lock, self.preset)
 
     def write_lock(self, results: Sequence[CaseResult]) -> None:
         """Lock the accepted values. Raises LockError when the lockfile cannot be written."""

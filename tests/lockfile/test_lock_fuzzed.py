@@ -23,7 +23,7 @@ from projects import TESTS
 
 import harness
 from harness.bounds.measured import judge
-from harness.cli.check import _why_stale
+from harness.check.locked_cases import why_stale
 from harness.errors import HarnessError
 from harness.lockfile.diff import diff
 from harness.lockfile.profiles import Lock, LockedProfile, read_lock
@@ -127,7 +127,7 @@ def assert_usable(profile: LockedProfile) -> None:
         synthetic=False,
         num_workers=0,
     )
-    assert all(isinstance(reason, str) for reason in _why_stale(profile, CASE, built))
+    assert all(isinstance(one.message, str) for one in why_stale(profile, CASE, built))
 
 
 @examples(150)

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from case_results import axes, command, locked, measurement, result, several, unmeasured
+from matrix_texts import RIGHT, load
 
 from harness import report
 from harness.matrix.settings import LrRangeSettings
 from harness.report import CostItem
+from harness.report.estimate import lr_steps
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.lockfile.profiles import LockedProfile
+    from harness.matrix.presets import Preset
+    from harness.measurement import Source
     from harness.report.case_result import CaseResult
 
 CASE = "resnet18-cpu-256MiB-32"
@@ -90,6 +96,61 @@ def test_estimate(cases: list[CostItem], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("preset", "source", "cases", "expected"),
+    [
+        ("quick", "measured", [cost(lr_steps=0)], "1 case, about 2 probes, about 20 seconds"),
+        (
+            "quick",
+            "measured",
+            [cost(locked=None, num_probes=5, lr_steps=0)],
+            (
+                "1 case, about 5 to 19 probes (1 case never locked: not estimated); without a lock "
+                "quick has nothing to verify, and searches as without a preset"
+            ),
+        ),
+        # The search, its bracket once more, and the soak; 10 s, 8 probes of 5 s, and the steps.
+        (
+            "thorough",
+            "measured",
+            [cost(num_probes=8, lr_steps=1000, lr_steps_are_most=True, cold=True, soak_steps=100)],
+            "1 case, about 8 to 22 probes, at most 1000 LR steps, about 19 minutes",
+        ),
+        (
+            "production",
+            "measured",
+            [cost()],
+            "1 case to check against the lock; nothing is measured",
+        ),
+        (
+            "quick",
+            "predicted",
+            [cost()],
+            "1 case to predict; nothing runs on a GPU, and a preset changes no prediction",
+        ),
+        ("quick", "measured", [], "no selected case runs on this machine"),
+    ],
+)
+def test_estimate_of_a_preset(
+    preset: Preset, source: Source, cases: list[CostItem], expected: str
+) -> None:
+    """The header names the preset, and says what it will do."""
+    expected = f"gpu-profile: preset {preset}: {expected}"
+    assert expected == report.estimate_line(cases, source, preset)
+
+
+def test_cost_of_a_thorough_case(tmp_path: Path) -> None:
+    """A lock spares it nothing: it searches anew, repeats the bracket, and soaks."""
+    (case, _) = load(tmp_path, RIGHT + "preset: thorough\n")
+    found = report.cost_of(case, locked())
+    assert (8, 1000, True, 100) == (
+        found.num_probes,
+        found.lr_steps,
+        found.lr_steps_are_most,
+        found.soak_steps,
+    )
+
+
+@pytest.mark.parametrize(
     ("settings", "lock", "expected"),
     [
         ({}, None, (600, True)),
@@ -112,7 +173,7 @@ def test_lr_steps(
     settings: dict[str, Any], lock: LockedProfile | None, expected: tuple[int, bool]
 ) -> None:
     """A locked range takes six trials to confirm; without one the whole budget may be needed."""
-    assert expected == report.lr_steps(LrRangeSettings(**settings), lock)
+    assert expected == lr_steps(LrRangeSettings(**settings), lock)
 
 
 def test_estimate_without_a_locked_speed() -> None:

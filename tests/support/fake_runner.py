@@ -37,6 +37,7 @@ gpus:
   cpu: {{accelerator: cpu, budget: {budget}}}
 search: {{{search}}}
 lr_range: {{{lr}}}
+preset: {preset}
 """
 
 
@@ -47,9 +48,11 @@ def make_case(
     lr: str = "seeds: [0, 1]",
     budget: str = "64MiB",
     module: str = "Net",
+    preset: str = "null",
 ) -> Case:
     """Make the case net-cpu-1."""
-    return load(tmp_path, MATRIX.format(search=search, lr=lr, budget=budget, module=module))[0]
+    text = MATRIX.format(search=search, lr=lr, budget=budget, module=module, preset=preset)
+    return load(tmp_path, text)[0]
 
 
 def surroundings(tmp_path: Path) -> Surroundings:
