@@ -259,6 +259,8 @@ class DescribeResult(TypedDict):
     torch_settings: dict[str, Any]
     """Global settings of torch that the building of the workload has changed."""
     memory_limit_bytes: Count
+    sources: str | None
+    """A digest of the code that a probe runs; None where that cannot be told."""
 
 
 class HoldersResult(MemoryFacts):

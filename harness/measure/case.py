@@ -12,20 +12,21 @@ from harness.batch_search.training import search_training
 from harness.devices import host_memory
 from harness.errors import HarnessError
 from harness.identity.recipe import recipe
-from harness.lockfile.profiles import LockedProfile
 from harness.measure.after_search import refuse_broken_libraries, soak, with_snapshot
 from harness.measure.learning_rate import kept_if_unchanged, with_learning_rate
-from harness.measure.so_far import SOAK, earlier, forget, keep
+from harness.measure.so_far import SOAK, forget, keep
 from harness.measure.validation import with_validation
 from harness.measurement import Measurement
 from harness.predict.case import predict_for
 from harness.predict.gpus import by_name, is_instance
 from harness.probes.open_cases import open_case
 from harness.probes.outcomes import warn_of_growth
+from harness.probes.resuming import resuming
 
 if TYPE_CHECKING:
     from harness.batch_search.sizes import FoundBatch
     from harness.devices.device import Device
+    from harness.lockfile.profiles import LockedProfile
     from harness.matrix.case import Case
     from harness.measurement import Predicted, Probe
     from harness.probes.open_cases import OpenCase, Surroundings
@@ -83,15 +84,23 @@ def measure_case(
 
 
 def _measure(opened: OpenCase) -> Measurement:
+    digest = recipe(opened.case, _memory_settings(opened)).digest
+    with resuming(opened, digest, _made_with(opened.runner)) as kept:
+        measurement = _measure_all(opened)
+    note = None if kept is None else kept.note()
+    if note is None:
+        return measurement
+    return replace(measurement, warnings=(*measurement.warnings, note))
+
+
+def _measure_all(opened: OpenCase) -> Measurement:
     predicted = _predicted(opened)
     if opened.locked is not None and opened.locked.source == "predicted":
         opened = replace(opened, locked=None)  # nothing was measured yet
     # The preset `thorough` searches as if nothing were locked, and then judges by the lock.
     thorough = opened.case.preset == "thorough"
     start = replace(opened, locked=None) if thorough else opened
-    found = search_training(
-        _starting_earlier(start), None if predicted is None else predicted.batch_size
-    )
+    found = search_training(start, None if predicted is None else predicted.batch_size)
     refuse_broken_libraries(opened, found)
     warnings: tuple[str, ...] = ()
     if thorough:
@@ -110,20 +119,6 @@ def _measure(opened: OpenCase) -> Measurement:
         measurement = with_learning_rate(opened, measurement)
         forget(opened)
     return measurement
-
-
-def _starting_earlier(opened: OpenCase) -> OpenCase:
-    """Let the search start at the batch that an interrupted run found, if there was one."""
-    made = recipe(opened.case, _memory_settings(opened))
-    found = earlier(opened, made.digest)
-    if found is None:
-        return opened
-    _log.info(
-        "%s: an interrupted run found batch %d: starting there",
-        opened.case.id,
-        found.max_batch_size,
-    )
-    return replace(opened, locked=LockedProfile.from_measurement(found))
 
 
 def _memory_settings(opened: OpenCase) -> dict[str, Any]:
@@ -177,10 +172,14 @@ def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
         non_monotone=found.non_monotone,
         workload=description.workload,
         settings=dict(made.settings),
-        made_with={**runner.versions, **device.versions},
+        made_with=_made_with(runner),
         probes=found.probes,
         warnings=_warnings(runner, best),
     )
+
+
+def _made_with(runner: ProbeRunner) -> dict[str, str]:
+    return {**runner.versions, **runner.device.versions}
 
 
 def _warnings(runner: ProbeRunner, best: Probe | None) -> tuple[str, ...]:

@@ -44,6 +44,7 @@ class ProbeTrainings:
         self._whole_epochs = keeps_memory(measurement.probes)
         self._rate_map = rate_map
         self._started = time.monotonic()
+        self._reused_before = opened.runner.reused_seconds
         self._max_seconds = opened.case.lr_range.max_seconds
         self._steps = 0
         self.curves: list[LrCurve] = []
@@ -134,7 +135,9 @@ class ProbeTrainings:
     def _seconds_left(self) -> float | None:
         if self._max_seconds is None:
             return None
-        return max(0.0, self._max_seconds - (time.monotonic() - self._started))
+        # What an interrupted run has finished took its time, too.
+        reused = self._opened.runner.reused_seconds - self._reused_before
+        return max(0.0, self._max_seconds - reused - (time.monotonic() - self._started))
 
     def _out_of_time(self, steps: int) -> str:
         return (

@@ -1,7 +1,7 @@
-"""Keeps what a case has found while it is measured: its run may be interrupted.
+"""Keeps what a case has found while it is measured, for the reports of a run that is interrupted.
 
-The file is in the case's folder, so that it also outlives a killed process. It goes once the case
-is measured.
+The file is in the case's folder, where the controller of xdist's workers finds it. It goes once the
+case is measured. The next run goes on from the answers of probes (`harness.probes.kept_answers`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from harness.measurement import Measurement
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.measurement import DeviceIdentity
     from harness.probes.open_cases import OpenCase
 
 FOUND_NAME = "found.json"
 SOAK = "the soak"
-"""Until its end the batch size is only where a search starts: `soak_steps` are asked for."""
+"""Until its end nothing is found: `soak_steps` are asked for."""
 
 # A measurement before its sweeps has some kB, and a prediction of a large model some 100 kB.
 _MAX_BYTES = 16 << 20
@@ -46,7 +45,7 @@ def keep(opened: OpenCase, measurement: Measurement, during: str) -> None:
 
 
 def forget(opened: OpenCase) -> None:
-    """Remove the file of a case that is measured: the lock is where the next search starts."""
+    """Remove the file of a case that is measured."""
     _path(opened).unlink(missing_ok=True)
 
 
@@ -69,25 +68,11 @@ def read_found(path: Path) -> Found | None:
         return None
 
 
-def earlier(opened: OpenCase, recipe: str) -> Measurement | None:
-    """Return what an interrupted run found for the same workload, recipe and device."""
-    found = read_found(_path(opened))
-    if found is None:
-        return None
-    then, device = found.measurement, opened.runner.device.identity
-    same = (opened.description.fingerprint, recipe) == (then.fingerprint, then.recipe)
-    return then if same and _same_device(then.device, device) else None
-
-
 def _path(opened: OpenCase) -> Path:
     return opened.surroundings.directory / opened.case.id / FOUND_NAME
 
 
-def _same_device(then: DeviceIdentity, now: DeviceIdentity) -> bool:
-    return type(then.memory_bytes) is int and type(then.name) is str and then.matches(now)
-
-
 def _is_plausible(measurement: Measurement) -> bool:
-    """Return whether a search can start at the batch size, and reports can show it."""
+    """Return whether reports can show the batch size."""
     sizes = (measurement.max_batch_size, measurement.batch_size)
     return all(type(size) is int and size > 0 for size in sizes)

@@ -13,8 +13,9 @@ from harness.errors import HarnessError
 from harness.identity.recipe import recipe
 from harness.measurement import DeviceIdentity, Measurement
 from harness.predict.gpus import by_name, is_instance
-from harness.predict.prediction import predict
+from harness.predict.prediction import SIMULATION, predict
 from harness.predict.simulation import Simulation
+from harness.probes.resuming import resuming
 
 if TYPE_CHECKING:
     from harness.lockfile.profiles import Lock, LockedProfile
@@ -71,11 +72,13 @@ def predict_case(
     """
     started = time.monotonic()
     simulated = simulation.open(case, gpu, locked, surroundings)
-    with simulation.closed_by_errors():
-        prediction = predict(simulated, gpu)
     opened = simulated.opened
     runner, description = opened.runner, opened.description
     made = recipe(case, allocator_settings(os.environ) | description.torch_settings)
+    made_with = runner.versions | {"simulated": SIMULATION}
+    with simulation.closed_by_errors(), resuming(opened, made.digest, made_with) as kept:
+        prediction = predict(simulated, gpu)
+    resumed = None if kept is None else kept.note()
     largest = prediction.max_batch_size
     tuned = case.search.tuned(prediction.safe_batch_size)
     return Measurement(
@@ -96,7 +99,7 @@ def predict_case(
         settings=dict(made.settings),
         made_with=dict(runner.versions),
         probes=prediction.probes,
-        warnings=prediction.notes,
+        warnings=prediction.notes + (() if resumed is None else (resumed,)),
         seconds=time.monotonic() - started,
     ).with_prediction(prediction.to_lock())
 

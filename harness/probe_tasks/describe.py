@@ -56,6 +56,9 @@ def describe(
         data = workload.module if workload.user_data is None else workload.user_data
         description |= fingerprint.describe_data(data)
         num_samples, num_workers = describe_training_loader(workload)
+        # Not at the top: the zygote imports this module, and its heap is in every probe's memory.
+        from harness.probe_tasks.sources import digest_of_sources  # noqa: PLC0415
+
         return {
             "outcome": "fits",
             "workload": description,
@@ -67,6 +70,7 @@ def describe(
             "num_workers": num_workers,
             "torch_settings": torch_settings,
             "memory_limit_bytes": device.limit_bytes,
+            "sources": digest_of_sources(),
         }
     except BaseException as error:  # noqa: BLE001 - whatever the user's set-up raises is the answer
         return explain(error)

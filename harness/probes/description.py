@@ -27,6 +27,8 @@ class Description:
     """Processes that load the training data."""
     torch_settings: dict[str, Any] = field(default_factory=dict)
     """Global settings of torch that the building of the workload has changed."""
+    sources: str | None = None
+    """A digest of the code that a probe runs; None where that cannot be told."""
 
     @classmethod
     def of(cls, result: DescribeResult) -> Description:
@@ -40,4 +42,5 @@ class Description:
             synthetic=result["synthetic"],
             num_workers=result["num_workers"],
             torch_settings=result["torch_settings"],
+            sources=result["sources"],
         )

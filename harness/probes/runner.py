@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.lr_protocol import RatesResult, RatesTask, SweepResult, SweepTask, TellSteps
     from harness.lr_range.rate_map import RateMap
     from harness.measurement import Probe, ProbeKind
+    from harness.probes.kept_answers import KeptAnswers
     from harness.protocol import (
         CaseSpec,
         DescribeResult,
@@ -81,6 +82,8 @@ class ProbeRunner:
         self.memory_limit_bytes: int | None = None
         self.afresh: str | None = None
         """Why its probes cannot be forked, such as `starts CUDA`; None if they can."""
+        self.kept: KeptAnswers | None = None
+        """The answers that probes need not give again; None: every probe runs."""
         self._case: CaseSpec = {
             "workload": workload,
             "sys_path": list(sys.path if sys_path is None else sys_path),
@@ -90,7 +93,8 @@ class ProbeRunner:
         # The zygote has built the first workload; probes build a later one by themselves.
         self._built_afterwards: WorkloadSpec | None = None
         self._zygote = ZygoteClient(directory)
-        self._count = 0
+        self.num_probes = 0
+        """The probes so far, kept answers among them; the names of their logs begin with it."""
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -104,6 +108,11 @@ class ProbeRunner:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def reused_seconds(self) -> float:
+        """The seconds that the probes took whose kept answers stand for them."""
+        return 0.0 if self.kept is None else self.kept.reused.seconds
 
     def close(self) -> None:
         """End the zygote and everything it started, and remove their temporary files."""
@@ -289,7 +298,7 @@ class ProbeRunner:
         timeout: float | None = None,
         tell_steps: TellSteps | None = None,
     ) -> Answer[Any]:
-        """Run one probe and wait until the device is as it was before.
+        """Run one probe, unless its answer was kept, and wait until the device is as it was before.
 
         what: the probe in words, for errors.
         name: part of its log's name.
@@ -299,8 +308,8 @@ class ProbeRunner:
         Raises MachineError when the machine is at fault, WorkloadError when the zygote has died,
         and NotOfferedError when the workload does not offer a change of its spec.
         """
-        self._count += 1
-        path = self.directory.absolute() / f"{self._count:03d}-{name}.log"
+        self.num_probes += 1
+        path = self.directory.absolute() / f"{self.num_probes:03d}-{name}.log"
         log = str(path)
         started = time.monotonic()
         kills = oom_kills.count()
@@ -310,6 +319,9 @@ class ProbeRunner:
             "trainer": self._trainer_at(task.get("batch_size")),
             "workload": self._built_afterwards,
         }
+        known = None if self.kept is None else self.kept.take(request, self.directory)
+        if known is not None:
+            return known
         limit = self.timeout if timeout is None else timeout
         ending, self.afresh = self._zygote.ask(cast("Request", request), path, limit, tell_steps)
         seconds = time.monotonic() - started
@@ -326,7 +338,10 @@ class ProbeRunner:
         if told["outcome"] == "not offered":
             raise NotOfferedError(told["detail"] or "", log=log)
         late = ending.timed_out is not None
-        return Answer(ending.result, death, ending.phase, log, seconds, late)
+        answer = Answer(ending.result, death, ending.phase, log, seconds, late)
+        if self.kept is not None:
+            self.kept.keep(request, answer)
+        return answer
 
     @property
     def _short_step(self) -> int | None:

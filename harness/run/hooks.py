@@ -197,6 +197,8 @@ class Run:
             return
         if self.session.update:
             self._try_to(self.session.write_lock, results, session)
+        # Last: a run that is killed before this has its cases' answers still.
+        self.session.forget_answers(results)
         self.nothing_measured = self.session.found_nothing(results)
         if self.nothing_measured:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from harness.matrix.case import Case
     from harness.run.session import Session
 
+_GOES_ON = ": the next run goes on from there"
+
 
 def interrupted_cases(session: Session, started: Iterable[str]) -> Iterator[CaseResult]:
     """Yield a result for each case whose test had started and did not end.
@@ -42,7 +44,7 @@ def _result(session: Session, case: Case) -> CaseResult:
         case_id=case.id,
         axes=dict(case.axes),
         status="error",
-        reason="interrupted before a batch size was found",
+        reason=f"interrupted before a batch size was found{_GOES_ON}",
         source=session.procedure.source,
     )
     found = session.found_before_interruption(case)
@@ -50,7 +52,7 @@ def _result(session: Session, case: Case) -> CaseResult:
         return made
     batch = found.measurement.max_batch_size
     if found.during == SOAK:
-        reason = f"interrupted in the soak; batch {batch} fits for a few steps: the next run starts there"
+        reason = f"interrupted in the soak; batch {batch} fits for a few steps{_GOES_ON}"
         return replace(made, reason=reason)
     try:
         locked = session.locked(case)
@@ -58,7 +60,7 @@ def _result(session: Session, case: Case) -> CaseResult:
         locked = None
     return replace(
         made,
-        reason=f"interrupted in {found.during}; batch {batch} was measured: the next run starts there",
+        reason=f"interrupted in {found.during}; batch {batch} was measured{_GOES_ON}",
         measurement=found.measurement,
         locked=locked,
     )

@@ -13,7 +13,8 @@ from harness.file_locks import WAIT_SECONDS
 from harness.files import write_text
 from harness.lockfile.profiles import LockedProfile
 from harness.lockfile.write import write_candidate
-from harness.measure.so_far import FOUND_NAME
+from harness.probes.kept_answers import NAME
+from harness.probes.kept_lines import LOG
 from harness.run.results_folder import case_folder, make_plain_folder, make_results_folder
 
 if TYPE_CHECKING:
@@ -46,9 +47,12 @@ class Results:
         return (self.folder / "report.json").exists()
 
     def of_case(self, case_id: str) -> AbstractContextManager[None]:
-        """Lock and empty a case's folder; errors are those of `case_folder`."""
+        """Lock and empty a case's folder; errors are those of `case_folder`.
+
+        The kept answers of an earlier run stay, and the logs to which they may refer.
+        """
         make_results_folder(self.folder, WRITTEN)
-        return case_folder(self.folder / case_id, FOUND_NAME, self._wait_seconds)
+        return case_folder(self.folder / case_id, NAME, LOG, self._wait_seconds)
 
     def beside(self, name: str, case_id: str) -> Path:
         """Return another folder with a folder for the case; what is in it stays."""

@@ -18,6 +18,7 @@ from harness.visible import one_line
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
@@ -86,10 +87,11 @@ def make_plain_folder(folder: Path) -> None:
 
 
 @contextmanager
-def case_folder(folder: Path, kept: str, seconds: float) -> Iterator[None]:
+def case_folder(folder: Path, kept: str, logs: re.Pattern[str], seconds: float) -> Iterator[None]:
     """Make, lock and empty a case's folder: other workers and runs may measure the same case.
 
     kept: the name of the file that stays.
+    logs: the names of files that stay with it.
     seconds: how long to wait for another run that measures into the folder.
 
     Raises MachineError where the folder is a link, or holds files and was not made by a run, and
@@ -103,7 +105,7 @@ def case_folder(folder: Path, kept: str, seconds: float) -> Iterator[None]:
         with _locked(folder, seconds):
             _refuse_swapped(folder, descriptor)
             _remove_unless_file(kept, descriptor)
-            _empty(descriptor, (_LOCK, kept))
+            _empty(descriptor, (_LOCK, kept), logs)
             yield
     finally:
         os.close(descriptor)
@@ -151,11 +153,17 @@ def _locked(folder: Path, seconds: float) -> Iterator[None]:
         ) from error
 
 
-def _empty(descriptor: int, kept: Collection[str]) -> None:
-    """Remove what earlier runs left: their logs and plots would look like this run's."""
-    with os.scandir(descriptor) as entries:
-        for entry in list(entries):
-            if entry.name in kept:
+def _empty(descriptor: int, kept: Collection[str], logs: re.Pattern[str]) -> None:
+    """Remove what earlier runs left: their logs and plots would look like this run's.
+
+    logs: names of files that stay where all of `kept` is there.
+    """
+    with os.scandir(descriptor) as found:
+        entries = list(found)
+        whole = {*kept} <= {entry.name for entry in entries}
+        for entry in entries:
+            is_log = whole and logs.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            if entry.name in kept or is_log:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.name, dir_fd=descriptor)

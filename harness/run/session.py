@@ -12,6 +12,7 @@ from harness.file_locks import WAIT_SECONDS
 from harness.lockfile.profiles import read_lock
 from harness.lockfile.write import refuse_read_only, update_lock
 from harness.measure.so_far import FOUND_NAME, read_found
+from harness.probes.kept_answers import NAME, forget
 from harness.run.results import Results, lockable
 from harness.run.results_folder import refuse_project_folder
 
@@ -173,6 +174,12 @@ class Session:
     def write_results(self, results: Sequence[CaseResult]) -> None:
         """Write the run's reports and its candidate lockfile. Raises HarnessError."""
         self.results.write(results, self.paths.lock, self.preset)
+
+    def forget_answers(self, results: Sequence[CaseResult]) -> None:
+        """Remove the answers of probes that were kept, once the run has all it wanted of a case."""
+        for result in results:
+            if result.measurement is not None:
+                forget(self.paths.results / result.case_id / NAME, self.run_id)
 
     def write_lock(self, results: Sequence[CaseResult]) -> None:
         """Lock the accepted values. Raises LockError when the lockfile cannot be written."""

@@ -122,6 +122,7 @@ class Rehearsal:
     flaw: dict[str, Any] = field(default_factory=dict)
     """Further fields of every probe."""
     directory: Path = Path()
+    reused_seconds: float = 0.0
 
     @property
     def device(self) -> Device:
