@@ -115,8 +115,12 @@ def search_batch_sizes(
     probe: Attempt,
     scout: TryBatch | None = None,
     estimator: Estimator | None = None,
+    *,
+    known: Sequence[Probe] = (),
 ) -> FoundBatch:
     """Search for the largest batch that fits, never beyond the number of samples.
+
+    known: probes of another search that fit below this limit, too.
 
     If a probe finds that memory grows from step to step, the search starts anew with probes of
     whole epochs. Their peaks are those of a whole epoch, so no scout and no estimate helps them.
@@ -141,6 +145,7 @@ def search_batch_sizes(
             short(lambda batch_size: probe(batch_size, False)),
             scout=None if scout is None else short(scout),
             estimator=estimator,
+            known=known,
         )
     except _GrowsError:
         growth = tried[-1].growth
@@ -175,6 +180,7 @@ def _search(
     *,
     scout: TryBatch | None = None,
     estimator: Estimator | None = None,
+    known: Sequence[Probe] = (),
 ) -> FoundBatch:
     settings, whole = opened.case.search, opened.runner.memory_limit_bytes
     limit = None if whole is None else int(sizes.share * whole)
@@ -199,6 +205,7 @@ def _search(
             aim=sizes.aim,
             estimator=estimator,
             sizes=allowed,
+            known={done.batch_size: done for done in known},
         )
 
     result = search_in(sizes.allowed, max_trials)

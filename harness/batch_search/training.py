@@ -15,7 +15,7 @@ from harness.batch_search.sizes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from harness.batch_search.histories import Histories
@@ -71,6 +71,8 @@ def search_training(
     aim: int | None = None,
     histories: Histories | None = None,
     below: int | None = None,
+    *,
+    known: Sequence[Probe] = (),
 ) -> FoundBatch:
     """Search for the largest batch that trains.
 
@@ -78,11 +80,12 @@ def search_training(
 
     histories: where the probes leave what they record; None: a folder of its own.
     below: a batch that is too large; the search starts next to it.
+    known: probes of another search that fit below this limit, too.
     """
     settings = opened.case.search
     if histories is None:
         with recorded_histories(opened.runner, allow_thrashing=settings.allow_thrashing) as made:
-            return search_training(opened, aim, made, below)
+            return search_training(opened, aim, made, below, known=known)
     sizes = _sizes(opened)
     locked = opened.locked.max_batch_size if opened.locked else None
     if below is not None:
@@ -107,6 +110,30 @@ def search_training(
         probe,
         scout if settings.steps_per_trial > SCOUTING_STEPS else None,
         histories.estimator(opened.runner.memory_limit_bytes or 0) if replayed else None,
+        known=known,
+    )
+
+
+def validate(
+    opened: OpenCase,
+    training_batch: int,
+    batch_size: int,
+    *,
+    whole_epochs: bool,
+    share: float = 1.0,
+) -> Probe:
+    """Probe a validation batch, after some steps with a training batch.
+
+    share: the limit of validation, as a share of training's.
+    """
+    settings = opened.case.search
+    return opened.runner.train(
+        training_batch,
+        steps=settings.steps_per_trial,
+        epoch_steps=EPOCH_STEPS if whole_epochs else 0,
+        validation_steps=num_validation_steps(settings.validation_steps, whole_epochs=whole_epochs),
+        validation_batch_size=batch_size,
+        validation_share=share,
     )
 
 

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from harness.cli.analyze import DEFAULT_FRACTIONS, DEFAULT_MODES, FORMATS, analyze
 from harness.cli.calibrate import calibrate
 from harness.cli.check import check
 from harness.cli.common import say_aside
@@ -145,6 +146,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     probed.add_argument("case", metavar="CASE", help=_CASE)
     probed.add_argument("--batch-size", metavar="N", type=int, required=True)
+    _add_analyze(
+        add(
+            "analyze",
+            _with(find_paths, analyze),
+            "search for the largest batch of a case at several shares of the memory; lock nothing",
+        )
+    )
     _add_predict(
         add(
             "predict",
@@ -182,6 +190,28 @@ def _add_merge(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         type=Path,
         help="the lockfile that the candidates were made from; default: the lockfile as it is",
+    )
+
+
+def _add_analyze(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("case", metavar="CASE", help=_CASE)
+    parser.add_argument(
+        "--fractions",
+        metavar="LIST",
+        default=DEFAULT_FRACTIONS,
+        help=f"shares of the GPU's memory, or of the budget; default: {DEFAULT_FRACTIONS}",
+    )
+    parser.add_argument(
+        "--modes",
+        metavar="LIST",
+        default=DEFAULT_MODES,
+        help=f"train, val for the validation batch, or train,val; default: {DEFAULT_MODES}",
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help=f"default: {FORMATS[0]}"
+    )
+    parser.add_argument(
+        "--gpu", metavar="LABEL", help="predict for a GPU that need not be here, such as H200"
     )
 
 

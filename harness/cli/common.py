@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.lockfile.profiles import read_lock
+from harness.run.terminal_progress import TerminalProgress
 from harness.visible import visible
 from harness.wording import nearest, shown_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.matrix.case import Case
     from harness.run.paths import Paths
 
@@ -37,3 +42,22 @@ def say(text: str) -> None:
 def say_aside(text: str) -> None:
     """Print to standard error: what is no part of the answer."""
     print(visible(text), file=sys.stderr, flush=True)  # noqa: T201 - what the command is for
+
+
+@contextmanager
+def progress_aside() -> Iterator[None]:
+    """Show on the terminal which probe is running; standard output keeps the answer alone."""
+
+    def write(text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    with TerminalProgress(
+        write=write,
+        write_line=lambda text: write(f"{text}\n"),
+        room=lambda: os.get_terminal_size(sys.stderr.fileno()).columns,
+        suspend_capture=nullcontext,
+        verbose=False,
+        tty=sys.stderr.isatty(),
+    ):
+        yield

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabulate import tabulate
 
-from harness.cli.common import say, say_aside
+from harness.cli.common import progress_aside, say, say_aside
 from harness.cli.predict_cases import asked_cases, at_half
 from harness.cli.what_if import what_if
 from harness.devices.cuda_environment import allocator_settings
@@ -21,13 +19,12 @@ from harness.predict import timeline
 from harness.predict.gpus import by_label, by_name
 from harness.predict.prediction import predict as predict_on
 from harness.predict.simulation import Simulation
-from harness.run.terminal_progress import TerminalProgress
 from harness.units import format_bytes
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from harness.matrix.case import Case
     from harness.predict.gpus import GpuFacts
@@ -97,7 +94,7 @@ def predict(options: argparse.Namespace, paths: Paths) -> int:
     ]
     if options.what_if:
         return _what_if(asked, options, paths)
-    with _progress():
+    with progress_aside():
         answers, files = _answers(asked, outputs, paths)
     say("\n".join([*_lines(answers, several=len(cases) > 1), *files]))
     return int(any(not answer.prediction.max_batch_size for answer in answers))
@@ -110,7 +107,7 @@ def _what_if(asked: list[tuple[Case, GpuFacts]], options: argparse.Namespace, pa
             "--resolution, and leave out --plot and --snapshot"
         )
     ((case, gpu),) = asked
-    with _progress():
+    with progress_aside():
         lines, fits = what_if(case, gpu, at_half(case, options, paths), paths)
     say("\n".join(lines))
     return int(not fits)
@@ -154,25 +151,6 @@ def _gpu_of(case: Case) -> GpuFacts:
             f"{case.id} runs on the CPU, where it is measured: name a GPU with --gpu"
         )
     return by_name(case.device.name, case.device.memory)
-
-
-@contextmanager
-def _progress() -> Iterator[None]:
-    """Show on the terminal which probe is running; standard output keeps the answer alone."""
-
-    def write(text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-
-    with TerminalProgress(
-        write=write,
-        write_line=lambda text: write(f"{text}\n"),
-        room=lambda: os.get_terminal_size(sys.stderr.fileno()).columns,
-        suspend_capture=nullcontext,
-        verbose=False,
-        tty=sys.stderr.isatty(),
-    ):
-        yield
 
 
 def _plot(answer: _Answer, path: Path) -> str:

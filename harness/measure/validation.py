@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.batch_search.sizes import EPOCH_STEPS, Sizes, search_batch_sizes
-from harness.batch_search.training import num_validation_steps
+from harness.batch_search.sizes import Sizes, search_batch_sizes
+from harness.batch_search.training import validate
 
 if TYPE_CHECKING:
     from harness.measurement import Measurement, Probe
@@ -23,15 +23,8 @@ def with_validation(opened: OpenCase, measurement: Measurement) -> Measurement:
     share = settings.validation_fraction / settings.target_memory_fraction
 
     def probe(batch_size: int, whole_epochs: bool) -> Probe:  # noqa: FBT001 - an `Attempt`
-        return opened.runner.train(
-            measurement.batch_size,
-            steps=settings.steps_per_trial,
-            epoch_steps=EPOCH_STEPS if whole_epochs else 0,
-            validation_steps=num_validation_steps(
-                settings.validation_steps, whole_epochs=whole_epochs
-            ),
-            validation_batch_size=batch_size,
-            validation_share=share,
+        return validate(
+            opened, measurement.batch_size, batch_size, whole_epochs=whole_epochs, share=share
         )
 
     found = search_batch_sizes(

@@ -107,7 +107,7 @@ def predict(
         case.histories.largest_kept(case.device.limit_bytes, maximum),
         case.histories,
     )
-    _refuse_unpredictable(found)
+    refuse_unpredictable(found)
     largest = found.max_batch_size
     shown = largest or minimum
     best = found.best
@@ -247,8 +247,11 @@ def _notes(best: Probe | None) -> tuple[str, ...]:
     return notes if growth is None else (*notes, growth)
 
 
-def _refuse_unpredictable(found: FoundBatch) -> None:
-    """Raise where no batch size trains for another reason than memory."""
+def refuse_unpredictable(found: FoundBatch) -> None:
+    """Raise where no batch size trains for another reason than memory.
+
+    Raises UnpredictableError where the training cannot be simulated, else WorkloadError.
+    """
     failed = [probe for probe in found.probes if probe.outcome in ("error", "dataset")]
     if found.max_batch_size or not failed:
         return

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from harness.errors import MachineError, NotOfferedError
 from harness.measurement import Growth, LrCurve, Probe
+from harness.probes.dead_processes import explain_death, killed_for_memory
 
 if TYPE_CHECKING:
     from harness.measurement import Outcome, ProbeKind
+    from harness.probes.dead_processes import Ending
     from harness.protocol import Failure, Phase, TrainResult
 
 ResultT = TypeVar("ResultT")
@@ -50,6 +53,30 @@ class Answer(Generic[ResultT]):
     log: str
     seconds: float
     timed_out: bool = False
+
+
+def read_ending(
+    ending: Ending, what: str, log: str, seconds: float, kills: int | None
+) -> Answer[Any]:
+    """Return the answer of a probe that has ended.
+
+    what: the probe in words, for errors.
+    kills: the result of `oom_kills.count` before it.
+
+    Raises MachineError when the machine is at fault, and NotOfferedError when the workload does not
+    offer a change of its spec.
+    """
+    death = explain_death(ending, log) if ending.result is None else None
+    told = death or ending.result
+    assert told is not None, "a probe answers or dies"
+    trouble = told["detail"] if told["outcome"] == "machine" else killed_for_memory(ending, kills)
+    if trouble is not None:
+        where = f" in {ending.phase}" if ending.phase else ""
+        raise MachineError(f"{what} failed{where}: {trouble} (its output is in {log})")
+    if told["outcome"] == "not offered":
+        raise NotOfferedError(told["detail"] or "", log=log)
+    late = ending.timed_out is not None
+    return Answer(ending.result, death, ending.phase, log, seconds, late)
 
 
 def trained_probe(

@@ -7,17 +7,22 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
-from harness.errors import MachineError, NotOfferedError, WorkloadError
+from harness.errors import WorkloadError
 from harness.probes import holders_probe, lr_probes, oom_kills
-from harness.probes.answers import Answer, GroupRates, Sweep, failed_probe, trained_probe
-from harness.probes.dead_processes import explain_death, killed_for_memory
+from harness.probes.answers import (
+    Answer,
+    GroupRates,
+    Sweep,
+    failed_probe,
+    read_ending,
+    trained_probe,
+)
 from harness.probes.description import Description
 from harness.probes.zygote_client import ZygoteClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from harness.devices.device import Device
     from harness.lr_protocol import RatesResult, RatesTask, SweepResult, SweepTask, TellSteps
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from harness.measurement import Probe, ProbeKind
     from harness.probes.kept_answers import KeptAnswers
     from harness.protocol import (
+        BoundSpec,
         CaseSpec,
         DescribeResult,
         DescribeTask,
@@ -82,6 +88,8 @@ class ProbeRunner:
         self.memory_limit_bytes: int | None = None
         self.afresh: str | None = None
         """Why its probes cannot be forked, such as `starts CUDA`; None if they can."""
+        self.bound: BoundSpec | None = None
+        """The memory bound of probes, in place of the device's own; None: the device's."""
         self.kept: KeptAnswers | None = None
         """The answers that probes need not give again; None: every probe runs."""
         self._case: CaseSpec = {
@@ -101,12 +109,7 @@ class ProbeRunner:
         self.versions = self._zygote.start(self._case, self.device.environment)["versions"]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -305,8 +308,7 @@ class ProbeRunner:
         timeout: in seconds; None is the runner's.
         tell_steps: called with the number of steps that a sweep has done.
 
-        Raises MachineError when the machine is at fault, WorkloadError when the zygote has died,
-        and NotOfferedError when the workload does not offer a change of its spec.
+        Raises WorkloadError when the zygote has died, and the errors of `read_ending`.
         """
         self.num_probes += 1
         path = self.directory.absolute() / f"{self.num_probes:03d}-{name}.log"
@@ -315,7 +317,7 @@ class ProbeRunner:
         kills = oom_kills.count()
         request = {
             **task,
-            "bound": self.device.bound,
+            "bound": self.bound or self.device.bound,
             "trainer": self._trainer_at(task.get("batch_size")),
             "workload": self._built_afterwards,
         }
@@ -326,19 +328,7 @@ class ProbeRunner:
         ending, self.afresh = self._zygote.ask(cast("Request", request), path, limit, tell_steps)
         seconds = time.monotonic() - started
         self.device.settle()
-        death = explain_death(ending, log) if ending.result is None else None
-        told = death or ending.result
-        assert told is not None, "a probe answers or dies"
-        trouble = (
-            told["detail"] if told["outcome"] == "machine" else killed_for_memory(ending, kills)
-        )
-        if trouble is not None:
-            where = f" in {ending.phase}" if ending.phase else ""
-            raise MachineError(f"{what} failed{where}: {trouble} (its output is in {log})")
-        if told["outcome"] == "not offered":
-            raise NotOfferedError(told["detail"] or "", log=log)
-        late = ending.timed_out is not None
-        answer = Answer(ending.result, death, ending.phase, log, seconds, late)
+        answer = read_ending(ending, what, log, seconds, kills)
         if self.kept is not None:
             self.kept.keep(request, answer)
         return answer

@@ -54,10 +54,10 @@ def exact(
     """
     if locked is not None:
         yield from _around(bracket, locked)
-    elif aim is not None:
+    elif aim is not None and not bracket.closed:
         aim = bracket.clip(aim)
         yield NextProbe(aim)
-        if estimator is not None and bracket.outcome(aim) == "oom":
+        if estimator is not None and bracket.outcome(aim) == "oom" and not bracket.fitting:
             yield NextProbe(bracket.clip(safe_size(aim, bracket.step)), scouting=True)
     for wanted in _first_fit(bracket, init_val, divisor=4):
         # Only the first size of a search without `locked` and `aim` is scouted.

@@ -10,7 +10,7 @@ from harness.search.bracket import Bracket, NextProbe, ProbeResult, ProbeT
 from harness.search.modes import binsearch, exact, power
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from harness.measurement import BoundedBy
     from harness.search.estimates import Estimator
@@ -51,6 +51,7 @@ def search(
     estimator: Estimator | None = None,
     step: int = 1,
     sizes: Sequence[int] | None = None,
+    known: Mapping[int, ProbeT] | None = None,
 ) -> SearchResult[ProbeT]:
     """Find the largest batch size from `min_batch_size` to `max_batch_size` that fits.
 
@@ -73,6 +74,8 @@ def search(
     step: only multiples of it are tried. The result is the largest multiple that fits, and the
         next multiple does not.
     sizes: only these are tried, ascending, whatever minimum, maximum and step are.
+    known: probes of another search that fit here, too, by size. They count as scouts that have run:
+        they show where to go on, and cost no trial.
 
     Raises HarnessError when the settings leave nothing to search.
     """
@@ -94,12 +97,13 @@ def search(
             f" max_batch_size={max_batch_size}"
         )
     bracket: Bracket[ProbeT] = Bracket(sizes, memory_limit_bytes)
+    num_known = _add_known(bracket, known or {})
     for wanted in _next_probes(
         bracket, mode, init_val=init_val, locked=locked, aim=aim, estimator=estimator
     ):
-        left = max_trials - len(bracket.probes)
+        left = max_trials + num_known - len(bracket.probes)
         if not left:
-            return _result(bracket, exhausted=True)
+            return _result(bracket, num_known, exhausted=True)
         now = wanted
         if left == 1 and (size := bracket.last_resort) is not None:
             now = NextProbe(size)
@@ -107,7 +111,15 @@ def search(
             now = now._replace(scouting=False)
         attempt = scout if scout is not None and now.scouting else probe
         bracket.add(now, attempt(now.size))
-    return _result(bracket, exhausted=False)
+    return _result(bracket, num_known, exhausted=False)
+
+
+def _add_known(bracket: Bracket[ProbeT], known: Mapping[int, ProbeT]) -> int:
+    """Add the probes of another search as scouts; return how many there are."""
+    for size, probe in known.items():
+        if size in bracket.sizes:
+            bracket.add(NextProbe(size, scouting=True), probe)
+    return len(bracket.probes)
 
 
 def multiples(minimum: int, maximum: int, step: int) -> range:
@@ -134,7 +146,7 @@ def _next_probes(
     raise HarnessError(f"search: mode={mode!r} is not one of exact, power, binsearch")
 
 
-def _result(bracket: Bracket[ProbeT], *, exhausted: bool) -> SearchResult[ProbeT]:
+def _result(bracket: Bracket[ProbeT], num_known: int, *, exhausted: bool) -> SearchResult[ProbeT]:
     """Return the result of a search; `exhausted` if the mode would have gone on."""
     fitting = [size for size in bracket.fitting if size not in bracket.scouted]
     edges = [
@@ -148,7 +160,7 @@ def _result(bracket: Bracket[ProbeT], *, exhausted: bool) -> SearchResult[ProbeT
     return SearchResult(
         max_batch_size=largest,
         bounded_by="trials" if exhausted and not edges else _bound(bracket, largest),
-        probes=tuple(bracket.probes),
+        probes=tuple(bracket.probes[num_known:]),
         exact=largest in edges,
         non_monotone=low if low > largest else None,
     )

@@ -406,3 +406,31 @@ def test_sizes_of_which_none_fits_end_at_the_first() -> None:
     result = search(affine(3), memory_limit_bytes=LIMIT, sizes=[24, 48, 96])
     assert (0, "nothing fits") == (result.max_batch_size, result.bounded_by)
     assert [24] == sizes(result)[-1:]
+
+
+def test_what_fitted_elsewhere_shows_where_to_go_on_and_costs_no_trial() -> None:
+    """With probes of a larger limit two are left: the largest batch and the next one."""
+    probe = affine(471)
+    known = {size: probe(size) for size in (2, 32, 400)}
+    result = search(probe, memory_limit_bytes=LIMIT, known=known, aim=471, max_trials=2)
+    assert [471, 472] == sizes(result)
+    assert (471, "memory", True) == (result.max_batch_size, result.bounded_by, result.exact)
+
+
+def test_answer_never_rests_on_what_fitted_elsewhere() -> None:
+    """The largest size that is allowed runs here, too; where it fails, no known fit counts."""
+    known = {size: affine(1000)(size) for size in (2, 64)}
+    fits = search(affine(1000), memory_limit_bytes=LIMIT, known=known, aim=64, max_batch_size=64)
+    assert ([64], 64, "cap") == (sizes(fits), fits.max_batch_size, fits.bounded_by)
+    fails = search(affine(40), memory_limit_bytes=LIMIT, known=known, aim=64, max_batch_size=64)
+    assert (40, "memory", True) == (fails.max_batch_size, fails.bounded_by, fails.exact)
+
+
+def test_known_sizes_off_the_grid_are_left_out() -> None:
+    """With a step only multiples of it are known, within the range."""
+    known = {size: affine(471)(size) for size in (7, 64, 600)}
+    result = search(
+        affine(471), memory_limit_bytes=LIMIT, known=known, aim=464, step=8, max_batch_size=512
+    )
+    assert [464, 472] == sizes(result)
+    assert (464, True) == (result.max_batch_size, result.exact)
