@@ -42,6 +42,15 @@ class LockedProfile(Profile):
         assert measurement.max_batch_size > 0, "a case in which nothing trains has nothing to lock"
         return cls(**measurement.profile_values())
 
+    @property
+    def precision(self) -> Any:
+        """The precision that the case was measured in, for `Trainer(precision=tuned.precision)`.
+
+        None where the matrix leaves it to Lightning.
+        """
+        known = self.settings.get("trainer.precision")
+        return self.axes.get("precision") if known is None else known
+
     def one_cycle(self, max_factor: float = 3, optimizer: Any = None) -> OneCycle:
         """Return `max_lr` and `cycle_momentum` for torch's `OneCycleLR`.
 

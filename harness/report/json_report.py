@@ -17,6 +17,7 @@ from harness.report.tracebacks import shorten
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.lockfile.precisions import Recommendation
     from harness.lockfile.profiles import LockedProfile
     from harness.measurement import Probe
     from harness.report.case_result import CaseResult
@@ -37,7 +38,11 @@ _APART = {
 _MEASURED = tuple(one.name for one in fields(Measurement) if one.name not in _APART)
 
 
-def render_json(results: Sequence[CaseResult], preset: str | None = None) -> dict[str, Any]:
+def render_json(
+    results: Sequence[CaseResult],
+    preset: str | None = None,
+    recommendations: Sequence[Recommendation] = (),
+) -> dict[str, Any]:
     """Return the content of report.json, sorted by case.
 
     Every case has every key. An unknown value is null; so are infinities and NaN, which JSON lacks.
@@ -48,6 +53,7 @@ def render_json(results: Sequence[CaseResult], preset: str | None = None) -> dic
     return {
         "version": VERSION,
         "preset": preset,
+        "recommended_precisions": [_finite(one.to_json()) for one in recommendations],
         "cases": [_finite(_case(result)) for result in rows],
     }
 

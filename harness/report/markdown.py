@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from harness.lockfile.precisions import Recommendation
     from harness.report.case_result import CaseResult
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&])|(?<=www)(\.)|(:)(?=//)|(@)")
@@ -29,7 +30,11 @@ _CUT = (
 )
 
 
-def render_markdown(results: Sequence[CaseResult], header: Mapping[str, str] | None = None) -> str:
+def render_markdown(
+    results: Sequence[CaseResult],
+    header: Mapping[str, str] | None = None,
+    recommendations: Sequence[Recommendation] = (),
+) -> str:
     """Return the results as GitHub's Markdown: counts, table, notes, and a section per failure.
 
     `header` holds names and values to show above the table, such as versions.
@@ -46,6 +51,8 @@ def render_markdown(results: Sequence[CaseResult], header: Mapping[str, str] | N
         )
     if rows:
         parts.append(_table(rows))
+    if recommendations:
+        parts.append("\n".join(f"- {escape(str(one))}" for one in recommendations))
     if notes := note_lines(rows):
         parts.append("\n".join(f"- {escape(note)}" for note in notes))
     if improvements := improvement_lines(rows):

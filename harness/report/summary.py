@@ -12,6 +12,7 @@ from harness.report.table import render_table
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from harness.lockfile.precisions import Recommendation
     from harness.report.case_result import CaseResult
 
 # A long matrix may skip hundreds of cases for one reason.
@@ -25,6 +26,7 @@ def summary_lines(
     locked: Collection[str],
     lock_path: str,
     results_path: str,
+    recommendations: Sequence[Recommendation] = (),
 ) -> list[str]:
     """Return the lines at the end of a run, at most `width` columns wide.
 
@@ -34,6 +36,8 @@ def summary_lines(
     if not results:
         return []
     blocks = [render_table(results, width).splitlines()]
+    if recommendations:
+        blocks.append([line for one in recommendations for line in _wrapped(str(one), width)])
     if notes := note_lines(results):
         blocks.append([line for note in notes for line in _wrapped(note, width)])
     better = improvement_lines([result for result in results if result.case_id not in locked])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from harness.run.fixture import GpuProfile
 from harness.run.interruption import interrupted_cases
 from harness.run.opening import open_session
 from harness.run.paths import Paths
+from harness.run.recommending import recommended_precisions
 from harness.run.terminal_progress import TerminalProgress, show_progress
 from harness.visible import visible
 from harness.wording import shown_path
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
     from types import FrameType
 
+    from harness.lockfile.precisions import Recommendation
     from harness.matrix.case import Case
 
 _TERMINATED = 128 + signal.SIGTERM
@@ -57,6 +60,7 @@ class Run:
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from None
         self.results: dict[str, CaseResult] = {}
+        self._recommendations: tuple[Recommendation, ...] = ()
         self._started: set[str] = set()
         self._interrupted: list[CaseResult] = []
         self.nothing_measured = False
@@ -192,7 +196,12 @@ class Run:
             result.measurement for result in results
         )
         if results and not (stopped_at_once and self.session.results.are_written):
-            self._try_to(self.session.write_results, results, session)
+            self._recommendations = recommended_precisions(self.session, results)
+            self._try_to(
+                partial(self.session.write_results, recommendations=self._recommendations),
+                results,
+                session,
+            )
         if exitstatus not in _FINISHED:
             return
         if self.session.update:
@@ -229,6 +238,7 @@ class Run:
             locked=self.session.locked_ids,
             lock_path=shown_path(self.session.paths.lock),
             results_path=shown_path(self.session.paths.results),
+            recommendations=self._recommendations,
         ):
             terminalreporter.write_line(visible(line))
         for result in self._interrupted:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
+    from harness.lockfile.precisions import Recommendation
     from harness.matrix.presets import Preset
     from harness.measurement import Measurement
     from harness.report.case_result import CaseResult
@@ -62,7 +63,11 @@ class Results:
         return self.folder / name
 
     def write(
-        self, results: Sequence[CaseResult], lock: Path, preset: Preset | None = None
+        self,
+        results: Sequence[CaseResult],
+        lock: Path,
+        preset: Preset | None = None,
+        recommendations: Sequence[Recommendation] = (),
     ) -> None:
         """Write report.json, report.md (also to GitHub's step summary) and candidate.lock.
 
@@ -72,9 +77,11 @@ class Results:
         lock: the lockfile that an update would turn into the candidate.
         """
         make_results_folder(self.folder, WRITTEN)
-        text = json.dumps(report.render_json(results, preset), indent=2, allow_nan=False) + "\n"
+        data = report.render_json(results, preset, recommendations)
+        text = json.dumps(data, indent=2, allow_nan=False) + "\n"
         write_text(self.folder / "report.json", text, follow=False)
-        markdown = report.render_markdown(results, {"preset": preset} if preset else None)
+        header = {"preset": preset} if preset else None
+        markdown = report.render_markdown(results, header, recommendations)
         write_text(self.folder / "report.md", markdown, follow=False)
         write_candidate(self.folder / "candidate.lock", lock, lockable(results))
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):

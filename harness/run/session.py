@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.bounds.verdict import Verdict
+    from harness.lockfile.precisions import Recommendation
     from harness.lockfile.profiles import Lock, LockedProfile
     from harness.matrix.case import Case
     from harness.measure.so_far import Found
@@ -171,9 +172,11 @@ class Session:
         """Find the case's values, and compare them with its locked profile."""
         return self.procedure.judge(case, self.measure(case), self.locked(case))
 
-    def write_results(self, results: Sequence[CaseResult]) -> None:
+    def write_results(
+        self, results: Sequence[CaseResult], recommendations: Sequence[Recommendation] = ()
+    ) -> None:
         """Write the run's reports and its candidate lockfile. Raises HarnessError."""
-        self.results.write(results, self.paths.lock, self.preset)
+        self.results.write(results, self.paths.lock, self.preset, recommendations)
 
     def forget_answers(self, results: Sequence[CaseResult]) -> None:
         """Remove the answers of probes that were kept, once the run has all it wanted of a case."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness.case_names import label
 from harness.errors import HarnessError
+from harness.lockfile import precisions
 from harness.lockfile.profiles import Lock, LockedProfile, read_lock
 from harness.wording import RELOCK, closest, listed, shown_path
 
@@ -41,9 +42,11 @@ def load_profile(
     """Return the locked profile of a model, by its label in the matrix, on this machine's GPU.
 
     `resolution`, and further axes as keywords, may be left out where only one value is locked.
-    `gpu` is a label of the matrix, used instead of NVML's answer. Only a label selects an emulated
-    or CPU profile. `lock` is the lockfile; by default the one that GPU_PROFILE_LOCK names, else the
-    nearest profiles/gpu-profile.lock or gpu-profile.lock in the working directory or above it.
+    `precision="recommended"` takes the fastest of the locked precisions whose LR range test kept
+    its signal. `gpu` is a label of the matrix, used instead of NVML's answer. Only a label selects
+    an emulated or CPU profile. `lock` is the lockfile; by default the one that GPU_PROFILE_LOCK
+    names, else the nearest profiles/gpu-profile.lock or gpu-profile.lock in the working directory
+    or above it.
 
     A profile that was only predicted is returned with a warning: its batch size is below the
     predicted maximum.
@@ -65,9 +68,13 @@ def load_profile(
             f"{shown_path(path)}: {model} is not locked for {where}. {_listing(found)}. "
             f"{_remedy(gpu)}"
         )
-    fitting = [profile for profile in on_gpu if _has(profile, wanted)]
+    asks = wanted.get(precisions.AXIS) == precisions.RECOMMENDED
+    others = precisions.group_of(wanted) if asks else wanted
+    fitting = [profile for profile in on_gpu if _has(profile, others)]
     if here is None:
         fitting = _not_simulated(fitting, path)
+    if asks and fitting:
+        fitting = _recommended(fitting, path)
     if len(fitting) == 1:
         _warn_of_prediction(fitting[0])
         return fitting[0]
@@ -153,6 +160,27 @@ def _not_simulated(fitting: list[LockedProfile], path: Path) -> list[LockedProfi
             f"measured: measure it with `{RELOCK}` on {fitting[0].device.product}"
         )
     return real
+
+
+def _recommended(fitting: Sequence[LockedProfile], path: Path) -> list[LockedProfile]:
+    """Return the profiles that differ in the precision alone as one, that of the recommended one.
+
+    Raises HarnessError, which says why each precision was left out, when none is recommended.
+    """
+    fitting = [profile for profile in fitting if precisions.AXIS in profile.axes]
+    groups = [precisions.group_of(profile.axes) for profile in fitting]
+    by_precision = {profile.axes[precisions.AXIS]: profile for profile in fitting}
+    if any(group != groups[0] for group in groups) or len(by_precision) < len(fitting):
+        return fitting  # other axes, or devices, must tell them apart first
+    if not fitting:
+        return []
+    found = precisions.recommend(groups[0], by_precision)
+    if found.precision is None:
+        raise HarnessError(
+            f"{shown_path(path)}: {found}. Ask for one of them by name, as precision=, or measure "
+            f"with an LR range test and lock with `{RELOCK}`"
+        )
+    return [by_precision[found.precision]]
 
 
 def _warn_of_prediction(profile: LockedProfile) -> None:
@@ -243,5 +271,6 @@ def _telling_apart(profiles: Sequence[LockedProfile]) -> str:
             label(profile.axes[axis]) if axis in profile.axes else "-" for profile in profiles
         )
         if len(values) > 1:
-            parts.append(f"{axis}= one of {listed(values)}")
+            best = f" or {precisions.RECOMMENDED}" if axis == precisions.AXIS else ""
+            parts.append(f"{axis}= one of {listed(values)}{best}")
     return " and ".join(parts) or "remove all but one; they differ only in the device"

@@ -125,7 +125,7 @@ def test_further_axes_are_keywords(lock: Path) -> None:
         lock, [replace(locked(), axes={**axes, "precision": value}) for value in ("32", "16")]
     )
     assert harness.load_profile("mlp", gpu="h200", precision="16").axes["precision"] == "16"
-    assert refusal("mlp", gpu="h200").endswith("Say which: precision= one of 16, 32")
+    assert refusal("mlp", gpu="h200").endswith("Say which: precision= one of 16, 32 or recommended")
     assert "mlp is not locked at precision 64. Locked for mlp: h200 at 8-16, 8-32" in refusal(
         "mlp", gpu="h200", precision="64"
     )

@@ -29,6 +29,8 @@ def read() -> None:
     assert_type(tuned.axes, dict[str, Scalar])
     assert_type(tuned.device.memory_bytes, int)
 
+    Trainer(precision=harness.load_profile("resnet18", precision="recommended").precision)
+
     harness.load_profile(resolution=224)  # type: ignore[call-arg] # a model has to be named
     tuned.batch_size = 1  # type: ignore[misc] # committed values are not changed
 
