@@ -26,7 +26,7 @@ from harness.units import format_seconds
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from harness.probes.answers import Answer
 
@@ -69,7 +69,8 @@ class KeptAnswers:
         self._path = path
         self._run = run
         self._waiting: dict[str, deque[bytes]] = {}
-        self._logs: set[str] = set()
+        self.logs: set[str] = set()
+        """The names of the logs to which answers of an earlier run refer."""
         self._file: BinaryIO | None = None
         header = {"format": _FORMAT, "run": run, "valid_for": dict(valid_for)}
         lines = [json.dumps(header).encode() + b"\n", *self._usable_lines(valid_for)]
@@ -124,16 +125,6 @@ class KeptAnswers:
             os.fsync(self._file.fileno())
             self._size += len(line)
 
-    def remove_other_logs(self, directory: Path, count: int) -> None:
-        """Remove the logs of an earlier run to which no answer refers.
-
-        count: the number of probes of this run so far, whose logs stay.
-        """
-        for path in directory.iterdir():
-            name = path.name
-            if LOG.fullmatch(name) and name not in self._logs and int(name.split("-")[0]) > count:
-                path.unlink(missing_ok=True)
-
     def note(self) -> str | None:
         """Return what readers of the measurement should know; None if all of it is this run's."""
         reused = self.reused
@@ -165,7 +156,7 @@ class KeptAnswers:
             if found is not None:
                 key, log = found
                 self._waiting.setdefault(key, deque()).append(line)
-                self._logs.add(log)
+                self.logs.add(log)
                 usable.append(line)
         return usable
 
@@ -199,6 +190,18 @@ def forget(path: Path, run: str) -> None:
             path.unlink(missing_ok=True)
     except OSError:
         return
+
+
+def remove_logs(directory: Path, count: int, but: Collection[str] = ()) -> None:
+    """Remove the logs of an earlier run's probes.
+
+    count: the number of probes of this run so far, whose logs stay.
+    but: names of logs that stay.
+    """
+    for path in directory.iterdir():
+        name = path.name
+        if LOG.fullmatch(name) and name not in but and int(name.split("-")[0]) > count:
+            path.unlink(missing_ok=True)
 
 
 def _header(line: bytes) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import WorkloadError
-from harness.probes.kept_answers import NAME, KeptAnswers, forget
+from harness.probes.kept_answers import NAME, KeptAnswers, forget, remove_logs
 from harness.wording import listed
 
 if TYPE_CHECKING:
@@ -42,24 +42,27 @@ def resuming(
     Yields None where nothing can be kept because the workload's code cannot be told.
     """
     runner, sources = opened.runner, opened.description.sources
+    path, run = runner.directory / NAME, opened.surroundings.run
     if sources is None:
         _log.info(
             "%s: the code of its workload is no set of files that can be read, so an interrupted "
             "run would begin anew",
             opened.case.id,
         )
+        if path.is_file():
+            path.unlink()
+            remove_logs(runner.directory, runner.num_probes)
         yield None
         return
     valid_for = {
         "the workload": opened.description.fingerprint,
-        "its recipe": recipe,
-        "its code or a package": sources,
+        "the recipe": recipe,
+        "the code or a package": sources,
         "the device": _digest(_device(opened)),
         "versions": _digest(dict(made_with)),
     }
-    path, run = runner.directory / NAME, opened.surroundings.run
     with KeptAnswers(path, valid_for, run) as kept:
-        kept.remove_other_logs(runner.directory, runner.num_probes)
+        remove_logs(runner.directory, runner.num_probes, kept.logs)
         if kept.changed:
             changed = listed(kept.changed)
             _log.info("%s: an earlier run did not finish, but %s changed", opened.case.id, changed)

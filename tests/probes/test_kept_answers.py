@@ -10,7 +10,7 @@ import pytest
 
 from harness.probes import kept_answers, kept_lines
 from harness.probes.answers import Answer
-from harness.probes.kept_answers import NAME, KeptAnswers, forget
+from harness.probes.kept_answers import NAME, KeptAnswers, forget, remove_logs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -315,6 +315,6 @@ def test_logs_of_an_earlier_run_go_unless_an_answer_refers_to_them(tmp_path: Pat
     for name in names:
         (tmp_path / name).write_text("", encoding="utf-8")
     with kept(tmp_path) as answers:
-        answers.remove_other_logs(tmp_path, 1)
+        remove_logs(tmp_path, 1, answers.logs)
     left = {path.name for path in tmp_path.iterdir()}
     assert {*names, NAME} - {"007-train-b9.log"} == left
