@@ -54,7 +54,8 @@ ModuleChange = Literal[
 class WorkloadSpec(TypedDict):
     """The workload of a case, as the matrix names it."""
 
-    module: ObjectSpec
+    module: ObjectSpec | None
+    """None where `training` makes what trains."""
     data: ObjectSpec | None
     loss: ObjectSpec | None
     optimizer: ObjectSpec | None
@@ -62,6 +63,8 @@ class WorkloadSpec(TypedDict):
     learning_rate_attr: str | None
     collate_fn: NotRequired[ObjectSpec | None]
     """Collates the samples of a plain data set; a function itself is no constructor."""
+    training: NotRequired[ObjectSpec | None]
+    """Makes an object whose `step()` trains, in place of a module."""
     changes: NotRequired[list[ModuleChange]]
     """What is changed once it is built; no matrix sets this."""
 

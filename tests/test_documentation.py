@@ -136,11 +136,15 @@ LOCKFILE_ROWS = rows(PAGES["docs/reference/lockfile.md"])
 
 @pytest.mark.parametrize("text", MATRICES)
 def test_matrices_load(text: str, tmp_path: Path) -> None:
-    """Every matrix that is shown loads, together with the module of the quickstart."""
-    code = re.findall(r"```python\n(.*?)```", PAGES["docs/quickstart.md"], re.DOTALL)
-    (tmp_path / "digits.py").write_text(
-        next(block for block in code if "class Digits(" in block), encoding="utf-8"
-    )
+    """Every matrix that is shown loads, together with the modules of two pages."""
+    for name, page, mark in (
+        ("digits", "quickstart", "class Digits("),
+        ("loops", "other-trainings", "class Training"),
+    ):
+        code = re.findall(r"```python\n(.*?)```", PAGES[f"docs/{page}.md"], re.DOTALL)
+        (tmp_path / f"{name}.py").write_text(
+            next(block for block in code if mark in block), encoding="utf-8"
+        )
     # Not needed by anything else here; what is looked for is the name of a class path.
     (tmp_path / "timm.py").write_text("def create_model(): ...\n", encoding="utf-8")
     (tmp_path / "torchvision").mkdir()

@@ -25,7 +25,7 @@ DOORS = {
         "profile_callback",
         "scale_learning_rate",
     ],
-    "harness.testing": ["GpuProfile", "test_gpu_profile"],
+    "harness.testing": ["GpuProfile", "Training", "test_gpu_profile"],
     "harness.search": ["SearchResult", "search"],
     "harness.lr_range": ["Suggestion", "diverged", "geometric_sweep", "suggest"],
     "harness.workload": ["SyntheticImages", "SyntheticTokens", "Workload"],

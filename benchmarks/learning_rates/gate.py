@@ -97,6 +97,7 @@ def run_against(
 def with_module(case: Case, class_path: str, arguments: dict[str, Any]) -> Case:
     """Return the case with another module, which gets further arguments."""
     module = case.workload["module"]
+    assert module is not None, "the reference cases have modules"
     changed = ObjectSpec(class_path=class_path, init_args={**module["init_args"], **arguments})
     return replace(case, workload=WorkloadSpec(**{**case.workload, "module": changed}))
 
@@ -105,6 +106,7 @@ def at_resolution(case: Case, resolution: int) -> Case:
     """Return the case with images of another size."""
     workload = case.workload
     module, data = workload["module"], workload["data"]
+    assert module is not None, "the reference cases have modules"
     assert data is not None, "the reference cases have data"
     return replace(
         case,

@@ -95,7 +95,9 @@ def _train(
     case: Case, arguments: dict[str, Any], batch_size: int, seed: int, rate: float
 ) -> list[float]:
     """Return the losses at a constant rate, in the batches' order of the seed."""
-    init_args = case.workload["module"]["init_args"]
+    module_spec = case.workload["module"]
+    assert module_spec is not None, "the reference cases have modules"
+    init_args = module_spec["init_args"]
     torch.manual_seed(seed)
     module = Planted(**{**init_args, **arguments, "lr": rate})
     module.train()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from harness.errors import MachineError, NotOfferedError, WorkloadError
+from harness.errors import HarnessError, MachineError, NotOfferedError, WorkloadError
 from harness.predict.changes import Change, changes_of
 from harness.predict.prediction import predict
 from harness.predict.simulation import Simulation
@@ -54,6 +54,11 @@ def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> tup
     Raises WorkloadError when the case does not train as it is, and MachineError when the machine is
     at fault.
     """
+    if case.workload.get("training") is not None:
+        raise HarnessError(
+            f"{case.id} trains by a function of its own, which --what-if cannot change: name "
+            "models that differ in its init_args, and predict each"
+        )
     with tempfile.TemporaryDirectory() as folder, Simulation() as simulation:
         surroundings = replace(paths.surroundings, directory=Path(folder))
 

@@ -154,12 +154,31 @@ class Resolver:
         if None in made:
             return None
         case = Case(identifier, axes, *made)
-        if case.search.global_batch_size is not None:
+        if case.workload.get("training") is not None:
+            case = self._of_training(case)
+        elif case.search.global_batch_size is not None:
             trainer = parts[2 + list(_OVERRIDES).index("trainer")]
             for name in other_accumulation(case.trainer):
                 trainer.refuse(name, ACCUMULATES)
         stated: Any = tuple(part.resolve(axes, identifier) for part in self._stated[pair])
         return replace(case, preset=self._preset, stated=stated or None) if self._preset else case
+
+    def _of_training(self, case: Case) -> Case:
+        """Return the case of a training, which runs without Lightning's Trainer."""
+        place = ("models", case.model, "training")
+        if case.search.validation == "search":
+            self._context.mistakes.add(
+                place,
+                f"{case.id}: `search.validation: search` asks for a batch size of validation's "
+                "own, and validate() of a training takes none: set true or false for this model",
+            )
+        if case.search.global_batch_size is not None:
+            self._context.mistakes.add(
+                place,
+                f"{case.id}: `search.global_batch_size` sets the accumulation of a Trainer, and "
+                "step() of a training accumulates by itself: set null for this model",
+            )
+        return replace(case, trainer={})
 
     def _pair(self, model: str, gpu: str) -> tuple[Part, ...]:
         return (

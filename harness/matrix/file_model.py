@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from harness.case_names import LABEL
 from harness.matrix.field_types import Allowed, DottedName, Settings
@@ -49,8 +49,10 @@ class Overrides(Settings):
 class WorkloadSettings(Settings):
     """The workload: the module and the data that a case trains."""
 
-    module: CallableSpec
-    """A LightningModule, or a plain nn.Module, which is wrapped."""
+    module: CallableSpec | None = None
+    """A LightningModule, or a plain nn.Module, which is wrapped; or else `training` is given."""
+    training: CallableSpec | None = None
+    """A function that makes an object whose step() trains, in place of module and data."""
     data: CallableSpec | None = None
     """A LightningDataModule, or a data set, which is wrapped; by default the module's own."""
     collate_fn: CallableSpec | None = None
@@ -63,6 +65,21 @@ class WorkloadSettings(Settings):
     """The attribute of the batch size; by default the one that Lightning's Tuner finds."""
     learning_rate_attr: DottedName | None = None
     """The attribute of the learning rate; by default the one that Lightning's Tuner finds."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.training is None:
+            if self.module is None:
+                raise self.broken(
+                    "module is missing; a mapping of class_path, init_args; or training instead"
+                )
+            return self
+        for name in WorkloadSettings.model_fields:
+            if name != "training" and getattr(self, name) is not None:
+                raise self.broken("is not used beside training, which does it itself", name)
+        if isinstance(self, ModelSettings) and self.trainer is not None:
+            raise self.broken("is Lightning's, and training runs without it: remove it", "trainer")
+        return self
 
 
 class ModelSettings(WorkloadSettings, Overrides):

@@ -141,6 +141,7 @@ def _imported(case: Case) -> list[str | None]:
     parts = (
         *(spec["module"], spec["data"], spec["loss"], spec["optimizer"]),
         spec.get("collate_fn"),
+        spec.get("training"),
     )
     return [None if part is None else part["class_path"] for part in parts]
 

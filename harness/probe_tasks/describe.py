@@ -54,8 +54,15 @@ def describe(
         with suppress(_Arrived):
             trainer.fit(workload.module, datamodule=workload.datamodule)
         data = workload.module if workload.user_data is None else workload.user_data
-        description |= fingerprint.describe_data(data)
-        num_samples, num_workers = describe_training_loader(workload)
+        if (training := workload.spec.get("training")) is not None:
+            # It was made where the fit asked for its optimizers.
+            made = workload.module
+            description = fingerprint.describe_module(made.described)
+            description |= {"data": training["class_path"]}
+            num_samples, num_workers = made.num_samples, 0
+        else:
+            description |= fingerprint.describe_data(data)
+            num_samples, num_workers = describe_training_loader(workload)
         # Not at the top: the zygote imports this module, and its heap is in every probe's memory.
         from harness.probe_tasks.sources import digest_of_sources  # noqa: PLC0415
 

@@ -98,6 +98,11 @@ class SweepWatch(FitWatch):
                 "exactly one"
             )
         self._optimizer = optimizer = trainer.optimizers[0]
+        if not getattr(module, "shows_optimizer", True):
+            raise SweepRefusedError(
+                "the training shows no optimizer, whose learning rates would be set: give its "
+                "object an attribute `optimizer`"
+            )
         given = configured_rates(
             optimizer, [config.scheduler for config in trainer.lr_scheduler_configs]
         )
@@ -112,7 +117,7 @@ class SweepWatch(FitWatch):
             raise SweepRefusedError(
                 f"the optimizer's learning rate is {self._largest:g}: there is nothing to scale"
             )
-        detach_schedules(trainer, module, optimizer)
+        detach_schedules(trainer, getattr(module, "training_object", module), optimizer)
         for group, rate in zip(optimizer.param_groups, self._given, strict=True):
             _set_rate(group, rate)
         watch_steps(optimizer, before=self._before_step, after=self._after_step)
@@ -128,11 +133,13 @@ class SweepWatch(FitWatch):
     def on_before_optimizer_step(self, *_: Any) -> None:
         self.tell("optimizer")
 
-    def on_train_batch_end(self, trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
         self._num_batches += 1
         # Callbacks and hooks may set it, and change it from epoch to epoch.
         accumulate = trainer.accumulate_grad_batches
         loss = loss_of(outputs)
+        if loss is None and not module.automatic_optimization:
+            raise SweepRefusedError("step() returns no loss, and a range test goes by losses")
         if loss is not None:  # a training step may return None: the batch is skipped
             # Lightning divides the loss by the number of accumulated batches.
             self._window.append(float(loss) * accumulate)
@@ -280,7 +287,8 @@ def _refuse_unsuitable(workload: Workload) -> None:
     """Raise SweepRefusedError for synthetic data and for manual optimization."""
     if workload.synthetic:
         raise SweepRefusedError("the data are synthetic: there is nothing to learn")
-    if not workload.module.automatic_optimization:
+    manual = not workload.module.automatic_optimization
+    if manual and workload.spec.get("training") is None:
         raise SweepRefusedError(
             "the workload uses manual optimization: a sweep cannot control its optimizer steps"
         )

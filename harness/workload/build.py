@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, NotOfferedError
 from harness.workload import defaults
 from harness.workload.keras_models import BACKEND, is_keras, on_device, why_missing
 from harness.workload.wrappers import as_dataset, wrap_dataset, wrap_module
@@ -71,6 +71,9 @@ def build(spec: WorkloadSpec) -> Workload:
     NotOfferedError when it does not offer a change of the spec. An exception of the user's own
     constructors passes through.
     """
+    if (training := spec.get("training")) is not None:
+        return _build_training(spec, training)
+    assert spec["module"] is not None, "a workload has a module or a training"
     module = _instantiate_module(spec["module"])
     data = instantiate(spec["data"]) if spec["data"] else None
     if not isinstance(module, torch.nn.Module):
@@ -112,6 +115,19 @@ def build(spec: WorkloadSpec) -> Workload:
     return Workload(spec, lightning, wrapped, datamodule, module, data)
 
 
+def _build_training(spec: WorkloadSpec, training: ObjectSpec) -> Workload:
+    """Return the workload of a step function, which is made where its device is known."""
+    if spec.get("changes"):
+        raise NotOfferedError("the module of a training is not changed: it is made too late")
+    from harness.workload.step_training import wrap_training  # noqa: PLC0415 - the others' memory
+
+    lightning = importlib.import_module("lightning.pytorch")
+    make = locate(training["class_path"])
+    init_args = arguments(training["init_args"] or {})
+    wrapped = wrap_training(lightning, functools.partial(make, **init_args), training["class_path"])
+    return Workload(spec, lightning, wrapped, None, wrapped, None)
+
+
 def _instantiate_module(spec: ObjectSpec) -> Any:
     """Make the module, with the variables of Keras on the CPU, as torch's are."""
     try:
@@ -131,6 +147,7 @@ def _datamodule(spec: WorkloadSpec, data: Any, lightning: ModuleType) -> Any:
     if data is None or isinstance(data, lightning.LightningDataModule):
         if collate_spec:
             holder = spec["module" if data is None else "data"] or spec["module"]
+            assert holder is not None, "a workload without a module has no data"
             raise HarnessError(
                 f"{holder['class_path']} has loaders of its own, which collate as they do: remove "
                 "`collate_fn` from the model"

@@ -60,6 +60,8 @@ class FullFirstBatch:
 def has_validation(workload: Workload) -> bool:
     """Return whether a fit of this workload runs validation: it defines a step and a loader."""
     owner = workload.loader_owner
+    if workload.spec.get("training") is not None:
+        return bool(workload.module.validates)
     return _overridden(workload, workload.module, "validation_step") and _overridden(
         workload, owner, "val_dataloader"
     )

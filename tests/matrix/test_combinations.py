@@ -14,7 +14,16 @@ from harness.matrix.references import substitute
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.matrix.case import Case
+    from harness.protocol import ObjectSpec
+
 FRUIT: dict[str, list[Any]] = {"fruit": ["apple", "pear"], "animal": ["cat", "dog"]}
+
+
+def module_of(case: Case) -> ObjectSpec:
+    """Return the module of a case that has one."""
+    assert case.workload["module"] is not None
+    return case.workload["module"]
 
 
 def test_include_extends_and_adds_as_github_actions_does() -> None:
@@ -116,7 +125,7 @@ def test_references_work_below_every_block(tmp_path: Path) -> None:
     text += 'lr_range: {seeds: ["${steps}"]}\nbounds: {batch_size: {max_drop: "${steps}%"}}\n'
     (case,) = load(tmp_path, text)
     assert (
-        case.workload["module"]["init_args"],
+        module_of(case)["init_args"],
         case.device.budget,
         case.trainer,
         case.search.round_to,
@@ -131,7 +140,7 @@ def test_values_that_are_equal_to_python_stay_apart(tmp_path: Path) -> None:
         "Linear}", 'Linear, init_args: {a: "${resolution}"}}'
     )
     text = text.replace("[1, true, 1.0]", "[1, true]")
-    values = [case.workload["module"]["init_args"]["a"] for case in load(tmp_path, text)]
+    values = [module_of(case)["init_args"]["a"] for case in load(tmp_path, text)]
     assert [repr(value) for value in values] == ["1", "True"]
 
 

@@ -16,7 +16,7 @@ from harness.workload.build import build
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.protocol import SweepRequest, TellPhase
+    from harness.protocol import SweepRequest, TellPhase, WorkloadSpec
 
 RATES = (1e-4, 1e-3, 1e-2)
 
@@ -31,7 +31,7 @@ def here(name: str) -> str:
 
 
 def run(
-    module: str,
+    module: str | WorkloadSpec,
     data: str | None = "zoo.Numbers",
     *,
     rates: Sequence[float] = RATES,
@@ -61,7 +61,8 @@ def run(
         "ceiling": ceiling,
         "whole_epochs": whole_epochs,
     }
-    return {**sweep(build(workload(module, data, **more)), request, tell, ignore)}
+    spec = workload(module, data, **more) if isinstance(module, str) else module
+    return {**sweep(build(spec), request, tell, ignore)}
 
 
 class Small(zoo.Net):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from harness.protocol import Phase, TrainRequest
+    from harness.protocol import Phase, TrainRequest, WorkloadSpec
 
 
 class Recorded:
@@ -109,9 +109,10 @@ class Probing:
 
     def __call__(
         self,
-        module: str,
+        module: str = "",
         data: str = "zoo.Numbers",
         *,
+        spec: WorkloadSpec | None = None,
         peaks: tuple[int, ...] = (1000,),
         held: Iterable[int] = (),
         module_args: Mapping[str, Any] | None = None,
@@ -135,6 +136,7 @@ class Probing:
             "snapshot": None,
             "history": None,
         }
-        spec = workload(module, data, module_args=module_args or {}, data_args=data_args or {})
+        args = {"module_args": module_args or {}, "data_args": data_args or {}}
+        spec = spec or workload(module, data, **args)
         whole = cast("TrainRequest", asked | request)
         return {**train.train(build(spec), whole, self.phases.append)}

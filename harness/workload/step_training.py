@@ -1,0 +1,240 @@
+"""Runs a training that is no LightningModule in a probe's Trainer: each batch is one `step()`.
+
+Lightning then only counts. The training makes its own batches, computes its own loss, and steps its
+own optimizer; nothing moves its model, converts it, or changes its mode. It is made where Lightning
+asks for optimizers: the device is known by then, and the memory is not limited yet.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from harness.errors import HarnessError
+from harness.workload.full_batches import NoFullBatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+_GIVEN = ("batch_size", "device")
+_ENDED = (
+    "step() raised StopIteration: the data of the training have ended. A probe takes some steps "
+    "more than a pass may have: let step() begin anew"
+)
+
+
+class StepCounter(torch.optim.SGD):
+    """Stands in for the optimizer of a training that shows none: its steps are counted."""
+
+    def __init__(self) -> None:
+        super().__init__([torch.nn.Parameter(torch.empty(0))], lr=0.0)
+
+
+class _Batches:
+    """Gives the size of a batch, again and again: the training makes the batch itself."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield self.batch_size
+
+
+class _StepTraining:
+    """Hooks of a LightningModule that trains by the `step()` of the user's object."""
+
+    make: Callable[..., Any]
+    class_path: str
+    batch_size: int
+    shows_optimizer: bool
+    training_object: Any
+    trainer: Any
+    add_module: Callable[[str, Any], None]
+
+    def count_samples(self, batch: int) -> int:
+        return batch
+
+    def configure_optimizers(self) -> Any:
+        """Make the training; return its optimizer, or what counts its steps without one."""
+        known = {id(module) for module in _living_modules()}
+        made = self.make(batch_size=self.batch_size, device=self.trainer.strategy.root_device)
+        if not callable(getattr(made, "step", None)):
+            kind = f"{type(made).__module__}.{type(made).__qualname__}"
+            raise HarnessError(
+                f"training {self.class_path} gave an object of type {kind}, which has no step(): "
+                "return an object whose step() takes one optimizer step and returns the loss"
+            )
+        self.training_object = made
+        for name, module in _models(made, known).items():
+            # Registered, it counts as the model of the case: its memory, its names.
+            self.add_module(name.replace(".", "_"), module)
+        given = getattr(made, "optimizer", None)
+        self.shows_optimizer = given is not None
+        optimizers = list(given) if isinstance(given, list | tuple) else [given]
+        for optimizer in optimizers:
+            if optimizer is not None and not hasattr(optimizer, "param_groups"):
+                raise HarnessError(
+                    f"the `optimizer` of the training {self.class_path} is "
+                    f"{type(optimizer).__qualname__}: it needs a torch optimizer, or several as a "
+                    "list; without one, leave it out"
+                )
+        return StepCounter() if given is None else optimizers
+
+    def train_dataloader(self) -> Any:
+        return _Batches(self.batch_size)
+
+    def training_step(self, _batch: int, _batch_idx: int) -> Any:
+        try:
+            with _full_batches_of(self.batch_size):
+                loss = self.training_object.step()
+        except StopIteration as error:
+            # Lightning would take it for the end of an epoch.
+            raise HarnessError(_ENDED) from error
+        for optimizer in self.trainer.optimizers:
+            if isinstance(optimizer, StepCounter):
+                optimizer.step()
+        return None if loss is None else {"loss": _number(loss)}
+
+    def val_dataloader(self) -> Any:
+        # One call validates as much as the training wants.
+        return [self.batch_size] if self.validates else []
+
+    def validation_step(self, _batch: int, _batch_idx: int) -> None:
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            self.training_object.validate()
+
+    def on_validation_model_eval(self) -> None:
+        """Leave the mode to the training's `validate`."""
+
+    def on_validation_model_train(self) -> None:
+        """Leave the mode to the training's `validate`."""
+
+    @property
+    def validates(self) -> bool:
+        """Whether the training has validation; known once it is made."""
+        return callable(getattr(self.training_object, "validate", None))
+
+    @property
+    def num_samples(self) -> int | None:
+        """The samples in a pass, where the training says it."""
+        number = getattr(self.training_object, "num_samples", None)
+        return number if type(number) is int else None
+
+    @property
+    def described(self) -> Any:
+        """What has the parameters: the one model, or all of them by their names."""
+        models = list(self.children())  # type: ignore[attr-defined]  # of the LightningModule
+        return models[0] if len(models) == 1 else self
+
+
+def wrap_training(lightning: ModuleType, make: Callable[..., Any], class_path: str) -> Any:
+    """Make a LightningModule that trains by the object that `make(batch_size, device)` returns.
+
+    Raises HarnessError where it does not take both by name.
+    """
+    _require_parameters(make, class_path)
+    wrapped = type("StepTraining", (_StepTraining, lightning.LightningModule), {})()
+    wrapped.automatic_optimization = False
+    wrapped.make, wrapped.class_path = make, class_path
+    wrapped.batch_size = 1
+    wrapped.training_object = None
+    return wrapped
+
+
+def _require_parameters(make: Callable[..., Any], class_path: str) -> None:
+    if not callable(make):
+        raise HarnessError(f"training {class_path} is no function and no class")
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):
+        return  # of a built-in nothing is known
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = {one.name for one in parameters if one.kind in kinds}
+    takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
+    missing = [] if takes_all else [name for name in _GIVEN if name not in names]
+    if missing:
+        raise HarnessError(
+            f"training {class_path} does not take {' and '.join(missing)}: a training is made with "
+            f"{' and '.join(_GIVEN)}, and with its init_args"
+        )
+
+
+@contextmanager
+def _full_batches_of(batch_size: int) -> Iterator[None]:
+    """Refuse loaders of this batch size that hold no full batch, in the block.
+
+    Their batch would be partial, or a loop that waits for a batch would never end.
+    """
+    begin = DataLoader.__iter__
+
+    def begin_full(loader: DataLoader[Any]) -> Any:
+        if loader.batch_size == batch_size and _num_samples(loader) < batch_size:
+            raise NoFullBatchError(f"the training data hold no full batch of {batch_size}")
+        return begin(loader)
+
+    DataLoader.__iter__ = begin_full  # type: ignore[method-assign]  # for this process alone
+    try:
+        yield
+    finally:
+        DataLoader.__iter__ = begin  # type: ignore[method-assign]  # as it was
+
+
+def _num_samples(loader: DataLoader[Any]) -> float:
+    try:
+        return len(loader.sampler)  # type: ignore[arg-type]  # some samplers have no length
+    except TypeError:
+        return math.inf
+
+
+def _models(made: Any, known: set[int]) -> dict[str, torch.nn.Module]:
+    """Return the modules of a training by name: its `model`, its attributes, or all new ones.
+
+    known: the modules that were there before it was made.
+    """
+    model = getattr(made, "model", None)
+    several = not isinstance(model, torch.nn.Module)
+    named: Mapping[Any, Any] = {"": model}
+    if several and isinstance(model, Mapping):
+        named = model
+    elif several and isinstance(model, list | tuple):
+        named = dict(enumerate(model))
+    found = _only_modules({f"model_{key}".strip("_"): value for key, value in named.items()})
+    if not found and isinstance(made, torch.nn.Module):
+        return {"model": made}
+    found = found or _only_modules(dict(getattr(made, "__dict__", {})))
+    if found:
+        return found
+    # A step that is a closure shows its model nowhere else.
+    new = [module for module in _living_modules() if id(module) not in known]
+    inner = {id(child) for module in new for child in module.modules() if child is not module}
+    outer = [module for module in new if id(module) not in inner]
+    return {f"{type(module).__name__}_{number}": module for number, module in enumerate(outer)}
+
+
+def _only_modules(named: Mapping[str, Any]) -> dict[str, torch.nn.Module]:
+    return {key: value for key, value in named.items() if isinstance(value, torch.nn.Module)}
+
+
+def _living_modules() -> list[torch.nn.Module]:
+    # By type: some objects compute their `__class__`, and would run code.
+    return [one for one in gc.get_objects() if issubclass(type(one), torch.nn.Module)]
+
+
+def _number(loss: Any) -> torch.Tensor:
+    """Return a loss, apart from its graph."""
+    value = loss.detach() if isinstance(loss, torch.Tensor) else torch.as_tensor(float(loss))
+    if value.numel() != 1:
+        raise HarnessError(
+            f"step() returned a tensor of shape {tuple(value.shape)}: it returns the loss, one "
+            "number, or None"
+        )
+    return value.reshape(())
