@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 def recommended_precisions(
     session: Session, results: Sequence[CaseResult]
 ) -> tuple[Recommendation, ...]:
-    """Return the recommendation for each group of cases that this run had a part in.
+    """Return the recommendation for each group of cases of which this run did not skip all.
 
     The cases of a group differ in the axis `precision` alone.
     """
     ran = {result.case_id: result for result in results}
+    done = {result.case_id for result in results if result.status != "skipped"}
     groups: dict[tuple[tuple[str, Scalar], ...], list[Case]] = {}
     for case in session.cases:
         if AXIS in case.axes:
@@ -32,7 +33,7 @@ def recommended_precisions(
     return tuple(
         _of_group(session, dict(axes), cases, ran)
         for axes, cases in groups.items()
-        if len(cases) > 1 and any(case.id in ran for case in cases)
+        if len(cases) > 1 and any(case.id in done for case in cases)
     )
 
 
