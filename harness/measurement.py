@@ -121,6 +121,19 @@ class LrCurve:
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast one batch size trains, from probes that time it in several rounds."""
+
+    batch_size: int
+    samples_per_second: float
+    """The median of the rounds."""
+    samples_per_second_spread: float | None
+    """The standard deviation from round to round, estimated robustly; None with one round."""
+    num_rounds: int
+    peak_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Predicted:
     """The predicted largest batch, and the facts that it rests on."""
 
@@ -174,6 +187,9 @@ class Profile:
     """At `max_batch_size`."""
     memory_limit_bytes: int
     samples_per_second: float | None = None
+    """At `batch_size` if it was timed, and there is a spread; else of a probe of the largest."""
+    samples_per_second_spread: float | None = None
+    """The standard deviation of `samples_per_second` from round to round; None: not timed."""
     fingerprint: str
     recipe: str
     device: DeviceIdentity
@@ -239,6 +255,10 @@ class Measurement(Profile):
     non_monotone: int | None = None
     """A batch larger than `max_batch_size` that is known to fit."""
     probes: tuple[Probe, ...] = ()
+    speeds: tuple[Speed, ...] = ()
+    """The speed of each batch size that was timed, the smallest first."""
+    speeds_again: tuple[Speed, ...] = ()
+    """Speeds that were timed once more, because the first would have failed."""
     lr_curves: tuple[LrCurve, ...] = ()
     warnings: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
@@ -271,6 +291,8 @@ class Measurement(Profile):
         )
         own = {
             "probes": tuple(_probe_from_json(probe) for probe in data["probes"]),
+            "speeds": tuple(Speed(**speed) for speed in data["speeds"]),
+            "speeds_again": tuple(Speed(**speed) for speed in data["speeds_again"]),
             "lr_curves": curves,
             "warnings": tuple(data["warnings"]),
             "artifacts": tuple(data["artifacts"]),

@@ -130,6 +130,8 @@ class TrainTask(TypedDict):
     micro_batches: int | None
     """An optimizer step follows after at most so many, whatever the Trainer says that it is; None:
     it is what the Trainer says."""
+    timed_seconds: NotRequired[float]
+    """Makes this a timed probe: the steps after those that warm it up take at least so long."""
 
 
 class HoldersTask(TypedDict):

@@ -21,6 +21,7 @@ _BINARY = 1024
 _MINUTE = 60
 _HOUR = 3600
 _MAX_SIZE = 2**63
+_WHOLE_FROM = 100
 _MAX_SHOWN = 60
 _CORRECT = {unit.lower(): unit for unit in _UNITS}
 # Bounded, because int() refuses texts of too many digits.
@@ -95,6 +96,21 @@ def format_bytes(num_bytes: float) -> str:
 def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def format_speed(samples_per_second: float) -> str:
+    """Return samples per second: whole from 100 on, one decimal below."""
+    return f"{samples_per_second:.{0 if samples_per_second >= _WHOLE_FROM else 1}f}"
+
+
+def format_around(value: float, spread: float | None) -> str:
+    """Return a speed with its standard deviation, as `812 ± 4.5`; without one as `812`."""
+    return format_speed(value) + ("" if spread is None else f" ± {format_spread(spread)}")
+
+
+def format_spread(spread: float) -> str:
+    """Return a standard deviation with two digits, and never with an exponent: `220`, `4.5`."""
+    return f"{float(f'{spread:.2g}'):g}"
 
 
 def format_seconds(seconds: float) -> str:

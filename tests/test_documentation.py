@@ -23,6 +23,7 @@ from harness.matrix.settings import (
     LearningRateBound,
     LrRangeSettings,
     SearchSettings,
+    ThroughputBound,
 )
 from harness.matrix.trainer_settings import REFUSED, TrainerSettings
 from harness.matrix.yaml12.reader import read_yaml
@@ -63,6 +64,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "lr_range": LrRangeSettings,
     "bounds.batch_size": BatchSizeBound,
     "bounds.learning_rate": LearningRateBound,
+    "bounds.throughput": ThroughputBound,
 }
 MAX_README_LINES = 200
 MAX_COLUMNS = 100

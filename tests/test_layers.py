@@ -41,7 +41,7 @@ LAYERS = (
     ("files",),
     ("simulated",),
     ("figures", "lockfile", "matrix", "search", "workload"),
-    ("lr_range", "memory_bounds"),
+    ("lr_range", "memory_bounds", "throughput"),
     ("devices", "failures", "identity"),
     ("probe_trainer",),
     ("allocator", "bounds", "probe_tasks", "probes"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from harness.bounds.causes import because, failure_detail, judge_recipe, judge_workload
+from harness.bounds.sizes import largest_expected, measured_noise, same_batch, smallest_allowed
+from harness.bounds.throughput import judge_throughput
 from harness.bounds.verdict import Verdict, Violation
 from harness.lr_range.ratio import outside, ratio
 from harness.wording import RELOCK
@@ -21,8 +21,6 @@ WARN_FACTOR = 1.5
 
 Within a locked range there is none: training is as good everywhere in it.
 """
-
-_CPU_NOISE = 0.005
 
 
 def judge(
@@ -43,6 +41,7 @@ def judge(
         judge_recipe(measurement, locked),
         _judge_batch_size(measurement, locked, bounds.batch_size.max_drop),
         _judge_learning_rate(measurement, locked, bounds),
+        judge_throughput(measurement, locked, bounds),
     )
     return Verdict.combined(parts)
 
@@ -79,38 +78,6 @@ def learning_rate_confirmed(
         and _why_not_judged(measurement, locked, bounds) is None
         and not learning_rate_suspect(measurement, locked, bounds)
     )
-
-
-def smallest_allowed(locked_batch_size: int, max_drop: float, noise: int = 0) -> int:
-    """Return the smallest batch size within the bound: locked x (1 - max_drop), rounded up.
-
-    With 2%, 98 of 100 is allowed and 97 is not; of 10 only 10 is allowed. A drop by `noise` samples
-    or fewer is always allowed.
-    """
-    exact = math.ceil(locked_batch_size * (1 - _decimal(max_drop)))
-    return max(1, min(exact, locked_batch_size - noise))
-
-
-def measured_noise(locked: LockedProfile) -> int:
-    """Return by how many samples the largest batch differs between runs of an unchanged case.
-
-    On the CPU's bounded budget this is 0.5%, at least one sample (`benchmarks/exactness.py`) or one
-    step of `search.round_to`. On a GPU it is 0, because the allocator repeats itself.
-    """
-    if locked.device.name != "cpu":
-        return 0
-    step = locked.settings.get("search.round_to", 1)
-    return max(step if isinstance(step, int) else 1, math.floor(locked.max_batch_size * _CPU_NOISE))
-
-
-def largest_expected(locked_batch_size: int, max_drop: float) -> int:
-    """Return the largest batch that is no improvement: locked x (1 + max_drop), rounded down."""
-    return math.floor(locked_batch_size * (1 + _decimal(max_drop)))
-
-
-def _decimal(share: float) -> Fraction:
-    """Return a share as it was written: 0.02 is two hundredths, not the nearest binary fraction."""
-    return Fraction(repr(float(share)))
 
 
 def _nothing_fits(
@@ -266,10 +233,6 @@ def _why_not_judged(
         return f"it was locked over {then} steps, and lr_range.num_training leaves only {now}"
     if locked.global_batch_size is not None:
         return None  # the recipe has it, too: both are rates of steps of as many samples
-    max_drop = bounds.batch_size.max_drop
-    noise = measured_noise(locked)
-    least = smallest_allowed(locked.batch_size, max_drop, noise)
-    most = max(largest_expected(locked.batch_size, max_drop), locked.batch_size + noise)
-    if not least <= measurement.batch_size <= most:
+    if not same_batch(measurement.batch_size, locked, bounds.batch_size.max_drop):
         return f"it was locked at batch {locked.batch_size}, this is batch {measurement.batch_size}"
     return None

@@ -15,6 +15,7 @@ Bound = Literal[
     "batch_size",
     "predicted_batch_size",
     "learning_rate",
+    "throughput",
     "fingerprint",
     "recipe",
 ]

@@ -5,15 +5,21 @@ The probe's side is `harness.memory_bounds.host`.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import platform
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.measurement import DeviceIdentity
+from harness.visible import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from harness.protocol import BoundSpec
+
+# Names of processors are shorter; a strange machine must not fill the lock.
+_MAX_NAME = 80
 
 
 class CpuDevice:
@@ -64,3 +70,15 @@ class CpuDevice:
 
 UNBOUNDED = CpuDevice(1 << 40)
 """The device of workloads that are only built and described: they never reach its limit."""
+
+
+def processor() -> str:
+    """Return the name of this machine's processor, which decides the speed of a case on the CPU."""
+    with suppress(OSError):
+        for line in (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return one_line(value.strip())[:_MAX_NAME]
+    return platform.machine() or "unknown"

@@ -32,6 +32,7 @@ The digest covers only settings that differ from their defaults, so it would not
 """
 
 _SEARCH = (
+    "objective",
     "steps_per_trial",
     "min_batch_size",
     "max_batch_size",

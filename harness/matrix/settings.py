@@ -86,6 +86,8 @@ class SearchSettings(Settings):
 
     mode: Literal["exact", "power", "binsearch"] = "exact"
     """exact: predict from peaks, then bracket; power: double; binsearch: double, then bisect."""
+    objective: Literal["memory", "throughput"] = "memory"
+    """memory: the tuned batch is the largest; throughput: the smallest that is as fast as any."""
     init_val: Positive = 2
     """The first batch size that is tried when nothing is locked."""
     max_trials: Steps = 25
@@ -275,6 +277,15 @@ class LearningRateBound(Settings):
     """A factor, up or down, in place of the locked range; null: the locked range."""
 
 
+class ThroughputBound(Settings):
+    """How far samples/s at the tuned batch may fall behind the locked ones."""
+
+    max_drop: Annotated[
+        Percent | None, Field(lt=1), Allowed("a percentage from 0% to below 100%")
+    ] = None
+    """A percentage or a fraction, beyond the noise of both; null: speeds are not judged."""
+
+
 class BoundsSettings(Settings):
     """How far a measurement may fall behind its locked profile before the test fails."""
 
@@ -282,3 +293,5 @@ class BoundsSettings(Settings):
     """The bound on max_batch_size."""
     learning_rate: LearningRateBound = LearningRateBound()
     """The bound on the learning rate; it applies at the same batch size and recipe only."""
+    throughput: ThroughputBound = ThroughputBound()
+    """The bound on samples/s at the tuned batch; it applies at the same batch size only."""

@@ -15,6 +15,7 @@ from harness.identity.recipe import recipe
 from harness.measure.after_search import refuse_broken_libraries, soak, with_snapshot
 from harness.measure.learning_rate import kept_if_unchanged, with_learning_rate
 from harness.measure.so_far import SOAK, forget, keep
+from harness.measure.throughput import with_speed_confirmed, with_throughput
 from harness.measure.validation import with_validation
 from harness.measurement import Measurement
 from harness.predict.case import predict_for
@@ -116,6 +117,7 @@ def _measure_all(opened: OpenCase) -> Measurement:
     measurement = _measurement(opened, found).with_prediction(predicted)
     measurement = replace(measurement, warnings=(*measurement.warnings, *warnings))
     if measurement.max_batch_size:
+        measurement = with_throughput(opened, measurement)
         keep(opened, measurement, SOAK)
         soak(opened, measurement)
         measurement = with_snapshot(opened, measurement)
@@ -123,6 +125,7 @@ def _measure_all(opened: OpenCase) -> Measurement:
         measurement = with_validation(start, measurement)
         keep(opened, kept_if_unchanged(measurement, opened.locked), "the LR range test")
         measurement = with_learning_rate(opened, measurement)
+        measurement = with_speed_confirmed(opened, measurement)
         forget(opened)
     return measurement
 

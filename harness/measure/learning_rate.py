@@ -69,7 +69,9 @@ def _tested(opened: OpenCase, before: Measurement, rate_map: RateMap | None) -> 
         result = replace(result, found=None, refusal=measurement.lr_refusal)
     if locked is not None and learning_rate_confirmed(measurement, locked, case.bounds):
         measurement = replace(measurement, lr_confirmed=True)
-    return replace(measurement, artifacts=_save(opened, measurement, result))
+    # Failures show the first one.
+    artifacts = (*_save(opened, measurement, result), *measurement.artifacts)
+    return replace(measurement, artifacts=artifacts)
 
 
 def kept_if_unchanged(measurement: Measurement, locked: LockedProfile | None) -> Measurement:

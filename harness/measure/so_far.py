@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FOUND_NAME = "found.json"
 SOAK = "the soak"
 """Until its end nothing is found: `soak_steps` are asked for."""
+TIMING = "the timing of batch sizes"
+"""Until its end it is not known which batch size is tuned."""
 
 # A measurement before its sweeps has some kB, and a prediction of a large model some 100 kB.
 _MAX_BYTES = 16 << 20

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from harness.probes.open_cases import Surroundings
 
 
+_LARGEST = (
+    "search.objective: throughput needs a measurement: the predicted batch is the largest, and not "
+    "the fastest"
+)
+
+
 def find_gpu(case: Case, lock: Lock) -> GpuFacts:
     """Return the GPU that a case is predicted for.
 
@@ -99,7 +105,11 @@ def predict_case(
         settings=dict(made.settings),
         made_with=dict(runner.versions),
         probes=prediction.probes,
-        warnings=prediction.notes + (() if resumed is None else (resumed,)),
+        warnings=(
+            *prediction.notes,
+            *(() if resumed is None else (resumed,)),
+            *((_LARGEST,) if case.search.objective == "throughput" else ()),
+        ),
         seconds=time.monotonic() - started,
     ).with_prediction(prediction.to_lock())
 

@@ -235,13 +235,18 @@ class StepWatch(FitWatch):
         self._stepped = True
 
 
-def train(workload: Workload, request: TrainRequest, tell: TellPhase) -> TrainResult:
+def train(
+    workload: Workload,
+    request: TrainRequest,
+    tell: TellPhase,
+    watch_class: type[StepWatch] = StepWatch,
+) -> TrainResult:
     """Train one batch size and return the outcome, whatever the user's training raises."""
     tell("setup")
     seed_everything()
     bound = make_bound(request["bound"])
     batch_size = request["batch_size"]
-    watch = make_callback(workload.lightning, StepWatch, bound, tell, request)
+    watch = make_callback(workload.lightning, watch_class, bound, tell, request)
     failure: Failure | None = None
     decisions: Decisions | None = None
     excess: str | None = None

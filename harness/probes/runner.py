@@ -177,6 +177,7 @@ class ProbeRunner:
         short_steps: bool = True,
         snapshot: Path | None = None,
         history: Path | None = None,
+        timed_seconds: float | None = None,
     ) -> Probe:
         """Probe one batch size: train it and report how that ended.
 
@@ -189,6 +190,7 @@ class ProbeRunner:
         short_steps: end a step of `global_batch_size` as soon as its memory is seen.
         snapshot: the file for the allocator's history, written when the training fails.
         history: the file for the sizes of all blocks, written when it fits, for a `BlockHistory`.
+        timed_seconds: time the steps, the first ones left out, for at least so long.
 
         Raises MachineError when the machine is at fault, whatever the batch size.
         """
@@ -207,7 +209,9 @@ class ProbeRunner:
             "history": None if history is None else str(history.absolute()),
             "micro_batches": self._short_step if short_steps else None,
         }
-        name = f"{kind}-b{varied}"
+        if timed_seconds is not None:
+            task["timed_seconds"] = timed_seconds
+        name = f"{kind if timed_seconds is None else 'timed'}-b{varied}"
         num_steps = max(steps, epoch_steps, validation_steps)
         answer = self.ask(task, f"{kind} batch {varied}", name, self._timeout_of(num_steps))
         result = answer.result

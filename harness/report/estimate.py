@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.matrix.settings import LrRangeSettings
 from harness.report import words
+from harness.throughput.choice import LEAST_ROUNDS
 from harness.units import format_seconds
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _CONFIRMING_TRIALS = 6
 
 # A search from nothing, in the median; the bracket of B and B + 1.
 _SEARCH_PROBES, _BRACKET_PROBES = 5, 2
+# Most sizes are far too slow and timed once. These are timed in each round.
+_TIMED_SIZES = 4
 
 _FEWER_STEPS = "for fewer LR steps lower lr_range.num_training, or set lr_range.when to never"
 
@@ -62,13 +65,22 @@ def cost_of(case: Case, locked: LockedProfile | None) -> CostItem:
     return CostItem(
         case_id=case.id,
         locked=locked,
-        num_probes=num_probes + bool(soak),
+        num_probes=num_probes + bool(soak) + _timed_probes(case, locked),
         lr_steps=steps,
         lr_steps_are_most=are_most,
         steps_per_trial=case.search.steps_per_trial,
         cold=cold,
         soak_steps=soak,
     )
+
+
+def _timed_probes(case: Case, locked: LockedProfile | None) -> int:
+    """Return about how many probes time batch sizes."""
+    one_size = 0 if case.bounds.throughput.max_drop is None else LEAST_ROUNDS
+    kept = case.preset == "quick" and locked is not None and locked.samples_per_second_spread
+    if case.search.objective == "memory" or kept:
+        return one_size
+    return _TIMED_SIZES * LEAST_ROUNDS
 
 
 def estimate_line(

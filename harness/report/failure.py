@@ -15,10 +15,11 @@ from harness.report.growth import growth_block
 from harness.report.headline import headline
 from harness.report.table import align
 from harness.report.tracebacks import shorten
+from harness.units import format_speed
 from harness.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from harness.bounds.verdict import Violation
     from harness.errors import HarnessError
@@ -89,7 +90,7 @@ def error_text(
 
 
 def _comparison(
-    measurement: Measurement, locked: LockedProfile, violations: Iterable[Violation]
+    measurement: Measurement, locked: LockedProfile, violations: Collection[Violation]
 ) -> str:
     """Return a table of locked and measured values, with the allowed ones of broken bounds."""
     allowed: dict[str, str] = {violation.bound: str(violation.allowed) for violation in violations}
@@ -104,6 +105,8 @@ def _comparison(
             _batch_row("batch_size", locked.max_batch_size, measurement, allowed),
             ("learning rate", rate, now, allowed.get("learning_rate", "")),
         ]
+        if "throughput" in allowed:
+            rows.append(_speed_row(measurement, locked, violations))
     has_limits = any(row[3] for row in rows)
     width = 4 if has_limits else 3
     table = align(
@@ -118,6 +121,16 @@ def _batch_row(
 ) -> tuple[str, str, str, str]:
     limit = f"at least {allowed[bound]}" if bound in allowed else ""
     return ("max batch", str(locked), str(measurement.max_batch_size), limit)
+
+
+def _speed_row(
+    measurement: Measurement, locked: LockedProfile, violations: Iterable[Violation]
+) -> tuple[str, str, str, str]:
+    """Return the row of the speed: both measured values, if it was measured again."""
+    found = next(one for one in violations if one.bound == "throughput")
+    again = [one.samples_per_second for one in measurement.speeds_again]
+    now = ", then ".join([str(found.measured), *map(format_speed, again)])
+    return ("samples/s", str(locked.samples_per_second), now, f"at least {found.allowed}")
 
 
 def _circumstances(
@@ -141,7 +154,7 @@ def _circumstances(
         facts.append(("LR refused", measurement.lr_refusal))
     if any(violation.bound == "learning_rate" for violation in result.violations):
         facts += _ranges(measurement, locked)
-        if measurement.artifacts:
+        if measurement.artifacts and measurement.lr_curves:
             facts.append(("LR curve", measurement.artifacts[0]))
     return facts + _causes(measurement, locked)
 

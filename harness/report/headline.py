@@ -51,6 +51,8 @@ def _headline(violation: Violation, measurement: Measurement, locked: LockedProf
             f"max batch {violation.measured} ({change}) where at least {violation.allowed} "
             "is allowed"
         )
+    elif violation.bound == "throughput":
+        text = f"{violation.measured:g} samples/s where at least {violation.allowed:g} are allowed"
     elif violation.bound == "learning_rate" and violation.measured is None:
         text = f"no learning rate where {violation.locked:.3g} is locked"
     elif violation.bound == "learning_rate":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.report.failure import failure_text
 from harness.report.headline import headline
+from harness.report.speeds import HEADINGS, speed_rows
 from harness.report.summary import improvement_lines, note_lines
 from harness.report.table import columns
 from harness.visible import one_line, visible
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.lockfile.precisions import Recommendation
+    from harness.measurement import Measurement
     from harness.report.case_result import CaseResult
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&])|(?<=www)(\.)|(:)(?=//)|(@)")
@@ -57,6 +59,7 @@ def render_markdown(
         parts.append("\n".join(f"- {escape(note)}" for note in notes))
     if improvements := improvement_lines(rows):
         parts += ["## Better than locked", fence("\n".join(improvements))]
+    parts += [_speeds(row.case_id, row.measurement) for row in rows if row.measurement]
     failures = [row for row in rows if row.status in ("failed", "error")]
     if failures:
         parts += ["## Failures", *(_details(row) for row in failures)]
@@ -105,6 +108,15 @@ def _table(rows: Sequence[CaseResult]) -> str:
         [code(row.case_id), *(escape(column.cell(row)) for column in shown[1:])] for row in rows
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _speeds(case_id: str, measurement: Measurement) -> str:
+    """Return the table of the speeds of a case; an empty text if fewer than two were timed."""
+    if len(measurement.speeds) < 2:  # noqa: PLR2004 - one of them is in the table of all cases
+        return ""
+    lines = [HEADINGS, ("--:",) * len(HEADINGS), *speed_rows(measurement)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"## Samples/s of {code(case_id)}\n\n{table}"
 
 
 def _details(result: CaseResult) -> str:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from harness.bounds.failed_probes import telling_failure
 from harness.report import words
+from harness.report.speeds import speed_line
 from harness.report.table import render_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from harness.lockfile.precisions import Recommendation
+    from harness.measurement import Measurement
     from harness.report.case_result import CaseResult
 
 # A long matrix may skip hundreds of cases for one reason.
@@ -73,26 +75,28 @@ def note_lines(results: Sequence[CaseResult]) -> list[str]:
             "on a GPU"
         )
     for result in _sorted(results):
-        measurement = result.measurement
-        if measurement is None:
-            continue
-        if measurement.learning_rate is None and measurement.lr_refusal:
-            lines.append(f"{result.case_id}: no learning rate: {measurement.lr_refusal}")
-        if measurement.largest_learning_rate is not None:
-            lines.append(
-                f"{result.case_id}: the learning rate {measurement.learning_rate:.3g} is what "
-                "the attribute is set to; the largest group of the optimizer then has "
-                f"{measurement.largest_learning_rate:.3g}"
-            )
-        if measurement.non_monotone is not None:
-            failed = telling_failure(measurement)
-            between = measurement.max_batch_size + 1 if failed is None else failed.batch_size
-            lines.append(
-                f"{result.case_id}: batch {measurement.non_monotone} fits too, although "
-                f"{between} does not"
-            )
-        lines += [f"{result.case_id}: {warning}" for warning in result.all_warnings]
+        if result.measurement is not None:
+            lines += [f"{result.case_id}: {note}" for note in _notes_on(result.measurement)]
+            lines += [f"{result.case_id}: {warning}" for warning in result.all_warnings]
     return lines
+
+
+def _notes_on(measurement: Measurement) -> Iterator[str]:
+    """Yield what a reader of the table must know of a case."""
+    if measurement.learning_rate is None and measurement.lr_refusal:
+        yield f"no learning rate: {measurement.lr_refusal}"
+    if measurement.largest_learning_rate is not None:
+        yield (
+            f"the learning rate {measurement.learning_rate:.3g} is what the attribute is set to; "
+            "the largest group of the optimizer then has "
+            f"{measurement.largest_learning_rate:.3g}"
+        )
+    if (speeds := speed_line(measurement)) is not None:
+        yield speeds
+    if measurement.non_monotone is not None:
+        failed = telling_failure(measurement)
+        between = measurement.max_batch_size + 1 if failed is None else failed.batch_size
+        yield f"batch {measurement.non_monotone} fits too, although {between} does not"
 
 
 def improvement_lines(results: Sequence[CaseResult]) -> list[str]:

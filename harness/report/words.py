@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.units import format_bytes
+from harness.units import format_bytes, format_speed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 MISSING = "-"
 """The cell of a missing value."""
-
-_WHOLE_FROM = 100
 
 
 def learning_rate(value: float | None) -> str:
@@ -99,9 +97,7 @@ def peak_of_limit(measurement: Measurement) -> str:
 
 def speed(samples_per_second: float | None) -> str:
     """Return samples per second: whole from 100 on, one decimal below."""
-    if samples_per_second is None:
-        return MISSING
-    return f"{samples_per_second:.{0 if samples_per_second >= _WHOLE_FROM else 1}f}"
+    return MISSING if samples_per_second is None else format_speed(samples_per_second)
 
 
 def place(device: DeviceIdentity, made_with: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.devices.device import NoSuchDeviceError
-from harness.measure.so_far import SOAK
+from harness.measure.so_far import SOAK, TIMING
 from harness.report.case_result import CaseResult
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def _result(session: Session, case: Case) -> CaseResult:
     if found is None:
         return made
     batch = found.measurement.max_batch_size
+    if found.during == TIMING:
+        reason = f"interrupted in {TIMING}; batch {batch} is the largest{_GOES_ON}"
+        return replace(made, reason=reason)
     if found.during == SOAK:
         reason = f"interrupted in the soak; batch {batch} fits for a few steps{_GOES_ON}"
         return replace(made, reason=reason)

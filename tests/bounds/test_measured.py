@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from measurements import locked, measurement
 
-from harness.bounds.measured import judge, largest_expected, smallest_allowed
+from harness.bounds.measured import judge
+from harness.bounds.sizes import largest_expected, smallest_allowed
 from harness.bounds.verdict import Verdict, Violation
 from harness.matrix.settings import BoundsSettings
 from harness.measurement import DeviceIdentity, Probe

@@ -261,3 +261,17 @@ def test_what_the_memory_allows_beyond_a_setting_is_told(project: Project, sourc
     told = re.search(r"ends the search at batch 16; the memory allows about (\d+), by", note)
     assert told is not None
     assert abs(int(told[1]) / largest - 1) < 0.01
+
+
+def test_prediction_says_that_the_fastest_batch_needs_a_measurement(
+    project: Project, source: Path
+) -> None:
+    """With `objective: throughput` the largest batch is predicted, without a speed, and told so."""
+    assert source.exists()
+    matrix = project.path / "profiles" / "matrix.yaml"
+    matrix.write_text(MATRIX + "search: {objective: throughput}\n", encoding="utf-8")
+    result = project.run(*PREDICT, "--gpu-profile-update")
+    result.stdout.fnmatch_lines([f"{CASE}: search.objective: throughput needs a measurement: *"])
+    profile = locked(project)
+    assert profile["batch_size"] > 0.9 * profile["max_batch_size"]
+    assert "samples_per_second" not in profile

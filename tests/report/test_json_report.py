@@ -10,7 +10,7 @@ import pytest
 from case_results import CPU, OOM, axes, command, locked, measurement, result, several, unmeasured
 
 from harness import report
-from harness.measurement import LrCurve, Probe
+from harness.measurement import LrCurve, Probe, Speed
 from harness.report.case_result import CaseResult
 
 KEYS = [
@@ -54,6 +54,9 @@ FURTHER_KEYS = [
     "lr_kept",
     "largest_learning_rate",
     "signal_to_noise",
+    "samples_per_second_spread",
+    "speeds",
+    "speeds_again",
     "non_monotone",
     "artifacts",
     "improvements",
@@ -204,3 +207,25 @@ def test_curves_survive_json() -> None:
     travelled = CaseResult.from_json(json.loads(json.dumps(row.to_json())))
     assert travelled.measurement is not None
     assert (curve,) == travelled.measurement.lr_curves
+
+
+def test_speeds_are_rows_of_batch_size_speed_spread_and_peak() -> None:
+    """Each batch size that was timed is an object with its speed and its peak."""
+    timed = measurement(speeds=(Speed(64, 812.0, 4.5, 5, 1 << 20), Speed(471, 820.0, None, 1)))
+    case = report.render_json([result(timed)])["cases"][0]
+    assert [
+        {
+            "batch_size": 64,
+            "samples_per_second": 812.0,
+            "samples_per_second_spread": 4.5,
+            "num_rounds": 5,
+            "peak_memory_bytes": 1 << 20,
+        },
+        {
+            "batch_size": 471,
+            "samples_per_second": 820.0,
+            "samples_per_second_spread": None,
+            "num_rounds": 1,
+            "peak_memory_bytes": None,
+        },
+    ] == case["speeds"]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.lr_protocol import TellSteps
     from harness.lr_range.rate_map import RateMap
     from harness.matrix.case import Case
+    from harness.measurement import Outcome
 
 MATRIX = """\
 version: 1
@@ -38,6 +39,7 @@ gpus:
 search: {{{search}}}
 lr_range: {{{lr}}}
 preset: {preset}
+bounds: {{{bounds}}}
 """
 
 
@@ -46,12 +48,15 @@ def make_case(
     *,
     search: str = "",
     lr: str = "seeds: [0, 1]",
+    bounds: str = "",
     budget: str = "64MiB",
     module: str = "Net",
     preset: str = "null",
 ) -> Case:
     """Make the case net-cpu-1."""
-    text = MATRIX.format(search=search, lr=lr, budget=budget, module=module, preset=preset)
+    text = MATRIX.format(
+        search=search, lr=lr, bounds=bounds, budget=budget, module=module, preset=preset
+    )
     return load(tmp_path, text)[0]
 
 
@@ -116,6 +121,10 @@ class Rehearsal:
     torch_settings: dict[str, Any] = field(default_factory=dict)
     retries_from: int | None = None
     """The smallest batch size at which the allocator empties its cache."""
+    speed: Callable[[int], float] = lambda _: 100.0
+    """Samples/s of a batch size in a timed probe; 0 where it fails."""
+    timed: list[int] = field(default_factory=list)
+    """The batch size of each timed probe."""
     lasts: int = 10_000
     """Steps after which a training runs out of memory, whatever its batch size."""
     afresh: str | None = None
@@ -146,8 +155,13 @@ class Rehearsal:
 
     def train(self, batch_size: int, **arguments: Any) -> Probe:
         """Return a probe that fits if training and validation are within their limits."""
-        self.trained.append({"batch_size": batch_size} | arguments)
         peak = self.base + self.per_sample * batch_size
+        if "timed_seconds" in arguments:
+            self.timed.append(batch_size)
+            speed = self.speed(batch_size)
+            outcome: Outcome = "fits" if speed else "oom"
+            return Probe(batch_size, outcome, None, peak, samples_per_second=speed)
+        self.trained.append({"batch_size": batch_size} | arguments)
         varied, kind, phase, fits = (
             batch_size,
             "train",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from projects import workload
 
-from harness.probe_tasks import train
+from harness.probe_tasks import timing, train
 from harness.workload.build import build
 
 if TYPE_CHECKING:
@@ -139,4 +139,5 @@ class Probing:
         args = {"module_args": module_args or {}, "data_args": data_args or {}}
         spec = spec or workload(module, data, **args)
         whole = cast("TrainRequest", asked | request)
-        return {**train.train(build(spec), whole, self.phases.append)}
+        run = timing.time_steps if "timed_seconds" in whole else train.train
+        return {**run(build(spec), whole, self.phases.append)}
