@@ -316,7 +316,6 @@ class ProbeRunner:
         """
         self.num_probes += 1
         path = self.directory.absolute() / f"{self.num_probes:03d}-{name}.log"
-        log = str(path)
         started = time.monotonic()
         kills = oom_kills.count()
         request = {
@@ -325,14 +324,13 @@ class ProbeRunner:
             "trainer": self._trainer_at(task.get("batch_size")),
             "workload": self._built_afterwards,
         }
-        known = None if self.kept is None else self.kept.take(request, self.directory)
-        if known is not None:
+        if self.kept is not None and (known := self.kept.take(request, self.directory)) is not None:
             return known
         limit = self.timeout if timeout is None else timeout
         ending, self.afresh = self._zygote.ask(cast("Request", request), path, limit, tell_steps)
         seconds = time.monotonic() - started
         self.device.settle()
-        answer = read_ending(ending, what, log, seconds, kills)
+        answer = read_ending(ending, what, str(path), seconds, kills)
         if self.kept is not None:
             self.kept.keep(request, answer)
         return answer
@@ -345,8 +343,7 @@ class ProbeRunner:
         """Return the Trainer's keywords at a batch size; describing a workload has none."""
         if self.global_batch_size is None or batch_size is None:
             return self.trainer
-        accumulated = -(-self.global_batch_size // int(batch_size))
-        return self.trainer | {"accumulate_grad_batches": accumulated}
+        return self.trainer | {"accumulate_grad_batches": -(-self.global_batch_size // batch_size)}
 
     def _timeout_of(self, steps: int) -> float:
         """Return the seconds for a probe of this many steps: sweeps and soaks need more."""
