@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.measurement import Profile
 
 AXIS = "precision"
-"""The axis whose values are precisions of Lightning's Trainer."""
+"""The axis whose values are precisions, as Lightning's Trainer names them."""
 RECOMMENDED = "recommended"
 """The value of the axis with which a training asks for the recommended precision."""
 
@@ -116,11 +116,12 @@ def _shown(speed: float) -> str:
 
 def _why_not(precision: Scalar, profile: Profile) -> str | None:
     """Return why the values of a precision are no reason to take it; None if they are one."""
-    name, set_to = _long(precision), profile.settings.get(_SETTING)
+    name, by_trainer = _long(precision), _SETTING in profile.settings
     reasons = (
         (
-            set_to is None or _long(set_to) != name,
-            'it is not the Trainer\'s: write trainer: {precision: "${precision}"}',
+            # A training with a loop of its own may take it as an argument.
+            all(_long(value) != name for value in profile.settings.values()),
+            'nothing refers to it: write trainer: {precision: "${precision}"}',
         ),
         (
             profile.source == "predicted" or profile.device.simulated,
@@ -128,7 +129,7 @@ def _why_not(precision: Scalar, profile: Profile) -> str | None:
         ),
         (not profile.max_batch_size, "no batch size trains"),
         (
-            name == "16-mixed" and profile.device.name == "cpu",
+            by_trainer and name == "16-mixed" and profile.device.name == "cpu",
             "on the CPU Lightning trains bf16-mixed in its place",
         ),
         (
@@ -154,7 +155,7 @@ def _is_finite(profile: Profile) -> bool:
     )
 
 
-def _long(precision: Scalar) -> str:
+def _long(precision: Any) -> str:
     """Return a precision under its long name; Lightning has short ones."""
     return _SHORT.get(label(precision), label(precision))
 

@@ -86,10 +86,10 @@ def test_wider_one_is_recommended_beside_the_fastest() -> None:
             {"device": DeviceIdentity("simulated NVIDIA H200", H200.memory_bytes)},
             "predicted, so it has neither a speed nor a loss",
         ),
-        ({"settings": {}}, 'it is not the Trainer\'s: write trainer: {precision: "${precision}"}'),
+        ({"settings": {}}, 'nothing refers to it: write trainer: {precision: "${precision}"}'),
         (
             {"settings": {"trainer.precision": "32-true"}},
-            'it is not the Trainer\'s: write trainer: {precision: "${precision}"}',
+            'nothing refers to it: write trainer: {precision: "${precision}"}',
         ),
     ],
 )
@@ -108,6 +108,12 @@ def test_16_mixed_on_the_cpu_is_left_out() -> None:
         "trains bf16-mixed in its place"
     )
     assert (None, expected) == (found.precision, str(found))
+
+
+def test_training_with_a_loop_of_its_own_may_take_it_as_an_argument() -> None:
+    """Any setting may hold it, and fp16 on the CPU is then what the loop makes of it."""
+    own = of("16-mixed", device=CPU, settings={"training.init_args.precision": "16-mixed"})
+    assert "16-mixed" == recommend(AXES, {"16-mixed": own}).precision
 
 
 def test_loss_that_is_no_number_is_left_out() -> None:
