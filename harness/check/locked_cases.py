@@ -128,6 +128,9 @@ def _values_missing(profile: LockedProfile, case: Case, *, validates: bool) -> I
         )
     if case.search.global_batch_size is not None and profile.accumulate_grad_batches is None:
         yield "no accumulation is locked, and search.global_batch_size asks for one"
+    timed = case.search.objective == "throughput" or case.bounds.throughput.max_drop is not None
+    if timed and profile.samples_per_second_spread is None:
+        yield "no timed speed is locked, and search.objective or bounds.throughput asks for one"
     searched = case.search.validation == "search" and validates
     if searched and profile.validation_batch_size is None:
         yield "no validation batch size is locked, and search.validation: search asks for one"

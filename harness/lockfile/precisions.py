@@ -8,6 +8,7 @@ Runs in pytest's process and in training scripts.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,12 @@ _SETTING = "trainer.precision"
 _SHORT = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 # The widest first. bf16 stands before fp16, whose losses need scaling.
 _WIDEST_FIRST = ("64-true", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
-# A speed is that of one probe of a few steps. Slower by at most this share is not slower.
+# A speed that was not timed is that of one probe of a few steps: two probes of one batch were 10%
+# apart. Slower by at most this share is not slower.
 _UNTOLD = 0.1
+# Speeds that were timed in rounds may be told apart by more than this share, as those of two batch
+# sizes may (`harness.throughput.choice`), and by two standard deviations of their difference.
+_FLOOR, _DEVIATIONS = 0.02, 2.0
 _WHOLE_FROM = 100
 
 
@@ -91,21 +96,36 @@ def recommend(
         return Recommendation(
             dict(axes), None, None, "no precision is recommended", left_out=left_out
         )
-    as_fast = [one for one in order if speeds[one] >= speeds[order[0]] * (1 - _UNTOLD)]
+    fastest = profiles[order[0]]
+    as_fast = [
+        one
+        for one in order
+        if speeds[order[0]] - speeds[one] <= _untold(fastest, profiles[one]) * speeds[order[0]]
+    ]
     taken = min(as_fast, key=_width)
-    return Recommendation(
-        dict(axes), taken, profiles[taken].case_id, _reason(taken, order, speeds), shown, left_out
-    )
+    untold = _untold(fastest, profiles[taken])
+    reason = _reason(taken, order, speeds, untold)
+    return Recommendation(dict(axes), taken, profiles[taken].case_id, reason, shown, left_out)
 
 
-def _reason(taken: Scalar, order: list[Scalar], speeds: Mapping[Scalar, float]) -> str:
+def _untold(fastest: Profile, other: Profile) -> float:
+    """Return by which share of the fastest a speed may be lower and still count as the same."""
+    one, two = fastest.samples_per_second_spread, other.samples_per_second_spread
+    if one is None or two is None or not fastest.samples_per_second:
+        return _UNTOLD
+    return max(_FLOOR, _DEVIATIONS * math.hypot(one, two) / fastest.samples_per_second)
+
+
+def _reason(
+    taken: Scalar, order: list[Scalar], speeds: Mapping[Scalar, float], untold: float
+) -> str:
     """Return why a precision is recommended, beside the fastest or else the next one."""
     speed = _shown(speeds[taken])
     text = f"precision {label(taken)} is recommended: it trains {speed} samples/s"
     if taken != order[0]:
         return (
             f"{text}, and {label(order[0])} with {_shown(speeds[order[0]])} is not faster by more "
-            f"than the {_UNTOLD:.0%} that one probe can tell"
+            f"than the {untold:.1%} that can be told"
         )
     return ", ".join([text, *(f"{label(one)} {_shown(speeds[one])}" for one in order[1:])])
 

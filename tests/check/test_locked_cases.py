@@ -74,8 +74,15 @@ def test_case_without_a_profile_is_missing_and_no_workload_is_built(tmp_path: Pa
             ],
         ),
         ("when: never", "", {"learning_rate": None, "learning_rates": ()}, []),
+        (
+            "",
+            "objective: throughput",
+            {},
+            ["no timed speed is locked, and search.objective or bounds.throughput asks for one"],
+        ),
+        ("", "objective: throughput", {"samples_per_second_spread": 1.0}, []),
     ],
-    ids=["complete", "validation", "rate", "never"],
+    ids=["complete", "validation", "rate", "never", "speed", "timed"],
 )
 @pytest.mark.probes
 def test_values_that_the_settings_ask_for_must_be_locked(

@@ -60,12 +60,32 @@ def test_widest_wins_among_those_that_are_as_fast(speeds: dict[str, float], expe
     assert expected == taken(*(of(name, speed) for name, speed in speeds.items()))
 
 
+@pytest.mark.parametrize(
+    ("spread", "speed", "expected"),
+    [
+        # Two deviations of the difference are 2 x 1.41 x 10.
+        (10.0, 971.0, "bf16-mixed"),
+        (10.0, 972.0, "32-true"),
+        # Never less than 2%.
+        (0.0, 979.0, "bf16-mixed"),
+        (0.0, 980.0, "32-true"),
+        (None, 950.0, "32-true"),
+    ],
+)
+def test_measured_spread_decides_which_speeds_are_the_same(
+    spread: float | None, speed: float, expected: str
+) -> None:
+    """Speeds that were timed in rounds are told apart by their deviation, others by a tenth."""
+    timed = {"samples_per_second_spread": spread}
+    assert expected == taken(of("32-true", speed, **timed), of("bf16-mixed", 1000.0, **timed))
+
+
 def test_wider_one_is_recommended_beside_the_fastest() -> None:
     """The line says why the fastest is not taken."""
     found = recommend(AXES, {"32-true": of("32-true", 95.0), "bf16-mixed": of("bf16-mixed", 100.0)})
     assert (
         "precision 32-true is recommended: it trains 95 samples/s, and bf16-mixed with 100 is not "
-        "faster by more than the 10% that one probe can tell"
+        "faster by more than the 10.0% that can be told"
     ) == found.reason
 
 
