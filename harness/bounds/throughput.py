@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from harness.matrix.settings import BoundsSettings
     from harness.measurement import Measurement, Speed
 
-# A difference of two speeds within so many of its standard deviations is noise.
-_DEVIATIONS = 3.0
+# A difference within so many standard deviations of single rounds is noise. Each speed is the median
+# of five rounds or more, so this is more than three standard errors of the difference.
+_DEVIATIONS = 2.0
 
 
 def judge_throughput(

@@ -46,7 +46,7 @@ def test_speeds_are_not_judged_by_default() -> None:
 
 @pytest.mark.parametrize(("spread", "violated"), [(10.0, True), (100.0, False)])
 def test_drop_within_the_noise_passes(spread: float, *, violated: bool) -> None:
-    """A drop of 20% counts only if it is more than three standard deviations of both speeds."""
+    """A drop of 20% counts only if it is more than two standard deviations of both speeds."""
     known = locked(**LOCKED | {"samples_per_second_spread": spread})
     assert violated is throughput_suspect(timed(800.0), known, DROP)
     assert ["throughput"] * violated == bounds_of(judge(timed(800.0), known, DROP))
