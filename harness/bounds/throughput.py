@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.matrix.settings import BoundsSettings
     from harness.measurement import Measurement, Speed
 
-# A difference within so many standard deviations of single rounds is noise. Each speed is the median
+# A difference within so many standard deviations of single rounds is noise. Each speed is a median
 # of five rounds or more, so this is more than three standard errors of the difference.
 _DEVIATIONS = 2.0
 
