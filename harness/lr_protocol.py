@@ -1,4 +1,6 @@
-"""Types the tasks of an LR range test and their answers, as `harness.protocol` has the others.
+"""Types the tasks of an LR range test, and of a timed loader, with their answers.
+
+`harness.protocol` has the others.
 
 It holds types alone, so it costs a probe's heap nothing.
 """
@@ -43,6 +45,27 @@ class RatesTask(TypedDict):
     """Values of the workload's learning rate; none: its own, and twice that."""
 
 
+class LoadingTask(TypedDict):
+    """Time the training loader alone and the training step alone, by turns."""
+
+    task: Literal["loading"]
+    batch_size: int
+    num_workers: int
+    rounds: int
+    """The turns of each."""
+
+
+class LoadingResult(TypedDict):
+    """The answer to a LoadingTask that did not fail."""
+
+    outcome: Literal["fits"]
+    refusal: str | None
+    """Why the loader cannot have so many workers; None where it has them."""
+    step_seconds: list[float]
+    """Of a batch, one number for each turn."""
+    load_seconds: list[float]
+
+
 class SweepResult(TypedDict):
     """The answer to a SweepTask that did not fail."""
 
@@ -69,6 +92,10 @@ class RatesResult(TypedDict):
     """The values of the attribute."""
     rates: list[list[float]]
     """For each of them, the rate of every group; none where a sweep will refuse the optimizer."""
+
+
+LrTask = SweepTask | RatesTask | LoadingTask
+LrResult = SweepResult | RatesResult | LoadingResult
 
 
 class Progress(TypedDict):

@@ -173,6 +173,8 @@ class Profile:
     predicted_batch_size: int | None = None
     """The predicted largest batch. A measured profile may have one too."""
     validation_batch_size: int | None = None
+    num_workers: int | None = None
+    """The workers of the training loader, where `workers.max` asks for them."""
     bounded_by: BoundedBy
     learning_rate: float | None = None
     learning_rates: tuple[float, ...] = ()
@@ -252,6 +254,10 @@ class Measurement(Profile):
     signal_to_noise: float | None = None
     lr_steps: int = 0
     """Optimizer steps that the LR range test took, over all seeds."""
+    loader_samples_per_second: dict[str, float] = field(default_factory=dict)
+    """The rate of the training loader alone, by its number of workers."""
+    step_samples_per_second: float | None = None
+    """The rate of the training step alone, timed beside that loader."""
     non_monotone: int | None = None
     """A batch larger than `max_batch_size` that is known to fit."""
     probes: tuple[Probe, ...] = ()

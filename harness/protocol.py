@@ -21,7 +21,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from harness.lightning_hooks import Hook
-from harness.lr_protocol import Progress, RatesResult, RatesTask, SweepResult, SweepTask
+from harness.lr_protocol import LoadingTask, LrResult, LrTask, Progress, RatesTask, SweepTask
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A number of bytes or of things."""
@@ -128,8 +128,7 @@ class TrainTask(TypedDict):
     history: str | None
     """The file for the sizes of all blocks when the training fits; None records none."""
     micro_batches: int | None
-    """An optimizer step follows after at most so many, whatever the Trainer says that it is; None:
-    it is what the Trainer says."""
+    """An optimizer step follows after at most so many; None: after what the Trainer says."""
     timed_seconds: NotRequired[float]
     """Makes this a timed probe: the steps after those that warm it up take at least so long."""
 
@@ -147,8 +146,7 @@ class HoldersTask(TypedDict):
     """The file for the holders, as `harness.predict.holders.PeakHolders` reads it."""
     snapshot: str | None
     """The file for torch's snapshot with stacks; None writes none."""
-    micro_batches: int | None
-    """As in a `TrainTask`."""
+    micro_batches: int | None  # as in a `TrainTask`
 
 
 class ProbeContext(TypedDict):
@@ -177,12 +175,17 @@ class RatesRequest(RatesTask, ProbeContext):
     """A request for a probe that reads learning rates."""
 
 
+class LoadingRequest(LoadingTask, ProbeContext):
+    """A request for a probe that times the loader."""
+
+
 class HoldersRequest(HoldersTask, ProbeContext):
     """A request for a probe that finds out what holds the memory."""
 
 
-Task = DescribeTask | TrainTask | SweepTask | RatesTask | HoldersTask
-Request = DescribeRequest | TrainRequest | SweepRequest | RatesRequest | HoldersRequest
+Task = DescribeTask | TrainTask | LrTask | HoldersTask
+LrRequest = SweepRequest | RatesRequest | LoadingRequest
+Request = DescribeRequest | TrainRequest | LrRequest | HoldersRequest
 
 
 class Kill(TypedDict):
@@ -192,11 +195,8 @@ class Kill(TypedDict):
 
 
 FailedOutcome = Literal["oom", "error", "dataset", "machine", "not offered"]
-"""The ways in which a task fails.
-
-`oom`, `error` and `dataset` are outcomes of probes. `machine` is trouble with the machine, and
-`not offered` a change that the workload does not offer.
-"""
+"""The ways in which a task fails. `oom`, `error` and `dataset` are outcomes of probes. `machine` is
+trouble with the machine, and `not offered` a change that the workload does not offer."""
 
 
 class Failure(TypedDict):
@@ -275,7 +275,7 @@ class HoldersResult(MemoryFacts):
     peak_memory_bytes: Count
 
 
-Result = TrainResult | SweepResult | RatesResult | DescribeResult | HoldersResult | Failure
+Result = TrainResult | LrResult | DescribeResult | HoldersResult | Failure
 
 
 class Report(TypedDict, total=False):

@@ -24,6 +24,7 @@ from harness.matrix.settings import (
     LrRangeSettings,
     SearchSettings,
     ThroughputBound,
+    WorkersSettings,
 )
 from harness.matrix.trainer_settings import REFUSED, TrainerSettings
 from harness.matrix.yaml12.reader import read_yaml
@@ -62,6 +63,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "gpus": GpuSettings,
     "search": SearchSettings,
     "lr_range": LrRangeSettings,
+    "workers": WorkersSettings,
     "bounds.batch_size": BatchSizeBound,
     "bounds.learning_rate": LearningRateBound,
     "bounds.throughput": ThroughputBound,

@@ -93,7 +93,7 @@ class LockedProfile(Profile):
     def training_arguments(
         self, num_ranks: int = 1, *, learning_rate: bool = True
     ) -> dict[str, Any]:
-        """Return keywords of transformers' `TrainingArguments`: batch sizes and learning rate.
+        """Return keywords of transformers' `TrainingArguments`: batch sizes, loader, learning rate.
 
         Where a global batch is locked, they make it exactly on `num_ranks` processes. Without one,
         each process takes steps of the locked batch. `learning_rate=False` leaves the rate out.
@@ -112,6 +112,8 @@ class LockedProfile(Profile):
         }
         if self.validation_batch_size is not None:
             arguments["per_device_eval_batch_size"] = self.validation_batch_size
+        if self.num_workers is not None:
+            arguments["dataloader_num_workers"] = self.num_workers
         return arguments | ({"learning_rate": locked_rate(self)} if learning_rate else {})
 
 
@@ -242,8 +244,8 @@ def _refuse_duplicates(text: LockText, profiles: list[LockedProfile]) -> None:
 
 
 def _read_count(block: Block, key: str) -> int:
-    # Memory may be 0; a batch size may not.
-    return block.count(key, 0 if key.endswith("_bytes") else 1)
+    # Memory may be 0, and so may workers; a batch size may not.
+    return block.count(key, 0 if key.endswith("_bytes") or key == "num_workers" else 1)
 
 
 _READERS: dict[str, Callable[[Block, str], Any]] = {

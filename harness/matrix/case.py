@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from harness.matrix.settings import WorkersSettings
 
 if TYPE_CHECKING:
     from harness.case_names import Scalar
@@ -27,6 +29,7 @@ class Case:
     search: SearchSettings
     lr_range: LrRangeSettings
     bounds: BoundsSettings
+    workers: WorkersSettings = field(default_factory=WorkersSettings)
     preset: Preset | None = None
     """The preset of the run. What it sets is in `search` and `lr_range` already."""
     stated: tuple[SearchSettings, LrRangeSettings] | None = None

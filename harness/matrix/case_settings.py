@@ -21,6 +21,7 @@ from harness.matrix.settings import (
     GpuSettings,
     LrRangeSettings,
     SearchSettings,
+    WorkersSettings,
 )
 from harness.matrix.trainer_settings import ACCUMULATES, TrainerSettings, other_accumulation
 
@@ -39,6 +40,7 @@ _OVERRIDES: dict[str, type[Settings]] = {
     "search": SearchSettings,
     "lr_range": LrRangeSettings,
     "bounds": BoundsSettings,
+    "workers": WorkersSettings,
 }
 MAX_VALUES = 10_000_000
 """The limit of values in the settings of all cases; shared settings count once.

@@ -15,6 +15,7 @@ from harness.matrix.settings import (
     GpuSettings,
     LrRangeSettings,
     SearchSettings,
+    WorkersSettings,
 )
 from harness.matrix.trainer_settings import TrainerSettings  # noqa: TC001 - pydantic evaluates it
 
@@ -42,6 +43,8 @@ class Overrides(Settings):
     """Settings of the search for the largest batch."""
     lr_range: LrRangeSettings | None = None
     """Settings of the LR range test."""
+    workers: WorkersSettings | None = None
+    """The search for the workers of the training loader."""
     bounds: BoundsSettings | None = None
     """How far a measurement may fall behind its locked profile."""
 

@@ -263,6 +263,18 @@ class LrRangeSettings(Settings):
         return self
 
 
+class WorkersSettings(Settings):
+    """The search for the workers of the training loader."""
+
+    max: (
+        Annotated[
+            int, Field(strict=True, ge=1), at_most(1024), Allowed("a whole number from 1 to 1024")
+        ]
+        | None
+    ) = None
+    """The largest number of workers that is tried; null: none is, and nothing is locked."""
+
+
 class BatchSizeBound(Settings):
     """How far the largest batch may fall behind the locked one."""
 

@@ -14,6 +14,7 @@ from harness.errors import HarnessError
 from harness.identity.recipe import recipe
 from harness.measure.after_search import refuse_broken_libraries, soak, with_snapshot
 from harness.measure.learning_rate import kept_if_unchanged, with_learning_rate
+from harness.measure.loader_workers import with_workers
 from harness.measure.so_far import SOAK, forget, keep
 from harness.measure.throughput import with_speed_confirmed, with_throughput
 from harness.measure.validation import with_validation
@@ -83,7 +84,8 @@ def measure_case(
         _log.info("%s: building the workload", case.id)
         with open_case(case, device, locked, surroundings) as opened:
             measurement = _measure(opened)
-    shared = host_memory.shared_memory_note(opened.description.num_workers)
+    num_workers = max(opened.description.num_workers, measurement.num_workers or 0)
+    shared = host_memory.shared_memory_note(num_workers)
     notes = device.notes() + (() if shared is None else (shared,))
     return replace(
         measurement, warnings=measurement.warnings + notes, seconds=time.monotonic() - started
@@ -126,6 +128,7 @@ def _measure_all(opened: OpenCase) -> Measurement:
         keep(opened, kept_if_unchanged(measurement, opened.locked), "the LR range test")
         measurement = with_learning_rate(opened, measurement)
         measurement = with_speed_confirmed(opened, measurement)
+        measurement = with_workers(opened, measurement)
         forget(opened)
     return measurement
 

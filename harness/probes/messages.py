@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from harness.failures.tracebacks import cut
-from harness.lr_protocol import RatesResult, SweepResult
+from harness.lr_protocol import LoadingResult, RatesResult, SweepResult
 from harness.protocol import (
     DescribeResult,
     Event,
@@ -38,6 +38,7 @@ _RESULTS: dict[str, Any] = {
     "train": TrainResult,
     "lr_range": SweepResult | Failure,
     "rates": RatesResult | Failure,
+    "loading": LoadingResult | Failure,
     "describe": DescribeResult | Failure,
     "holders": HoldersResult | Failure,
 }

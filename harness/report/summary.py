@@ -93,6 +93,8 @@ def _notes_on(measurement: Measurement) -> Iterator[str]:
         )
     if (speeds := speed_line(measurement)) is not None:
         yield speeds
+    if measurement.loader_samples_per_second:
+        yield words.loading(measurement)
     if measurement.non_monotone is not None:
         failed = telling_failure(measurement)
         between = measurement.max_batch_size + 1 if failed is None else failed.batch_size

@@ -73,6 +73,7 @@ ESSENTIAL = (
 FURTHER = (
     Column("batch", _measured(_tuned_batch)),
     Column("accumulate", _measured(lambda measurement: measurement.accumulate_grad_batches)),
+    Column("workers", _measured(lambda measurement: measurement.num_workers)),
     Column("val batch", _measured(lambda measurement: measurement.validation_batch_size)),
     Column("predicted", _measured(_beside), "right"),
     Column("bounded by", _measured(lambda measurement: measurement.bounded_by), "left"),
@@ -118,7 +119,7 @@ def render_table(results: Sequence[CaseResult], width: int) -> str:
     """Return the results as a plain table of at most `width` columns.
 
     At 80 columns and under it has exactly case, max batch, change against the lock, LR, peak share
-    of the limit, and status. A wider table adds tuned batch, accumulation, validation batch,
+    of the limit, and status. A wider table adds tuned batch, accumulation, workers, validation,
     prediction, bounded by, samples/s, probes, seconds and LR range. Of these, the rightmost columns
     that do not fit are dropped, and so is a column without a value. If even the first six do not
     fit, long ids are shortened in the middle, to no less than eleven characters.

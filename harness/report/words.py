@@ -80,6 +80,17 @@ def step(profile: Profile) -> str:
     return f", {number} of them make{'s' * (number == 1)} {profile.global_batch_size}"
 
 
+def loading(measurement: Measurement) -> str:
+    """Return the rates of the loader by workers, and that of the step: what the lock rests on."""
+    first, *others = measurement.loader_samples_per_second.items()
+    rates = [f"{speed(first[1])} samples/s with {first[0]} workers"]
+    rates += [f"{speed(rate)} with {workers}" for workers, rate in others]
+    return (
+        f"the loader alone loads {', '.join(rates)}, and the step alone takes "
+        f"{speed(measurement.step_samples_per_second)}"
+    )
+
+
 def peak_share(measurement: Measurement) -> str:
     """Return the peak memory at the largest batch as a share of the limit: `97.7%`."""
     if measurement.peak_memory_bytes is None or not measurement.memory_limit_bytes:

@@ -44,6 +44,9 @@ def apply(
     and both so that all its processes together make that batch. Without it the values are those of
     one process, and a warning says what the Trainer needs.
 
+    Where workers of the training loader are locked, `num_workers` of the data module, or of its
+    hparams, is set if it has that.
+
     Raises HarnessError, before anything is set, when the profile is of another workload, when it
     holds no learning rate, when there is no attribute for the learning rate or the batch size, and
     when the Trainer accumulates already, or cannot make the locked global batch.
@@ -66,10 +69,11 @@ def apply(
         attributes.set_learning_rate(
             module, datamodule, profile.learning_rate, attr=learning_rate_attr
         )
+    owner = datamodule if datamodule is not None else module
     if profile.validation_batch_size is not None:
-        _set_validation(
-            profile, datamodule if datamodule is not None else module, profile.validation_batch_size
-        )
+        _set_validation(profile, owner, profile.validation_batch_size)
+    if profile.num_workers is not None:
+        attributes.set_num_workers(owner, profile.num_workers)
 
 
 def _step(profile: LockedProfile, trainer: Any) -> tuple[int, int | None]:

@@ -18,6 +18,7 @@ BATCH_SIZE_NAMES = ("batch_size",)
 LEARNING_RATE_NAMES = ("lr", "learning_rate")
 """Where both exist, the first counts, as for Lightning's `lr_find`."""
 VALIDATION_BATCH_SIZE_NAMES = ("validation_batch_size", "val_batch_size", "eval_batch_size")
+NUM_WORKERS_NAMES = ("num_workers",)
 
 _ABSENT = object()
 # A configuration is a few levels deep: `config.data.batch_size`.
@@ -66,6 +67,13 @@ def set_validation_batch_size(datamodule: Any, value: int) -> bool:
     places = _places(datamodule, None, VALIDATION_BATCH_SIZE_NAMES)
     _assign(places, value)
     return bool(places)
+
+
+def set_num_workers(owner: Any, value: int) -> tuple[str, ...]:
+    """Set the workers of the training loader where its owner has them; return these places."""
+    places = _places(owner, None, NUM_WORKERS_NAMES)
+    _assign(places, value)
+    return tuple(place.shown for place in places)
 
 
 def get_batch_size(module: Any, datamodule: Any, attr: str | None = None) -> Any:

@@ -50,17 +50,22 @@ class _Loaders:
     dataset: Any
     collate_fn: Callable[[Any], Any] | None
     batch_size: int
+    num_workers: int
 
     def train_dataloader(self) -> DataLoader[Any]:
         stream = isinstance(self.dataset, IterableDataset)  # it has an order of its own
-        return self._loader(shuffle=not stream)
+        return self._loader(shuffle=not stream, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader(shuffle=False)
+        return self._loader(shuffle=False, num_workers=0)
 
-    def _loader(self, *, shuffle: bool) -> DataLoader[Any]:
+    def _loader(self, *, shuffle: bool, num_workers: int) -> DataLoader[Any]:
         return DataLoader(
-            self.dataset, batch_size=self.batch_size, shuffle=shuffle, collate_fn=self.collate_fn
+            self.dataset,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            num_workers=num_workers,
+            collate_fn=self.collate_fn,
         )
 
 
@@ -130,4 +135,5 @@ def wrap_dataset(
     wrapped.dataset = dataset
     wrapped.collate_fn = collate_fn
     wrapped.batch_size = 1
+    wrapped.num_workers = 0
     return wrapped

@@ -61,7 +61,7 @@ def _tell(result: Result, writer: KeptPipe) -> None:
             os.write(2, result["traceback"].encode())
 
 
-def _do(built: Built, request: Request, writer: KeptPipe) -> Result:
+def _do(built: Built, request: Request, writer: KeptPipe) -> Result:  # noqa: PLR0911 - one a task
     workload = built.workload
 
     def tell(phase: Phase) -> None:
@@ -84,6 +84,10 @@ def _do(built: Built, request: Request, writer: KeptPipe) -> Result:
         from harness.probe_tasks.group_rates import group_rates  # noqa: PLC0415
 
         return group_rates(workload, request, tell)
+    if request["task"] == "loading":
+        from harness.probe_tasks.loading import loading  # noqa: PLC0415
+
+        return loading(workload, request, tell)
     if request["task"] == "holders":
         from harness.probe_tasks.holders import holders  # noqa: PLC0415
 

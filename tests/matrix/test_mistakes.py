@@ -73,14 +73,14 @@ gpus:
         (
             "",
             (
-                "1: null is not allowed; a mapping of trainer, search, lr_range, bounds, version,"
+                "1: null is not allowed; a mapping of trainer, search, lr_range, workers, bounds, version,"
                 " preset, matrix, models, gpus"
             ),
         ),
         (
             "- 1",
             (
-                "1: a list is not allowed; a mapping of trainer, search, lr_range, bounds,"
+                "1: a list is not allowed; a mapping of trainer, search, lr_range, workers, bounds,"
                 " version, preset, matrix, models, gpus"
             ),
         ),

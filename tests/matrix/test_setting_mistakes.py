@@ -193,6 +193,11 @@ if TYPE_CHECKING:
             ),
         ),
         (
+            "workers: {max: 0}",
+            "workers.max: 0 is not allowed; a whole number from 1 to 1024",
+        ),
+        ("workers: {max: 2000}", "workers.max: 2000 is not allowed; at most 1,024"),
+        (
             "search: {global_batch_size: 0}",
             "search.global_batch_size: 0 is not allowed; a whole number from 1",
         ),

@@ -6,6 +6,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from projects import copy_into
 
 if TYPE_CHECKING:
     from projects import Project
@@ -180,3 +181,21 @@ def test_verbose_run_shows_probes_and_reports_point_at_the_users_module(project:
     text = xml.read_text(encoding="utf-8")
     assert 'errors="0" failures="1"' in text
     assert 'classname="test_profiles"' in text
+
+
+def test_workers_are_locked_with_their_rates_shown(project: Project) -> None:
+    """A step that takes longer than its data needs no worker; that is locked, and never stale."""
+    copy_into(project.path / "profiles", "loading_zoo.py")
+    project.write_matrix(cap=8, data="loading_zoo.Archive", search="validation: false")
+    matrix = project.path / "profiles" / "matrix.yaml"
+    without = matrix.read_text(encoding="utf-8")
+    matrix.write_text(without + "workers: {max: 1}\n", encoding="utf-8")
+    done = project.run("--gpu-profile", "--gpu-profile-update")
+    (profile,) = locked(project)
+    case = project.report()[CASE]
+    assert (True, profile["num_workers"]) == (profile["num_workers"] in (0, 1), case["num_workers"])
+    assert "0" in case["loader_samples_per_second"]
+    assert case["step_samples_per_second"] > 0
+    done.stdout.fnmatch_lines([f"{CASE}: the loader alone loads * samples/s with 0 workers*"])
+    matrix.write_text(without, encoding="utf-8")
+    project.run("--gpu-profile").assert_outcomes(passed=1, deselected=1)

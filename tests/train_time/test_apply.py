@@ -49,6 +49,8 @@ class Late(LightningModule):
 class Data(LightningDataModule):
     """A data module over three samples."""
 
+    num_workers: int
+
     def __init__(self, size: int = 3) -> None:
         super().__init__()
         self.batch_size = 1
@@ -322,3 +324,12 @@ def test_accumulation_of_other_profiles_is_left_alone() -> None:
     trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=8)
     harness.apply(profile_of(Net(), Data()), Net(), Data(), trainer=trainer)
     assert 8 == trainer.accumulate_grad_batches
+
+
+def test_apply_sets_the_workers_where_the_data_have_them() -> None:
+    """A locked number of workers is set on the data module, or in its hparams; else nothing is."""
+    data, plain = Data(), Data()
+    data.num_workers = 4
+    for one in (data, plain):
+        harness.apply(profile_of(Net(), Data(), num_workers=0), Net(), one)
+    assert (0, False) == (data.num_workers, hasattr(plain, "num_workers"))
