@@ -131,6 +131,8 @@ def _values_missing(profile: LockedProfile, case: Case, *, validates: bool) -> I
     timed = case.search.objective == "throughput" or case.bounds.throughput.max_drop is not None
     if timed and profile.samples_per_second_spread is None:
         yield "no timed speed is locked, and search.objective or bounds.throughput asks for one"
+    if case.workers.max is not None and profile.num_workers is None:
+        yield "no number of loader workers is locked, and workers.max asks for one"
     searched = case.search.validation == "search" and validates
     if searched and profile.validation_batch_size is None:
         yield "no validation batch size is locked, and search.validation: search asks for one"

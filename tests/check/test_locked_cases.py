@@ -81,8 +81,14 @@ def test_case_without_a_profile_is_missing_and_no_workload_is_built(tmp_path: Pa
             ["no timed speed is locked, and search.objective or bounds.throughput asks for one"],
         ),
         ("", "objective: throughput", {"samples_per_second_spread": 1.0}, []),
+        (
+            "",
+            "max_trials: 25}\nworkers: {max: 4",
+            {},
+            ["no number of loader workers is locked, and workers.max asks for one"],
+        ),
     ],
-    ids=["complete", "validation", "rate", "never", "speed", "timed"],
+    ids=["complete", "validation", "rate", "never", "speed", "timed", "workers"],
 )
 @pytest.mark.probes
 def test_values_that_the_settings_ask_for_must_be_locked(
