@@ -6,12 +6,13 @@
 *Regret* at a learning rate is (loss - best) / (initial loss - best) after 200 steps at that rate,
 of seeds that the rules never saw: 0 is the best rate of a grid, and 1 means that nothing was
 learned. *Spread* is the largest suggestion over the smallest, among those of all choices of 3 of 6
-seeds. Four things are judged:
+seeds. Five things are judged:
 
 - the range test on small trainings, with an oracle in quarter decades for each (half an hour on
   one core; --cache keeps the losses, and the rules are replayed on them);
 - how far its suggestion moves with `num_training`, beside the 75% point of sweeps as long as that;
 - the range test, and rules for sweeps, on recorded sweeps (the file of sweeps);
+- each `lr_range.strategy` in each of its `stages`, on both;
 - how wide the range of good rates is in Step Law's published losses (--step-law), beside the width
   that a lock allows.
 
@@ -35,6 +36,7 @@ from learning_rates.judged import BUDGETS, Judged, judge
 from learning_rates.picture import draw
 from learning_rates.recorded import WHOLE, judge_recorded
 from learning_rates.step_law import judge_step_law
+from learning_rates.strategies import judge_strategies, strategies_table
 from learning_rates.tasks import TASKS
 from tabulate import tabulate
 
@@ -212,10 +214,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # A thread for these sizes is enough, and results do not depend on the machine's number.
     torch.set_num_threads(1)
+    configurations = json.loads(options.data.read_text())
     with tempfile.TemporaryDirectory() as temporary:
-        judged = judge_tasks(list(TASKS), options.cache or Path(temporary))
+        cache = options.cache or Path(temporary)
+        judged = judge_tasks(list(TASKS), cache)
+        strategies = judge_strategies(cache, configurations)
     rows = {name: row for name, (row, _) in judged.items()}
-    recorded = judge_recorded(json.loads(options.data.read_text()))
+    recorded = judge_recorded(configurations)
     figures = summarise(rows, recorded)
     failed = missed(figures)
     result: dict[str, Any] = {
@@ -234,9 +239,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             | {"oracle": {f"{k:.3g}": round(v, 4) for k, v in oracle.regrets.items()}}
             for name, (row, oracle) in judged.items()
         },
+        "strategies": strategies,
         "recorded": {"data": options.data.name, **recorded},
     }
-    print(_own_table(rows), _peers_table(rows), _recorded_table(recorded), sep="\n\n")
+    print(
+        _own_table(rows),
+        _peers_table(rows),
+        _recorded_table(recorded),
+        strategies_table(strategies),
+        sep="\n\n",
+    )
     if options.step_law:
         result["step_law"] = judge_step_law(options.step_law)
         print(f"\nStep Law: {result['step_law']}")

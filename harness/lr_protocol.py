@@ -8,7 +8,7 @@ It holds types alone, so it costs a probe's heap nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
@@ -29,9 +29,10 @@ class SweepTask(TypedDict):
     fixed_groups: list[int]
     """The groups that keep their own rate: they do not follow the workload's learning rate."""
     trial: bool
-    """Whether this is a trial at one constant rate: it has no plateau that tells divergence."""
+    """Whether no plateau tells divergence: a trial at one rate, or a sweep that goes on to its end.
+    """
     ceiling: float | None
-    """The loss above which a trial has diverged; None: only one that is not finite ends it."""
+    """The loss above which such a one has diverged; None: only one that is not finite ends it."""
     whole_epochs: bool
     """Whether epochs end as the user's do, because the training keeps memory until then."""
 
@@ -94,8 +95,26 @@ class RatesResult(TypedDict):
     """For each of them, the rate of every group; none where a sweep will refuse the optimizer."""
 
 
-LrTask = SweepTask | RatesTask | LoadingTask
-LrResult = SweepResult | RatesResult | LoadingResult
+class StrategyTask(TypedDict):
+    """Call a function of the user's with each sweep: it reads a learning rate off it."""
+
+    task: Literal["lr_strategy"]
+    class_path: str
+    init_args: dict[str, Any]
+    learning_rates: list[float]
+    losses_per_sweep: list[list[float]]
+
+
+class StrategyResult(TypedDict):
+    """The answer to a StrategyTask that did not fail."""
+
+    outcome: Literal["fits"]
+    learning_rates: list[float | None]
+    """What it returned for each sweep; None: it refuses."""
+
+
+LrTask = SweepTask | RatesTask | LoadingTask | StrategyTask
+LrResult = SweepResult | RatesResult | LoadingResult | StrategyResult
 
 
 class Progress(TypedDict):

@@ -181,6 +181,8 @@ class Profile:
     """One suggestion per seed."""
     learning_rate_range: tuple[float, ...] = ()
     """The lowest and the highest rate at which training is as good; empty where there is none."""
+    group_learning_rates: tuple[float, ...] = ()
+    """The rate of each group of the optimizer, in its order; empty where all have the same."""
     lr_horizon: int | None = None
     """Optimizer steps of a trial: learning rate and range are for so many at a constant rate."""
     lr_refusal: str | None = None
@@ -211,6 +213,21 @@ class Profile:
         """The id of the case: `resnet18-h200-224`."""
         return case_id(self.axes)
 
+    @property
+    def lr_answered(self) -> bool:
+        """Whether an LR range test has given a learning rate, with its range, or a refusal.
+
+        A rate without a range is of a rule that is gone, unless its recipe asked for no range.
+        """
+        if self.learning_rate is None:
+            return self.lr_refusal is not None
+        return bool(self.learning_rate_range) or self.lr_without_range
+
+    @property
+    def lr_without_range(self) -> bool:
+        """Whether the recipe asks for a sweep alone, which measures no range."""
+        return self.settings.get("lr_range.stages") == 1
+
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Rebuild a profile from `dataclasses.asdict`, also after a round trip through JSON."""
@@ -218,6 +235,7 @@ class Profile:
             "device": DeviceIdentity(**data["device"]),
             "learning_rates": tuple(data["learning_rates"]),
             "learning_rate_range": tuple(data["learning_rate_range"]),
+            "group_learning_rates": tuple(data["group_learning_rates"]),
         }
         return cls(**values)
 
@@ -228,6 +246,7 @@ class Profile:
             learning_rate=other.learning_rate,
             learning_rates=other.learning_rates,
             learning_rate_range=other.learning_rate_range,
+            group_learning_rates=other.group_learning_rates,
             lr_horizon=other.lr_horizon,
             lr_refusal=other.lr_refusal,
         )
@@ -249,6 +268,8 @@ class Measurement(Profile):
     """Whether the learning rate is the locked one, without a new LR range test."""
     lr_confirmed: bool = False
     """Whether a new range test has confirmed the locked learning rate, which an update keeps."""
+    group_rates_at_locked: tuple[float, ...] = ()
+    """The rate of each group at the locked learning rate, where that was confirmed."""
     largest_learning_rate: float | None = None
     """The rate of the largest group that follows `learning_rate`, where that is another number."""
     signal_to_noise: float | None = None
@@ -302,6 +323,7 @@ class Measurement(Profile):
             "lr_curves": curves,
             "warnings": tuple(data["warnings"]),
             "artifacts": tuple(data["artifacts"]),
+            "group_rates_at_locked": tuple(data["group_rates_at_locked"]),
         }
         # `slots=True` makes a second class; a bare super() would refer to the first.
         return super(Measurement, cls).from_json(data | own)

@@ -21,7 +21,15 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from harness.lightning_hooks import Hook
-from harness.lr_protocol import LoadingTask, LrResult, LrTask, Progress, RatesTask, SweepTask
+from harness.lr_protocol import (
+    LoadingTask,
+    LrResult,
+    LrTask,
+    Progress,
+    RatesTask,
+    StrategyTask,
+    SweepTask,
+)
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A number of bytes or of things."""
@@ -179,12 +187,16 @@ class LoadingRequest(LoadingTask, ProbeContext):
     """A request for a probe that times the loader."""
 
 
+class StrategyRequest(StrategyTask, ProbeContext):
+    """A request for a probe that calls a user's function."""
+
+
 class HoldersRequest(HoldersTask, ProbeContext):
     """A request for a probe that finds out what holds the memory."""
 
 
 Task = DescribeTask | TrainTask | LrTask | HoldersTask
-LrRequest = SweepRequest | RatesRequest | LoadingRequest
+LrRequest = SweepRequest | RatesRequest | LoadingRequest | StrategyRequest
 Request = DescribeRequest | TrainRequest | LrRequest | HoldersRequest
 
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 _SWEEP = "C"
 _NUM_SEEDS = 3
-_HORIZON = 200
+HORIZON = 200
 # The steps are not judged here: a trial costs nothing.
-_MAX_STEPS = 1_000_000
+MAX_STEPS = 1_000_000
 _HALF_DECADE = 2
 WHOLE = "the range test"
 SWEEPS = "75% of a sweep"
@@ -45,7 +45,7 @@ class FinalLosses:
     def __init__(self, runs: Sequence[Run], recorded: Mapping[str, Any]) -> None:
         self._final = {round(point_of(run.learning_rate)): run.final_loss for run in runs}
         self._initial = runs[0].initial_loss
-        self._rates = _rates(recorded)
+        self._rates = rates_of(recorded)
         self._sweep = recorded["losses_per_seed"][0]
 
     def sweep(self, _seed: int, learning_rates: Sequence[float]) -> Sequence[float]:
@@ -64,7 +64,7 @@ class FinalLosses:
     ) -> Sequence[float]:
         """Return the losses of a trial. Raises NoLossesError for what is not recorded."""
         point = round(point_of(learning_rate))
-        if num_steps > _HORIZON or point > max(self._final):
+        if num_steps > HORIZON or point > max(self._final):
             raise NoLossesError(f"{num_steps} steps at {learning_rate:.2g} are not recorded")
         low = point - point % _HALF_DECADE
         ends = [self._final[low], self._final[low if low == point else low + _HALF_DECADE]]
@@ -97,7 +97,8 @@ def judge_recorded(configurations: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _runs(configuration: Mapping[str, Any], seed: int) -> list[Run]:
+def runs_of(configuration: Mapping[str, Any], seed: int) -> list[Run]:
+    """Return the recorded trainings of one of the oracle's seeds."""
     return [
         Run(seed, run["lr"], run["initial_loss"], run["final_loss"])
         for run in configuration["oracle_constant_lr"]
@@ -105,7 +106,8 @@ def _runs(configuration: Mapping[str, Any], seed: int) -> list[Run]:
     ]
 
 
-def _rates(recorded: Mapping[str, Any]) -> tuple[float, ...]:
+def rates_of(recorded: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the learning rates of recorded sweeps."""
     return geometric_sweep(recorded["lr_min"], recorded["lr_max"], recorded["num_training"])
 
 
@@ -117,26 +119,26 @@ def _cross_judged(configuration: Mapping[str, Any]) -> Row:
     seeds = sorted({run["seed"] for run in configuration["oracle_constant_lr"]})
     rates, regrets = [], []
     for proposing, judging in itertools.permutations(seeds):
-        runs = _runs(configuration, proposing)
+        runs = runs_of(configuration, proposing)
         ends = [run.learning_rate for run in runs]
-        limits = Limits(min(ends), max(ends), _HORIZON, _MAX_STEPS)
+        limits = Limits(min(ends), max(ends), HORIZON, MAX_STEPS)
         trainings = FinalLosses(runs, configuration["sweeps"][_SWEEP])
         found = LearningRateSearch(trainings, limits).run([proposing]).found
         if found is None:
             return {"learning_rate": None, "regret": None, "spread": None}
         rates.append(found.learning_rate)
-        regrets.append(Oracle(_runs(configuration, judging)).regret(found.learning_rate))
+        regrets.append(Oracle(runs_of(configuration, judging)).regret(found.learning_rate))
     return _row(math.exp(fmean(map(math.log, rates))), fmean(regrets), rates)
 
 
 def _by_sweeps(configuration: Mapping[str, Any], rule: Callable[..., float | None]) -> Row:
     """Return the row of a rule on recorded sweeps: of the first 3 seeds, its spread over all."""
     recorded = configuration["sweeps"][_SWEEP]
-    rates, sweeps = _rates(recorded), recorded["losses_per_seed"]
+    rates, sweeps = rates_of(recorded), recorded["losses_per_seed"]
     rate = rule(rates, sweeps[:_NUM_SEEDS])
     choices = [rule(rates, chosen) for chosen in itertools.combinations(sweeps, _NUM_SEEDS)]
     seeds = {run["seed"] for run in configuration["oracle_constant_lr"]}
-    oracle = Oracle([run for seed in seeds for run in _runs(configuration, seed)])
+    oracle = Oracle([run for seed in seeds for run in runs_of(configuration, seed)])
     given = [choice for choice in choices if choice is not None]
     return _row(rate, rate and oracle.regret(rate), given)
 

@@ -78,6 +78,10 @@ class Replayed:
                 return recorded[:step]
         return recorded
 
+    def whole_sweep(self, seed: int, learning_rates: Sequence[float]) -> Sequence[float]:
+        """Return the raw losses of a sweep, up to its end or to a loss that is not finite."""
+        return self._recorder.sweep(seed, len(learning_rates))
+
     def trial(
         self, seed: int, learning_rate: float, num_steps: int, ceiling: float | None
     ) -> Sequence[float]:

@@ -226,8 +226,8 @@ def _why_not_judged(
     """
     if measurement.recipe != locked.recipe:
         return "it was locked with another recipe"
-    if not locked.learning_rate_range:
-        return f"the lock holds no range for it, and `{RELOCK}` locks one"
+    if not locked.learning_rate_range and (reason := _why_no_range(locked, bounds)):
+        return reason
     now, then = measurement.lr_horizon, locked.lr_horizon
     if now is not None and then is not None and now < then:
         return f"it was locked over {then} steps, and lr_range.num_training leaves only {now}"
@@ -236,3 +236,15 @@ def _why_not_judged(
     if not same_batch(measurement.batch_size, locked, bounds.batch_size.max_drop):
         return f"it was locked at batch {locked.batch_size}, this is batch {measurement.batch_size}"
     return None
+
+
+def _why_no_range(locked: LockedProfile, bounds: BoundsSettings) -> str | None:
+    """Return the reason why a rate cannot be judged without a range; None where a factor does."""
+    if not locked.lr_without_range:
+        return f"the lock holds no range for it, and `{RELOCK}` locks one"
+    if bounds.learning_rate.max_factor is not None:
+        return None
+    return (
+        "lr_range.stages is 1, which measures no range: set bounds.learning_rate.max_factor, or "
+        "lr_range.stages to 2 or 3"
+    )

@@ -51,7 +51,7 @@ _VALIDATION = (
 )
 # num_training is only a budget. Where it is so small that it shortens the trials, the lock's own
 # lr_horizon tells, and a rate of a shorter horizon is not judged.
-_LR_RANGE = ("lr_min", "lr_max", "horizon", "seeds")
+_LR_RANGE = ("lr_min", "lr_max", "horizon", "seeds", "stages")
 _DEFAULT_WORKLOAD = {"loss": defaults.LOSS, "optimizer": defaults.OPTIMIZER}
 
 
@@ -84,7 +84,7 @@ def recipe(case: Case, environment: Mapping[str, Scalar]) -> Recipe:
             {name: trainer[name].default for name in case.trainer},
         ),
         "search": _changed(case.search, SearchSettings(), search),
-        "lr_range": _changed(case.lr_range, LrRangeSettings(), _LR_RANGE),
+        "lr_range": _lr_range(case.lr_range),
         "gpu": _without_defaults({"budget": case.device.budget}, {}),
         "environment": environment,
     }
@@ -96,6 +96,21 @@ def recipe(case: Case, environment: Mapping[str, Scalar]) -> Recipe:
     canonical = json.dumps([_FORMAT, flat], sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     return Recipe(f"sha256:{digest}", {name: _for_toml(value) for name, value in flat.items()})
+
+
+def _lr_range(settings: LrRangeSettings) -> dict[str, Any]:
+    """Return what the learning rate depends on; further strategies are only drawn.
+
+    Where a sweep decides, so does the number of its steps.
+    """
+    names = (*_LR_RANGE, "num_training") if settings.decides_by_sweeps else _LR_RANGE
+    strategy = settings.strategy[0]
+    decides = strategy if isinstance(strategy, str) else strategy.plain()
+    default = {"strategy": LrRangeSettings().strategy[0]}
+    return {
+        **_changed(settings, LrRangeSettings(), names),
+        **_without_defaults({"strategy": decides}, default),
+    }
 
 
 def _changed(settings: Settings, defaults: Settings, names: tuple[str, ...]) -> dict[str, Any]:

@@ -49,10 +49,16 @@ def locked_range(profile: Profile) -> tuple[float, float]:
     if not profile.learning_rate_range:
         raise HarnessError(
             f"{profile.case_id} is locked with a learning rate, {rate:.4g}, and without a range: "
-            f"its lock is from before there were ranges. Lock it anew with `{RELOCK}`"
+            f"{_why_no_range(profile)}. Lock it anew with `{RELOCK}`"
         )
     low, high = profile.learning_rate_range
     return low, high
+
+
+def _why_no_range(profile: Profile) -> str:
+    if profile.lr_without_range:
+        return "lr_range.stages is 1, which measures none: set it to 2 or 3"
+    return "its lock is from before there were ranges"
 
 
 def one_cycle(profile: Profile, max_factor: float, optimizer: Any) -> OneCycle:

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 # Seeds within this factor of each other agree: no further one is tried.
 _AGREEMENT = 1.05
 # One seed within this factor of the locked rate confirms it.
-_CONFIRMED = 1.25
+CONFIRMED = 1.25
 # Seeds further apart than this are tried for longer, while there are steps; even further apart they
 # say nothing together.
 _FAR_APART = 2.0
-_MAX_SEED_RATIO = 4.0
+MAX_SEED_RATIO = 4.0
 
 _SWEEP_STEPS_PER_DECADE = 8
 _MIN_SWEEP_STEPS = 10
@@ -117,6 +117,10 @@ class LearningRateSearch:
     _trials: dict[int, Trials] = field(default_factory=dict)
     _ranges: dict[int, RateRange] = field(default_factory=dict)
 
+    def start_from(self, learning_rates: Sequence[float], losses: Sequence[float]) -> None:
+        """Begin the trials where a sweep tells that was done already, in place of a coarse one."""
+        self._learning_rates, self._losses = tuple(learning_rates), tuple(losses)
+
     def run(self, seeds: Sequence[int]) -> Result:
         """Try seeds until they agree; where a horizon is too short for that, try longer ones."""
         limits = self.limits
@@ -143,19 +147,19 @@ class LearningRateSearch:
                 return self._out_of_steps(earlier)
             # Where a rate is locked, seeds apart bring further seeds, and no other horizon.
             is_last = longer == _LONGER[-1] or self.locked_rate is not None
-            furthest = _MAX_SEED_RATIO if is_last else _FAR_APART
+            furthest = MAX_SEED_RATIO if is_last else _FAR_APART
             disagree = refusal is None and too_short is None and self._apart(furthest)
             if too_short is not None and refusal is None:
                 refusal = no_rate.too_short(too_short, horizons)
             elif disagree:
-                refusal = no_rate.disagreement(self._rates(), self._horizon, _MAX_SEED_RATIO)
+                refusal = no_rate.disagreement(self._rates(), self._horizon, MAX_SEED_RATIO)
                 if is_last:
                     break
             elif self._is_alone(seeds):
                 return self._one_seed(earlier), False
             else:
                 break
-            near = disagree and not self._apart(_MAX_SEED_RATIO)
+            near = disagree and not self._apart(MAX_SEED_RATIO)
             earlier = _Horizon(
                 self._horizon, self._trials, self._ranges, refusal, disagree=disagree, near=near
             )
@@ -320,7 +324,7 @@ class LearningRateSearch:
     def _agreed(self) -> bool:
         rates = self._rates()
         if len(rates) == 1:
-            return any(not outside(rates[0], locked, _CONFIRMED) for locked in self.confirmed_by)
+            return any(not outside(rates[0], locked, CONFIRMED) for locked in self.confirmed_by)
         return not self._apart(_AGREEMENT)
 
     def _result(self, refusal: str | None, *, disagreement: bool = False) -> Result:

@@ -120,6 +120,54 @@ def disagreement(rates: Sequence[float], horizon: int, max_ratio: float) -> str:
     )
 
 
+def disagreement_of_sweeps(strategy: str, rates: Sequence[float], max_ratio: float) -> str:
+    """Return the reason where a strategy reads rates too far apart off the sweeps of the seeds."""
+    shown = ", ".join(f"{rate:.3g}" for rate in rates)
+    return (
+        f"the seeds disagree: strategy {strategy} reads {shown} off their sweeps,"
+        f" x{ratio(max(rates), min(rates)):.1f} apart, and at most x{max_ratio:g} is allowed: raise"
+        " lr_range.num_training or the batch size, or take another lr_range.strategy"
+    )
+
+
+def no_reading(strategy: str, seed: int, reason: str) -> str:
+    """Return the reason where a strategy reads nothing off the sweep of a seed."""
+    return f"strategy {strategy} reads no learning rate off the sweep with seed {seed}: {reason}"
+
+
+def no_positive_number(value: float) -> str:
+    """Return the reason where a strategy gives what is no learning rate."""
+    return f"it gives {value:g}, and a finite number above 0 is needed"
+
+
+def outside_of_sweep(rate: float, lr_min: float, lr_max: float) -> str:
+    """Return the reason where a strategy gives a rate that its sweep did not try."""
+    end = "lower lr_range.lr_min" if rate < lr_min else "raise lr_range.lr_max"
+    return (
+        f"it gives {rate:.3g}, outside of the sweep from {lr_min:.3g} to {lr_max:.3g}: {end} if"
+        " training bears such a rate"
+    )
+
+
+def not_usable(strategy: str, rate: float, lost: float, limit: float, trials: Trials) -> str:
+    """Return the reason where trials contradict what a strategy reads off sweeps."""
+    return (
+        f"{slower(strategy, rate, lost, trials)} (at most {limit:.0%} is allowed there;"
+        f" {_seen(trials)}): take another lr_range.strategy, such as drop, or raise"
+        " lr_range.num_training"
+    )
+
+
+def slower(strategy: str, rate: float, lost: float, trials: Trials) -> str:
+    """Return by how much training falls behind at what a strategy reads off sweeps."""
+    ends = trials.range()
+    return (
+        f"strategy {strategy} gives {rate:.3g}, at which trials of {trials.horizon} steps lack"
+        f" {lost:.0%} of the best drop; the best are from {rate_at(ends.lowest):.3g} to"
+        f" {rate_at(ends.highest):.3g}"
+    )
+
+
 def _seen(trials: Trials) -> str:
     """Return the losses of the trials in words, from the lowest rate up."""
     points = sorted(trials.losses)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness.figures import COLOURS, HIGHLIGHT, add_below, new_figure, save
 from harness.files import replacing
+from harness.lr_range.rate_map import shown as rates
 from harness.lr_range.suggestion import suggest
 from harness.lr_range.trials import rate_at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from harness.lr_range.found import Found, Result
@@ -35,27 +36,33 @@ _LABELLED_SEEDS = 8
 _TEXT_WIDTH = 0.4
 
 
-def plot(path: Path, *, title: str, result: Result) -> None:
+def plot(path: Path, *, title: str, result: Result, groups: Sequence[float] = ()) -> None:
     """Draw the trials to `path` (PNG), with the suggestion and its range or the refusal.
 
     Each seed has a line through the losses of its trials. Trials that diverged, or ended far above
-    the loss without training, are crosses at the top. Below is the sweep, where there was one.
+    the loss without training, are crosses at the top. Below is the sweep, where there was one, with
+    what each strategy reads off it. `groups` are the rates of the optimizer's groups at the
+    suggestion, where they differ: the axis is that of the largest.
     Creates the folders above; the file is replaced in one piece.
     """
-    figure, axes = new_figure(_INCHES_WITH_SWEEP if result.losses else _INCHES, title)
+    tried = any(trials.losses for trials in result.trials.values())
+    both = tried and bool(result.losses)
+    figure, axes = new_figure(_INCHES_WITH_SWEEP if both else _INCHES, title)
     shown = [axes]
-    if result.losses:
+    if both:
         shown.append(add_below(figure, axes))
     for one in shown:
         one.set_xscale("log")
         one.grid(visible=True, which="major", color="0.9", linewidth=0.8)
         one.set_axisbelow(True)
         one.spines[["top", "right"]].set_visible(False)
-    shown[-1].set_xlabel("learning rate")
+    of_groups = f" of the largest group; at the suggestion they have {rates(groups)}"
+    shown[-1].set_xlabel(f"learning rate{of_groups if groups else ''}")
     refusal = _shortened(result.refusal or "") if result.found is None else ""
-    _draw_trials(axes, result, refusal)
+    if tried or not result.losses:
+        _draw_trials(axes, result, refusal)
     if result.losses:
-        _draw_sweep(shown[-1], result)
+        _draw_sweeps(shown[-1], result, "" if tried else refusal)
     if result.found is not None:
         _draw_found(axes, result.found)
     elif refusal:
@@ -63,7 +70,7 @@ def plot(path: Path, *, title: str, result: Result) -> None:
     save(figure, path)
 
 
-def save_curve(path: Path, *, title: str, result: Result) -> None:
+def save_curve(path: Path, *, title: str, result: Result, groups: Sequence[float] = ()) -> None:
     """Write what a range test saw to `path` as JSON.
 
     The rates are the optimizer's. A loss that is not finite becomes null. Creates the folders
@@ -74,8 +81,11 @@ def save_curve(path: Path, *, title: str, result: Result) -> None:
         "version": 2,
         "title": title,
         "learning_rate": found and found.learning_rate,
-        "learning_rate_range": found and [found.lowest, found.highest],
+        "learning_rate_range": (
+            [found.lowest, found.highest] if found and found.has_range else None
+        ),
         "learning_rate_per_seed": [] if found is None else found.per_seed,
+        "group_learning_rates": list(groups),
         "refusal": result.refusal,
         "horizon": result.horizon,
         "steps": result.steps,
@@ -95,6 +105,8 @@ def save_curve(path: Path, *, title: str, result: Result) -> None:
             "learning_rates": result.learning_rates,
             "losses": list(map(_finite, result.losses)),
         },
+        "further_sweeps": [list(map(_finite, losses)) for losses in result.further_sweeps],
+        "suggestions": result.suggestions,
     }
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(curve, allow_nan=False) + "\n", encoding="utf-8")
@@ -152,44 +164,81 @@ def _loss_range(seeds: Sequence[Trials]) -> tuple[float, float]:
     return (min(shown), max(shown)) if shown else (0.0, 0.0)
 
 
-def _draw_sweep(axes: Any, result: Result) -> None:
-    """Draw the raw losses of the sweep, and the smoothed ones down to their minimum and beyond."""
-    rates, losses = result.learning_rates, result.losses
-    smoothed = suggest(rates, [losses]).smoothed[0]
-    axes.plot(
-        rates[: len(losses)],
-        [loss if math.isfinite(loss) else math.nan for loss in losses],
-        linestyle="none",
-        marker=".",
-        markersize=4,
-        alpha=0.6,
-        color="0.45",
-    )
-    axes.plot(rates[: len(smoothed)], smoothed, linewidth=1.4, color="0.35")
-    axes.set_ylabel("loss of the sweep")
-    if not smoothed:
+def _draw_sweeps(axes: Any, result: Result, refusal: str) -> None:
+    """Draw the raw losses of the sweeps, and the smoothed ones down to their minimum and beyond."""
+    swept = result.learning_rates
+    lines = []
+    for losses in (result.losses, *result.further_sweeps):
+        smoothed = suggest(swept, [losses]).smoothed[0]
+        axes.plot(
+            swept[: len(losses)],
+            [loss if math.isfinite(loss) else math.nan for loss in losses],
+            linestyle="none",
+            marker=".",
+            markersize=4,
+            alpha=0.6,
+            color="0.45",
+        )
+        axes.plot(swept[: len(smoothed)], smoothed, linewidth=1.4, color="0.35")
+        lines.append((smoothed, losses))
+    axes.set_ylabel("loss of the sweep" if len(lines) == 1 else "loss of the sweeps")
+    _draw_suggestions(axes, result.suggestions)
+    ends = [_loss_range_of_sweep(*line) for line in lines if line[0]]
+    if not ends:
         return
-    # Beyond the minimum the losses may be huge.
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    room = (high - low) or max(abs(high), 1.0)
+    low, top = low - _MARGIN * room, high + 3 * _MARGIN * room
+    text = _FRAME_HEIGHT + _LINE_HEIGHT * len(refusal.splitlines()) if refusal else 0.0
+    axes.set_ylim(low, top + (top - low) * text / (1 - text))
+
+
+def _draw_suggestions(axes: Any, suggestions: Mapping[str, float | None]) -> None:
+    """Mark the rate of each strategy; the first one decides."""
+    for number, (name, rate) in enumerate(suggestions.items()):
+        colour = HIGHLIGHT if number == 0 else COLOURS[(number - 1) % len(COLOURS)]
+        style = ("-", "--", ":", "-.")[number % 4]
+        label = f"{name}: {'refused' if rate is None else f'{rate:.3g}'}"
+        where = [math.nan if rate is None else rate] * 2
+        # Over the whole height, in units of the axes.
+        axes.plot(
+            where,
+            [0, 1],
+            transform=axes.get_xaxis_transform(),
+            color=colour,
+            linestyle=style,
+            linewidth=1.6,
+            label=label,
+        )
+    if suggestions:
+        axes.legend(loc="lower left", fontsize=8, frameon=True, framealpha=0.9, edgecolor="0.85")
+
+
+def _loss_range_of_sweep(smoothed: Sequence[float], losses: Sequence[float]) -> tuple[float, float]:
+    """Return the lowest and the highest loss on the way down: beyond, losses may be huge."""
     minimum = smoothed.index(min(smoothed))
     way_down = [*smoothed[: minimum + 1], *filter(math.isfinite, losses[: minimum + 1])]
     low, high = min(way_down), max(way_down)
     low = min([low, *filter(math.isfinite, losses)])
-    room = (high - low) or (max(smoothed) - low) or max(abs(high), 1.0)
-    axes.set_ylim(low - _MARGIN * room, high + 3 * _MARGIN * room)
+    return low, high if high > low else max(smoothed)
 
 
 def _draw_found(axes: Any, found: Found) -> None:
-    axes.axvspan(found.lowest, found.highest, color=HIGHLIGHT, alpha=0.12, linewidth=0)
     axes.axvline(found.learning_rate, color=HIGHLIGHT, linewidth=1.8)
+    text = f"suggested: {found.learning_rate:.3g}"
+    lowest, highest = found.lowest, found.highest
+    if found.has_range:
+        axes.axvspan(lowest, highest, color=HIGHLIGHT, alpha=0.12, linewidth=0)
+        text += f"\n({lowest:.3g} to {highest:.3g})"
     left, right = map(math.log, axes.get_xlim())
-    if math.log(found.lowest) - left > _TEXT_WIDTH * (right - left):
-        rate, shift, side = found.lowest, -7, "right"
-    elif right - math.log(found.highest) > _TEXT_WIDTH * (right - left):
-        rate, shift, side = found.highest, 7, "left"
+    if math.log(lowest) - left > _TEXT_WIDTH * (right - left):
+        rate, shift, side = lowest, -7, "right"
+    elif right - math.log(highest) > _TEXT_WIDTH * (right - left):
+        rate, shift, side = highest, 7, "left"
     else:
         rate, shift, side = found.learning_rate, 0, "center"
     axes.annotate(
-        f"suggested: {found.learning_rate:.3g}\n({found.lowest:.3g} to {found.highest:.3g})",
+        text,
         xy=(rate, 0.97),
         xycoords=("data", "axes fraction"),
         xytext=(shift, 0),

@@ -64,6 +64,12 @@ class RateMap:
             for number, rate in enumerate(self.rates)
         )
 
+    def different_at(self, value: float) -> tuple[float, ...]:
+        """Return the rate of each group at a value; nothing where all groups have the same."""
+        rates = self.rates_at(value)
+        same = all(math.isclose(rate, rates[0], rel_tol=_SAME) for rate in rates)
+        return () if same else rates
+
     def contradiction(self, value: float, rates: Sequence[float]) -> str | None:
         """Return the reason why `rates`, read at a value, are not those that it stands for."""
         expected = self.rates_at(value)

@@ -100,6 +100,21 @@ def suggest(
     return _suggestion(sweeps, next((reason for reason in reasons if reason is not None), None))
 
 
+def no_signal(
+    learning_rates: Sequence[float], losses_per_seed: Sequence[Sequence[float | None]]
+) -> str | None:
+    """Return the reason why sweeps support no learning rate, whatever the rule; None if they may.
+
+    The loss is not finite or diverges early, rises from the start, or falls by no more than noise.
+    """
+    _check(learning_rates, losses_per_seed)
+    logs = [math.log(rate) for rate in learning_rates]
+    kernel = make_kernel(logs)
+    sweeps = Sweeps(learning_rates, [analyse(logs, kernel, losses) for losses in losses_per_seed])
+    reasons = (find(sweeps) for find in (unusable, rising, noise))
+    return next((reason for reason in reasons if reason is not None), None)
+
+
 def _check(
     learning_rates: Sequence[float], losses_per_seed: Sequence[Sequence[float | None]]
 ) -> None:

@@ -184,6 +184,19 @@ class Trials:
             return 1.0
         return min(1.0, (self.loss(point) - self.loss(self.best)) / self.drop)
 
+    def lost_at(self, place: float) -> float:
+        """Return what is lost at any place on the grid, linear between two points that were tried.
+
+        Beyond those that were tried it is what is lost at the last one.
+        """
+        points = sorted(self.losses)
+        below = max((one for one in points if one <= place), default=points[0])
+        above = min((one for one in points if one >= place), default=points[-1])
+        if above <= below:
+            return self.lost(above if place > points[-1] else below)
+        share = (place - below) / (above - below)
+        return (1 - share) * self.lost(below) + share * self.lost(above)
+
     def is_worse(self, point: int) -> bool:
         """Return whether a trial is clearly worse than no training."""
         return self.loss(point) - self.initial_loss > MIN_SIGNAL_TO_NOISE * self.noise
@@ -230,6 +243,16 @@ class Trials:
         best = around.index(self.best)
         return RateRange(middle, _end(curve[best::-1]), _end(curve[best:]))
 
+    def range_around(self, place: float) -> RateRange:
+        """Return the range in which training is as good as at any place: better or hardly worse."""
+        lost, points = self.lost_at(place), sorted(self.losses)
+        below = [(float(one), self.lost(one)) for one in reversed(points) if one < place]
+        above = [(float(one), self.lost(one)) for one in points if one > place]
+        limit = lost + AS_GOOD
+        return RateRange(
+            place, _end([(place, lost), *below], limit), _end([(place, lost), *above], limit)
+        )
+
     def _window(self, point: int) -> tuple[float, ...]:
         """Return the second half of a trial's losses; none where it diverged."""
         losses = self.losses[point]
@@ -237,11 +260,11 @@ class Trials:
         return losses[self.horizon // 2 :] if whole else ()
 
 
-def _end(curve: Sequence[tuple[float, float]]) -> float:
-    """Return where a curve that begins at the best leaves the rates that are as good."""
+def _end(curve: Sequence[tuple[float, float]], limit: float = AS_GOOD) -> float:
+    """Return where a curve that begins at a good rate leaves the rates that are as good."""
     for (inner, lost), (outer, too_much) in pairwise(curve):
-        if too_much > AS_GOOD:
-            return inner + (outer - inner) * (AS_GOOD - lost) / (too_much - lost)
+        if too_much > limit:
+            return inner + (outer - inner) * (limit - lost) / (too_much - lost)
     return curve[-1][0]
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from harness.matrix.callables import CallableSpec
 from harness.matrix.case import Case
 from harness.matrix.file_model import WorkloadSettings
 from harness.matrix.presets import LAYERS
 from harness.matrix.references import references, substitute
 from harness.matrix.settings import (
     BoundsSettings,
-    CallableSpec,
     GpuSettings,
     LrRangeSettings,
     SearchSettings,

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from harness.bounded_file import UnreadableFileError, read_bounded
 from harness.case_names import LABEL, LABEL_FORM, MAIN_AXES
 from harness.matrix.axes import check_ids, read_axes
+from harness.matrix.callables import CallableSpec
 from harness.matrix.case_settings import Context, Resolver, mapping_at
 from harness.matrix.class_paths import ClassPaths
 from harness.matrix.field_types import CLASS_PATH, LAYER
@@ -17,7 +18,6 @@ from harness.matrix.file_model import MatrixFile
 from harness.matrix.mistakes import MatrixError, Mistakes, shown
 from harness.matrix.presets import LAYERS
 from harness.matrix.references import Unresolved, references, substitute
-from harness.matrix.settings import CallableSpec
 from harness.matrix.yaml12.nodes import Problem
 from harness.matrix.yaml12.reader import Document, read_yaml
 from harness.wording import nearest, shown_path

@@ -39,6 +39,13 @@ def _no_number(value: object) -> object:
     return value
 
 
+def no_flag(value: object) -> object:
+    """Refuse true and false, which Python counts as 1 and 0."""
+    if isinstance(value, (bool, float)):
+        raise PydanticCustomError("no_flag", "no whole number")
+    return value
+
+
 def distinct(values: tuple[int, ...]) -> tuple[int, ...]:
     """Refuse repeated values."""
     if len(set(values)) < len(values):

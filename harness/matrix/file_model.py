@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from harness.case_names import LABEL
+from harness.matrix.callables import CallableSpec  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.field_types import Allowed, DottedName, Settings
 from harness.matrix.presets import Preset  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.settings import (
     BoundsSettings,
-    CallableSpec,
     GpuSettings,
     LrRangeSettings,
     SearchSettings,

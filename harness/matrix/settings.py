@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from harness.global_batch.divisors import divisors, micro_batches
+from harness.matrix.callables import DEFAULT_STRATEGY, Strategies
 from harness.matrix.field_types import (
-    CLASS_PATH,
     LAYER,
     REAL,
     Allowed,
@@ -23,28 +23,14 @@ from harness.matrix.field_types import (
     Steps,
     at_most,
     distinct,
+    no_flag,
 )
 
 # Trials are half a decade apart, and the range must have an end on each side. The product of two
 # decimals may miss the whole number.
 _LEAST_LR_RATIO = 10 * (1 - 1e-9)
-
-
-class CallableSpec(Settings):
-    """A callable and its arguments, in LightningCLI's convention: `class_path` and `init_args`."""
-
-    class_path: Annotated[
-        str,
-        Field(pattern=CLASS_PATH),
-        Allowed("the dotted path of a class or function: package.module.Name"),
-    ]
-    """The dotted path of a class or of any other callable."""
-    init_args: Annotated[dict[str, Any] | None, Allowed("a mapping of keyword arguments")] = None
-    """The keyword arguments; a mapping of class_path and init_args among them is built first."""
-
-    def plain(self) -> dict[str, Any]:
-        """Return plain data for JSON, always with `init_args`."""
-        return {"class_path": self.class_path, "init_args": self.init_args or {}}
+# The last stage, in which further seeds confirm what one seed has found.
+_ALL_STAGES = 3
 
 
 class GpuSettings(Settings):
@@ -251,6 +237,31 @@ class LrRangeSettings(Settings):
     """The range test ends after this time; seeds that are done count; null: no limit."""
     plot_path: Name | None = None
     """The path of the plot; by default it is in the folder of the run's results."""
+    strategy: Strategies = (DEFAULT_STRATEGY,)
+    """The rule that decides: a name, a class_path with init_args, or a list whose first decides."""
+    stages: Annotated[Literal[1, 2, 3], BeforeValidator(no_flag)] = 3
+    """1: one sweep; 2: trials of one seed measure the range, too; 3: further seeds confirm."""
+
+    @property
+    def decides_by_sweeps(self) -> bool:
+        """Whether the learning rate is read off sweeps; else it is the middle of trials."""
+        return self.stages == 1 or self.strategy[0] != DEFAULT_STRATEGY
+
+    @property
+    def tried_seeds(self) -> tuple[int, ...]:
+        """The seeds that may be tried."""
+        return self.seeds if self.stages == _ALL_STAGES else self.seeds[:1]
+
+    @property
+    def max_steps(self) -> int:
+        """The most optimizer steps, without those of new seeds before a failure."""
+        trials = 0 if self.stages == 1 else self.num_training * len(self.seeds)
+        return trials + self.num_training * self.sweeps
+
+    @property
+    def sweeps(self) -> int:
+        """The most sweeps of `num_training` steps; trials alone need none of them."""
+        return len(self.tried_seeds) if self.decides_by_sweeps else int(len(self.strategy) > 1)
 
     @model_validator(mode="after")
     def _fits_together(self, info: ValidationInfo) -> Self:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from harness.matrix.callables import CallableSpec
 from harness.matrix.field_types import (
     Allowed,
     Choice,
@@ -21,7 +22,6 @@ from harness.matrix.field_types import (
     Positive,
     Settings,
 )
-from harness.matrix.settings import CallableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

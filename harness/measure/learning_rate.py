@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 from harness.bounds.measured import learning_rate_confirmed, learning_rate_suspect
 from harness.lr_range import plot as lr_plot
-from harness.lr_range.find import LearningRateSearch, Limits
+from harness.measure.lr_strategies import make_search
 from harness.measure.lr_trainings import ProbeTrainings
 from harness.measure.rate_of_attribute import confirmed, find_rate_map
 
 if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
+    from harness.lr_range.find import LearningRateSearch
     from harness.lr_range.found import Result
     from harness.lr_range.rate_map import RateMap
+    from harness.lr_range.strategy_search import StrategySearch
     from harness.measurement import Measurement
     from harness.probes.open_cases import OpenCase
 
@@ -49,10 +51,10 @@ def with_learning_rate(opened: OpenCase, measurement: Measurement) -> Measuremen
 
 def _tested(opened: OpenCase, before: Measurement, rate_map: RateMap | None) -> Measurement:
     """Run the range test, and save what it saw."""
-    case, locked, seeds = opened.case, opened.locked, opened.case.lr_range.seeds
+    case, locked, seeds = opened.case, opened.locked, opened.case.lr_range.tried_seeds
     trainings = ProbeTrainings(opened, before, rate_map)
-    search = _search(opened, before, trainings, rate_map)
-    trainings.announce(before, search.limits)
+    search, limits = make_search(opened, before, trainings, rate_map)
+    trainings.announce(before, limits)
     result = search.run(seeds)
     if result.refusal is not None and trainings.raised is not None:
         result = replace(result, refusal=f"{result.refusal}; {trainings.raised}")
@@ -67,8 +69,18 @@ def _tested(opened: OpenCase, before: Measurement, rate_map: RateMap | None) -> 
     measurement = confirmed(opened.runner, measurement, rate_map)
     if measurement.lr_refusal is not None:
         result = replace(result, found=None, refusal=measurement.lr_refusal)
-    if locked is not None and learning_rate_confirmed(measurement, locked, case.bounds):
-        measurement = replace(measurement, lr_confirmed=True)
+    if (
+        locked is not None
+        and locked.learning_rate is not None
+        and learning_rate_confirmed(measurement, locked, case.bounds)
+    ):
+        measurement = replace(
+            measurement,
+            lr_confirmed=True,
+            group_rates_at_locked=(
+                () if rate_map is None else rate_map.different_at(locked.learning_rate)
+            ),
+        )
     # Failures show the first one.
     artifacts = (*_save(opened, measurement, result), *measurement.artifacts)
     return replace(measurement, artifacts=artifacts)
@@ -81,43 +93,6 @@ def kept_if_unchanged(measurement: Measurement, locked: LockedProfile | None) ->
     return _kept(measurement, locked)
 
 
-def _search(
-    opened: OpenCase,
-    measurement: Measurement,
-    trainings: ProbeTrainings,
-    rate_map: RateMap | None,
-) -> LearningRateSearch:
-    """Return the search.
-
-    Where the lock is current, the search starts at its rate and with its horizon. A lock without a
-    range holds a rate of another rule, which one seed must not confirm.
-
-    The preset `thorough` asks the same question, over the same horizon, and answers it anew: with a
-    sweep, and with all seeds.
-    """
-    settings, locked = opened.case.lr_range, opened.locked
-    cold = opened.case.preset == "thorough"
-    horizon, max_steps = settings.horizon, settings.num_training * len(settings.seeds)
-    rate: float | None = None
-    confirmed_by: tuple[float, ...] = ()
-    if (
-        locked is not None
-        and locked.learning_rate is not None
-        and locked.learning_rate_range
-        and locked.recipe == measurement.recipe
-        and locked.fingerprint == measurement.fingerprint
-    ):
-        # The same seed suggests nearly the same again, also where it is far from the other seeds.
-        horizon = max(horizon, locked.lr_horizon or 0)
-        if not cold:
-            values = (locked.learning_rate, *locked.learning_rates[:1])
-            confirmed_by = values if rate_map is None else tuple(map(rate_map.rate_for, values))
-            known = settings.lr_min <= confirmed_by[0] <= settings.lr_max
-            rate = confirmed_by[0] if known else None
-    limits = Limits(settings.lr_min, settings.lr_max, horizon, max_steps)
-    return LearningRateSearch(trainings, limits, rate, confirmed_by, all_seeds=cold)
-
-
 def _with_result(measurement: Measurement, result: Result, rate_map: RateMap | None) -> Measurement:
     """Add what was found, as values of the workload's attribute."""
 
@@ -127,12 +102,15 @@ def _with_result(measurement: Measurement, result: Result, rate_map: RateMap | N
     found = result.found
     return replace(
         measurement,
+        warnings=(*measurement.warnings, *filter(None, (result.remark,))),
         learning_rate=None if found is None else value_for(found.learning_rate),
         learning_rates=() if found is None else tuple(map(value_for, found.per_seed)),
         learning_rate_range=(
-            () if found is None else (value_for(found.lowest), value_for(found.highest))
+            (value_for(found.lowest), value_for(found.highest))
+            if found is not None and found.has_range
+            else ()
         ),
-        lr_horizon=None if found is None else result.horizon,
+        lr_horizon=result.horizon if found is not None and found.has_range else None,
         lr_refusal=result.refusal,
         lr_steps=result.steps,
         signal_to_noise=result.signal_to_noise,
@@ -162,7 +140,7 @@ def _may_fail(
 def _with_more_seeds(
     opened: OpenCase,
     before: Measurement,
-    search: LearningRateSearch,
+    search: LearningRateSearch | StrategySearch,
     result_first: Result,
     rate_map: RateMap | None,
 ) -> tuple[Measurement, Result]:
@@ -170,6 +148,7 @@ def _with_more_seeds(
     case, locked = opened.case, opened.locked
     assert locked is not None, "only a locked rate is contradicted"
     first, seeds = _with_result(before, result_first, rate_map), case.lr_range.seeds
+    # As many as are configured, whatever the stage: one alone could agree by chance.
     fresh = list(islice((seed for seed in count() if seed not in seeds), len(seeds)))
     _log.info(
         "%s: learning rate %s, and %.3g is locked: trying seeds %s before judging",
@@ -200,7 +179,7 @@ def _with_more_seeds(
 
 def _save(opened: OpenCase, measurement: Measurement, result: Result) -> tuple[str, ...]:
     """Save the curves as PNG and JSON and return both paths; `plot_path` overrides the PNG's."""
-    if not any(trials.losses for trials in result.trials.values()):
+    if not result.losses and not any(trials.losses for trials in result.trials.values()):
         return ()
     case, surroundings = opened.case, opened.surroundings
     folder = surroundings.directory / case.id
@@ -211,16 +190,16 @@ def _save(opened: OpenCase, measurement: Measurement, result: Result) -> tuple[s
         plot_path = surroundings.working_directory / plot_path
     curve_path = folder / "lr_range.json"
     title = f"{case.id}, batch {measurement.batch_size}"
-    lr_plot.plot(plot_path, title=title, result=result)
-    lr_plot.save_curve(curve_path, title=title, result=result)
+    groups = measurement.group_learning_rates
+    lr_plot.plot(plot_path, title=title, result=result, groups=groups)
+    lr_plot.save_curve(curve_path, title=title, result=result, groups=groups)
     return (str(plot_path), str(curve_path))
 
 
 def _unchanged(measurement: Measurement, locked: LockedProfile) -> bool:
     """Return whether everything that the learning rate depends on is as it was locked."""
-    answered = bool(locked.learning_rate_range) or locked.lr_refusal is not None
     return (
-        answered
+        locked.lr_answered
         and locked.fingerprint == measurement.fingerprint
         and locked.recipe == measurement.recipe
         and locked.batch_size == measurement.batch_size

@@ -53,15 +53,14 @@ class ProbeTrainings:
         """What the last training raised that did not come to its end, and at which rate."""
 
     def announce(self, measurement: Measurement, limits: Limits) -> None:
-        """Log the largest number of steps with the first horizon.
+        """Log the largest number of steps, and the first horizon where there are trials.
 
         From the speed of the search follows how long they may take.
         """
-        case, most = self._opened.case, limits.max_steps
-        text = (
-            f"{case.id}: LR range test: at most {most} steps at batch {self._batch_size}, in trials"
-            f" of {limits.shortest}"
-        )
+        case, most = self._opened.case, self._opened.case.lr_range.max_steps
+        text = f"{case.id}: LR range test: at most {most} steps at batch {self._batch_size}"
+        if case.lr_range.stages > 1:
+            text += f", in trials of {limits.shortest}"
         level = logging.INFO
         if measurement.samples_per_second:
             samples = most * self._batch_size * case.accumulation(self._batch_size)
@@ -79,6 +78,15 @@ class ProbeTrainings:
         Raises NoLossesError.
         """
         losses = self._train(f"sweep with seed {seed}", seed, learning_rates)
+        _log.info("%s: LR sweep with seed %d: %d steps", self._opened.case.id, seed, len(losses))
+        return losses
+
+    def whole_sweep(self, seed: int, learning_rates: Sequence[float]) -> Sequence[float]:
+        """Sweep to the end, or to a loss that is not finite, as a strategy reads it.
+
+        Raises NoLossesError.
+        """
+        losses = self._train(f"sweep with seed {seed}", seed, learning_rates, whole=True)
         _log.info("%s: LR sweep with seed %d: %d steps", self._opened.case.id, seed, len(losses))
         return losses
 
@@ -106,6 +114,7 @@ class ProbeTrainings:
         learning_rates: Sequence[float],
         *,
         trial: bool = False,
+        whole: bool = False,
         ceiling: float | None = None,
     ) -> Sequence[float]:
         progress = _Progress(f"{self._opened.case.id}: LR {what}", len(learning_rates))
@@ -115,6 +124,7 @@ class ProbeTrainings:
             seed,
             self._rate_map,
             trial=trial,
+            whole=whole,
             ceiling=ceiling,
             whole_epochs=self._whole_epochs,
             seconds=self._seconds_left(),

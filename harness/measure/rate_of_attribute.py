@@ -69,6 +69,7 @@ def confirmed(
             learning_rate=None,
             learning_rates=(),
             learning_rate_range=(),
+            group_learning_rates=(),
             lr_horizon=None,
             lr_refusal=refusal,
         )
@@ -78,6 +79,7 @@ def confirmed(
     note = _FIXED.format(len(fixed), len(rates), shown(fixed), rate_map.attribute)
     return replace(
         measurement,
+        group_learning_rates=rate_map.different_at(value),
         largest_learning_rate=None if math.isclose(largest, value, rel_tol=1e-3) else largest,
         warnings=(*measurement.warnings, *((note,) if fixed else ())),
     )

@@ -44,6 +44,16 @@ class GroupRates:
 
 
 @dataclass(frozen=True)
+class StrategyReadings:
+    """What a function of the user's reads off sweeps."""
+
+    rates: tuple[float | None, ...] = ()
+    """For each sweep a learning rate; None: it refuses."""
+    failure: str | None = None
+    """Why it gave none."""
+
+
+@dataclass(frozen=True)
 class Answer(Generic[ResultT]):
     """The end of one probe: its result, or the failure that it died of."""
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.measurement import LrCurve
-from harness.probes.answers import GroupRates, Sweep, failed_probe
+from harness.probes.answers import GroupRates, StrategyReadings, Sweep, failed_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.lr_protocol import RatesResult, RatesTask, SweepTask
+    from harness.lr_protocol import (
+        RatesResult,
+        RatesTask,
+        StrategyResult,
+        StrategyTask,
+        SweepTask,
+    )
     from harness.lr_range.rate_map import RateMap
     from harness.probes.answers import Answer
-    from harness.protocol import Failure
+    from harness.protocol import Failure, ObjectSpec
 
     Ask = Callable[..., Answer[Any]]
     """`ProbeRunner.ask`."""
@@ -27,6 +33,7 @@ def sweep(
     rate_map: RateMap | None,
     *,
     trial: bool,
+    whole: bool,
     ceiling: float | None,
     whole_epochs: bool,
     timeout: float,
@@ -35,6 +42,7 @@ def sweep(
     """Train a fresh module, one optimizer step per learning rate.
 
     trial: all rates are the same one, and the loss may not exceed `ceiling`, if there is one.
+    whole: a sweep goes on to its end, or to a loss that is not finite.
     rate_map: which groups follow the attribute, and the value to set; None: all groups are scaled.
     whole_epochs: end epochs as the user's do, for a training that keeps memory until then.
     timeout: the seconds after which it has failed.
@@ -49,7 +57,7 @@ def sweep(
         "seed": seed,
         "learning_rate": None if rate_map is None else rate_map.value,
         "fixed_groups": [] if rate_map is None else list(rate_map.fixed_groups),
-        "trial": trial,
+        "trial": trial or whole,
         "ceiling": ceiling,
         "whole_epochs": whole_epochs,
     }
@@ -100,3 +108,31 @@ def group_rates(ask: Ask, batch_size: int, values: Sequence[float] = ()) -> Grou
         tuple(result["learning_rates"]),
         tuple(tuple(rates) for rates in result["rates"]),
     )
+
+
+def read_sweeps(
+    ask: Ask,
+    strategy: ObjectSpec,
+    learning_rates: Sequence[float],
+    sweeps: Sequence[Sequence[float]],
+) -> StrategyReadings:
+    """Call a function of the user's with the rates and the losses of each sweep.
+
+    Raises MachineError when the machine is at fault.
+    """
+    task: StrategyTask = {
+        "task": "lr_strategy",
+        "class_path": strategy["class_path"],
+        "init_args": strategy["init_args"],
+        "learning_rates": list(learning_rates),
+        "losses_per_sweep": [list(losses) for losses in sweeps],
+    }
+    what = f"the LR strategy {strategy['class_path']}"
+    answer: Answer[StrategyResult | Failure] = ask(task, what, "lr-strategy")
+    result = answer.death or answer.result
+    assert result is not None, "a probe answers or dies"
+    if result["outcome"] != "fits":
+        # What we say ourselves of the function needs no name of an exception.
+        detail = result["detail"].removeprefix("HarnessError: ")
+        return StrategyReadings(failure=f"{detail} (its output is in {answer.log})")
+    return StrategyReadings(tuple(result["learning_rates"]))

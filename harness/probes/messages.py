@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from harness.failures.tracebacks import cut
-from harness.lr_protocol import LoadingResult, RatesResult, SweepResult
+from harness.lr_protocol import LoadingResult, RatesResult, StrategyResult, SweepResult
 from harness.protocol import (
     DescribeResult,
     Event,
@@ -39,6 +39,7 @@ _RESULTS: dict[str, Any] = {
     "lr_range": SweepResult | Failure,
     "rates": RatesResult | Failure,
     "loading": LoadingResult | Failure,
+    "lr_strategy": StrategyResult | Failure,
     "describe": DescribeResult | Failure,
     "holders": HoldersResult | Failure,
 }

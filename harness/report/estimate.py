@@ -116,16 +116,17 @@ def lr_steps(
     setting needs no more than to be confirmed. The most is that of one horizon: a case whose loss
     does not fall in it may take more.
     """
-    answered = locked is not None and bool(locked.learning_rate_range or locked.lr_refusal)
+    answered = locked is not None and locked.lr_answered
     if settings.when == "never" or (settings.when == "changed" and answered):
         return 0, False
-    budget = len(settings.seeds) * settings.num_training
+    budget = settings.max_steps
     if cold or locked is None or locked.lr_horizon is None or not locked.learning_rate_range:
         return budget, True
     default = LrRangeSettings.model_fields["horizon"].default
     if locked.settings.get("lr_range.horizon", default) != settings.horizon:
         return budget, True
-    return min(budget, _CONFIRMING_TRIALS * locked.lr_horizon), False
+    one_sweep = settings.num_training if settings.sweeps else 0
+    return min(budget, one_sweep + _CONFIRMING_TRIALS * locked.lr_horizon), False
 
 
 def _num_probes(cases: Sequence[CostItem]) -> str:

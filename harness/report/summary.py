@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from harness.bounds.failed_probes import telling_failure
+from harness.lr_range.rate_map import shown
 from harness.report import words
 from harness.report.speeds import speed_line
 from harness.report.table import render_table
@@ -85,11 +86,10 @@ def _notes_on(measurement: Measurement) -> Iterator[str]:
     """Yield what a reader of the table must know of a case."""
     if measurement.learning_rate is None and measurement.lr_refusal:
         yield f"no learning rate: {measurement.lr_refusal}"
-    if measurement.largest_learning_rate is not None:
+    if (then := _rates_of_groups(measurement)) is not None:
         yield (
             f"the learning rate {measurement.learning_rate:.3g} is what the attribute is set to; "
-            "the largest group of the optimizer then has "
-            f"{measurement.largest_learning_rate:.3g}"
+            f"{then}"
         )
     if (speeds := speed_line(measurement)) is not None:
         yield speeds
@@ -99,6 +99,16 @@ def _notes_on(measurement: Measurement) -> Iterator[str]:
         failed = telling_failure(measurement)
         between = measurement.max_batch_size + 1 if failed is None else failed.batch_size
         yield f"batch {measurement.non_monotone} fits too, although {between} does not"
+
+
+def _rates_of_groups(measurement: Measurement) -> str | None:
+    """Return the rates of the optimizer in words, where they are not the learning rate itself."""
+    if measurement.group_learning_rates:
+        return f"the optimizer's groups then have {shown(measurement.group_learning_rates)}"
+    if measurement.largest_learning_rate is None:
+        return None
+    largest = measurement.largest_learning_rate
+    return f"the largest group of the optimizer then has {largest:.3g}"
 
 
 def improvement_lines(results: Sequence[CaseResult]) -> list[str]:

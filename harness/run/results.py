@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,4 +112,6 @@ def _profile_of(measurement: Measurement, locked: LockedProfile | None) -> Locke
     profile = LockedProfile.from_measurement(measurement)
     if locked is None or not measurement.lr_confirmed:
         return profile
-    return profile.with_learning_rate_of(locked)
+    kept = profile.with_learning_rate_of(locked)
+    # A lock of an earlier version has none.
+    return replace(kept, group_learning_rates=measurement.group_rates_at_locked)

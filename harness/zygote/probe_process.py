@@ -88,6 +88,10 @@ def _do(built: Built, request: Request, writer: KeptPipe) -> Result:  # noqa: PL
         from harness.probe_tasks.loading import loading  # noqa: PLC0415
 
         return loading(workload, request, tell)
+    if request["task"] == "lr_strategy":
+        from harness.probe_tasks.lr_strategy import read_sweeps  # noqa: PLC0415
+
+        return read_sweeps(request, tell)
     if request["task"] == "holders":
         from harness.probe_tasks.holders import holders  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import lr_rule
 import pytest
 from learning_rates.oracles import Oracle, Run
-from learning_rates.peers import PEERS, lightning, minimum, slide, torch_lr_finder
+from learning_rates.peers import PEERS, lightning
 from learning_rates.recorded import FinalLosses
 from learning_rates.recorder import Recorder, Replayed
 from learning_rates.step_law import judge_step_law
@@ -19,6 +19,7 @@ from learning_rates.tasks import TASKS
 from lightning.pytorch.tuner.lr_finder import _LRFinder
 
 from harness.lr_range.find import NoLossesError
+from harness.lr_range.strategies import minimum, slide, steepest
 from harness.lr_range.suggestion import geometric_sweep
 from harness.lr_range.trials import rate_at
 
@@ -64,7 +65,7 @@ def test_minimum_is_a_tenth_of_the_lowest() -> None:
 def test_torch_lr_finder_takes_the_steepest() -> None:
     """The suggestion lies where the loss falls fastest, though the average lags behind."""
     losses = [2.0] * 100 + [1.0] * 100
-    assert RATES[100] == pytest.approx(torch_lr_finder(RATES, losses))
+    assert RATES[100] == pytest.approx(steepest(RATES, losses))
 
 
 def test_slide_moves_from_the_right() -> None:

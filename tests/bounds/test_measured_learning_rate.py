@@ -234,3 +234,17 @@ def test_only_a_number_that_would_fail_is_suspect(
 def test_nothing_locked_is_nothing_to_suspect(changes: dict[str, Any]) -> None:
     """Without a locked learning rate, or without its range, none is suspect."""
     assert learning_rate_suspect(measurement(learning_rate=1.0), locked(**changes), BOUNDS) is False
+
+
+def test_rate_of_a_sweep_alone_is_judged_by_a_factor() -> None:
+    """The first stage measures no range: without max_factor nothing is judged, and both say why."""
+    alone = {"learning_rate_range": (), "lr_horizon": None, "settings": {"lr_range.stages": 1}}
+    measured = measurement(learning_rate=0.0079, **alone)
+    verdict = judge(measured, locked(**alone), BOUNDS)
+    assert [] == bounds_of(verdict)
+    (warning,) = verdict.warnings
+    assert (
+        "learning_rate 0.0079 is not judged against 0.00316: lr_range.stages is 1, which measures "
+        "no range: set bounds.learning_rate.max_factor, or lr_range.stages to 2 or 3"
+    ) == warning
+    assert ["learning_rate"] == bounds_of(judge(measured, locked(**alone), FACTOR_2))

@@ -211,3 +211,37 @@ def test_whole_numbers_are_told_from_texts_among_the_keys() -> None:
     ]
     assert 8 == found[0]["trainer.callbacks.0.init_args.by[0]"]
     assert 8 == found[1]["trainer.callbacks.0.init_args.by.0"]
+
+
+OWN_STRATEGY = {"class_path": "acme.rule", "init_args": {"share": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({"strategy": "drop"}, {}),
+        ({"strategy": ["drop", "valley"]}, {}),
+        ({"stages": 3}, {}),
+        ({"num_training": 300}, {}),
+        ({"strategy": "valley"}, {"lr_range.strategy": "valley"}),
+        ({"strategy": ["valley", "drop"]}, {"lr_range.strategy": "valley"}),
+        ({"stages": 2}, {"lr_range.stages": 2}),
+        ({"stages": 1, "num_training": 300}, {"lr_range.stages": 1, "lr_range.num_training": 300}),
+        (
+            {"strategy": "slide", "num_training": 300},
+            {"lr_range.strategy": "slide", "lr_range.num_training": 300},
+        ),
+        (
+            {"strategy": OWN_STRATEGY},
+            {
+                "lr_range.strategy.class_path": "acme.rule",
+                "lr_range.strategy.init_args.share": 0.5,
+            },
+        ),
+    ],
+)
+def test_recipe_has_what_decides(changes: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Where a sweep decides, so does the number of its steps; the default adds nothing."""
+    found = recipe(lr_range(**changes), {})
+    assert BASE | settings == found.settings
+    assert (not settings) == (recipe(CASE, {}).digest == found.digest)

@@ -37,6 +37,9 @@ def test_curve_is_json_with_all_numbers(tmp_path: Path) -> None:
         "steps": 357,
         "signal_to_noise": seed.signal_to_noise,
         "sweep": {"learning_rates": list(RATES), "losses": [*FOUND.losses[:-1], None]},
+        "group_learning_rates": [],
+        "further_sweeps": [],
+        "suggestions": {},
     } == {key: value for key, value in curve.items() if key != "trials"}
     assert [(5, rate_at(point)) for point in POINTS] == [
         (trial["seed"], trial["learning_rate"]) for trial in curve["trials"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
             (
                 "lr_range: a list is not allowed;"
                 " a mapping of lr_min, lr_max, num_training, horizon, seeds, when,"
-                " max_seconds, plot_path"
+                " max_seconds, plot_path, strategy, stages"
             ),
         ),
         (

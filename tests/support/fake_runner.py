@@ -109,6 +109,8 @@ class Rehearsal:
     maps: list[RateMap | None] = field(default_factory=list)
     """The map that each sweep and trial is given."""
     whole_epochs: list[bool] = field(default_factory=list)
+    whole: list[bool] = field(default_factory=list)
+    """Whether each sweep goes on to its end."""
     trained: list[dict[str, Any]] = field(default_factory=list)
     """Arguments of each probe."""
     swept: list[tuple[int, int, int]] = field(default_factory=list)
@@ -204,6 +206,7 @@ class Rehearsal:
         rate_map: RateMap | None = None,
         *,
         trial: bool = False,
+        whole: bool = False,
         ceiling: float | None = None,
         whole_epochs: bool = False,
         seconds: float | None = None,
@@ -223,6 +226,7 @@ class Rehearsal:
             self.ceilings.append(ceiling)
         else:
             self.swept.append((batch_size, num_steps, seed))
+            self.whole.append(whole)
         trouble = self.failing_seeds.get(seed)
         if isinstance(trouble, str):
             return Sweep(None, trouble, None)

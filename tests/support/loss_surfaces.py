@@ -59,6 +59,11 @@ class Valley:
                 return losses[:step]
         return losses
 
+    def whole_sweep(self, seed: int, learning_rates: Sequence[float]) -> list[float]:
+        """Return the losses of a sweep that goes on to its end, as a probe does."""
+        self.asked.append(("whole sweep", seed, learning_rates[0], len(learning_rates)))
+        return self.losses(seed, learning_rates)
+
     def trial(
         self, seed: int, learning_rate: float, num_steps: int, ceiling: float | None
     ) -> list[float]:
