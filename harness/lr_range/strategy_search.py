@@ -104,6 +104,9 @@ class StrategySearch:
     def run(self, seeds: Sequence[int]) -> Result:
         """Sweep with the seeds, with the first alone where it confirms the lock, and decide."""
         refusal = self._sweep(seeds[:1] if self.decided_by_trials else seeds)
+        if refusal is None and not self.decided_by_trials:
+            # Trials cannot turn it.
+            refusal = self._no_reading()
         if refusal is not None:
             return self._result(None, refusal)
         if self.trials is not None:
@@ -130,17 +133,26 @@ class StrategySearch:
                 return None if ended else str(error)
             self._sweeps[seed] = losses
             self._steps += len(losses)
-            if until_confirmed and self._confirmed(seed):
+            if until_confirmed and self._is_enough(seed):
                 break
         return None
 
-    def _confirmed(self, seed: int) -> bool:
-        if not self.confirmed_by or self.decided_by_trials:
+    def _is_enough(self, seed: int) -> bool:
+        """Return whether the sweep of a seed confirms the lock, or gives nothing."""
+        if self.decided_by_trials:
             return False
         reading = self._read(self.strategies[0])[seed]
-        return isinstance(reading, float) and any(
+        return isinstance(reading, str) or any(
             not outside(reading, locked, CONFIRMED) for locked in self.confirmed_by
         )
+
+    def _no_reading(self) -> str | None:
+        """Return the reason why the deciding strategy gives nothing for a sweep, if any."""
+        strategy = self.strategies[0]
+        for seed, reading in self._read(strategy).items():
+            if isinstance(reading, str):
+                return no_rate.no_reading(strategy.name, seed, reading)
+        return None
 
     def _read(self, strategy: Strategy) -> dict[int, Reading]:
         """Return what a strategy reads off each sweep; each is read once."""
@@ -170,13 +182,11 @@ class StrategySearch:
         refusal: str | None = None
         if self.trials is None and strategy.asks_for_signal:
             refusal = no_signal(self.learning_rates, list(self._sweeps.values()))
-        readings = self._read(strategy)
-        reasons = {seed: one for seed, one in readings.items() if isinstance(one, str)}
-        if refusal is None and reasons:
-            refusal = no_rate.no_reading(strategy.name, *next(iter(reasons.items())))
+        refusal = refusal or self._no_reading()
         if refusal is not None:
             return self._result(None, refusal)
-        rates = tuple(rate for rate in readings.values() if isinstance(rate, float))
+        readings = self._read(strategy).values()
+        rates = tuple(rate for rate in readings if isinstance(rate, float))
         if may_disagree and outside(max(rates), min(rates), MAX_SEED_RATIO):
             refusal = no_rate.disagreement_of_sweeps(strategy.name, rates, MAX_SEED_RATIO)
             return self._result(None, refusal, disagreement=True)

@@ -133,6 +133,13 @@ def test_reading_that_is_no_rate_is_refused(reading: float | str, reason: str) -
     )
 
 
+def test_nothing_more_is_trained_where_a_strategy_gives_nothing() -> None:
+    """Neither further seeds nor trials can turn it."""
+    valley = Valley()
+    assert search(valley, fixed("no")).run([0, 1, 2]).found is None
+    assert [("whole sweep", 0, 1e-6, 200)] == valley.asked
+
+
 def test_seeds_far_apart_are_refused() -> None:
     """More than a factor of 4 between two seeds is a disagreement, which more seeds may end."""
     one = search(Valley(), fixed(0.01, 0.05, 0.02, 0.02, 0.02), trials=False)

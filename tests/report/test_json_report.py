@@ -55,6 +55,8 @@ FURTHER_KEYS = [
     "lr_steps",
     "lr_confirmed",
     "lr_kept",
+    "group_learning_rates",
+    "group_rates_at_locked",
     "largest_learning_rate",
     "signal_to_noise",
     "samples_per_second_spread",
