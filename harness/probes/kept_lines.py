@@ -51,8 +51,11 @@ class KeptAnswer:
 
 
 def can_be_kept(request: Mapping[str, Any]) -> bool:
-    """Return whether the answer to a request is all that its probe leaves, beside a history."""
-    return not any(request.get(name) for name in _FILES)
+    """Return whether the answer to a request is all that its probe leaves, beside a history.
+
+    What a strategy of the user's reads is not kept: its code may lie apart from the workload's.
+    """
+    return request["task"] != "lr_strategy" and not any(request.get(name) for name in _FILES)
 
 
 def key_of(request: Mapping[str, Any]) -> str:

@@ -62,8 +62,7 @@ class ProbeRunner:
         working_directory: the working directory of probes; None keeps this process's.
         sys_path: the module path of pytest, so that probes import what tests import.
         timeout: seconds that one probe may take.
-        global_batch_size: samples of an optimizer step, to which a batch is accumulated; None:
-            `trainer` says how many micro-batches make a step.
+        global_batch_size: samples of an optimizer step; None: `trainer` has the micro-batches.
 
     """
 

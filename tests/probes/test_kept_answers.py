@@ -166,6 +166,16 @@ def test_probe_that_leaves_a_snapshot_runs_again(tmp_path: Path) -> None:
     assert None is taken(tmp_path, asked)
 
 
+def test_what_a_strategy_reads_is_asked_again(tmp_path: Path) -> None:
+    """Its code may lie apart from the workload's, so no digest tells whether it has changed."""
+    asked = {"task": "lr_strategy", "class_path": "rules.half", "init_args": {}}
+    told = answer(result={"outcome": "fits", "learning_rates": [0.1]})
+    with kept(tmp_path, "first") as answers:
+        answers.keep(asked, told)
+    with kept(tmp_path) as answers:
+        assert answers.take(asked, tmp_path) is None
+
+
 def test_history_is_written_where_the_request_asks_for_it(tmp_path: Path) -> None:
     """The search replays it as if the probe had just recorded it."""
     first, second = tmp_path / "first.json", tmp_path / "second.json"
