@@ -5,8 +5,7 @@
     pytest's process  <--Progress, while a sweep runs--
     probe             --Report, one key at a time-->  its supervisor, which sums them up in Ended
 
-`task` distinguishes requests, `event` events, and `accelerator` memory bounds. A request determines
-the type of its result. A probe imports this module for type checkers only, so that it costs no
+`task` distinguishes requests, `event` events, and `accelerator` memory bounds. It costs a probe no
 heap. `harness.probes.messages` checks by it what comes: user code could write into the pipes.
 """
 
