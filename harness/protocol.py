@@ -1,8 +1,7 @@
 """Types the JSON lines between pytest's process, a case's zygote and its probes.
 
     pytest's process  --CaseSpec, then Request | Kill-->  zygote and its supervisors
-    pytest's process  <--Ready | Failed, then Started, Ended | Broken, Idle for each request--
-    pytest's process  <--Progress, while a sweep runs--
+    pytest's process  <--Ready | Failed, then Started, Progress, Ended | Broken, Idle per request--
     probe             --Report, one key at a time-->  its supervisor, which sums them up in Ended
 
 `task` distinguishes requests, `event` events, and `accelerator` memory bounds. It costs a probe no
@@ -19,16 +18,8 @@ from pydantic import Field
 # pydantic cannot read the one of `typing` before Python 3.12.
 from typing_extensions import TypedDict
 
+from harness import lr_protocol as lr
 from harness.lightning_hooks import Hook
-from harness.lr_protocol import (
-    LoadingTask,
-    LrResult,
-    LrTask,
-    Progress,
-    RatesTask,
-    StrategyTask,
-    SweepTask,
-)
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A number of bytes or of things."""
@@ -174,19 +165,19 @@ class TrainRequest(TrainTask, ProbeContext):
     """A request for a probe that trains."""
 
 
-class SweepRequest(SweepTask, ProbeContext):
+class SweepRequest(lr.SweepTask, ProbeContext):
     """A request for a probe that sweeps the learning rate."""
 
 
-class RatesRequest(RatesTask, ProbeContext):
+class RatesRequest(lr.RatesTask, ProbeContext):
     """A request for a probe that reads learning rates."""
 
 
-class LoadingRequest(LoadingTask, ProbeContext):
+class LoadingRequest(lr.LoadingTask, ProbeContext):
     """A request for a probe that times the loader."""
 
 
-class StrategyRequest(StrategyTask, ProbeContext):
+class StrategyRequest(lr.StrategyTask, ProbeContext):
     """A request for a probe that calls a user's function."""
 
 
@@ -194,7 +185,7 @@ class HoldersRequest(HoldersTask, ProbeContext):
     """A request for a probe that finds out what holds the memory."""
 
 
-Task = DescribeTask | TrainTask | LrTask | HoldersTask
+Task = DescribeTask | TrainTask | lr.LrTask | HoldersTask
 LrRequest = SweepRequest | RatesRequest | LoadingRequest | StrategyRequest
 Request = DescribeRequest | TrainRequest | LrRequest | HoldersRequest
 
@@ -206,16 +197,14 @@ class Kill(TypedDict):
 
 
 FailedOutcome = Literal["oom", "error", "dataset", "machine", "not offered"]
-"""The ways in which a task fails. `oom`, `error` and `dataset` are outcomes of probes. `machine` is
-trouble with the machine, and `not offered` a change that the workload does not offer."""
+"""Outcomes of probes, trouble with the machine, or a change that the workload does not offer."""
 
 
 class Failure(TypedDict):
     """The failure of a probe, or of the building of a workload."""
 
     outcome: FailedOutcome
-    detail: str
-    """One line."""
+    detail: str  # one line
     traceback: str | None
 
 
@@ -286,7 +275,7 @@ class HoldersResult(MemoryFacts):
     peak_memory_bytes: Count
 
 
-Result = TrainResult | LrResult | DescribeResult | HoldersResult | Failure
+Result = TrainResult | lr.LrResult | DescribeResult | HoldersResult | Failure
 
 
 class Report(TypedDict, total=False):
@@ -358,4 +347,4 @@ class Idle(TypedDict):
     event: Literal["idle"]
 
 
-Event = Ready | Failed | Started | Progress | Ended | Broken | Idle
+Event = Ready | Failed | Started | lr.Progress | Ended | Broken | Idle

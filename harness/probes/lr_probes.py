@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from harness.measurement import LrCurve
 from harness.probes.answers import GroupRates, StrategyReadings, Sweep, failed_probe
@@ -25,6 +25,20 @@ if TYPE_CHECKING:
     """`ProbeRunner.ask`."""
 
 
+class SweepOptions(TypedDict, total=False):
+    """What may be asked of a sweep or a trial."""
+
+    trial: bool
+    """Whether all rates are the same one, and the loss may not exceed `ceiling`, if any."""
+    whole: bool
+    """Whether a sweep goes on to its end, or to a loss that is not finite."""
+    ceiling: float | None
+    whole_epochs: bool
+    """Whether epochs end as the user's do, for a training that keeps memory until then."""
+    seconds: float | None
+    """The seconds after which it is out of time, which is no failure; None: no limit."""
+
+
 def sweep(
     ask: Ask,
     batch_size: int,
@@ -32,24 +46,17 @@ def sweep(
     seed: int,
     rate_map: RateMap | None,
     *,
-    trial: bool,
-    whole: bool,
-    ceiling: float | None,
-    whole_epochs: bool,
     timeout: float,
-    seconds: float | None,
+    **options: Unpack[SweepOptions],
 ) -> Sweep:
     """Train a fresh module, one optimizer step per learning rate.
 
-    trial: all rates are the same one, and the loss may not exceed `ceiling`, if there is one.
-    whole: a sweep goes on to its end, or to a loss that is not finite.
     rate_map: which groups follow the attribute, and the value to set; None: all groups are scaled.
-    whole_epochs: end epochs as the user's do, for a training that keeps memory until then.
     timeout: the seconds after which it has failed.
-    seconds: the seconds after which it is out of time, which is no failure; None: no limit.
 
     Raises MachineError when the machine is at fault.
     """
+    trial, seconds = options.get("trial", False), options.get("seconds")
     task: SweepTask = {
         "task": "lr_range",
         "batch_size": batch_size,
@@ -57,9 +64,9 @@ def sweep(
         "seed": seed,
         "learning_rate": None if rate_map is None else rate_map.value,
         "fixed_groups": [] if rate_map is None else list(rate_map.fixed_groups),
-        "trial": trial or whole,
-        "ceiling": ceiling,
-        "whole_epochs": whole_epochs,
+        "trial": trial or options.get("whole", False),
+        "ceiling": options.get("ceiling"),
+        "whole_epochs": options.get("whole_epochs", False),
     }
     kind, at = ("trial", f"-{learning_rates[0]:.3g}") if trial else ("sweep", "")
     answer = ask(

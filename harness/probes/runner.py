@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast, overload
 
 from harness.errors import WorkloadError
 from harness.probes import holders_probe, lr_probes, oom_kills
@@ -226,12 +226,8 @@ class ProbeRunner:
         seed: int,
         rate_map: RateMap | None = None,
         *,
-        trial: bool = False,
-        whole: bool = False,
-        ceiling: float | None = None,
-        whole_epochs: bool = False,
-        seconds: float | None = None,
         tell_steps: TellSteps | None = None,
+        **options: Unpack[lr_probes.SweepOptions],
     ) -> Sweep:
         """Train at given learning rates, as `lr_probes.sweep` describes it."""
         return lr_probes.sweep(
@@ -240,12 +236,8 @@ class ProbeRunner:
             learning_rates,
             seed,
             rate_map,
-            trial=trial,
-            whole=whole,
-            ceiling=ceiling,
-            whole_epochs=whole_epochs,
             timeout=self._timeout_of(len(learning_rates)),
-            seconds=seconds,
+            **options,
         )
 
     def group_rates(self, batch_size: int, values: Sequence[float] = ()) -> GroupRates:
