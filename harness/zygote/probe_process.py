@@ -89,7 +89,7 @@ def _do(built: Built, request: Request, writer: KeptPipe) -> Result:  # noqa: PL
 
         return loading(workload, request, tell)
     if request["task"] == "lr_strategy":
-        from harness.probe_tasks.lr_strategy import read_sweeps  # noqa: PLC0415
+        from harness.zygote.lr_strategy import read_sweeps  # noqa: PLC0415
 
         return read_sweeps(request, tell)
     if request["task"] == "holders":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.probe_tasks.lr_strategy import read_sweeps
+from harness.zygote.lr_strategy import read_sweeps
 
 if TYPE_CHECKING:
     from pathlib import Path
