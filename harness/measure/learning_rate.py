@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.lr_range.found import Result
     from harness.lr_range.rate_map import RateMap
     from harness.lr_range.strategy_search import StrategySearch
+    from harness.matrix.settings import LrRangeSettings
     from harness.measurement import Measurement
     from harness.probes.open_cases import OpenCase
 
@@ -66,6 +67,8 @@ def _tested(opened: OpenCase, before: Measurement, rate_map: RateMap | None) -> 
     measurement = replace(measurement, lr_curves=tuple(trainings.curves))
     if search.locked_rate is None and len(measurement.learning_rates) < min(2, len(seeds)):
         measurement = _warned_of_one_seed(measurement, len(seeds))
+    if search.locked_rate is None:
+        measurement = _warned_of_short_trials(measurement, case.lr_range)
     measurement = confirmed(opened.runner, measurement, rate_map)
     if measurement.lr_refusal is not None:
         result = replace(result, found=None, refusal=measurement.lr_refusal)
@@ -124,6 +127,19 @@ def _warned_of_one_seed(measurement: Measurement, num_seeds: int) -> Measurement
     warning = (
         f"the learning rate is that of 1 of {num_seeds} seeds: steps or time ended before another "
         "could agree; raise lr_range.num_training or lr_range.max_seconds"
+    )
+    return replace(measurement, warnings=(*measurement.warnings, warning))
+
+
+def _warned_of_short_trials(measurement: Measurement, settings: LrRangeSettings) -> Measurement:
+    """Warn where the steps were too few for trials of the horizon that was asked for."""
+    horizon = measurement.lr_horizon
+    if horizon is None or horizon >= settings.horizon:
+        return measurement
+    warning = (
+        f"the learning rate is for the first {horizon} steps, where lr_range.horizon asks for "
+        f"{settings.horizon}: {settings.max_steps} steps (lr_range.num_training x the number of "
+        "seeds) allow no longer trials; raise lr_range.num_training"
     )
     return replace(measurement, warnings=(*measurement.warnings, warning))
 

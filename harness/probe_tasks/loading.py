@@ -175,6 +175,8 @@ def loader_with_workers(workload: Workload, batch_size: int, num_workers: int) -
     The data must be set up. Raises WorkersNotSetError where the loader has not so many workers.
     """
     owner = workload.loader_owner
+    if workload.spec.get("training") is not None:
+        raise WorkersNotSetError("step() of a training loads its data itself")
     places = attributes.set_num_workers(owner, num_workers)
     if not places:
         raise WorkersNotSetError(

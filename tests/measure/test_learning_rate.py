@@ -188,6 +188,16 @@ def test_a_slow_training_gets_a_longer_horizon(bench: Bench) -> None:
     assert {30, 60} == {steps for _, steps, _, _ in bench.runner.tried}
 
 
+@pytest.mark.parametrize(("num_training", "warned"), [(60, True), (200, False)])
+def test_trials_that_the_steps_shorten_are_told(
+    bench: Bench, num_training: int, *, warned: bool
+) -> None:
+    """A learning rate of fewer steps than were asked for is another one."""
+    found = bench.run(f"seeds: [0], horizon: 20, num_training: {num_training}")
+    short = [text for text in found.warnings if "lr_range.horizon asks for 20" in text]
+    assert (warned, warned) == (bool(short), (found.lr_horizon or 0) < 20)
+
+
 def test_refused_sweep_ends_the_test(bench: Bench) -> None:
     """After the first refusal nothing is tried and nothing is drawn."""
     bench.runner.failing_seeds = {0: "the workload uses manual optimization"}

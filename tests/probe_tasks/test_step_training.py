@@ -13,6 +13,7 @@ from trainings_zoo import Loop
 
 from harness.errors import HarnessError, NotOfferedError
 from harness.probe_tasks.describe import describe
+from harness.probe_tasks.loading import WorkersNotSetError, loader_with_workers
 from harness.workload.build import build
 
 if TYPE_CHECKING:
@@ -142,6 +143,19 @@ def test_models_that_are_not_shown_are_found(name: str, tensors: int) -> None:
 def test_samples_that_the_training_tells_bound_the_batch() -> None:
     """`num_samples` is the length of a pass."""
     assert 5 == described("Counted")["num_samples"]
+
+
+def test_its_steps_are_timed(probe: Probing) -> None:
+    """After those that warm it up, as those of any workload."""
+    found = probe(spec=training("Loop"), steps=5, timed_seconds=0.0)
+    assert ("fits", 5) == (found["outcome"], found["steps"])
+    assert (found["samples_per_second"] or 0) > 0
+
+
+def test_its_loader_is_nobodys_to_time() -> None:
+    """The number of workers is its own business."""
+    with pytest.raises(WorkersNotSetError, match="a training loads its data itself"):
+        loader_with_workers(build(training("Loop")), 8, 1)
 
 
 def test_a_sweep_sets_the_rates_of_the_optimizer() -> None:
