@@ -45,7 +45,7 @@ LAYERS = (
     ("devices", "failures", "identity"),
     ("probe_trainer",),
     ("allocator", "bounds", "probe_tasks", "probes"),
-    ("batch_search", "check"),
+    ("batch_search", "check", "starting"),
     ("predict",),
     ("measure", "report", "zygote"),
     ("run",),
@@ -90,6 +90,7 @@ PYTESTS = (
     "probes",
     "report",
     "run",
+    "starting",
 )
 """What never runs there."""
 

@@ -15,6 +15,7 @@ from harness.cli.calibrate import calibrate
 from harness.cli.check import check
 from harness.cli.common import say_aside
 from harness.cli.find_paths import find_paths, read_paths, writable_paths
+from harness.cli.init import init
 from harness.cli.lockfile import diff, merge, prune, show
 from harness.cli.predict import predict
 from harness.cli.probe import probe
@@ -117,6 +118,13 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
+    add(
+        "init",
+        _with(read_paths, init),
+        "look at the project here, and write a first matrix, its test module and a CI workflow; "
+        "replace no file and run no code",
+        parents=(),
+    ).set_defaults(matrix=None, lock=None)
     add(
         "check", _with(find_paths, check), "list missing, stale and orphaned profiles; needs no GPU"
     )

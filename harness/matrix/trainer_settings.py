@@ -232,6 +232,17 @@ class TrainerSettings(Settings):
     """Without effect in a probe."""
 
 
+def accepts(name: str, value: Any) -> bool:
+    """Return whether a matrix may give the Trainer this keyword with this value."""
+    if name not in TrainerSettings.model_fields:
+        return False
+    try:
+        TrainerSettings.model_validate({name: value})
+    except ValidationError:
+        return False
+    return True
+
+
 def other_accumulation(trainer: Mapping[str, Any]) -> Iterator[tuple[str | int, ...]]:
     """Yield the places in keywords of a Trainer that set an accumulation."""
     if trainer.get("accumulate_grad_batches", 1) != 1:

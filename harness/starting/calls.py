@@ -1,0 +1,121 @@
+"""Finds calls in a project that say how it trains: of its classes, of the Trainer, of backward."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from harness.matrix.trainer_settings import REFUSED, TOLD, TrainerSettings, accepts
+from harness.starting.definitions import FILL_IN, NO_LITERAL, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.starting.definitions import Definition, Definitions
+    from harness.starting.sources import Source
+
+# What a run shows or saves, which is without effect on what is measured.
+_SHOWN = frozenset(
+    {
+        "callbacks",
+        "enable_checkpointing",
+        "enable_model_summary",
+        "enable_progress_bar",
+        "log_every_n_steps",
+        "logger",
+        "model_registry",
+        "plugins",
+    }
+)
+_MAX_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerCall:
+    """A call of Lightning's Trainer."""
+
+    where: str
+    settings: dict[str, Any]
+    """The keywords that a matrix takes, with their values."""
+    left_out: list[str]
+    """The others, as the source has them, with the reason."""
+
+
+@dataclass(slots=True)
+class Calls:
+    """The calls of a project."""
+
+    values: dict[str, dict[str, tuple[Any, str]]] = field(default_factory=dict)
+    """By class path and parameter: the first literal that a call gives, and where."""
+    users: dict[str, set[str]] = field(default_factory=dict)
+    """By class path: the class paths of the classes and the files in which it is called."""
+    trainers: list[TrainerCall] = field(default_factory=list)
+    loops: list[str] = field(default_factory=list)
+    """Where files call `.backward()` first."""
+
+
+def find_calls(definitions: Definitions) -> Calls:
+    """Return the calls in all files of the project."""
+    found = Calls()
+    for source in definitions.files.values():
+        loop = None
+        for user, node in _calls(source):
+            called = definitions.dotted(source, node.func)
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "backward":
+                loop = min(loop or node.lineno, node.lineno)
+            if called.partition(".")[0] in ("lightning", "pytorch_lightning"):
+                if called.endswith(".Trainer"):
+                    found.trainers.append(_trainer(source, node))
+            elif called and (one := definitions.find(called)):
+                found.users.setdefault(one.class_path, set()).update({user, source.module})
+                values = found.values.setdefault(one.class_path, {})
+                for name, value in _given(definitions, one, node):
+                    values.setdefault(name, (value, f"{source.shown}:{node.lineno}"))
+        if loop:
+            found.loops.append(f"{source.shown}:{loop}")
+    return found
+
+
+def _given(definitions: Definitions, one: Definition, node: ast.Call) -> Iterator[tuple[str, Any]]:
+    """Yield the parameters that a call gives as literals."""
+    names = [parameter.name for parameter in definitions.parameters(one)]
+    # Behind a `*values` nobody knows which is which.
+    plain = takewhile(lambda value: not isinstance(value, ast.Starred), node.args)
+    given = [*zip(names, plain, strict=False)]
+    given += [(word.arg, word.value) for word in node.keywords if word.arg in names]
+    for name, value in given:
+        if (found := literal(value)) is not NO_LITERAL:
+            yield name, found
+
+
+def _calls(source: Source) -> Iterator[tuple[str, ast.Call]]:
+    """Yield the calls of a file, each with the class path of the class at the top around it."""
+    for statement in source.tree.body:
+        name = getattr(statement, "name", "")
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Call):
+                yield f"{source.module}.{name}", node
+
+
+def _trainer(source: Source, node: ast.Call) -> TrainerCall:
+    settings: dict[str, Any] = {}
+    left_out = []
+    for word in node.keywords:
+        name = word.arg
+        if name is None or name in _SHOWN:
+            continue
+        value = literal(word.value)
+        shown = f"{name}={ast.unparse(word.value)[:_MAX_SHOWN]}"
+        if name in REFUSED:
+            left_out.append(f"{shown}: {REFUSED[name]}")
+        elif name not in TrainerSettings.model_fields:
+            left_out.append(f"{shown}: no keyword of a matrix")
+        elif value is NO_LITERAL:
+            left_out.append(shown if name in TOLD else f"{shown}: {FILL_IN} what you train with")
+        elif accepts(name, value):
+            settings[name] = value
+        else:
+            left_out.append(f"{shown}: a matrix does not take this value")
+    return TrainerCall(f"{source.shown}:{node.lineno}", settings, left_out)
