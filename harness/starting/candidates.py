@@ -117,6 +117,8 @@ def look_at_project(sources: Sources, check: Callable[[str], str]) -> Project:
     data = data or [one for one, kind in usable if kind == "Dataset"]
     trained = [(one, kind) for one, kind in usable if kind in ("LightningModule", "training")]
     trained = trained or [(one, kind) for one, kind in usable if kind == "nn.Module"]
+    # What the code itself makes stands first: nobody trains all the parts of a library.
+    trained.sort(key=lambda candidate: candidate[0].class_path not in project.calls.users)
     if len(trained) > MAX_MODELS:
         project.notes.append(f"the matrix names the first {MAX_MODELS} of {len(trained)} models")
     labels: set[str] = set()
@@ -194,7 +196,8 @@ def _entry(
     label, one, kind = candidate
     key = "training" if kind == "training" else "module"
     parts = [_part(key, one, definitions, project)]
-    comments = [f"{one.where}: {'a training with step()' if key == 'training' else f'a {kind}'}"]
+    what = {"training": "a training with step()", "nn.Module": "an nn.Module"}
+    comments = [f"{one.where}: {what.get(kind, f'a {kind}')}"]
     own_loader = kind == "LightningModule" and definitions.has(one, "train_dataloader")
     if key == "training" or own_loader:
         return Entry(label, parts, comments)

@@ -176,6 +176,13 @@ def test_trainer_settings_that_a_matrix_takes(tmp_path: Path) -> None:
     ]
 
 
+def test_models_that_the_code_makes_stand_first(tmp_path: Path) -> None:
+    """Of many, a matrix names those that somebody calls."""
+    net = f"import lightning as L\nclass Net(L.LightningModule):\n{STEP}"
+    project = looked(tmp_path, a=net, b=net, train="from b import Net\nNet()\n")
+    assert [{"module": "b.Net"}, {"module": "a.Net"}] == parts(project)
+
+
 def test_labels_are_distinct_and_bounded(tmp_path: Path) -> None:
     """Classes of one name have labels of their own, and a matrix names no hundred models."""
     net = f"import lightning as L\nclass Überñet(L.LightningModule):\n{STEP}"
