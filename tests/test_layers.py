@@ -49,6 +49,7 @@ LAYERS = (
     ("predict",),
     ("measure", "report", "zygote"),
     ("run",),
+    ("doctor",),
     ("cli", "optuna", "train_time"),
     ("plugin", "testing", "harness"),
 )
@@ -83,6 +84,7 @@ PYTESTS = (
     "check",
     "cli",
     "devices",
+    "doctor",
     "lockfile",
     "matrix",
     "measure",

@@ -104,16 +104,22 @@ def why_stale(profile: LockedProfile, case: Case, built: Description) -> list[Vi
         found.append(
             Violation("fingerprint", profile.fingerprint, built.fingerprint, built.fingerprint, why)
         )
+    changed = recipe_change(profile, case)
+    return found if changed is None else [*found, changed]
+
+
+def recipe_change(profile: LockedProfile, case: Case) -> Violation | None:
+    """Return how a profile differs from the recipe of today; builds no workload."""
     # The environment is that of the machine that locked the case. With the same environment on both
     # sides, only the matrix's part of the recipe is compared.
     locked = {
         name: value for name, value in profile.settings.items() if name.startswith(_ENVIRONMENT)
     }
     current = recipe(case, {_unquoted(name): value for name, value in locked.items()})
-    if profile.recipe != current.digest:
-        why = _because("another recipe", mapping_changes(profile.settings, current.settings))
-        found.append(Violation("recipe", profile.recipe, current.digest, current.digest, why))
-    return found
+    if profile.recipe == current.digest:
+        return None
+    why = _because("another recipe", mapping_changes(profile.settings, current.settings))
+    return Violation("recipe", profile.recipe, current.digest, current.digest, why)
 
 
 def _values_missing(profile: LockedProfile, case: Case, *, validates: bool) -> Iterator[str]:

@@ -14,6 +14,7 @@ from harness.cli.analyze import DEFAULT_FRACTIONS, DEFAULT_MODES, FORMATS, analy
 from harness.cli.calibrate import calibrate
 from harness.cli.check import check
 from harness.cli.common import say_aside
+from harness.cli.doctor import doctor
 from harness.cli.find_paths import find_paths, read_paths, writable_paths
 from harness.cli.init import init
 from harness.cli.lockfile import diff, merge, prune, show
@@ -127,6 +128,12 @@ def _parser() -> argparse.ArgumentParser:
     ).set_defaults(matrix=None, lock=None)
     add(
         "check", _with(find_paths, check), "list missing, stale and orphaned profiles; needs no GPU"
+    )
+    add(
+        "doctor",
+        doctor,
+        "check installation, machine, matrix and lockfile, and say how to mend each; "
+        "builds no workload",
     )
     shown = add("show", _with(read_paths, show), "print a locked profile, or one field of it")
     shown.add_argument("case", metavar="CASE", help=_CASE)

@@ -25,7 +25,7 @@ from harness.units import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from harness.devices.nvml.gpu import Gpu
+    from harness.devices.nvml.gpu import Gpu, Memory
     from harness.file_locks import HeldLock
     from harness.protocol import BoundSpec
 
@@ -132,6 +132,11 @@ class CudaDevice:
                 return
             time.sleep(_PAUSE)
 
+    def wanted_bytes(self, now: Memory) -> int:
+        """Return how much of the memory must be free before a case runs."""
+        # The memory that driver and firmware keep is part of the total and never free.
+        return min(self._wanted_bytes, now.total_bytes - (now.reserved_bytes or 0))
+
     def notes(self) -> tuple[str, ...]:
         """Return notes about the device for readers of the measurement."""
         notes = []
@@ -178,13 +183,12 @@ class CudaDevice:
         told = False
         while True:
             now = nvml.memory(self.gpu.uuid)
-            # The memory that driver and firmware keep is part of the total and never free.
-            wanted = min(self._wanted_bytes, now.total_bytes - (now.reserved_bytes or 0))
+            wanted = self.wanted_bytes(now)
             if now.free_bytes >= wanted:
                 return now.used_bytes
             busy = (
                 f"{self.gpu.name} ({self.gpu.uuid}) is busy: {format_bytes(now.free_bytes)} are "
-                f"free, and a probe may use {format_bytes(wanted)}; {_who(self.gpu.uuid)}"
+                f"free, and a probe may use {format_bytes(wanted)}; {users_in_words(self.gpu.uuid)}"
             )
             if time.monotonic() >= deadline:
                 raise MachineError(
@@ -206,7 +210,7 @@ def _lock_path(uuid: str) -> Path:
     return folder / f"gpu-profile-{uuid}.lock"
 
 
-def _who(uuid: str) -> str:
+def users_in_words(uuid: str) -> str:
     """Return the processes on a GPU in words, as far as NVML names them."""
     users = [
         f"process {user.pid}"

@@ -21,8 +21,8 @@ _PYTHON_BYTES = 256 << 20
 _CUDA_BYTES = 1 << 30
 # cgroup v1 writes the largest page-aligned number for "no limit".
 _UNLIMITED = 1 << 60
-# A container's default, enough for a few batches of images.
-_SMALL_SHARED_BYTES = 64 << 20
+SMALL_SHARED_BYTES = 64 << 20
+"""The shared memory that a container has by default, enough for a few batches of images."""
 
 
 def check_memory(device: Device, root: Path = Path("/")) -> None:
@@ -58,7 +58,7 @@ def shared_memory_note(
     with suppress(OSError):
         found = os.statvfs(folder)
         total = found.f_blocks * found.f_frsize
-        if total <= _SMALL_SHARED_BYTES:
+        if total <= SMALL_SHARED_BYTES:
             return (
                 f"{num_workers} data-loader workers pass their batches through {folder}, which has "
                 f"{format_bytes(total)}: large batches fail there; make it larger "

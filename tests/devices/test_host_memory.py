@@ -91,6 +91,6 @@ def test_little_shared_memory_is_noted_for_loaders_with_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_workers: int, *, noted: bool
 ) -> None:
     """Workers pass batches through shared memory, so a container's default of 64 MiB is noted."""
-    monkeypatch.setattr(host, "_SMALL_SHARED_BYTES", 1 << 60)
+    monkeypatch.setattr(host, "SMALL_SHARED_BYTES", 1 << 60)
     note = host.shared_memory_note(num_workers, tmp_path)
     assert noted == (note is not None and "set num_workers to 0" in note)

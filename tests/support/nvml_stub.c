@@ -7,8 +7,9 @@
  * a session is open; the devices stay where they are. One fact per line:
  *
  *   driver VERSION           fail FUNCTION CODE     (of all devices, or of the one before)
+ *   cuda NUMBER              13000 for 13.0; without it NVML has no answer
  *   gpu                      begins a device;       instance begins a MIG instance of the GPU before
- *   name, uuid, bus TEXT     total, free, used, reserved BYTES     mode, mig, ecc, reasons, kinds NUMBER
+ *   name, uuid, bus TEXT     total, free, used, reserved BYTES     mode, mig, ecc, reasons, kinds, persistence NUMBER
  *   ids GPU-INSTANCE COMPUTE-INSTANCE               slot NUMBER     (where MIG has the instance)
  *   process compute|graphics PID BYTES|-1           remapped PENDING FAILED
  *   violation POLICY NANOSECONDS                    event TYPE DATA GPU-INSTANCE|-1; kinds are the types it knows
@@ -29,7 +30,7 @@ typedef struct Device {
     struct Device *parent; /* of an instance */
     char name[TEXT], uuid[TEXT], bus[32];
     u64 total, free, used, reserved, ecc, reasons, kinds, violation[POLICIES];
-    int violations, mode, mig, pending, failed, ids[2], slot, index, num_failures, num_events, num_processes[2];
+    int violations, mode, mig, persistence, pending, failed, ids[2], slot, index, num_failures, num_events, num_processes[2];
     Failure failures[MANY];
     Process processes[2][MANY];
     Event events[MANY];
@@ -41,7 +42,7 @@ typedef struct { unsigned version; u64 total, reserved, free, used; } MemoryV2;
 
 static Device devices[DEVICES];
 static Failure failures[MANY];
-static int num_devices, num_failures, sessions, delivered;
+static int num_devices, num_failures, sessions, delivered, cuda;
 static char driver[TEXT];
 static struct { Device *device; u64 types; int made; } event_set;
 
@@ -50,6 +51,7 @@ static void read_fact(const char *key, const char *value, Device *d)
     u64 number = strtoull(value, NULL, 0), second = 0;
     char word[TEXT] = "";
     if (!strcmp(key, "driver")) snprintf(driver, TEXT, "%s", value);
+    if (!strcmp(key, "cuda")) cuda = (int)number;
     if (!strcmp(key, "fail")) {
         Failure *f = d ? &d->failures[d->num_failures++] : &failures[num_failures++];
         sscanf(value, "%95s %d", f->function, &f->code);
@@ -66,6 +68,7 @@ static void read_fact(const char *key, const char *value, Device *d)
     if (!strcmp(key, "reasons")) d->reasons = number;
     if (!strcmp(key, "kinds")) d->kinds = number;
     if (!strcmp(key, "mode")) d->mode = (int)number;
+    if (!strcmp(key, "persistence")) d->persistence = (int)number;
     if (!strcmp(key, "mig")) d->mig = (int)number;
     if (!strcmp(key, "slot")) d->slot = (int)number;
     if (!strcmp(key, "ids")) sscanf(value, "%d %d", &d->ids[0], &d->ids[1]);
@@ -96,7 +99,7 @@ static int read_world(void)
     Device *device = NULL, *gpu = NULL;
     if (!file) return UNKNOWN;
     memset(devices, 0, sizeof devices);
-    num_devices = num_failures = 0;
+    num_devices = num_failures = cuda = 0;
     int num_gpus = 0;
     while (fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = 0;
@@ -106,6 +109,7 @@ static int read_world(void)
             device = gpu = &devices[num_devices++];
             device->index = num_gpus++;
             device->kinds = 0x1b;
+            device->persistence = 1;
         } else if (!strcmp(line, "instance")) {
             device = &devices[num_devices++];
             device->parent = gpu;
@@ -159,6 +163,8 @@ const char *nvmlErrorString(int code)
 
 int nvmlSystemGetDriverVersion(char *version, unsigned length) { MAY(NULL); snprintf(version, length, "%s", driver); return SUCCESS; }
 
+int nvmlSystemGetCudaDriverVersion_v2(int *version) { MAY(NULL); *version = cuda; return cuda ? SUCCESS : NOT_SUPPORTED; }
+
 int nvmlSystemGetProcessName(unsigned pid, char *name, unsigned length) { MAY(NULL); snprintf(name, length, "/bin/of-%u", pid); return SUCCESS; }
 
 int nvmlDeviceGetCount_v2(unsigned *count)
@@ -201,6 +207,8 @@ int nvmlDeviceGetMemoryInfo_v2(Device *d, MemoryV2 *memory)
 }
 
 int nvmlDeviceGetComputeMode(Device *d, int *mode) { PHYSICAL(d); *mode = d->mode; return SUCCESS; }
+
+int nvmlDeviceGetPersistenceMode(Device *d, int *mode) { PHYSICAL(d); *mode = d->persistence; return SUCCESS; }
 
 int nvmlDeviceGetMigMode(Device *d, unsigned *current, unsigned *pending) { PHYSICAL(d); *current = *pending = (unsigned)d->mig; return SUCCESS; }
 

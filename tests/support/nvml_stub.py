@@ -86,17 +86,20 @@ def world(
     gpus: list[list[str]],
     *,
     driver: str = DRIVER,
+    cuda: int | None = None,
     fail: str | None = None,
     name: str = "world",
 ) -> dict[str, str]:
     """Write a world into a test's folder, and return the environment of a subprocess in it.
 
+    cuda: the newest CUDA that the driver supports, 13000 for 13.0; None: NVML does not tell.
     fail: a function of NVML, and the code that it always returns.
 
     Skips the test where there is no C compiler.
     """
     failures = [] if fail is None else [f"fail {fail}"]
-    lines = [f"driver {driver}", *failures, *(line for gpu in gpus for line in gpu)]
+    cudas = [] if cuda is None else [f"cuda {cuda}"]
+    lines = [f"driver {driver}", *cudas, *failures, *(line for gpu in gpus for line in gpu)]
     path = folder / f"{name}.txt"
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return {"LD_LIBRARY_PATH": str(_library(folder.parent)), "NVML_STUB_WORLD": str(path)}

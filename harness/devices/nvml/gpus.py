@@ -79,6 +79,27 @@ def processes(uuid: str, proc: Path = Path("/proc")) -> list[GpuProcess]:
         return [GpuProcess(pid, used[pid], _name(nvml, pid, proc)) for pid in sorted(used)]
 
 
+def newest_cuda() -> tuple[int, int] | None:
+    """Return the newest CUDA that the driver supports; None where NVML does not tell.
+
+    Raises HarnessError with NVML's reason.
+    """
+    with open_nvml("the driver's version of CUDA cannot be read") as nvml:
+        version = answer(nvml, nvml.nvmlSystemGetCudaDriverVersion_v2)
+    return None if version is None else (version // 1000, version % 1000 // 10)
+
+
+def is_persistent(uuid: str) -> bool | None:
+    """Return whether the driver keeps a GPU ready while no program uses it; None: not told.
+
+    Raises HarnessError with NVML's reason; MachineError when the GPU is lost.
+    """
+    with open_nvml(f"the persistence mode of {uuid} cannot be read") as nvml:
+        handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+        mode = answer(nvml, nvml.nvmlDeviceGetPersistenceMode, handle)
+    return None if mode is None else bool(mode)
+
+
 def _gpus(nvml: Any, unusable: dict[str, str]) -> list[Gpu]:
     """Return all GPUs by PCI bus id, with MIG instances in the place of their GPU.
 

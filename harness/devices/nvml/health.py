@@ -108,12 +108,22 @@ class HealthWatch:
                 new.append(f"{errors - before} uncorrected ECC errors")
             self._ecc_errors = errors
             (pending, failed), (was_pending, had_failed) = self._read_remapping(), self._remapping
-            if pending and not was_pending:
-                new.append("a memory row must be remapped, which takes a reset of the GPU")
-            if failed and not had_failed:
-                new.append("remapping a memory row failed")
+            new += _remapping_in_words(
+                pending=pending and not was_pending, failed=failed and not had_failed
+            )
             self._remapping = (pending, failed)
         return tuple(dict.fromkeys(new))
+
+    def standing(self) -> tuple[str, ...]:
+        """Return what was wrong before the start: errors since the driver was loaded."""
+        errors, (pending, failed) = self._ecc_errors, self._remapping
+        counted = [f"{errors} uncorrected ECC errors since the driver was loaded"] if errors else []
+        return (*counted, *_remapping_in_words(pending=pending, failed=failed))
+
+    def slowed_now(self) -> tuple[str, ...]:
+        """Return the causes of a slowdown at this moment."""
+        with open_nvml(f"{self.uuid} cannot be watched"):
+            return tuple(self._reasons_now())
 
     def xids(self) -> tuple[int, ...]:
         """Return all Xids since the start, in their order.
@@ -214,3 +224,8 @@ class HealthWatch:
         found = [reason for reason, bit in _REASONS.items() if bits & bit]
         # Where the GPU knows the cause of a hardware slowdown, the cause's bit is set as well.
         return found or (["hardware slowdown"] if bits & _HARDWARE_SLOWDOWN else [])
+
+
+def _remapping_in_words(*, pending: bool, failed: bool) -> list[str]:
+    words = ["a memory row must be remapped, which takes a reset of the GPU"] if pending else []
+    return [*words, "remapping a memory row failed"] if failed else words

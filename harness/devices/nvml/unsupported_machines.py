@@ -31,6 +31,12 @@ def refusal(root: Path = Path("/"), platform: str = sys.platform) -> str | None:
     return wsl(root) or _tegra(root) or _of_another_maker(root)
 
 
+def is_no_fault(message: str, root: Path = Path("/")) -> bool:
+    """Return whether the message of an error tells what this machine is, and nothing to repair."""
+    reason = refusal(root)
+    return _SHARED in message or (reason is not None and reason in message)
+
+
 def wsl(root: Path = Path("/")) -> str | None:
     """Return the reason why Windows' Subsystem for Linux cannot profile a GPU; None elsewhere.
 
