@@ -138,7 +138,10 @@ def _values_missing(profile: LockedProfile, case: Case, *, validates: bool) -> I
     if timed and profile.samples_per_second_spread is None:
         yield "no timed speed is locked, and search.objective or bounds.throughput asks for one"
     if case.workers.max is not None and profile.num_workers is None:
-        yield "no number of loader workers is locked, and workers.max asks for one"
+        yield (
+            "no number of loader workers is locked, and workers.max asks for one; where a "
+            "measurement cannot tell it, and warns so, set workers: {max: null} for the model"
+        )
     searched = case.search.validation == "search" and validates
     if searched and profile.validation_batch_size is None:
         yield "no validation batch size is locked, and search.validation: search asks for one"

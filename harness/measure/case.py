@@ -13,6 +13,7 @@ from harness.devices import host_memory
 from harness.errors import HarnessError
 from harness.identity.recipe import recipe
 from harness.measure.after_search import refuse_broken_libraries, soak, with_snapshot
+from harness.measure.flat_memory import warn_of_flat_memory
 from harness.measure.learning_rate import kept_if_unchanged, with_learning_rate
 from harness.measure.loader_workers import with_workers
 from harness.measure.so_far import SOAK, forget, keep
@@ -40,10 +41,6 @@ _AFRESH = (
     "building the workload {}, so its probes cannot be forked and each starts Python anew, which "
     "takes seconds; start threads and CUDA in `setup` or `configure_model` instead"
 )
-_FLAT = (
-    "the peak at batch {1} is that of batch {0}: step() does not seem to use batch_size, or its "
-    "data hold fewer samples; give the training's object `num_samples` in that case"
-)
 _GROWING = (
     "the memory of batch {} still grew from step to step when its probe ended; search.soak_steps "
     "shows whether it lasts"
@@ -63,8 +60,6 @@ _THRASHING = (
     "batch {} trains, but it thrashes: torch's allocator emptied its cache {} times after the "
     "first step, which is slow; set a smaller safety_factor, or allow_thrashing: false"
 )
-# Of a batch that is so many times as large, more memory than this is asked for.
-_CLEARLY_MORE, _SAME = 1.5, 1.001
 
 
 def measure_case(
@@ -186,26 +181,12 @@ def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
         settings=dict(made.settings),
         made_with=_made_with(runner),
         probes=found.probes,
-        warnings=_warnings(runner, best) + _flat(case, found),
+        warnings=_warnings(runner, best) + warn_of_flat_memory(case, found),
     )
 
 
 def _made_with(runner: ProbeRunner) -> dict[str, str]:
     return {**runner.versions, **runner.device.versions}
-
-
-def _flat(case: Case, found: FoundBatch) -> tuple[str, ...]:
-    """Warn where the memory of a training's steps is the same at ever larger batches.
-
-    Of its batches nothing else is known.
-    """
-    if case.workload.get("training") is None or found.bounded_by != "cap":
-        return ()
-    peaks = {one.batch_size: one.peak_memory_bytes for one in found.probes if one.outcome == "fits"}
-    *_, before, last = [0, *sorted(peaks)]
-    if before * _CLEARLY_MORE > last or (peaks[last] or 0) > _SAME * (peaks[before] or 0):
-        return ()
-    return (_FLAT.format(before, last),)
 
 
 def _warnings(runner: ProbeRunner, best: Probe | None) -> tuple[str, ...]:

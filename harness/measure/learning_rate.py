@@ -58,7 +58,7 @@ def _tested(opened: OpenCase, before: Measurement, rate_map: RateMap | None) -> 
     trainings.announce(before, limits)
     result = search.run(seeds)
     if result.refusal is not None and trainings.raised is not None:
-        result = replace(result, refusal=f"{result.refusal}; {trainings.raised}")
+        result = replace(result, refusal=f"{trainings.raised}; {result.refusal}")
     if result.refusal is not None:
         _log.info("%s: LR range test refused: %s", case.id, result.refusal)
     measurement = _with_result(before, result, rate_map)

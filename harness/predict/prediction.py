@@ -160,7 +160,8 @@ def _step(case: SimulatedCase, found: FoundBatch) -> tuple[str, ...]:
         return ()
     number = total // largest
     batches = f"{number} micro-batch{'es' * (number > 1)}"
-    return (f"a step of search.global_batch_size {total} is {batches} of {largest}",)
+    step = f"a step of search.global_batch_size {total}"
+    return (f"at the largest batch, {step} is {batches} of {largest}",)
 
 
 def _beyond(case: SimulatedCase, found: FoundBatch) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ def apply(
     holds no learning rate, when there is no attribute for the learning rate or the batch size, and
     when the Trainer accumulates already, or cannot make the locked global batch.
     """
+    _refuse_trainings(profile, module, trainer)
     _refuse_other_workload(profile, module, datamodule)
     if learning_rate and profile.learning_rate is None:
         raise HarnessError(
@@ -143,6 +144,25 @@ def _set_validation(profile: LockedProfile, owner: Any, batch_size: int) -> None
         type(owner).__name__,
         names,
     )
+
+
+def _refuse_trainings(profile: LockedProfile, module: Any, trainer: Any) -> None:
+    """Raise where the values are not those of a LightningModule, or would go to none."""
+    by_hand = "read tuned.batch_size and tuned.learning_rate where the training is made"
+    if "training.class_path" in profile.settings:
+        raise HarnessError(
+            f"{profile.case_id} is the profile of a training without Lightning, which has no "
+            f"attributes to set: {by_hand}"
+        )
+    if not hasattr(module, "named_parameters"):
+        raise HarnessError(
+            f"apply sets the attributes of a LightningModule, and {type(module).__qualname__} is "
+            f"none: {by_hand}"
+        )
+    if trainer is not None and not hasattr(trainer, "world_size"):
+        raise HarnessError(
+            f"trainer={trainer!r:.80} is no Trainer of Lightning: hand over the Trainer that fits"
+        )
 
 
 def _refuse_other_workload(profile: LockedProfile, module: Any, datamodule: Any) -> None:

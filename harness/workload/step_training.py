@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import inspect
 import math
+import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -125,9 +126,23 @@ class _StepTraining:
 
     @property
     def num_samples(self) -> int | None:
-        """The samples in a pass, where the training says it."""
+        """The samples in a pass, where the training says it.
+
+        Raises HarnessError where that is no number of samples.
+        """
         number = getattr(self.training_object, "num_samples", None)
-        return number if type(number) is int else None
+        if number is None:
+            return None
+        try:
+            samples = operator.index(number)  # NumPy has whole numbers of its own
+        except TypeError:
+            samples = 0
+        if samples < 1 or isinstance(number, bool):
+            raise HarnessError(
+                f"`num_samples` of the training {self.class_path} is {number!r}: it is a whole "
+                "number from 1, or left out"
+            )
+        return samples
 
     @property
     def described(self) -> Any:

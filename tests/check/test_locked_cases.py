@@ -85,7 +85,13 @@ def test_case_without_a_profile_is_missing_and_no_workload_is_built(tmp_path: Pa
             "",
             "max_trials: 25}\nworkers: {max: 4",
             {},
-            ["no number of loader workers is locked, and workers.max asks for one"],
+            [
+                (
+                    "no number of loader workers is locked, and workers.max asks for one; where a "
+                    "measurement cannot tell it, and warns so, set workers: {max: null} for the "
+                    "model"
+                )
+            ],
         ),
     ],
     ids=["complete", "validation", "rate", "never", "speed", "timed", "workers"],

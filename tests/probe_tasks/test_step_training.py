@@ -145,6 +145,12 @@ def test_samples_that_the_training_tells_bound_the_batch() -> None:
     assert 5 == described("Counted")["num_samples"]
 
 
+def test_a_number_of_samples_that_is_none_is_refused() -> None:
+    """Before it could be taken for no number at all."""
+    detail = described("Miscounted")["detail"]
+    assert "trainings_zoo.Miscounted is 'many': it is a whole number from 1, or left out" in detail
+
+
 def test_its_steps_are_timed(probe: Probing) -> None:
     """After those that warm it up, as those of any workload."""
     found = probe(spec=training("Loop"), steps=5, timed_seconds=0.0)

@@ -141,3 +141,9 @@ def oddly_optimized(batch_size: int, device: torch.device) -> SimpleNamespace:
 
 def unsized(device: torch.device) -> None:
     """Take no batch size."""
+
+
+class Miscounted(Loop):
+    """It says how many samples it has in a word."""
+
+    num_samples = "many"
