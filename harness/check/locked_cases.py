@@ -137,7 +137,8 @@ def _values_missing(profile: LockedProfile, case: Case, *, validates: bool) -> I
     timed = case.search.objective == "throughput" or case.bounds.throughput.max_drop is not None
     if timed and profile.samples_per_second_spread is None:
         yield "no timed speed is locked, and search.objective or bounds.throughput asks for one"
-    if case.workers.max is not None and profile.num_workers is None:
+    loads_itself = case.workload.get("training") is not None
+    if case.workers.max is not None and profile.num_workers is None and not loads_itself:
         yield (
             "no number of loader workers is locked, and workers.max asks for one; where a "
             "measurement cannot tell it, and warns so, set workers: {max: null} for the model"
