@@ -63,7 +63,8 @@ class LockedCases:
         profiles = self.profiles(case)
         if not profiles:
             return [_missing("never locked")]
-        validates = self._build(case).validation
+        # Only a search for the validation batch asks for more than the lock and the matrix.
+        validates = case.search.validation == "search" and self._build(case).validation
         return [
             _missing(message)
             for profile in profiles
@@ -143,8 +144,7 @@ def _values_missing(profile: LockedProfile, case: Case, *, validates: bool) -> I
             "no number of loader workers is locked, and workers.max asks for one; where a "
             "measurement cannot tell it, and warns so, set workers: {max: null} for the model"
         )
-    searched = case.search.validation == "search" and validates
-    if searched and profile.validation_batch_size is None:
+    if validates and profile.validation_batch_size is None:
         yield "no validation batch size is locked, and search.validation: search asks for one"
 
 

@@ -55,13 +55,7 @@ def test_case_without_a_profile_is_missing_and_no_workload_is_built(tmp_path: Pa
 @pytest.mark.parametrize(
     ("lr", "search", "changes", "expected"),
     [
-        ("", "validation: search", {}, []),
-        (
-            "",
-            "validation: search",
-            {"validation_batch_size": None},
-            ["no validation batch size is locked, and search.validation: search asks for one"],
-        ),
+        ("", "", {}, []),
         (
             "",
             "",
@@ -94,16 +88,32 @@ def test_case_without_a_profile_is_missing_and_no_workload_is_built(tmp_path: Pa
             ],
         ),
     ],
-    ids=["complete", "validation", "rate", "never", "speed", "timed", "workers"],
+    ids=["complete", "rate", "never", "speed", "timed", "workers"],
 )
-@pytest.mark.probes
 def test_values_that_the_settings_ask_for_must_be_locked(
     tmp_path: Path, lr: str, search: str, changes: dict[str, object], expected: list[str]
 ) -> None:
-    """A learning rate unless it is never asked for, and a validation batch that is searched."""
+    """A learning rate unless it is never asked for; no workload is built to know that."""
     lock = Lock(tmp_path / "gpu-profile.lock", (of_net(**changes),), exists=True)
-    (tmp_path / "work").mkdir()
-    cases = LockedCases(lock, lambda: surroundings(tmp_path))
+    cases = LockedCases(lock, pytest.fail)
     assert expected == [
         one.message for one in cases.missing(make_case(tmp_path, lr=lr, search=search))
     ]
+
+
+@pytest.mark.probes
+def test_validation_batch_that_is_searched_must_be_locked(tmp_path: Path) -> None:
+    """Where the workload has validation, which its build tells."""
+    (tmp_path / "work").mkdir()
+    case = make_case(tmp_path, search="validation: search")
+    missing = {}
+    for batch_size in (8, None):
+        lock = Lock(
+            tmp_path / "gpu-profile.lock",
+            (of_net(validation_batch_size=batch_size),),
+            exists=True,
+        )
+        cases = LockedCases(lock, lambda: surroundings(tmp_path))
+        missing[batch_size] = [one.message for one in cases.missing(case)]
+    expected = "no validation batch size is locked, and search.validation: search asks for one"
+    assert {8: [], None: [expected]} == missing

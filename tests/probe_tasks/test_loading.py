@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from projects import workload
 
+from harness.probe_tasks.loading import WorkersNotSetError, loader_with_workers
 from harness.probes.loader_probe import ROUNDS, measure_loading
+from harness.workload.build import build
 
 if TYPE_CHECKING:
     from projects import StartRunner
@@ -23,6 +25,7 @@ def test_loader_and_step_are_timed_by_turns(start: StartRunner) -> None:
         assert min(found.load_seconds) > max(found.step_seconds)
 
 
+@pytest.mark.filterwarnings("ignore")  # Lightning's own, of torch's pytree
 @pytest.mark.parametrize(
     ("data", "number", "expected"),
     [
@@ -32,12 +35,19 @@ def test_loader_and_step_are_timed_by_turns(start: StartRunner) -> None:
         ("Streaming", 0, "the training data, of type Endless, are a stream"),
     ],
 )
-def test_loaders_without_a_number_are_named(
-    start: StartRunner, data: str, number: int, expected: str
-) -> None:
+def test_loaders_without_a_number_are_named(data: str, number: int, expected: str) -> None:
     """Where the workers cannot be set, the reason names the type and what to do."""
-    runner = start(workload("zoo.Net", f"loading_zoo.{data}"))
-    assert expected in str(measure_loading(runner.ask, 8, number).refusal)
+    built = build(workload("zoo.Net", f"loading_zoo.{data}"))
+    with pytest.raises(WorkersNotSetError) as caught:
+        loader_with_workers(built, 8, number)
+    assert expected in str(caught.value)
+
+
+def test_loader_without_a_number_is_a_refusal_of_its_probe(start: StartRunner) -> None:
+    """The reason comes through, and is no failure."""
+    runner = start(workload("zoo.Net", "loading_zoo.Streaming"))
+    found = measure_loading(runner.ask, 8, 0)
+    assert (None, True) == (found.failure, "are a stream" in str(found.refusal))
 
 
 def test_worker_that_dies_is_told(start: StartRunner) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MATRIX = """\
 version: 1
 matrix:
-  model: [loop, rated, closure]
+  model: [loop, rated]
   gpu: [cpu-48MiB]
   resolution: [1]
 models:
@@ -28,7 +28,6 @@ models:
   rated:
     training: {{class_path: trainings_zoo.Loop, init_args: {{width: 64}}}}
     lr_range: {{when: always, num_training: 200, seeds: [0], horizon: 10}}
-  closure: {{training: {{class_path: trainings_zoo.closure, init_args: {{num_samples: 12}}}}}}
 gpus:
   cpu-48MiB: {{accelerator: cpu, budget: 48MiB}}
 trainer: {{accumulate_grad_batches: 2}}
@@ -48,19 +47,19 @@ def write_matrix(project: Project, width: int = 4096) -> Path:
 def test_trainings_are_locked_and_judged_as_any_workload(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the end of their data, with a learning rate; another model is stale."""
+    """At their cap, with a learning rate, also beside the lock; another model is stale."""
     write_matrix(project)
     assert pytest.ExitCode.OK == project.run("--gpu-profile", "--gpu-profile-update").ret
     found = project.report()
-    assert [(12, "dataset"), (16, "cap"), (16, "cap")] == [
-        (case["max_batch_size"], case["bounded_by"]) for _, case in sorted(found.items())
+    assert [(16, "cap")] * 2 == [
+        (case["max_batch_size"], case["bounded_by"]) for case in found.values()
     ]
     profiles = {one.axes["model"]: one for one in read_lock(project.lock).profiles}
     assert 1e-4 < (profiles["rated"].learning_rate or 0) < 1
     # `trainer` is Lightning's: no training is stale by it.
     assert {False} == {name.startswith("trainer") for name in profiles["loop"].settings}
 
-    assert 0 == main(["check"])
+    assert pytest.ExitCode.OK == project.run("--gpu-profile", "-k", "loop").ret
     write_matrix(project, width=2048)
     assert 1 == main(["check"])
     assert re.search(r"stale\W+loop-cpu-48MiB-1", capsys.readouterr().out)
