@@ -333,26 +333,3 @@ def test_apply_sets_the_workers_where_the_data_have_them() -> None:
     for one in (data, plain):
         harness.apply(profile_of(Net(), Data(), num_workers=0), Net(), one)
     assert (0, False) == (data.num_workers, hasattr(plain, "num_workers"))
-
-
-@pytest.mark.parametrize(
-    ("module", "trainer", "settings", "expected"),
-    [
-        (object(), None, {}, "apply sets the attributes of a LightningModule, and object is none"),
-        (Net(), 3, {}, "trainer=3 is no Trainer of Lightning"),
-        (
-            Net(),
-            None,
-            {"training.class_path": "work.make"},
-            "net-cpu-1GiB-1 is the profile of a training without Lightning, which has no attributes",
-        ),
-    ],
-    ids=["module", "trainer", "training"],
-)
-def test_what_apply_cannot_set_is_told(
-    module: Any, trainer: Any, settings: dict[str, Any], expected: str
-) -> None:
-    """With what to read in its place."""
-    with pytest.raises(HarnessError) as caught:
-        harness.apply(locked(settings=settings), module, trainer=trainer)
-    assert expected.split(" is the profile", 1)[-1] in str(caught.value)
