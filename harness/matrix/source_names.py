@@ -38,13 +38,23 @@ def read_names(source: str, module: str, *, is_package: bool) -> Names:
     Names below `if TYPE_CHECKING:` do not count. Raises SyntaxError when the source cannot be
     parsed.
     """
+    try:
+        tree = parse_source(source)
+    except (RecursionError, MemoryError):
+        return Names(opaque=True)
+    return names_of(tree, module, is_package=is_package)
+
+
+def parse_source(source: str) -> ast.Module:
+    """Return the syntax tree of somebody's source, without warnings. Raises as `ast.parse`."""
     with warnings.catch_warnings():
         # Invalid escapes in the sources of others would warn here.
         warnings.simplefilter("ignore")
-        try:
-            tree = ast.parse(source)
-        except (RecursionError, MemoryError):
-            return Names(opaque=True)
+        return ast.parse(source)
+
+
+def names_of(tree: ast.Module, module: str, *, is_package: bool) -> Names:
+    """Return the names in a source that is parsed, as `read_names` does."""
     reader = _Reader(module if is_package else module.rpartition(".")[0])
     try:
         reader.visit(tree)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
-import warnings
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.bounded_file import UnreadableFileError, read_bounded
-from harness.matrix.source_names import Names, read_names
+from harness.matrix.source_names import Names, names_of, parse_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +71,6 @@ def read_project(root: Path, python_path: Sequence[str] = ()) -> Sources:
     """
     found = Sources()
     trees: dict[Path, ast.Module] = {}
-    texts: dict[Path, str] = {}
     room = _MAX_ALL_BYTES
     for path in _paths(root, found.notes):
         if len(trees) >= MAX_FILES or room <= 0:
@@ -82,8 +80,7 @@ def read_project(root: Path, python_path: Sequence[str] = ()) -> Sources:
         try:
             data = read_bounded(path, _MAX_BYTES) or b""
             room -= len(data)
-            texts[path] = importlib.util.decode_source(data)
-            trees[path] = _parsed(texts[path])
+            trees[path] = parse_source(importlib.util.decode_source(data))
         except UnreadableFileError as error:
             found.notes.append(f"{shown} was left out: {error}")
         except SyntaxError as error:
@@ -95,16 +92,9 @@ def read_project(root: Path, python_path: Sequence[str] = ()) -> Sources:
         parts = path.relative_to(bases[path]).with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts
         module = ".".join(parts)
-        names = read_names(texts[path], module, is_package=path.name == "__init__.py")
+        names = names_of(tree, module, is_package=path.name == "__init__.py")
         found.files.append(Source(str(path.relative_to(root)), module, bases[path], tree, names))
     return found
-
-
-def _parsed(text: str) -> ast.Module:
-    with warnings.catch_warnings():
-        # Invalid escapes in the sources of others would warn here.
-        warnings.simplefilter("ignore")
-        return ast.parse(text)
 
 
 def _paths(root: Path, notes: list[str]) -> Iterator[Path]:

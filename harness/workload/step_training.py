@@ -100,9 +100,8 @@ class _StepTraining:
         except StopIteration as error:
             # Lightning would take it for the end of an epoch.
             raise HarnessError(_ENDED) from error
-        for optimizer in self.trainer.optimizers:
-            if isinstance(optimizer, StepCounter):
-                optimizer.step()
+        if not self.shows_optimizer:
+            self.trainer.optimizers[0].step()  # the counter
         return None if loss is None else {"loss": _number(loss)}
 
     def val_dataloader(self) -> Any:
