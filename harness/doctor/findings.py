@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from harness.matrix.case import Case
@@ -69,6 +70,25 @@ class Project:
 
 Check = tuple[str, "Callable[[Project], Iterable[Finding]]"]
 """The name of a check, and its function."""
+
+
+def run_child(
+    command: Sequence[str], *, folder: Path | str | None = None, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with a text on its standard input.
+
+    Raises subprocess.TimeoutExpired after CHILD_SECONDS, and OSError where it cannot be started.
+    """
+    return subprocess.run(
+        command,
+        cwd=folder,
+        input=given,
+        check=False,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=CHILD_SECONDS,
+    )
 
 
 def run_checks(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import Requirement
 
 from harness.devices.nvml.gpus import newest_cuda, visible_gpus
-from harness.doctor.findings import CHILD_SECONDS, Finding
+from harness.doctor.findings import Finding, run_child
 from harness.errors import HarnessError
 from harness.visible import cut
 from harness.wording import describe_exit, shown_path
@@ -108,21 +108,13 @@ def torch(_project: Project) -> Iterator[Finding]:
     except HarnessError:
         gpus = 0
     try:
-        done = subprocess.run(
-            # Not from the working directory: a torch.py of a stranger may lie there.
-            [sys.executable, "-P", "-c", _QUESTION, *(["init"] if gpus else [])],
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CHILD_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
+        # Not from the working directory: a torch.py of a stranger may lie there.
+        question = [sys.executable, "-P", "-c", _QUESTION, *(["init"] if gpus else [])]
+        done = run_child(question, folder="/")
+    except subprocess.TimeoutExpired as error:
         yield Finding(
             "wrong",
-            f"`import torch` has not ended after {CHILD_SECONDS:.0f} s",
+            f"`import torch` has not ended after {error.timeout:.0f} s",
             "try `python -c 'import torch'` again: a slow disk needs it once, a driver that hangs "
             "needs a reboot",
         )

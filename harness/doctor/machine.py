@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.devices.cuda_environment import allocator_settings
 from harness.devices.host_memory import SMALL_SHARED_BYTES, available_memory
-from harness.doctor.findings import CHILD_SECONDS, Finding
+from harness.doctor.findings import Finding, run_child
 from harness.errors import HarnessError
 from harness.simulated.requirements import compiler as find_compiler
 from harness.simulated.requirements import torch_build
@@ -50,15 +49,7 @@ def compiler(_project: Project) -> Iterator[Finding]:
     except HarnessError as error:
         yield Finding("note", str(error))
     else:
-        done = subprocess.run(
-            [*command, "-fsyntax-only", "-x", "c", "-"],
-            input=_PROGRAM,
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CHILD_SECONDS,
-        )
+        done = run_child([*command, "-fsyntax-only", "-x", "c", "-"], given=_PROGRAM)
         if done.returncode:
             first = next(iter(done.stderr.strip().splitlines()), "it says nothing")
             yield Finding(

@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from harness.check.locked_cases import describes, recipe_change
-from harness.doctor.findings import CHILD_SECONDS, Finding
+from harness.doctor.findings import Finding, run_child
 from harness.lockfile.profiles import read_lock
 from harness.run.results_folder import refuse_project_folder
 from harness.units import format_bytes
@@ -156,16 +156,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     if program is None:
         return None
     try:
-        done = subprocess.run(
-            [program, *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CHILD_SECONDS,
-        )
+        done = run_child([program, *arguments], folder=folder)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if not done.stderr else None

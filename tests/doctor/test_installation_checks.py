@@ -84,7 +84,7 @@ def test_import_of_torch_that_hangs_is_ended(
 ) -> None:
     """The child is given a time."""
     stand_in(tmp_path, "import signal; signal.pause()", monkeypatch)
-    monkeypatch.setattr(installation, "CHILD_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "CHILD_SECONDS", 0.5)
     ((level, text),) = not_ok(installation.torch)
     assert "wrong" == level
     assert "`import torch` has not ended after" in text
