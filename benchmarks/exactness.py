@@ -47,7 +47,7 @@ from harness.search.search import SearchResult, search
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from harness.protocol import WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
 
 STEPS = 3
 NUM_COLD, NUM_COLD_QUICK = 5, 2

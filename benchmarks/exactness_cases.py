@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.protocol import WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
 
 
 def spec(
@@ -45,7 +45,7 @@ CASES: dict[str, tuple[WorkloadSpec, tuple[int, int]]] = {
         spec(
             "workloads.Mlp",
             {"resolution": 16},
-            "harness.workload.SyntheticImages",
+            "harness.synthetic.SyntheticImages",
             {"resolution": 16, "num_classes": 10, "num_samples": 4096},
         ),
         (32, 40),
@@ -54,7 +54,7 @@ CASES: dict[str, tuple[WorkloadSpec, tuple[int, int]]] = {
         spec(
             "transformers.GPT2LMHeadModel",
             {"config": {"class_path": "transformers.GPT2Config", "init_args": GPT2}},
-            "harness.workload.SyntheticTokens",
+            "harness.synthetic.SyntheticTokens",
             {"length": 32, "vocab_size": GPT2["vocab_size"], "num_samples": 4096},
         ),
         (32, 128),

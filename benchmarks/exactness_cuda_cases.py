@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cuda_experiments.models import called, workload
 
 if TYPE_CHECKING:
-    from harness.protocol import WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
 
 GIB = 1 << 30
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")

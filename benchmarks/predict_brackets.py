@@ -46,7 +46,7 @@ from harness.predict.simulation import Simulation
 from harness.probes.open_cases import Surroundings
 
 if TYPE_CHECKING:
-    from harness.protocol import WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
 
 GPU = by_label("RTX-3090")
 # The part of 24 GiB that the context and the libraries of torch 1.12 and CUDA 11.3 left usable.
@@ -93,7 +93,7 @@ def workload(model: str, resolution: int, layout: str) -> WorkloadSpec:
     return {
         "module": {"class_path": make, "init_args": {"model_name": model}},
         "data": {
-            "class_path": "harness.workload.SyntheticImages",
+            "class_path": "harness.synthetic.SyntheticImages",
             "init_args": {"resolution": resolution, "num_classes": 1000, "num_samples": LADDER_TOP},
         },
         "loss": {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {}},

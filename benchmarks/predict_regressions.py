@@ -31,7 +31,7 @@ models:
   lm:
     module: {class_path: lm.LanguageModel}
     data:
-      class_path: harness.workload.SyntheticTokens
+      class_path: harness.synthetic.SyntheticTokens
       init_args: {length: "${resolution}", vocab_size: 100}
 gpus:
   h200-as-8GiB: {name: NVIDIA H200, budget: 8GiB}

@@ -9,7 +9,7 @@
     ├── LockError                 the lockfile cannot be used                  (harness.lockfile)
     ├── NoSuchDeviceError         this machine has no such device: cases skip  (harness.devices)
     ├── TrainingEndedError        training stopped before the probe was done   (harness.probe_tasks)
-    └── WrongBatchSizeError       a loader ignores the batch size              (harness.workload)
+    └── WrongBatchSizeError       a loader ignores the batch size              (harness.loaders)
 
 Every message says what is wrong, where, what is allowed and what to do.
 """
@@ -53,3 +53,7 @@ class UnpredictableError(WorkloadError):
 
 class NotOfferedError(WorkloadError):
     """The workload does not offer a change that is tried."""
+
+
+class NoFullBatchError(Exception):
+    """The data hold no full batch of the probe's size: an end of the search, and no mistake."""

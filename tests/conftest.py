@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness.protocol import WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
 
 assert harness.run.hooks is not None
 assert matplotlib.figure is not None

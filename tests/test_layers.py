@@ -35,13 +35,12 @@ LAYERS = (
         "wording",
     ),
     ("measurement",),
-    ("lr_protocol",),
     ("protocol",),
     ("file_locks", "global_batch", "synthetic"),
     ("files",),
     ("simulated",),
     ("figures", "lockfile", "matrix", "search", "workload"),
-    ("lr_range", "memory_bounds", "throughput"),
+    ("loaders", "lr_range", "memory_bounds", "throughput"),
     ("devices", "failures", "identity"),
     ("probe_trainer",),
     ("allocator", "bounds", "probe_tasks", "probes"),
@@ -58,6 +57,7 @@ LAYERS = (
 LIBRARIES = {
     "torch": (
         "failures.out_of_memory",
+        "loaders",
         "memory_bounds",
         "predict.gpu_facts",
         "probe_tasks",
@@ -74,7 +74,7 @@ LIBRARIES = {
 }
 """Who may import a library, inside functions and for typing, too."""
 
-PROBES = ("memory_bounds", "probe_tasks", "probe_trainer", "zygote")
+PROBES = ("loaders", "memory_bounds", "probe_tasks", "probe_trainer", "zygote")
 """What runs in a case's zygote and its probes alone."""
 
 PYTESTS = (
@@ -235,8 +235,9 @@ def test_modules_are_short(name: str) -> None:
 
 
 def test_tests_mirror_the_package() -> None:
-    """Each folder of the package has its tests in a folder of the same name."""
+    """Each folder of the package has its tests in a folder of the same name, but for mere types."""
     folders = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("__init__.py")}
+    folders.remove(Path("protocol"))
     inside = {folder for folder in folders if folder.parts[:1] == ("predict",) and folder.parts[1:]}
     tests = Path(__file__).parent
     assert [] == sorted(folder for folder in folders - inside if not (tests / folder).is_dir())

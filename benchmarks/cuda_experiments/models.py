@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.protocol import ObjectSpec, WorkloadSpec
+from harness.protocol.case import ObjectSpec, WorkloadSpec
 
 Spec = ObjectSpec
 

@@ -10,7 +10,7 @@ from cuda_experiments.searching import find_largest
 if TYPE_CHECKING:
     from cuda_experiments.processes import ForkServer
     from cuda_experiments.setting import Note, Setting
-    from harness.protocol import WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
 
 _SGD = called("torch.optim.SGD", lr=0.01, momentum=0.9)
 _SHARES = (1.0, 0.98, 0.95)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.devices.device import Device
-    from harness.protocol import WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
 
 FRACTION = 0.9
 """The share of the budget that training may reserve: gpu-profile's default."""

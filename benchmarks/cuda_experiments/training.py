@@ -21,7 +21,7 @@ from harness.probe_tasks.trainer import (
 from harness.workload import build as workloads
 
 if TYPE_CHECKING:
-    from harness.protocol import BoundSpec, WorkloadSpec
+    from harness.protocol.case import BoundSpec, WorkloadSpec
 
 _STATISTICS = (
     "allocated_bytes.all.peak",

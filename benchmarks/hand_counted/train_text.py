@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from harness.probe_tasks.zeros import consistent_zeros
+from harness.probe_tasks.zeros.table import consistent_zeros
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

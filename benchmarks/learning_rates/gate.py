@@ -11,7 +11,7 @@ from harness.identity.recipe import recipe
 from harness.lockfile.profiles import LockedProfile
 from harness.measure.learning_rate import with_learning_rate
 from harness.measurement import Measurement
-from harness.protocol import ObjectSpec, WorkloadSpec
+from harness.protocol.case import ObjectSpec, WorkloadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

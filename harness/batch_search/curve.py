@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.batch_search.sizes import FoundBatch
     from harness.measurement import Probe
     from harness.probes.open_cases import OpenCase
-    from harness.protocol import BoundSpec
+    from harness.protocol.case import BoundSpec
 
 CurveMode = Literal["train", "val"]
 MODES: tuple[CurveMode, ...] = get_args(CurveMode)

@@ -18,9 +18,9 @@ from harness.cli.doctor import doctor
 from harness.cli.find_paths import find_paths, read_paths, writable_paths
 from harness.cli.init import init
 from harness.cli.lockfile import diff, merge, prune, show
-from harness.cli.predict import predict
+from harness.cli.predicting.predict import predict
 from harness.cli.probe import probe
-from harness.cli.simulate import simulate
+from harness.cli.simulating.simulate import simulate
 from harness.errors import HarnessError
 from harness.visible import ESCAPING, visible
 

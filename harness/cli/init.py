@@ -14,13 +14,7 @@ from harness.starting.candidates import Project, look_at_project
 from harness.starting.definitions import FILL_IN
 from harness.starting.machine import Machine, look_at_machine
 from harness.starting.matrix_text import matrix_text
-from harness.starting.other_files import (
-    PACKAGE,
-    TEST_MODULE,
-    repository,
-    workflow_text,
-    write_new,
-)
+from harness.starting.other_files import PACKAGE, TEST_MODULE, repository, workflow_text, write_new
 from harness.starting.sources import Sources, read_project
 from harness.visible import cut, one_line
 from harness.wording import shown_path

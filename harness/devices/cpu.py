@@ -16,7 +16,7 @@ from harness.visible import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from harness.protocol import BoundSpec
+    from harness.protocol.case import BoundSpec
 
 # Names of processors are shorter; a strange machine must not fill the lock.
 _MAX_NAME = 80

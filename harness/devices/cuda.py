@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from harness.devices.nvml.gpu import Gpu, Memory
     from harness.file_locks import HeldLock
-    from harness.protocol import BoundSpec
+    from harness.protocol.case import BoundSpec
 
 _log = logging.getLogger("harness")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from harness.measurement import DeviceIdentity
-    from harness.protocol import BoundSpec
+    from harness.protocol.case import BoundSpec
 
 
 class NoSuchDeviceError(HarnessError):

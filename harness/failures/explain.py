@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from harness.errors import MachineError, NotOfferedError
+from harness.errors import MachineError, NoFullBatchError, NotOfferedError
 from harness.failures.exceptions import message_of
 from harness.failures.out_of_memory import classify
 from harness.failures.out_of_space import shortage
 from harness.failures.tracebacks import traceback_of
-from harness.workload.full_batches import NoFullBatchError
 
 if TYPE_CHECKING:
     from harness.failures.out_of_memory import DeviceMemory, Kind
-    from harness.protocol import FailedOutcome, Failure
+    from harness.protocol.messages import FailedOutcome, Failure
 
 # The detail is one line in a table, and some libraries print whole tensors into theirs. The
 # traceback has the full message.

@@ -7,15 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.case_names import (
-    AXIS,
-    LABEL,
-    LABEL_FORM,
-    MAIN_AXES,
-    MAX_ID_LENGTH,
-    case_id,
-    label,
-)
+from harness.case_names import AXIS, LABEL, LABEL_FORM, MAIN_AXES, MAX_ID_LENGTH, case_id, label
 from harness.matrix.combinations import expand
 from harness.matrix.mistakes import shown
 from harness.wording import closest, nearest

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from harness.case_names import Scalar
     from harness.matrix.presets import Preset
     from harness.matrix.settings import BoundsSettings, GpuSettings, LrRangeSettings, SearchSettings
-    from harness.protocol import WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,7 @@ from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from harness.matrix.callables import CallableSpec
-from harness.matrix.field_types import (
-    Allowed,
-    Choice,
-    Flag,
-    Name,
-    Positive,
-    Settings,
-)
+from harness.matrix.field_types import Allowed, Choice, Flag, Name, Positive, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

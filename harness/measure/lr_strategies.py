@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.measurement import Measurement
     from harness.probes.open_cases import OpenCase
     from harness.probes.runner import ProbeRunner
-    from harness.protocol import ObjectSpec
+    from harness.protocol.case import ObjectSpec
 
 
 def make_search(

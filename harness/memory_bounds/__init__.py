@@ -13,7 +13,7 @@ from harness.memory_bounds.host import HostBound
 
 if TYPE_CHECKING:
     from harness.memory_bounds.memory_bound import MemoryBound
-    from harness.protocol import BoundSpec
+    from harness.protocol.case import BoundSpec
 
 __all__ = ["CudaBound", "HostBound", "make_bound", "no_bound"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from harness.protocol import MemoryFacts
+    from harness.protocol.messages import MemoryFacts
 
 # A recorded history holds this many allocations and frees at most: some steps of a large model.
 _HISTORY = 200_000

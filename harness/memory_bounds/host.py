@@ -20,7 +20,7 @@ from harness.units import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from harness.protocol import MemoryFacts
+    from harness.protocol.messages import MemoryFacts
 
 
 # Smaller memory stays counted: Python's reserve for small objects takes most of it anyway.

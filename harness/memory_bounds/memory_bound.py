@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-    from harness.protocol import MemoryFacts
+    from harness.protocol.messages import MemoryFacts
 
 
 class MemoryBound(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
-from harness.protocol import ModuleChange
+from harness.protocol.case import ModuleChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.matrix.case import Case
     from harness.predict.gpus import GpuFacts
-    from harness.protocol import BoundSpec
+    from harness.protocol.case import BoundSpec
 
 # More memory than any training takes. Addresses are reserved and never backed, so that it costs
 # nothing; a process has 128 TiB of them.

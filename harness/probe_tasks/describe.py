@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from harness.failures.explain import explain
 from harness.identity import fingerprint
+from harness.loaders.train_loaders import describe_training_loader
+from harness.loaders.validation_loaders import has_validation, num_validation_samples
 from harness.memory_bounds import make_bound, no_bound
 from harness.probe_tasks.trainer import FitWatch, make_callback, make_trainer, seed_everything
 from harness.workload import attributes
-from harness.workload.train_loaders import describe_training_loader
-from harness.workload.validation_loaders import has_validation, num_validation_samples
 
 if TYPE_CHECKING:
-    from harness.protocol import DescribeRequest, DescribeResult, Failure, TellPhase
+    from harness.protocol.messages import DescribeRequest, DescribeResult, Failure, TellPhase
     from harness.workload.build import Workload
 
 

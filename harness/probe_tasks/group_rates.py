@@ -23,8 +23,8 @@ from harness.workload.schedules import configured_rates
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.lr_protocol import RatesResult
-    from harness.protocol import Failure, RatesRequest, TellPhase
+    from harness.protocol.lr import RatesResult
+    from harness.protocol.messages import Failure, RatesRequest, TellPhase
     from harness.workload.build import Workload
 
 # The value that is tried where the attribute holds no positive number, such as None.

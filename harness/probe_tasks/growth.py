@@ -16,7 +16,7 @@ from harness.units import format_bytes
 
 if TYPE_CHECKING:
     from harness.memory_bounds.memory_bound import MemoryBound
-    from harness.protocol import GrowthFacts
+    from harness.protocol.messages import GrowthFacts
 
 # A step that keeps nothing raises what malloc has given out by up to 22 KiB on the reference cases:
 # Python's own tables. A last batch of validation may stay alive, but not two in a row.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.memory_bounds.memory_bound import MemoryBound
-    from harness.protocol import (
+    from harness.protocol.messages import (
         Failure,
         HoldersRequest,
         HoldersResult,

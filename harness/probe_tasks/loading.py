@@ -15,18 +15,18 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from harness.errors import HarnessError
+from harness.loaders.full_batches import full_batches
+from harness.loaders.replaced_loaders import combined, iterated_as, replace_for_trainer
 from harness.memory_bounds import make_bound
 from harness.probe_tasks.trainer import FitWatch, make_callback, make_trainer, seed_everything
 from harness.probe_trainer.fit_failures import explain_fit
 from harness.workload import attributes
-from harness.workload.full_batches import full_batches
-from harness.workload.replaced_loaders import combined, iterated_as, replace_for_trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from harness.lr_protocol import LoadingResult
-    from harness.protocol import Failure, LoadingRequest, TellPhase
+    from harness.protocol.lr import LoadingResult
+    from harness.protocol.messages import Failure, LoadingRequest, TellPhase
     from harness.workload.build import Workload
 
 # A turn takes at least so many batches, and so many seconds: less is the noise of the clock and of

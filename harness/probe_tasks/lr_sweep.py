@@ -33,8 +33,8 @@ from harness.workload.schedules import configured_rates, detach_schedules
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.lr_protocol import SweepResult, TellSteps
-    from harness.protocol import Failure, Phase, SweepRequest, TellPhase
+    from harness.protocol.lr import SweepResult, TellSteps
+    from harness.protocol.messages import Failure, Phase, SweepRequest, TellPhase
     from harness.workload.build import Workload
 
 # A sweep gives up when it needs more accumulation windows than this per learning rate.

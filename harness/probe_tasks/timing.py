@@ -15,7 +15,7 @@ from harness.probe_tasks.train import StepWatch, train
 
 if TYPE_CHECKING:
     from harness.memory_bounds.memory_bound import MemoryBound
-    from harness.protocol import TellPhase, TrainRequest, TrainResult
+    from harness.protocol.messages import TellPhase, TrainRequest, TrainResult
     from harness.workload.build import Workload
 
 WARM_UP_STEPS = 3

@@ -8,6 +8,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.loaders.validation_loaders import validate_on_full_batches
 from harness.memory_bounds import make_bound
 from harness.probe_tasks.growth import Kept, found, num_batches, projected, steps_of
 from harness.probe_tasks.trainer import (
@@ -21,14 +22,14 @@ from harness.probe_tasks.trainer import (
 from harness.probe_trainer.fit_failures import explain_fit
 from harness.probe_trainer.optimizer_steps import watch_steps
 from harness.workload.thawing import thaws_later
-from harness.workload.validation_loaders import validate_on_full_batches
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from harness.memory_bounds.memory_bound import MemoryBound
-    from harness.probe_tasks.decisions import Decisions
-    from harness.protocol import BoundSpec, Failure, TellPhase, TrainRequest, TrainResult
+    from harness.probe_tasks.zeros.decisions import Decisions
+    from harness.protocol.case import BoundSpec
+    from harness.protocol.messages import Failure, TellPhase, TrainRequest, TrainResult
     from harness.workload.build import Workload
 
 # A probe adds at most this many steps to the requested ones while its peak grows.
@@ -334,7 +335,7 @@ def consistent_zeros_of(bound: BoundSpec) -> AbstractContextManager[Decisions | 
         from harness.simulated.mark import is_simulated  # noqa: PLC0415
 
         if is_simulated():
-            from harness.probe_tasks.zeros import consistent_zeros  # noqa: PLC0415
+            from harness.probe_tasks.zeros.table import consistent_zeros  # noqa: PLC0415
 
             return consistent_zeros()
     return nullcontext()

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from harness.failures.out_of_memory import device_memory
+from harness.loaders.train_loaders import train_on_full_batches
 from harness.probe_trainer.endless_fit import make_endless_trainer
 from harness.probe_trainer.stand_ins import replace_loggers, silence
 from harness.workload import attributes
 from harness.workload.build import arguments
-from harness.workload.train_loaders import train_on_full_batches
 
 if TYPE_CHECKING:
     from harness.failures.out_of_memory import DeviceMemory

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from harness.workload.counted_batches import length_of
+from harness.loaders.counted_batches import length_of
 
 if TYPE_CHECKING:
     from types import ModuleType

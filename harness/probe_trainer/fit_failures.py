@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from harness.failures.out_of_memory import DeviceMemory
-    from harness.protocol import Failure, TellPhase
+    from harness.protocol.messages import Failure, TellPhase
     from harness.workload.build import Workload
 
 # Lightning's functions that call a hook; each has its name in the variable `hook_name`.

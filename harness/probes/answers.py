@@ -12,7 +12,7 @@ from harness.probes.dead_processes import explain_death, killed_for_memory
 if TYPE_CHECKING:
     from harness.measurement import Outcome, ProbeKind
     from harness.probes.dead_processes import Ending
-    from harness.protocol import Failure, Phase, TrainResult
+    from harness.protocol.messages import Failure, Phase, TrainResult
 
 ResultT = TypeVar("ResultT")
 

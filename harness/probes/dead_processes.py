@@ -14,7 +14,7 @@ from harness.probes.log_files import last_words
 from harness.wording import describe_exit
 
 if TYPE_CHECKING:
-    from harness.protocol import Failure, Phase, Result
+    from harness.protocol.messages import Failure, Phase, Result
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.protocol import DescribeResult
+    from harness.protocol.messages import DescribeResult
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.probes.answers import Answer
-    from harness.protocol import Failure, HoldersResult, HoldersTask
+    from harness.protocol.messages import Failure, HoldersResult, HoldersTask
 
     Ask = Callable[..., Answer[Any]]
     """`ProbeRunner.ask`."""

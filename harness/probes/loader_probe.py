@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.lr_protocol import LoadingResult, LoadingTask
     from harness.probes.answers import Answer
-    from harness.protocol import Failure
+    from harness.protocol.lr import LoadingResult, LoadingTask
+    from harness.protocol.messages import Failure
 
     Ask = Callable[..., Answer[Any]]
 

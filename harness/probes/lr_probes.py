@@ -10,16 +10,11 @@ from harness.probes.answers import GroupRates, StrategyReadings, Sweep, failed_p
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.lr_protocol import (
-        RatesResult,
-        RatesTask,
-        StrategyResult,
-        StrategyTask,
-        SweepTask,
-    )
     from harness.lr_range.rate_map import RateMap
     from harness.probes.answers import Answer
-    from harness.protocol import Failure, ObjectSpec
+    from harness.protocol.case import ObjectSpec
+    from harness.protocol.lr import RatesResult, RatesTask, StrategyResult, StrategyTask, SweepTask
+    from harness.protocol.messages import Failure
 
     Ask = Callable[..., Answer[Any]]
     """`ProbeRunner.ask`."""

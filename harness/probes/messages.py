@@ -13,8 +13,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from harness.failures.tracebacks import cut
-from harness.lr_protocol import LoadingResult, RatesResult, StrategyResult, SweepResult
-from harness.protocol import (
+from harness.protocol.lr import LoadingResult, RatesResult, StrategyResult, SweepResult
+from harness.protocol.messages import (
     DescribeResult,
     Event,
     Failure,

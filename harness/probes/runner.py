@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.devices.device import Device
-    from harness.lr_protocol import RatesResult, RatesTask, SweepResult, SweepTask, TellSteps
     from harness.lr_range.rate_map import RateMap
     from harness.measurement import Probe, ProbeKind
     from harness.probes.kept_answers import KeptAnswers
-    from harness.protocol import (
-        BoundSpec,
-        CaseSpec,
+    from harness.protocol.case import BoundSpec, CaseSpec, WorkloadSpec
+    from harness.protocol.lr import RatesResult, RatesTask, SweepResult, SweepTask, TellSteps
+    from harness.protocol.messages import (
         DescribeResult,
         DescribeTask,
         Failure,
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
         Task,
         TrainResult,
         TrainTask,
-        WorkloadSpec,
     )
 
 # The micro-batches after which a probe takes a step of `search.global_batch_size`. The first makes

@@ -23,8 +23,9 @@ from harness.probes.zygote_process import GOODBYE, ZygoteProcess
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.lr_protocol import TellSteps
-    from harness.protocol import Broken, CaseSpec, Ended, Event, Kill, Ready, Request
+    from harness.protocol.case import CaseSpec
+    from harness.protocol.lr import TellSteps
+    from harness.protocol.messages import Broken, Ended, Event, Kill, Ready, Request
 
 _log = logging.getLogger("harness")
 

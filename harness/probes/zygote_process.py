@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.probes.log_files import BoundedLog
-    from harness.protocol import CaseSpec, Kill, Request
+    from harness.protocol.case import CaseSpec
+    from harness.protocol.messages import Kill, Request
 
 # Seconds in which a zygote must have killed its probe and removed its files.
 GOODBYE = 10.0

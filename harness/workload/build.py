@@ -22,7 +22,7 @@ from harness.workload.wrappers import as_dataset, wrap_dataset, wrap_module
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from harness.protocol import ObjectSpec, WorkloadSpec
+    from harness.protocol.case import ObjectSpec, WorkloadSpec
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from harness.errors import NotOfferedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from harness.protocol import ModuleChange
+    from harness.protocol.case import ModuleChange
 
 # What modules call the switch of their own checkpointing: Swin Transformer and MONAI the first,
 # torchvision's DenseNet the second.

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from harness.errors import HarnessError
-from harness.workload.full_batches import NoFullBatchError
+from harness.errors import HarnessError, NoFullBatchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -39,22 +39,14 @@ from harness.zygote.probe_process import (
     start_afresh,
 )
 from harness.zygote.process_state import ProcessState, stop_timers
-from harness.zygote.supervisor import (
-    Channel,
-    children,
-    flush_streams,
-    kill_descendants,
-    supervise,
-)
+from harness.zygote.supervisor import Channel, children, flush_streams, kill_descendants, supervise
 from harness.zygote.workload_setup import build, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.protocol import (
-        CaseSpec,
-        Request,
-    )
+    from harness.protocol.case import CaseSpec
+    from harness.protocol.messages import Request
     from harness.zygote.workload_setup import Built
 
 _ADDR_NO_RANDOMIZE = 0x0040000

@@ -12,8 +12,8 @@ from harness.failures.explain import explain
 from harness.workload.build import arguments, locate
 
 if TYPE_CHECKING:
-    from harness.lr_protocol import StrategyResult
-    from harness.protocol import Failure, StrategyRequest, TellPhase
+    from harness.protocol.lr import StrategyResult
+    from harness.protocol.messages import Failure, StrategyRequest, TellPhase
 
 _WANTED = "a learning rate is needed, a number above 0, or None to refuse"
 

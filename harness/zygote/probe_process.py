@@ -15,15 +15,8 @@ from harness.zygote.supervisor import flush_streams
 from harness.zygote.workload_setup import build
 
 if TYPE_CHECKING:
-    from harness.protocol import (
-        Afresh,
-        CaseSpec,
-        Phase,
-        Report,
-        Request,
-        Result,
-        WorkloadSpec,
-    )
+    from harness.protocol.case import CaseSpec, WorkloadSpec
+    from harness.protocol.messages import Afresh, Phase, Report, Request, Result
     from harness.zygote.workload_setup import Built
 
 COMMAND = [sys.executable, "-P", "-m", "harness.zygote"]

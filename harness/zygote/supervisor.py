@@ -35,7 +35,8 @@ from harness.zygote.prctl import adopt_orphans, die_with_parent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.protocol import CaseSpec, Event, Kill, Request
+    from harness.protocol.case import CaseSpec
+    from harness.protocol.messages import Event, Kill, Request
 
     Become = Callable[[Request, KeptPipe, tuple[int, ...]], None]
     """Turns a fork into a probe.

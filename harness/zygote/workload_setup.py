@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.zygote.threads import ThreadWatch
 
 if TYPE_CHECKING:
-    from harness.protocol import WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
     from harness.workload.build import Workload
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.errors import MachineError
+from harness.errors import MachineError, NoFullBatchError
 from harness.failures.explain import explain
 from harness.failures.out_of_memory import DeviceMemory
-from harness.workload.full_batches import NoFullBatchError
 
 
 @pytest.mark.parametrize(

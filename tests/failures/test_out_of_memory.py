@@ -22,12 +22,7 @@ from projects import DATA
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._utils import ExceptionWrapper
 
-from harness.failures.out_of_memory import (
-    DeviceMemory,
-    Kind,
-    classify,
-    device_memory,
-)
+from harness.failures.out_of_memory import DeviceMemory, Kind, classify, device_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,11 +9,7 @@ import pytest
 from loss_surfaces import Breaking, Valley
 from range_tests import SEEDS, limits, rate_of, run
 
-from harness.lr_range.find import (
-    LearningRateSearch,
-    NoLossesError,
-    OutOfTimeError,
-)
+from harness.lr_range.find import LearningRateSearch, NoLossesError, OutOfTimeError
 from harness.lr_range.found import Found
 from harness.lr_range.trials import RateRange, rate_at
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.matrix.case import Case
-    from harness.protocol import ObjectSpec
+    from harness.protocol.case import ObjectSpec
 
 FRUIT: dict[str, list[Any]] = {"fruit": ["apple", "pear"], "animal": ["cat", "dog"]}
 

@@ -147,7 +147,7 @@ def test_seed_decides_initialisation_and_data_order() -> None:
         ("NeverTrains", "zoo.Numbers", {}, "only 0 of 13 batches took a step"),
         (
             "torch.nn.Flatten",
-            "harness.workload.SyntheticImages",
+            "harness.synthetic.SyntheticImages",
             {"data_args": {"resolution": 2}},
             "the data are synthetic",
         ),

@@ -19,7 +19,7 @@ from harness.workload.build import build
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.protocol import WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
 
 DOCS = TESTS.parent / "docs"
 # Lightning warns about a module without parameters, and about short loaders.

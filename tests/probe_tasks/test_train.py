@@ -14,7 +14,7 @@ from harness.probe_tasks.describe import describe
 from harness.workload.build import build
 
 if TYPE_CHECKING:
-    from harness.protocol import DescribeRequest
+    from harness.protocol.messages import DescribeRequest
 
 # Lightning warns about few workers and short loaders, which these tests have on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -16,7 +16,7 @@ from harness.probes.zygote_client import ZygoteClient
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.protocol import CaseSpec
+    from harness.protocol.case import CaseSpec
 
 STOPS = """
 import os, signal, sys

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.devices.device import Device
-    from harness.lr_protocol import TellSteps
     from harness.lr_range.rate_map import RateMap
     from harness.matrix.case import Case
     from harness.measurement import Outcome
+    from harness.protocol.lr import TellSteps
 
 MATRIX = """\
 version: 1

@@ -16,7 +16,8 @@ from harness.workload.build import build
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.protocol import SweepRequest, TellPhase, WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
+    from harness.protocol.messages import SweepRequest, TellPhase
 
 RATES = (1e-4, 1e-3, 1e-2)
 

@@ -13,7 +13,7 @@ from harness.probes.runner import ProbeRunner
 if TYPE_CHECKING:
     import pytest
 
-    from harness.protocol import WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
 
 SUPPORT = Path(__file__).parent
 TESTS = SUPPORT.parent

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from harness.protocol import Phase, TrainRequest, WorkloadSpec
+    from harness.protocol.case import WorkloadSpec
+    from harness.protocol.messages import Phase, TrainRequest
 
 
 class Recorded:

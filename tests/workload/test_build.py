@@ -312,7 +312,7 @@ def test_transformer_built_from_its_config_trains() -> None:
     built = build(
         workload(
             "transformers.GPT2LMHeadModel",
-            "harness.workload.SyntheticTokens",
+            "harness.synthetic.SyntheticTokens",
             module_args={"config": config},
             data_args={"length": 8, "vocab_size": 11, "num_samples": 16},
         )

@@ -14,7 +14,7 @@ from harness.errors import NotOfferedError
 from harness.workload import changes
 
 if TYPE_CHECKING:
-    from harness.protocol import ModuleChange
+    from harness.protocol.case import ModuleChange
 
 
 class Module(pl.LightningModule):

@@ -12,8 +12,8 @@ from harness.zygote.lr_strategy import read_sweeps
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.lr_protocol import StrategyResult
-    from harness.protocol import Failure
+    from harness.protocol.lr import StrategyResult
+    from harness.protocol.messages import Failure
 
 RULES = """
 import numpy

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from harness.workload.counted_batches import collates_as_torch
+from harness.loaders.counted_batches import collates_as_torch
 
 
 def samples_in_pass(loader: Any) -> int | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.cli.simulated_snapshots import keep_snapshots
+from harness.cli.simulating.snapshots import keep_snapshots
 from harness.simulated.layout import RawPeak
 from harness.simulated.world import SimulatedGpu, World
 

@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _device
 
-from harness.probe_tasks import decisions, known_values, source_files, zero_rules, zero_sizes
-from harness.probe_tasks.decisions import Decisions, is_users
-from harness.probe_tasks.known_values import KnownValues
-from harness.probe_tasks.zero_rules import Rules
-from harness.probe_tasks.zero_sizes import SizeRules
+from harness.probe_tasks import source_files
+from harness.probe_tasks.zeros import decisions, known_values
+from harness.probe_tasks.zeros import rules as zero_rules
+from harness.probe_tasks.zeros import sizes as zero_sizes
+from harness.probe_tasks.zeros.decisions import Decisions, is_users
+from harness.probe_tasks.zeros.known_values import KnownValues
+from harness.probe_tasks.zeros.rules import Rules
+from harness.probe_tasks.zeros.sizes import SizeRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ import pytest
 
 from harness.cli.command_line import main
 from harness.cli.interpreter import interpreter_of, torch_of
-from harness.cli.simulate import simulated_gpu
+from harness.cli.simulating.simulate import simulated_gpu
 
 if TYPE_CHECKING:
     from command_line import Output

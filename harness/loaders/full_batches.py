@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import IterableDataset
 
-from harness.errors import HarnessError
-from harness.workload.batch_counts import (
+from harness.errors import HarnessError, NoFullBatchError
+from harness.loaders.batch_counts import (
     BatchCounter,
     WrongBatchSizeError,
     content,
     counted,
     stated_batch_size,
 )
-from harness.workload.counted_batches import CountedBatches, collates_as_torch, length_of
+from harness.loaders.counted_batches import CountedBatches, collates_as_torch, length_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from harness.workload.counted_batches import Uncounted
+    from harness.loaders.counted_batches import Uncounted
 
 # The length of an endless loader. It is finite because schedulers compute with it, and no probe
 # gets that far.
@@ -33,10 +33,6 @@ COUNT_SAMPLES = (
     "If the batch holds as many samples as asked for, and this cannot be seen in it, add a method "
     "`count_samples(batch)` to the data module, or to the module without one"
 )
-
-
-class NoFullBatchError(Exception):
-    """The data hold no full batch of the probe's size."""
 
 
 class FullBatches:

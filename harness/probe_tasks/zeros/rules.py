@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.probe_tasks.known_values import broadcast, is_on_gpu, is_small, tensors_in
+from harness.probe_tasks.zeros.known_values import broadcast, is_on_gpu, is_small, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
-    from harness.probe_tasks.decisions import Decisions
-    from harness.probe_tasks.known_values import KnownValues
+    from harness.probe_tasks.zeros.decisions import Decisions
+    from harness.probe_tasks.zeros.known_values import KnownValues
 
     Function = Callable[..., Any]
 
 
 _LBFGS = str(Path("torch", "optim", "lbfgs.py"))
 _DISTRIBUTION = str(Path("torch", "distributions", "distribution.py"))
-_OWN = (__file__, str(Path(__file__).with_name("zeros.py")))
+_OWN = (__file__, str(Path(__file__).with_name("table.py")))
 # Those that take no memory for their result.
 _EXPANDING = ("expand", "expand_as", "broadcast_to")
 # Those that may make something else of zeros.

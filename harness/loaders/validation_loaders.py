@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import NoFullBatchError
+from harness.loaders.batch_counts import BatchCounter, WrongBatchSizeError, stated_batch_size
+from harness.loaders.counted_batches import CountedBatches
+from harness.loaders.full_batches import COUNT_SAMPLES, length_of_pass
+from harness.loaders.passes import samples_in_pass
+from harness.loaders.replaced_loaders import combined, iterated_as, replace_for_trainer
 from harness.workload import attributes
-from harness.workload.batch_counts import BatchCounter, WrongBatchSizeError, stated_batch_size
-from harness.workload.counted_batches import CountedBatches
-from harness.workload.full_batches import COUNT_SAMPLES, NoFullBatchError, length_of_pass
-from harness.workload.passes import samples_in_pass
-from harness.workload.replaced_loaders import combined, iterated_as, replace_for_trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

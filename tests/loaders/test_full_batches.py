@@ -10,15 +10,10 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, get_worker_info
 
-from harness.errors import HarnessError
-from harness.workload.batch_counts import WrongBatchSizeError
-from harness.workload.counted_batches import CountedBatches
-from harness.workload.full_batches import (
-    FullBatches,
-    NoFullBatchError,
-    WorstCaseBatches,
-    full_batches,
-)
+from harness.errors import HarnessError, NoFullBatchError
+from harness.loaders.batch_counts import WrongBatchSizeError
+from harness.loaders.counted_batches import CountedBatches
+from harness.loaders.full_batches import FullBatches, WorstCaseBatches, full_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

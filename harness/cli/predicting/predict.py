@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tabulate import tabulate
 
 from harness.cli.common import progress_aside, say, say_aside
-from harness.cli.predict_cases import asked_cases, at_half
-from harness.cli.what_if import what_if
+from harness.cli.predicting.cases import asked_cases, at_half
+from harness.cli.predicting.what_if import what_if
 from harness.devices.cuda_environment import allocator_settings
 from harness.errors import HarnessError, WorkloadError
 from harness.predict import timeline

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.cli.simulated_peaks import LIMITS, as_json, as_text
+from harness.cli.simulating.peaks import LIMITS, as_json, as_text
 from harness.simulated.layout import MAX_PEAKS, RawPeak
 from harness.simulated.world import SimulatedGpu, World
 

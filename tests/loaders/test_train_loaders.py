@@ -11,12 +11,11 @@ import zoo
 from projects import workload
 from torch.utils.data import DataLoader, TensorDataset
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, NoFullBatchError
+from harness.loaders.batch_counts import WrongBatchSizeError
 from harness.memory_bounds import no_bound
 from harness.probe_tasks.trainer import make_callback, make_trainer, prepare
-from harness.workload.batch_counts import WrongBatchSizeError
 from harness.workload.build import Workload, build
-from harness.workload.full_batches import NoFullBatchError
 
 # Lightning warns about few workers and short loaders, which these tests have on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -12,8 +12,8 @@ from harness.cli.child import find_program, run_program
 from harness.cli.common import say_aside
 from harness.cli.guardian import guarded
 from harness.cli.interpreter import torch_of
-from harness.cli.simulated_peaks import as_json, as_text
-from harness.cli.simulated_snapshots import keep_snapshots
+from harness.cli.simulating.peaks import as_json, as_text
+from harness.cli.simulating.snapshots import keep_snapshots
 from harness.errors import HarnessError
 from harness.files import refuse_read_only, write_text
 from harness.predict.gpus import assumed, by_label, called, simulated

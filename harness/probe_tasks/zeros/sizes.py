@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.probe_tasks.known_values import broadcast, is_on_gpu, is_small, tensors_in
+from harness.probe_tasks.zeros.known_values import broadcast, is_on_gpu, is_small, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.probe_tasks.decisions import Decisions
-    from harness.probe_tasks.known_values import KnownValues
-    from harness.probe_tasks.zero_rules import Rules
+    from harness.probe_tasks.zeros.decisions import Decisions
+    from harness.probe_tasks.zeros.known_values import KnownValues
+    from harness.probe_tasks.zeros.rules import Rules
 
     Function = Callable[..., Any]
 

@@ -18,9 +18,9 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
+from harness.loaders.passes import samples_in_pass
+from harness.loaders.train_loaders import describe_training_loader
 from harness.workload.build import build
-from harness.workload.passes import samples_in_pass
-from harness.workload.train_loaders import describe_training_loader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

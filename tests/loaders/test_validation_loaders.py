@@ -12,15 +12,15 @@ import zoo
 from projects import workload
 from torch.utils.data import DataLoader
 
-from harness.workload.batch_counts import WrongBatchSizeError
-from harness.workload.build import Workload, build
-from harness.workload.full_batches import NoFullBatchError
-from harness.workload.validation_loaders import (
+from harness.errors import NoFullBatchError
+from harness.loaders.batch_counts import WrongBatchSizeError
+from harness.loaders.validation_loaders import (
     FullFirstBatch,
     has_validation,
     num_validation_samples,
     validate_on_full_batches,
 )
+from harness.workload.build import Workload, build
 
 # Lightning's combined loader uses what torch has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.simulated
 ENTER = """
 from torch import nn
 from torch.nn import functional
-from harness.probe_tasks.zeros import consistent_zeros
+from harness.probe_tasks.zeros.table import consistent_zeros
 def peak():
     return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
 """

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.probe_tasks.source_files import HARNESS, STANDARD, TORCH, package_of, shown
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 _ZEROS = "zeros for what the GPU would compute"
 # Notes beyond this many are counted, because people read them.
 _MOST_NOTES = 8
-_MODULES = ("decisions", "known_values", "zero_rules", "zero_sizes", "zeros")
-_OWN = tuple(f"{HARNESS}probe_tasks{os.sep}{name}.py" for name in _MODULES)
+_OWN = str(Path(__file__).parent) + os.sep
 # A training that transformers' Trainer runs is the user's all the same.
 _TRAINER = f"{os.sep}transformers{os.sep}trainer"
 # Libraries that run a user's training. What they decide for themselves is not the user's affair,
@@ -110,7 +110,7 @@ def _place(*, any_line: bool) -> str | None:
     for frame in _frames():
         path = frame.f_code.co_filename
         package = package_of(path)
-        if path.startswith(("<", *_OWN)):
+        if path.startswith(("<", _OWN)):
             continue
         if path.startswith(HARNESS) or package in _LOOPS or _TRAINER in path:
             break

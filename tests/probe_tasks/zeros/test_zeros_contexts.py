@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.simulated
 
 SCRIPT = """
-from harness.probe_tasks.zeros import consistent_zeros
+from harness.probe_tasks.zeros.table import consistent_zeros
 with consistent_zeros(), torch.device("cuda"):
     made = [torch.ones(2), torch.arange(2), torch.full((2,), 3), torch.tensor([1, 2]), torch.zeros(2)]
     tell([one.device.type for one in made])

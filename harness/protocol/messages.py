@@ -1,12 +1,4 @@
-"""Types the JSON lines between pytest's process, a case's zygote and its probes.
-
-    pytest's process  --CaseSpec, then Request | Kill-->  zygote and its supervisors
-    pytest's process  <--Ready | Failed, then Started, Progress, Ended | Broken, Idle per request--
-    probe             --Report, one key at a time-->  its supervisor, which sums them up in Ended
-
-`task` distinguishes requests, `event` events, and `accelerator` memory bounds. It costs a probe no
-heap. `harness.probes.messages` checks by it what comes: user code could write into the pipes.
-"""
+"""The requests to probes, and what comes back: results, failures and events."""
 
 from __future__ import annotations
 
@@ -18,8 +10,9 @@ from pydantic import Field
 # pydantic cannot read the one of `typing` before Python 3.12.
 from typing_extensions import TypedDict
 
-from harness import lr_protocol as lr
 from harness.lightning_hooks import Hook
+from harness.protocol import lr
+from harness.protocol.case import BoundSpec, CaseSpec, WorkloadSpec  # noqa: TC001 - pydantic reads them
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A number of bytes or of things."""
@@ -34,68 +27,6 @@ Phase = Literal[
 
 TellPhase = Callable[[Phase], None]
 """Called when a phase begins, so that the phase is known even if the process dies in it."""
-
-
-class ObjectSpec(TypedDict):
-    """A class or function to call, as LightningCLI writes it."""
-
-    class_path: str
-    init_args: dict[str, Any]
-
-
-ModuleChange = Literal[
-    "activation checkpointing", "channels_last", "fused optimizer", "8-bit optimizer"
-]
-"""A change of a module or its optimizer that a probe can make by itself."""
-
-
-class WorkloadSpec(TypedDict):
-    """The workload of a case, as the matrix names it."""
-
-    module: ObjectSpec | None
-    """None where `training` makes what trains."""
-    data: ObjectSpec | None
-    loss: ObjectSpec | None
-    optimizer: ObjectSpec | None
-    batch_size_attr: str | None
-    learning_rate_attr: str | None
-    collate_fn: NotRequired[ObjectSpec | None]
-    """Collates the samples of a plain data set; a function itself is no constructor."""
-    training: NotRequired[ObjectSpec | None]
-    """Makes an object whose `step()` trains, in place of a module."""
-    changes: NotRequired[list[ModuleChange]]
-    """What is changed once it is built; no matrix sets this."""
-
-
-class CaseSpec(TypedDict):
-    """The first line to a zygote: the workload that it builds, and where."""
-
-    workload: WorkloadSpec
-    sys_path: list[str]
-    directory: str | None
-    """The working directory; None keeps the parent's."""
-    scratch: str | None
-    """The folder for temporary files; the zygote removes it at its end."""
-
-
-class CpuBoundSpec(TypedDict):
-    """The memory bound of a probe on the CPU."""
-
-    accelerator: Literal["cpu"]
-    budget_bytes: int
-
-
-class CudaBoundSpec(TypedDict):
-    """The memory bound of a probe on a GPU."""
-
-    accelerator: Literal["cuda"]
-    budget_bytes: int | None
-    """Cap on the memory; None allows all of it."""
-    fraction: float
-    """Share of the memory that training may reserve."""
-
-
-BoundSpec = CpuBoundSpec | CudaBoundSpec
 
 
 class DescribeTask(TypedDict):

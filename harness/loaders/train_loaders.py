@@ -6,26 +6,26 @@ from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from harness.workload import attributes
-from harness.workload.batch_counts import content, counted, stated_batch_size
-from harness.workload.counted_batches import CountedBatches, length_of
-from harness.workload.full_batches import (
+from harness.errors import NoFullBatchError
+from harness.loaders.batch_counts import content, counted, stated_batch_size
+from harness.loaders.counted_batches import CountedBatches, length_of
+from harness.loaders.full_batches import (
     COUNT_SAMPLES,
     FullBatches,
-    NoFullBatchError,
     WorstCaseBatches,
     full_batches,
     wrong_training_batch,
 )
-from harness.workload.passes import samples_in_pass
-from harness.workload.replaced_loaders import combined, iterated_as, replace_for_trainer
+from harness.loaders.passes import samples_in_pass
+from harness.loaders.replaced_loaders import combined, iterated_as, replace_for_trainer
+from harness.workload import attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from harness.loaders.counted_batches import Uncounted
     from harness.workload.build import Workload
-    from harness.workload.counted_batches import Uncounted
 
 # torch's RandomSampler raises this for an empty data set. Without shuffling, the loader of an empty
 # data set just has no batches.

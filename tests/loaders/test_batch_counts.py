@@ -12,12 +12,7 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.workload.batch_counts import (
-    BatchCounter,
-    Fill,
-    WrongBatchSizeError,
-    stated_batch_size,
-)
+from harness.loaders.batch_counts import BatchCounter, Fill, WrongBatchSizeError, stated_batch_size
 
 
 class Pair(NamedTuple):

@@ -1,0 +1,73 @@
+"""The case that a zygote is started for: its workload and the bound on its memory.
+
+Runs in no process, as its package.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired
+
+# pydantic cannot read the one of `typing` before Python 3.12.
+from typing_extensions import TypedDict
+
+
+class ObjectSpec(TypedDict):
+    """A class or function to call, as LightningCLI writes it."""
+
+    class_path: str
+    init_args: dict[str, Any]
+
+
+ModuleChange = Literal[
+    "activation checkpointing", "channels_last", "fused optimizer", "8-bit optimizer"
+]
+"""A change of a module or its optimizer that a probe can make by itself."""
+
+
+class WorkloadSpec(TypedDict):
+    """The workload of a case, as the matrix names it."""
+
+    module: ObjectSpec | None
+    """None where `training` makes what trains."""
+    data: ObjectSpec | None
+    loss: ObjectSpec | None
+    optimizer: ObjectSpec | None
+    batch_size_attr: str | None
+    learning_rate_attr: str | None
+    collate_fn: NotRequired[ObjectSpec | None]
+    """Collates the samples of a plain data set; a function itself is no constructor."""
+    training: NotRequired[ObjectSpec | None]
+    """Makes an object whose `step()` trains, in place of a module."""
+    changes: NotRequired[list[ModuleChange]]
+    """What is changed once it is built; no matrix sets this."""
+
+
+class CaseSpec(TypedDict):
+    """The first line to a zygote: the workload that it builds, and where."""
+
+    workload: WorkloadSpec
+    sys_path: list[str]
+    directory: str | None
+    """The working directory; None keeps the parent's."""
+    scratch: str | None
+    """The folder for temporary files; the zygote removes it at its end."""
+
+
+class CpuBoundSpec(TypedDict):
+    """The memory bound of a probe on the CPU."""
+
+    accelerator: Literal["cpu"]
+    budget_bytes: int
+
+
+class CudaBoundSpec(TypedDict):
+    """The memory bound of a probe on a GPU."""
+
+    accelerator: Literal["cuda"]
+    budget_bytes: int | None
+    """Cap on the memory; None allows all of it."""
+    fraction: float
+    """Share of the memory that training may reserve."""
+
+
+BoundSpec = CpuBoundSpec | CudaBoundSpec
