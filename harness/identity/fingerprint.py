@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # The class path of the module is not hashed, because renaming a class changes no memory. The counts
 # are not hashed either, because `parameters` contains them.
-_HASHED = ("parameters", "data", "num_samples", "sample")
+_HASHED = ("parameters", "data", "num_samples", "sample", "trainer")
 _MAX_NESTING = 8
 _MAX_RECORD = 16
 VARYING = "?"

@@ -18,6 +18,9 @@ def with_validation(opened: OpenCase, measurement: Measurement) -> Measurement:
     settings, locked = opened.case.search, opened.locked
     if not opened.description.validation or settings.validation is False:
         return measurement
+    if "trainer" in opened.description.workload:
+        # A transformers.Trainer evaluates at the batch size that its arguments say, and no other.
+        return measurement
     if settings.validation is True:
         return replace(measurement, validation_batch_size=measurement.batch_size)
     share = settings.validation_fraction / settings.target_memory_fraction

@@ -46,20 +46,30 @@ def describe(
             workload.module, workload.datamodule, 1, attr=workload.spec["batch_size_attr"]
         )
         callback = make_callback(workload.lightning, _StopAtStart)
-        # The set-up runs on the CPU, whatever the case's device.
-        bound = no_bound()
+        training = workload.spec.get("training")
+        # The set-up runs on the CPU, whatever the case's device. Only a training is made where it
+        # will run: its settings may not be those of another device.
+        bound = no_bound() if training is None else device
         trainer = make_trainer(workload, bound, request["trainer"], callbacks=[callback])
         # Before the fit, as `apply` is: a Trainer with a true half precision converts the module.
         description = fingerprint.describe_module(workload.user_module)
         with suppress(_Arrived):
             trainer.fit(workload.module, datamodule=workload.datamodule)
         data = workload.module if workload.user_data is None else workload.user_data
-        if (training := workload.spec.get("training")) is not None:
+        if training is not None:
             # It was made where the fit asked for its optimizers.
             made = workload.module
             description = fingerprint.describe_module(made.described)
-            description |= {"data": training["class_path"]}
-            num_samples, num_workers = made.num_samples, 0
+            if made.is_trainer:
+                from harness.probe_trainer.transformers_description import (  # noqa: PLC0415 - likewise
+                    describe_trainer,
+                )
+
+                facts, num_samples, num_workers = describe_trainer(made.training_object)
+                description |= facts
+            else:
+                description |= {"data": training["class_path"]}
+                num_samples, num_workers = made.num_samples, 0
         else:
             description |= fingerprint.describe_data(data)
             num_samples, num_workers = describe_training_loader(workload)

@@ -103,6 +103,8 @@ class SweepWatch(FitWatch):
                 "the training shows no optimizer, whose learning rates would be set: give its "
                 "object an attribute `optimizer`"
             )
+        if (refusal := getattr(module, "sweep_refusal", None)) is not None:
+            raise SweepRefusedError(refusal)
         given = configured_rates(
             optimizer, [config.scheduler for config in trainer.lr_scheduler_configs]
         )

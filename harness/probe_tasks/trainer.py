@@ -136,3 +136,8 @@ def prepare(
         endless=endless,
         uncounted=bound.uncounted,
     )
+    if workload.spec.get("training") is not None:
+        # On the CPU each module counts in the memory, so other probes do not import it.
+        from harness.probe_trainer.transformers_fit import hand_over  # noqa: PLC0415
+
+        hand_over(trainer, workload, bound.uncounted)

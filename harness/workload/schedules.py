@@ -56,7 +56,7 @@ def detach_schedules(trainer: Any, module: Any, optimizer: Any) -> None:
     found = list(_schedules([*configured, *_values(module)], optimizer, 0))
     for schedule in found:
         for name, value in list(vars(schedule).items()):
-            if value is optimizer:
+            if _stands_for(value, optimizer):
                 setattr(schedule, name, stand_in)
     outermost = {id(one): one for one in [*configured, *found] if callable(_step_of(one))}
     for schedule in outermost.values():
@@ -73,9 +73,16 @@ def _schedules(things: Iterable[Any], optimizer: Any, depth: int) -> Iterator[An
         elif callable(_step_of(thing)):
             held = _values(thing)
             # What has groups of parameters itself is an optimizer, around another one.
-            if any(value is optimizer for value in held) and not hasattr(thing, "param_groups"):
+            holds = any(_stands_for(value, optimizer) for value in held)
+            if holds and not hasattr(thing, "param_groups"):
                 yield thing
             yield from _schedules(held, optimizer, depth + 1)
+
+
+def _stands_for(value: Any, optimizer: Any) -> bool:
+    """Return whether a value is the optimizer, or one around it, as Accelerate's is."""
+    around = hasattr(value, "param_groups") and getattr(value, "optimizer", None) is optimizer
+    return value is optimizer or around
 
 
 def _step_of(thing: Any) -> Any:

@@ -19,6 +19,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from harness.errors import HarnessError, NoFullBatchError
+from harness.workload.transformers_trainers import (
+    is_trainer,
+    made_for_probe,
+    validates,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +58,8 @@ class _StepTraining:
     """Hooks of a LightningModule that trains by the `step()` of the user's object."""
 
     make: Callable[..., Any]
+    given: tuple[str, ...]
+    named: tuple[str, ...]
     class_path: str
     batch_size: int
     shows_optimizer: bool
@@ -66,14 +73,24 @@ class _StepTraining:
     def configure_optimizers(self) -> Any:
         """Make the training; return its optimizer, or what counts its steps without one."""
         known = {id(module) for module in _living_modules()}
-        made = self.make(batch_size=self.batch_size, device=self.trainer.strategy.root_device)
+        made = self._made()
+        self.training_object = made
+        if self.is_trainer:
+            # It makes its optimizer when it trains, and takes its steps itself.
+            self.add_module("model", made.model)
+            return StepCounter()
         if not callable(getattr(made, "step", None)):
             kind = f"{type(made).__module__}.{type(made).__qualname__}"
             raise HarnessError(
-                f"training {self.class_path} gave an object of type {kind}, which has no step(): "
-                "return an object whose step() takes one optimizer step and returns the loss"
+                f"training {self.class_path} gave an object of type {kind}, which has no step() "
+                "and is no transformers.Trainer: return one of these, or an object whose step() "
+                "takes one optimizer step and returns the loss"
             )
-        self.training_object = made
+        if missing := [name for name in _GIVEN if name not in self.given]:
+            raise HarnessError(
+                f"training {self.class_path} does not take {' and '.join(missing)}: a step "
+                f"function is made with {' and '.join(_GIVEN)}, and with its init_args"
+            )
         for name, module in _models(made, known).items():
             # Registered, it counts as the model of the case: its memory, its names.
             self.add_module(name.replace(".", "_"), module)
@@ -88,6 +105,23 @@ class _StepTraining:
                     "list; without one, leave it out"
                 )
         return StepCounter() if given is None else optimizers
+
+    def _made(self) -> Any:
+        """Call the user's function with what it takes."""
+        device = self.trainer.strategy.root_device
+        offered = {"batch_size": self.batch_size, "device": device}
+        seed = torch.initial_seed()
+        with made_for_probe(self.batch_size, seed, on_cpu=device.type == "cpu"):
+            try:
+                return self.make(**{name: offered[name] for name in self.given})
+            except TypeError as error:
+                # A function that hands **arguments on to TrainingArguments takes neither.
+                if not any(
+                    f"unexpected keyword argument {name!r}" in str(error) for name in _GIVEN
+                ):
+                    raise
+                self.given = tuple(name for name in self.given if name in self.named)
+            return self.make(**{name: offered[name] for name in self.given})
 
     def train_dataloader(self) -> Any:
         return _Batches(self.batch_size)
@@ -118,8 +152,15 @@ class _StepTraining:
         """Leave the mode to the training's `validate`."""
 
     @property
+    def is_trainer(self) -> bool:
+        """Whether the training is a transformers.Trainer, which runs its own loop."""
+        return is_trainer(self.training_object)
+
+    @property
     def validates(self) -> bool:
         """Whether the training has validation; known once it is made."""
+        if self.is_trainer:
+            return validates(self.training_object)
         return callable(getattr(self.training_object, "validate", None))
 
     @property
@@ -152,33 +193,32 @@ class _StepTraining:
 def wrap_training(lightning: ModuleType, make: Callable[..., Any], class_path: str) -> Any:
     """Make a LightningModule that trains by the object that `make(batch_size, device)` returns.
 
-    Raises HarnessError where it does not take both by name.
+    Raises HarnessError where it cannot be called. What it does not take by name it is not given;
+    only a function that makes a transformers.Trainer may do without.
     """
-    _require_parameters(make, class_path)
+    given, named = _given(make, class_path)
     wrapped = type("StepTraining", (_StepTraining, lightning.LightningModule), {})()
     wrapped.automatic_optimization = False
     wrapped.make, wrapped.class_path = make, class_path
+    wrapped.given, wrapped.named = given, named
     wrapped.batch_size = 1
     wrapped.training_object = None
     return wrapped
 
 
-def _require_parameters(make: Callable[..., Any], class_path: str) -> None:
+def _given(make: Callable[..., Any], class_path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what the function may take of a batch size and a device, and what it takes by name."""
     if not callable(make):
         raise HarnessError(f"training {class_path} is no function and no class")
     try:
         parameters = inspect.signature(make).parameters.values()
     except (TypeError, ValueError):
-        return  # of a built-in nothing is known
+        return _GIVEN, _GIVEN  # of a built-in nothing is known
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     names = {one.name for one in parameters if one.kind in kinds}
     takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
-    missing = [] if takes_all else [name for name in _GIVEN if name not in names]
-    if missing:
-        raise HarnessError(
-            f"training {class_path} does not take {' and '.join(missing)}: a training is made with "
-            f"{' and '.join(_GIVEN)}, and with its init_args"
-        )
+    named = tuple(name for name in _GIVEN if name in names)
+    return (_GIVEN if takes_all else named), named
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from projects import TESTS, workload
 from training_probes import Probing
 from trainings_zoo import Loop
 
-from harness.errors import HarnessError, NotOfferedError
+from harness.errors import NotOfferedError
 from harness.probe_tasks.describe import describe
 from harness.probe_tasks.loading import WorkersNotSetError, loader_with_workers
 from harness.workload.build import build
@@ -101,10 +101,10 @@ def test_what_is_no_training_is_told(probe: Probing, name: str, message: str) ->
     assert ("error", True) == (found["outcome"], message in found["detail"])
 
 
-def test_a_function_that_takes_no_batch_size_is_refused() -> None:
-    """Before anything is made."""
-    with pytest.raises(HarnessError, match="unsized does not take batch_size: a training is made"):
-        build(training("unsized"))
+def test_a_function_that_takes_no_batch_size_is_refused(probe: Probing) -> None:
+    """Only a transformers.Trainer may do without: its batch size is set in its arguments."""
+    found = probe(spec=training("unsized"))
+    assert "unsized does not take batch_size: a step function is made with" in found["detail"]
 
 
 def test_a_change_of_the_module_is_not_offered() -> None:

@@ -139,8 +139,10 @@ def oddly_optimized(batch_size: int, device: torch.device) -> SimpleNamespace:
     return SimpleNamespace(step=float, optimizer="adam")
 
 
-def unsized(device: torch.device) -> None:
+def unsized(device: torch.device) -> SimpleNamespace:
     """Take no batch size."""
+    del device
+    return SimpleNamespace(step=float)
 
 
 class Miscounted(Loop):
