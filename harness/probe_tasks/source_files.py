@@ -22,6 +22,8 @@ LOOPS = (
     "torchmetrics",
     "accelerate",
 )
+TRAINER = f"{os.sep}transformers{os.sep}trainer"
+"""Begins the names of the files of transformers' Trainer, which runs a training, too."""
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 

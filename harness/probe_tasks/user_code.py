@@ -9,7 +9,15 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from harness.probe_tasks.source_files import HARNESS, LOOPS, STANDARD, TORCH, package_of, shown
+from harness.probe_tasks.source_files import (
+    HARNESS,
+    LOOPS,
+    STANDARD,
+    TORCH,
+    TRAINER,
+    package_of,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,6 +67,7 @@ class UserCode:
             path.startswith(("<", HARNESS))
             or self._generated in path
             or package in (*TORCH, *LOOPS)
+            or TRAINER in path
             or (package is None and path.startswith(STANDARD))
         )
 

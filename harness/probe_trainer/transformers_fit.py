@@ -131,8 +131,10 @@ class TransformersFit:
         loss, self.loss = self.loss, None
         if loss is not None:
             # The losses of a step's batches add up to the step's. Lightning's are its mean.
-            window = getattr(trainer, "current_gradient_accumulation_steps", 1)
-            loss = loss.detach() * (window / self.outer.accumulate_grad_batches)
+            accumulated = self.outer.accumulate_grad_batches
+            window = getattr(trainer, "current_gradient_accumulation_steps", accumulated)
+            if window != accumulated:
+                loss = loss * (window / accumulated)
         self.outer.fit_loop.epoch_loop.batch_progress.is_last_batch = last
         outputs = None if loss is None else {"loss": loss}
         self.hook("on_train_batch_end", outputs, None, self.batch_index)

@@ -61,6 +61,8 @@ def full_batches_of(
     return batches
 
 
+# Accelerate's loader that only moves batches.
+_PLAIN = "DataLoaderShard"
 # So many batches show whether a loader obeys: the first ones may be partial.
 _SHOWN = 8
 
@@ -171,7 +173,9 @@ class _PreparedBatches(CountedBatches):
     def __init__(self, loader: Any, uncounted: Uncounted) -> None:
         super().__init__(loader, uncounted)
         base = vars(loader).get("base_dataloader")
-        if base is None or not collates_as_torch(base):
+        # Others of Accelerate's look into the batches themselves, as the one for streams does.
+        plain = type(loader).__name__ == _PLAIN
+        if base is None or not plain or not collates_as_torch(base):
             self._shell: Any = None
             return
         # The loader stays the user's; its copies share the data, the sampler and the settings.

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.probe_tasks.source_files import HARNESS, STANDARD, TORCH, package_of, shown
+from harness.probe_tasks.source_files import HARNESS, STANDARD, TORCH, TRAINER, package_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +22,6 @@ _ZEROS = "zeros for what the GPU would compute"
 # Notes beyond this many are counted, because people read them.
 _MOST_NOTES = 8
 _OWN = str(Path(__file__).parent) + os.sep
-# A training that transformers' Trainer runs is the user's all the same.
-_TRAINER = f"{os.sep}transformers{os.sep}trainer"
 # Libraries that run a user's training. What they decide for themselves is not the user's affair,
 # such as whether a loader has a length.
 _LOOPS = ("lightning", "pytorch_lightning", "lightning_fabric", "accelerate")
@@ -112,7 +110,7 @@ def _place(*, any_line: bool) -> str | None:
         package = package_of(path)
         if path.startswith(("<", _OWN)):
             continue
-        if path.startswith(HARNESS) or package in _LOOPS or _TRAINER in path:
+        if path.startswith(HARNESS) or package in _LOOPS or TRAINER in path:
             break
         here = f"{shown(path)}:{frame.f_lineno}"
         if is_users(path):
