@@ -96,7 +96,8 @@ class LockedProfile(Profile):
         """Return keywords of transformers' `TrainingArguments`: batch sizes, loader, learning rate.
 
         Where a global batch is locked, they make it exactly on `num_ranks` processes. Without one,
-        each process takes steps of the locked batch. `learning_rate=False` leaves the rate out.
+        each process takes steps of the locked batch. A profile of a transformers.Trainer leaves
+        out the accumulation. `learning_rate=False` leaves the rate out.
 
         Raises HarnessError, with the reason, when the profile has no learning rate, and as
         `accumulation` does.
@@ -106,10 +107,10 @@ class LockedProfile(Profile):
         size, accumulated = self.batch_size, 1
         if self.global_batch_size is not None:
             size, accumulated = self.accumulation(num_ranks=num_ranks)
-        arguments: dict[str, Any] = {
-            "per_device_train_batch_size": size,
-            "gradient_accumulation_steps": accumulated,
-        }
+        arguments: dict[str, Any] = {"per_device_train_batch_size": size}
+        # A transformers.Trainer was profiled with an accumulation of its own, which it keeps.
+        if self.global_batch_size is not None or "trainer" not in self.workload:
+            arguments["gradient_accumulation_steps"] = accumulated
         if self.validation_batch_size is not None:
             arguments["per_device_eval_batch_size"] = self.validation_batch_size
         if self.num_workers is not None:

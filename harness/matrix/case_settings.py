@@ -172,13 +172,15 @@ class Resolver:
             self._context.mistakes.add(
                 place,
                 f"{case.id}: `search.validation: search` asks for a batch size of validation's "
-                "own, and validate() of a training takes none: set true or false for this model",
+                "own, and a training says it itself, in its validate() or its TrainingArguments: "
+                "set true or false for this model",
             )
         if case.search.global_batch_size is not None:
             self._context.mistakes.add(
                 place,
-                f"{case.id}: `search.global_batch_size` sets the accumulation of a Trainer, and "
-                "step() of a training accumulates by itself: set null for this model",
+                f"{case.id}: `search.global_batch_size` sets the accumulation of Lightning's "
+                "Trainer, and a training accumulates by itself, in its step() or by its "
+                "TrainingArguments: set null for this model",
             )
         return replace(case, trainer={})
 

@@ -159,6 +159,9 @@ def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
     device, best = runner.device, found.best
     made = recipe(case, _memory_settings(opened))
     tuned = case.search.tuned(found.max_batch_size)
+    # Of a transformers.Trainer the batches are counted.
+    counted = "trainer" in description.workload
+    flat = () if counted else warn_of_flat_memory(case, found)
     return Measurement(
         axes=dict(case.axes),
         device=device.identity,
@@ -181,7 +184,7 @@ def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
         settings=dict(made.settings),
         made_with=_made_with(runner),
         probes=found.probes,
-        warnings=_warnings(runner, best) + warn_of_flat_memory(case, found),
+        warnings=_warnings(runner, best) + flat,
     )
 
 

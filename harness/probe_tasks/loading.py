@@ -176,7 +176,7 @@ def loader_with_workers(workload: Workload, batch_size: int, num_workers: int) -
     """
     owner = workload.loader_owner
     if workload.spec.get("training") is not None:
-        raise WorkersNotSetError("step() of a training loads its data itself")
+        raise WorkersNotSetError("a training loads its data itself, with workers of its own")
     places = attributes.set_num_workers(owner, num_workers)
     if not places:
         raise WorkersNotSetError(

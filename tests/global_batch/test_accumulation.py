@@ -103,6 +103,22 @@ def test_arguments_without_a_global_batch_accumulate_nothing() -> None:
     } == locked(validation_batch_size=None).training_arguments(learning_rate=False)
 
 
+def test_arguments_of_a_profiled_trainer_keep_its_own_accumulation() -> None:
+    """It was profiled with it; TrainingArguments that say it, too, would have it twice."""
+    tuned = locked(validation_batch_size=None, workload={"trainer": "transformers.trainer.Trainer"})
+    given = tuned.training_arguments()
+    assert {"per_device_train_batch_size": 3328, "learning_rate": 0.00316} == given
+    transformers = pytest.importorskip("transformers")
+    args = transformers.TrainingArguments(
+        output_dir="unused", gradient_accumulation_steps=4, use_cpu=True, **given
+    )
+    assert (3328, 4, 0.00316) == (
+        args.per_device_train_batch_size,
+        args.gradient_accumulation_steps,
+        args.learning_rate,
+    )
+
+
 def test_arguments_without_a_learning_rate_are_refused() -> None:
     """A refused learning rate is told with its reason."""
     tuned = locked(learning_rate=None, learning_rate_range=(), lr_refusal="the loss is flat")

@@ -54,16 +54,16 @@ def test_a_model_without_either_is_a_mistake(tmp_path: Path) -> None:
             "    search: {validation: search}\n",
             (
                 "models.net.training: net-cpu-32: `search.validation: search` asks for a batch size"
-                " of validation's own, and validate() of a training takes none: set true or false"
-                " for this model"
+                " of validation's own, and a training says it itself, in its validate() or its"
+                " TrainingArguments: set true or false for this model"
             ),
         ),
         (
             "    search: {global_batch_size: 64}\n",
             (
                 "models.net.training: net-cpu-32: `search.global_batch_size` sets the accumulation"
-                " of a Trainer, and step() of a training accumulates by itself: set null for this"
-                " model"
+                " of Lightning's Trainer, and a training accumulates by itself, in its step() or by"
+                " its TrainingArguments: set null for this model"
             ),
         ),
     ],

@@ -51,14 +51,15 @@ class Stream(IterableDataset[Any]):
 
 
 class Pictures(Dataset[Any]):
-    """Random pictures of two kinds."""
+    """Random pictures of two kinds, one of which is brighter."""
 
     def __len__(self) -> int:
         return 100
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(index)
-        return {"pixel_values": torch.rand(3, 16, 16, generator=generator), "labels": index % 2}
+        picture = torch.rand(3, 16, 16, generator=generator) + index % 2
+        return {"pixel_values": picture, "labels": index % 2}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -66,7 +67,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     words = ["<pad>", "<s>", "</s>", "<unk>", *(f"w{number}" for number in range(_VOCABULARY - 4))]
     made = Tokenizer(models.WordLevel(dict(zip(words, range(_VOCABULARY), strict=True)), "<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # it is typed in part
         tokenizer_object=made,
         pad_token="<pad>",  # noqa: S106 - no password
         bos_token="<s>",  # noqa: S106 - likewise
@@ -120,7 +121,7 @@ def collated(**arguments: Any) -> Trainer:
 
 def translator(**arguments: Any) -> Seq2SeqTrainer:
     """Return a Seq2SeqTrainer."""
-    config = T5Config(
+    config = T5Config(  # type: ignore[call-arg]  # its base class takes the rest
         vocab_size=_VOCABULARY, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=2,
         decoder_start_token_id=0,
     )  # fmt: skip
@@ -168,7 +169,7 @@ def disobedient() -> Trainer:
 class Stops(TrainerCallback):
     """Ends the training after its first step, and asks for a checkpoint."""
 
-    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the names are the callback's
         """Ask for both."""
         control.should_training_stop = control.should_save = True
 
@@ -189,8 +190,12 @@ def with_callback(callback: str, **arguments: Any) -> Trainer:
 
 def from_init(**arguments: Any) -> Trainer:
     """Return a Trainer that makes its model when it trains."""
+
+    def made() -> GPT2LMHeadModel:
+        return model()
+
     args = TrainingArguments(output_dir="written", **arguments)
-    return Trainer(model_init=lambda: model(), args=args, train_dataset=Tokens())
+    return Trainer(model_init=made, args=args, train_dataset=Tokens())
 
 
 def without_arguments() -> Trainer:
