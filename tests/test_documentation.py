@@ -140,10 +140,11 @@ LOCKFILE_ROWS = rows(PAGES["docs/reference/lockfile.md"])
 
 @pytest.mark.parametrize("text", MATRICES)
 def test_matrices_load(text: str, tmp_path: Path) -> None:
-    """Every matrix that is shown loads, together with the modules of two pages."""
+    """Every matrix that is shown loads, together with the modules of the pages."""
     for name, page, mark in (
         ("digits", "quickstart", "class Digits("),
         ("loops", "other-trainings", "class Training"),
+        ("trainers", "other-trainings", "def make_trainer"),
     ):
         code = re.findall(r"```python\n(.*?)```", PAGES[f"docs/{page}.md"], re.DOTALL)
         (tmp_path / f"{name}.py").write_text(

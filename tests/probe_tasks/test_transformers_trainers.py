@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from lr_sweep_workloads import run
-from projects import workload
+from projects import TESTS, workload
 from training_probes import Probing
 
 from harness.probe_tasks.describe import describe
@@ -68,6 +69,17 @@ def test_a_probe_takes_the_steps_of_the_trainer_itself(
     found = probe(spec=training(name, **init_args))
     assert (None, 3, 24) == (found["detail"], found["steps"], found["samples"])
     assert [] == list(Path.cwd().iterdir())
+
+
+def test_the_pages_example_is_probed(probe: Probing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code that `docs/other-trainings.md` shows, with its evaluation."""
+    page = (TESTS.parent / "docs" / "other-trainings.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code = next(block for block in blocks if "def make_trainer" in block)
+    Path("trainers.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(Path.cwd())
+    found = probe(spec=training("trainers.make_trainer", width=32), validation_steps=1)
+    assert (None, 3, "end of training") == (found["detail"], found["steps"], probe.phases[-1])
 
 
 def test_a_step_is_that_of_all_accumulated_batches(probe: Probing) -> None:
