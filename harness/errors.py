@@ -3,6 +3,7 @@
     HarnessError                  something the user can put right
     ├── MachineError              the machine is in trouble: a test *error*, never a regression
     ├── WorkloadError             the workload cannot be built, or fails at every batch size
+    │   ├── NothingTrainsError    no batch size trains                    (harness.direct)
     │   ├── UnpredictableError    the workload can be measured, but not predicted
     │   └── NotOfferedError       the workload does not offer a change that is tried
     ├── MatrixError               the matrix has mistakes                      (harness.matrix)

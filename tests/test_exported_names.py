@@ -13,17 +13,21 @@ import harness
 PACKAGE = Path(harness.__file__).parent
 DOORS = {
     "harness": [
+        "Estimate",
         "FoundBatchSize",
         "HarnessError",
         "LockedProfile",
+        "Tuned",
         "apply",
         "calculate_adjusted_epochs",
         "epochs_for_equal_updates",
+        "estimate",
         "find_optimal_batch_size",
         "load_profile",
         "optuna",
         "profile_callback",
         "scale_learning_rate",
+        "tune",
     ],
     "harness.testing": ["GpuProfile", "Training", "test_gpu_profile"],
     "harness.search": ["SearchResult", "search"],

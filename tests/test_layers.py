@@ -49,6 +49,7 @@ LAYERS = (
     ("measure", "report", "zygote"),
     ("run",),
     ("doctor",),
+    ("direct",),
     ("cli", "optuna", "train_time"),
     ("plugin", "testing", "harness"),
 )
@@ -84,6 +85,7 @@ PYTESTS = (
     "check",
     "cli",
     "devices",
+    "direct",
     "doctor",
     "lockfile",
     "matrix",

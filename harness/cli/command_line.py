@@ -10,7 +10,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.cli.analyze import DEFAULT_FRACTIONS, DEFAULT_MODES, FORMATS, analyze
+from harness.cli.analyze import analyze
+from harness.cli.arguments import (
+    CASE,
+    add_analyze,
+    add_merge,
+    add_predict,
+    add_simulate,
+    add_tune,
+)
 from harness.cli.calibrate import calibrate
 from harness.cli.check import check
 from harness.cli.common import say_aside
@@ -21,6 +29,7 @@ from harness.cli.lockfile import diff, merge, prune, show
 from harness.cli.predicting.predict import predict
 from harness.cli.probe import probe
 from harness.cli.simulating.simulate import simulate
+from harness.cli.tune import tune
 from harness.errors import HarnessError
 from harness.visible import ESCAPING, visible
 
@@ -34,7 +43,6 @@ _INTERRUPTED = 130
 _EPILOG = (
     "Exit code: 0 all is well, 1 something differs or does not fit, 2 the question has no answer."
 )
-_CASE = "id, such as resnet18-h200-224"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         "builds no workload",
     )
     shown = add("show", _with(read_paths, show), "print a locked profile, or one field of it")
-    shown.add_argument("case", metavar="CASE", help=_CASE)
+    shown.add_argument("case", metavar="CASE", help=CASE)
     shown.add_argument(
         "--field",
         metavar="NAME",
@@ -149,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
         "prune", _with(writable_paths, prune), "remove profiles whose case is not in the matrix"
     )
     pruned.add_argument("--dry-run", action="store_true", help="only print them")
-    _add_merge(
+    add_merge(
         add(
             "merge",
             _with(writable_paths, merge),
@@ -159,27 +167,36 @@ def _parser() -> argparse.ArgumentParser:
     probed = add(
         "probe", _with(find_paths, probe), "try one batch size of one case and print how it ended"
     )
-    probed.add_argument("case", metavar="CASE", help=_CASE)
+    probed.add_argument("case", metavar="CASE", help=CASE)
     probed.add_argument("--batch-size", metavar="N", type=int, required=True)
-    _add_analyze(
+    add_analyze(
         add(
             "analyze",
             _with(find_paths, analyze),
             "search for the largest batch of a case at several shares of the memory; lock nothing",
         )
     )
-    _add_predict(
+    add_predict(
         add(
             "predict",
             _with(find_paths, predict),
             "predict the largest batch of a case or of any workload, on GPUs that need not be here",
         )
     )
-    _add_simulate(
+    add_simulate(
         add(
             "simulate",
             simulate,
             "run a program, unmodified, under GPUs that are not there, and print its peak memory",
+            parents=(),
+        )
+    )
+    add_tune(
+        add(
+            "tune",
+            _with(find_paths, tune),
+            "find batch size and learning rate of a case or of any workload; lock nothing unless "
+            "--lock names a file",
             parents=(),
         )
     )
@@ -190,118 +207,6 @@ def _parser() -> argparse.ArgumentParser:
         "and compare locked predictions with locked measurements",
     )
     return parser
-
-
-def _add_merge(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "candidates",
-        metavar="CANDIDATE",
-        nargs="+",
-        type=Path,
-        help="candidate.lock of a run, with report.json beside it, or another lockfile",
-    )
-    parser.add_argument(
-        "--base",
-        metavar="PATH",
-        type=Path,
-        help="the lockfile that the candidates were made from; default: the lockfile as it is",
-    )
-
-
-def _add_analyze(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("case", metavar="CASE", help=_CASE)
-    parser.add_argument(
-        "--fractions",
-        metavar="LIST",
-        default=DEFAULT_FRACTIONS,
-        help=f"shares of the GPU's memory, or of the budget; default: {DEFAULT_FRACTIONS}",
-    )
-    parser.add_argument(
-        "--modes",
-        metavar="LIST",
-        default=DEFAULT_MODES,
-        help=f"train, val for the validation batch, or train,val; default: {DEFAULT_MODES}",
-    )
-    parser.add_argument(
-        "--format", choices=FORMATS, default=FORMATS[0], help=f"default: {FORMATS[0]}"
-    )
-    parser.add_argument(
-        "--gpu", metavar="LABEL", help="predict for a GPU that need not be here, such as H200"
-    )
-
-
-def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("case", metavar="CASE", nargs="?", help=_CASE)
-    parser.add_argument(
-        "--gpu",
-        metavar="LABEL",
-        action="append",
-        help="a GPU, such as H200 or A100-40GB, also several times; default: the case's own",
-    )
-    parser.add_argument(
-        "--resolution",
-        metavar="VALUE",
-        action="append",
-        help="a resolution other than the case's, also several times",
-    )
-    parser.add_argument(
-        "--module",
-        metavar="CLASS_PATH",
-        help="a module in place of CASE: a class path, or {class_path: ..., init_args: {...}}, "
-        "as in the matrix",
-    )
-    parser.add_argument(
-        "--data", metavar="CLASS_PATH", help="the data for --module, in the same form"
-    )
-    parser.add_argument(
-        "--trainer",
-        metavar="SETTINGS",
-        help="the Trainer's settings for --module, such as {precision: bf16-mixed}",
-    )
-    parser.add_argument(
-        "--what-if",
-        action="store_true",
-        help="try changes, one at a time, and rank them by the batch that then fits: bf16-mixed, "
-        "activation checkpointing, channels_last, another optimizer, half the resolution",
-    )
-    parser.add_argument(
-        "--plot", metavar="PATH", help="draw the memory of a training step over time (PNG)"
-    )
-    parser.add_argument(
-        "--snapshot",
-        metavar="PATH",
-        help="write the history of its allocations, for https://pytorch.org/memory_viz (pickle)",
-    )
-
-
-def _add_simulate(parser: argparse.ArgumentParser) -> None:
-    parser.usage = (
-        "%(prog)s --gpu LABEL [--count N] [--memory SIZE] [--json PATH] [--snapshot PATH] "
-        "-- COMMAND ..."
-    )
-    parser.epilog = "Exit code: the program's, or 128 + N where signal N ended it; 2 if none ran."
-    parser.add_argument(
-        "--gpu",
-        metavar="LABEL",
-        required=True,
-        help="the GPU, such as H200 or A100-40GB; any name together with --memory",
-    )
-    parser.add_argument(
-        "--count", metavar="N", type=int, default=1, help="how many of them there are; default: 1"
-    )
-    parser.add_argument(
-        "--memory",
-        metavar="SIZE",
-        help="the memory of each, such as 24GiB; default: that of the GPU",
-    )
-    parser.add_argument("--json", metavar="PATH", help="also write the peaks as JSON")
-    parser.add_argument(
-        "--snapshot",
-        metavar="PATH",
-        help="also write torch's memory snapshot of each process, for pytorch.org/memory_viz",
-    )
-    # A command without `--` ends here, for a message that tells so.
-    parser.add_argument("stray", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def _with(

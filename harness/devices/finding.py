@@ -26,22 +26,28 @@ def find_device(
     target_memory_fraction: float,
     wait_seconds: float = 0.0,
     lock_seconds: float = WAIT_SECONDS,
+    uuid: str | None = None,
 ) -> Device:
     """Find the device of this machine that a `gpus` entry of the matrix describes.
 
     wait_seconds: how long `Device.hold` waits for memory that others hold.
     lock_seconds: how long it waits for a GPU on which another run measures.
+    uuid: the only GPU that may be taken; None: any that fits.
 
     Raises NoSuchDeviceError, which names the device that is wanted and those that are here.
     """
     if gpu.accelerator == "cpu":
         assert gpu.budget is not None, "the matrix requires a budget for the CPU"
         return CpuDevice(gpu.budget)
-    return _find_gpu(gpu, target_memory_fraction, wait_seconds, lock_seconds)
+    return _find_gpu(gpu, target_memory_fraction, wait_seconds, lock_seconds, uuid)
 
 
 def _find_gpu(
-    gpu: GpuSettings, target_memory_fraction: float, wait_seconds: float, lock_seconds: float
+    gpu: GpuSettings,
+    target_memory_fraction: float,
+    wait_seconds: float,
+    lock_seconds: float,
+    uuid: str | None,
 ) -> CudaDevice:
     """Find the visible GPUs that match by product name, and by memory where it is given.
 
@@ -60,6 +66,7 @@ def _find_gpu(
         found
         for found in visible
         if fnmatchcase(found.name, gpu.name)
+        and uuid in (None, found.uuid)
         and (
             gpu.memory is None
             or abs(found.memory_bytes - gpu.memory) <= _MEMORY_TOLERANCE * gpu.memory

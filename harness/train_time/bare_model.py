@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import inspect
-import json
 import operator
 import os
-import pickle
-import re
-import sys
-import tempfile
 from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tabulate import tabulate
 
 from harness.batch_search.training import search_training
 from harness.devices import host_memory
 from harness.devices.finding import find_device
 from harness.devices.nvml.gpus import visible_gpus
+from harness.direct.measuring import objects_folder, surroundings_of
+from harness.direct.objects import Objects
+from harness.direct.tuned import probe_table
 from harness.errors import HarnessError, MachineError, WorkloadError
-from harness.matrix.cases import parse_matrix
+from harness.matrix.without_file import as_label, make_cases
 from harness.measure.after_search import refuse_broken_libraries
-from harness.probes.open_cases import Surroundings, open_case
+from harness.probes.open_cases import open_case
 from harness.probes.outcomes import describe_outcome
 from harness.units import format_bytes, parse_size
 from harness.workload.keras_models import BACKEND, is_keras
@@ -34,8 +28,8 @@ if TYPE_CHECKING:
     from harness.devices.device import Device
     from harness.matrix.case import Case
     from harness.measurement import BoundedBy, Probe
+    from harness.probes.open_cases import Surroundings
 
-_CLOUDPICKLE = "pip install 'pytest-gpu-profile[cloudpickle]'"
 _OPTIMIZER_NOTE = "AdamW, and the mean square of the outputs as the loss"
 
 
@@ -55,19 +49,7 @@ class FoundBatchSize(int):
     @property
     def table(self) -> str:
         """The sizes that were tried, as a table: a line for each probe, by size."""
-        rows = [
-            {
-                "batch size": probe.batch_size,
-                "outcome": _outcome(probe),
-                "peak": "" if _peak(probe) is None else format_bytes(_peak(probe) or 0),
-                "seconds": f"{probe.seconds:.1f}",
-            }
-            for probe in sorted(self.probes, key=lambda probe: probe.batch_size)
-        ]
-        return tabulate(rows, headers="keys", disable_numparse=True, colalign=_ALIGNED)
-
-
-_ALIGNED = ("right", "left", "right", "right")
+        return probe_table(self.probes)
 
 
 def find_optimal_batch_size(
@@ -104,38 +86,28 @@ def find_optimal_batch_size(
             "second"
         )
     shape, share, entry = _shape(input_shape), _share(safety_factor), _device(budget)
-    with tempfile.TemporaryDirectory(prefix="gpu-profile-") as folder:
-        path = Path(folder, "model.pt")
-        _save(model, path)
-        case = _case(
-            type(model).__name__,
-            {
-                "module": {
-                    "class_path": "harness.workload.bare.load_model",
-                    "init_args": {"path": str(path), "keras": is_keras(model)},
-                },
-                "data": {
-                    "class_path": "harness.workload.bare.Noise",
-                    "init_args": {"shape": shape},
-                },
-                "loss": {"class_path": "harness.workload.bare.MeanSquare"},
-            },
-            entry,
-            {
+    with objects_folder() as folder, objects_folder() as results:
+        objects = Objects(folder)
+        entries = {
+            "module": {"class_path": objects.made_path("model", model)},
+            "data": {"class_path": "harness.workload.bare.Noise", "init_args": {"shape": shape}},
+            "loss": {"class_path": "harness.workload.bare.MeanSquare"},
+            "search": {
                 "min_batch_size": least,
                 "max_batch_size": most,
                 "safety_factor": share,
                 "init_val": least,
             },
-        )
+        }
+        labels = (as_label(type(model).__name__), "device")
+        (case,) = make_cases(entries, entry, labels=labels, search_path=[str(folder)])
         device = find_device(case.device, case.search.target_memory_fraction)
-        found = _search(case, device, Path(folder))
+        found = _search(case, device, surroundings_of(results, folder))
     return _result(case, device, found, least)
 
 
-def _search(case: Case, device: Device, folder: Path) -> tuple[FoundBatch, int]:
+def _search(case: Case, device: Device, surroundings: Surroundings) -> tuple[FoundBatch, int]:
     """Return what the search finds, and the limit of the memory."""
-    surroundings = Surroundings(folder, Path.cwd(), tuple(sys.path))
     with device.hold():
         host_memory.check_memory(device)
         with open_case(case, device, None, surroundings) as opened:
@@ -165,19 +137,6 @@ def _result(
     return result
 
 
-def _case(name: str, model: dict[str, Any], device: dict[str, Any], search: dict[str, Any]) -> Case:
-    label = re.sub(r"[^A-Za-z0-9._]", "_", name).strip("._") or "model"
-    matrix = {
-        "version": 1,
-        "matrix": {"model": [label], "gpu": ["device"], "resolution": [1]},
-        "models": {label: model},
-        "gpus": {"device": device},
-        "search": search,
-    }
-    (case,) = parse_matrix(json.dumps(matrix), "find_optimal_batch_size", list(sys.path))
-    return case
-
-
 def _device(budget: str | int | None) -> dict[str, Any]:
     """Return the entry below `gpus` for the device of this machine."""
     room = {} if budget is None else {"budget": _size(budget)}
@@ -196,31 +155,6 @@ def _device(budget: str | int | None) -> dict[str, Any]:
             'that training may use, such as budget="1GiB"'
         )
     return {"accelerator": "cpu"} | room
-
-
-def _save(model: Any, path: Path) -> None:
-    """Write the model, also one whose class stands in the script or the notebook itself."""
-    from harness.workload.bare import save_model  # noqa: PLC0415 - imports torch
-
-    try:
-        pickler = import_module("cloudpickle")
-    except ModuleNotFoundError:
-        pickler = pickle
-        here = {type(part) for part in model.modules() if type(part).__module__ == "__main__"}
-        if here:
-            names = ", ".join(sorted(kind.__name__ for kind in here))
-            raise HarnessError(
-                f"{names} stands in the script itself, which the probes cannot import: move it to "
-                f"a module of its own, or install cloudpickle: `{_CLOUDPICKLE}`"
-            ) from None
-    try:
-        save_model(model, str(path), pickler)
-    except Exception as error:  # a model may hold anything
-        raise HarnessError(
-            f"{type(model).__name__} cannot be copied to the probes' processes: "
-            f"{type(error).__name__}: {error}. Remove what cannot be pickled, such as open files, "
-            "or put the model's class into a matrix"
-        ) from error
 
 
 def _refuse_other_models(model: Any) -> None:
@@ -269,12 +203,3 @@ def _size(value: Any) -> int:
         return parse_size(value)
     except ValueError as error:
         raise HarnessError(f"budget: {error}") from None
-
-
-def _peak(probe: Probe) -> int | None:
-    return probe.peak_memory_bytes if probe.outcome == "fits" else None
-
-
-def _outcome(probe: Probe) -> str:
-    """Return the outcome without the batch size, which stands beside it."""
-    return describe_outcome(probe).removeprefix(f"batch {probe.batch_size} ")

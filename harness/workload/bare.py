@@ -1,41 +1,18 @@
-"""Carries a model from the user's process to its probes, and gives it data and a loss.
+"""Gives a bare model data and a loss: memory alone is measured, and nothing learned from noise.
 
-Runs in the user's process, which saves the model, and in the zygote, which loads it. Memory alone
-is measured so: nothing is learned from noise.
+Runs in the zygote and its probes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 
-from harness.workload.keras_models import on_device
-
 _NUM_SAMPLES = 1 << 20  # as in `harness.synthetic`: it never bounds the batch size
-
-
-def save_model(model: Any, path: str, pickle_module: Any) -> None:
-    """Write a whole model, with the parts of its class that pickle finds by name left out."""
-    torch.save(model, path, pickle_module=pickle_module)
-
-
-def load_model(path: str, *, keras: bool) -> Any:
-    """Return the model that `save_model` wrote, on the CPU.
-
-    The file is the caller's own, made a moment ago; it is code as much as data.
-
-    keras: whether it is a model of Keras, whose import would otherwise be pickle's, too late to
-    choose a device.
-    """
-    if keras:
-        import_module("keras")
-    with on_device("cpu"):
-        return torch.load(path, map_location="cpu", weights_only=False)
 
 
 class Noise(Dataset[tuple[torch.Tensor, int]]):

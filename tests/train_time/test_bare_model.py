@@ -105,7 +105,7 @@ def test_script_without_cloudpickle_is_told_how_to_get_it(monkeypatch: pytest.Mo
     with pytest.raises(HarnessError) as refused:
         harness.find_optimal_batch_size(kind(1, 1), (1,), budget="16MiB")
     assert (
-        "Net stands in the script itself, which the probes cannot import: move it to a module of "
+        "model: Net stands in the script itself, which the probes cannot import: move it to a module of "
         "its own, or install cloudpickle: `pip install 'pytest-gpu-profile[cloudpickle]'`"
         == str(refused.value)
     )
@@ -116,7 +116,9 @@ def test_model_that_cannot_be_copied_is_refused() -> None:
     model: Any = small()
     model.output = sys.stdout
     model.open = (one for one in "generator")
-    with pytest.raises(HarnessError, match="Sequential cannot be copied to the probes' processes"):
+    with pytest.raises(
+        HarnessError, match="model: Sequential cannot be copied to the probes' processes"
+    ):
         harness.find_optimal_batch_size(model, (3, 8, 8), budget="16MiB")
 
 

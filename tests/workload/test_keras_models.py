@@ -12,8 +12,8 @@ from projects import copy_into, make_files, workload
 
 import harness
 from harness.errors import HarnessError
-from harness.workload.bare import load_model, save_model
 from harness.workload.build import build
+from harness.workload.carried import load, save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,12 +66,12 @@ def test_models_are_built_and_called_where_torch_has_them(keras: Any, tmp_path: 
     Zygotes would start CUDA otherwise. `meta` stands in for the GPU here.
     """
     file = str(tmp_path / "model.pt")
-    save_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), file, pickle)
+    save(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), file, pickle)
     with keras.device("meta"):
         built = build(workload("keras_zoo.small_net", "keras_zoo.Images"))
         batch = torch.rand(4, 8, 8, 3), torch.tensor([0, 1, 0, 1])
         loss = built.module.training_step(batch, 0)
-        loaded = load_model(file, keras=True)
+        loaded = load(file, keras=True)
     assert "cpu" == loss.device.type
     modules = built.user_module, loaded
     assert {"cpu"} == {one.device.type for module in modules for one in module.parameters()}

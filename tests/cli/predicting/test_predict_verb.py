@@ -77,11 +77,11 @@ def test_any_workload_at_any_resolution_with_a_picture(
         ),
         (
             ["--module", "zoo.Nest", "--gpu", "T4"],
-            "command line:1: models.Nest.module.class_path: cannot be imported",
+            "gpu-profile: module.class_path: cannot be imported",
         ),
         (
             ["--module", "zoo.Net", "--gpu", "T4", "--trainer", "{preccision: 16}"],
-            "command line:1: trainer.preccision",
+            "gpu-profile: trainer.preccision: unknown key; did you mean precision?",
         ),
         (
             [CASE, "--gpu", "T4", "--plot", "step.pdf"],

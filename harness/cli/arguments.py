@@ -1,0 +1,161 @@
+"""The arguments of the verbs that take more than a case and the paths of matrix and lockfile."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from harness.cli.analyze import DEFAULT_FRACTIONS, DEFAULT_MODES, FORMATS
+
+CASE = "id, such as resnet18-h200-224"
+
+
+def add_merge(parser: argparse.ArgumentParser) -> None:
+    """Add what `merge` takes."""
+    parser.add_argument(
+        "candidates",
+        metavar="CANDIDATE",
+        nargs="+",
+        type=Path,
+        help="candidate.lock of a run, with report.json beside it, or another lockfile",
+    )
+    parser.add_argument(
+        "--base",
+        metavar="PATH",
+        type=Path,
+        help="the lockfile that the candidates were made from; default: the lockfile as it is",
+    )
+
+
+def add_analyze(parser: argparse.ArgumentParser) -> None:
+    """Add what `analyze` takes."""
+    parser.add_argument("case", metavar="CASE", help=CASE)
+    parser.add_argument(
+        "--fractions",
+        metavar="LIST",
+        default=DEFAULT_FRACTIONS,
+        help=f"shares of the GPU's memory, or of the budget; default: {DEFAULT_FRACTIONS}",
+    )
+    parser.add_argument(
+        "--modes",
+        metavar="LIST",
+        default=DEFAULT_MODES,
+        help=f"train, val for the validation batch, or train,val; default: {DEFAULT_MODES}",
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help=f"default: {FORMATS[0]}"
+    )
+    parser.add_argument(
+        "--gpu", metavar="LABEL", help="predict for a GPU that need not be here, such as H200"
+    )
+
+
+def add_predict(parser: argparse.ArgumentParser) -> None:
+    """Add what `predict` takes."""
+    parser.add_argument("case", metavar="CASE", nargs="?", help=CASE)
+    parser.add_argument(
+        "--gpu",
+        metavar="LABEL",
+        action="append",
+        help="a GPU, such as H200 or A100-40GB, also several times; default: the case's own",
+    )
+    parser.add_argument(
+        "--resolution",
+        metavar="VALUE",
+        action="append",
+        help="a resolution other than the case's, also several times",
+    )
+    parser.add_argument(
+        "--module",
+        metavar="CLASS_PATH",
+        help="a module in place of CASE: a class path, or {class_path: ..., init_args: {...}}, "
+        "as in the matrix",
+    )
+    parser.add_argument(
+        "--data", metavar="CLASS_PATH", help="the data for --module, in the same form"
+    )
+    parser.add_argument(
+        "--trainer",
+        metavar="SETTINGS",
+        help="the Trainer's settings for --module, such as {precision: bf16-mixed}",
+    )
+    parser.add_argument(
+        "--what-if",
+        action="store_true",
+        help="try changes, one at a time, and rank them by the batch that then fits: bf16-mixed, "
+        "activation checkpointing, channels_last, another optimizer, half the resolution",
+    )
+    parser.add_argument(
+        "--plot", metavar="PATH", help="draw the memory of a training step over time (PNG)"
+    )
+    parser.add_argument(
+        "--snapshot",
+        metavar="PATH",
+        help="write the history of its allocations, for https://pytorch.org/memory_viz (pickle)",
+    )
+
+
+def add_tune(parser: argparse.ArgumentParser) -> None:
+    """Add what `tune` takes."""
+    parser.add_argument("case", metavar="CASE", nargs="?", help=CASE)
+    for name, what in (
+        ("module", "a module in place of CASE"),
+        ("data", "the data for --module"),
+        ("training", "a function that makes what trains, in place of module and data"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            metavar="CLASS_PATH",
+            help=f"{what}: a class path, or {{class_path: ..., init_args: {{...}}}}",
+        )
+    parser.add_argument(
+        "--gpu",
+        metavar="LABEL",
+        help="h100, h100-as-24GiB, cpu-2GiB, an index such as 0, or a mapping as in the matrix; "
+        "default: the case's own, else the GPU of this machine",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        help="a setting as below models in the matrix, also several times: "
+        "search.max_batch_size=64, lr_range.when=never, module.init_args.width=32",
+    )
+    parser.add_argument("--json", action="store_true", help="print a case as in report.json")
+    parser.add_argument(
+        "--matrix",
+        metavar="PATH",
+        help="default: that of a pytest run here, usually profiles/matrix.yaml",
+    )
+    parser.add_argument("--lock", metavar="PATH", help="also write the values into this lockfile")
+
+
+def add_simulate(parser: argparse.ArgumentParser) -> None:
+    """Add what `simulate` takes."""
+    parser.usage = (
+        "%(prog)s --gpu LABEL [--count N] [--memory SIZE] [--json PATH] [--snapshot PATH] "
+        "-- COMMAND ..."
+    )
+    parser.epilog = "Exit code: the program's, or 128 + N where signal N ended it; 2 if none ran."
+    parser.add_argument(
+        "--gpu",
+        metavar="LABEL",
+        required=True,
+        help="the GPU, such as H200 or A100-40GB; any name together with --memory",
+    )
+    parser.add_argument(
+        "--count", metavar="N", type=int, default=1, help="how many of them there are; default: 1"
+    )
+    parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="the memory of each, such as 24GiB; default: that of the GPU",
+    )
+    parser.add_argument("--json", metavar="PATH", help="also write the peaks as JSON")
+    parser.add_argument(
+        "--snapshot",
+        metavar="PATH",
+        help="also write torch's memory snapshot of each process, for pytorch.org/memory_viz",
+    )
+    # A command without `--` ends here, for a message that tells so.
+    parser.add_argument("stray", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
