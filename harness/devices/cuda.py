@@ -213,11 +213,13 @@ def _lock_path(uuid: str) -> Path:
 def users_in_words(uuid: str) -> str:
     """Return the processes on a GPU in words, as far as NVML names them."""
     users = [
-        f"process {user.pid}"
-        + (f" ({user.name})" if user.name else "")
+        (
+            "this process"  # a script that calls harness.tune
+            if user.pid == os.getpid()
+            else f"process {user.pid}" + (f" ({user.name})" if user.name else "")
+        )
         + (f" with {format_bytes(user.used_bytes)}" if user.used_bytes is not None else "")
         for user in nvml.processes(uuid)
-        if user.pid != os.getpid()
     ]
     if not users:
         return "NVML names no process: it may run outside of this container"

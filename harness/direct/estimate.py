@@ -16,7 +16,7 @@ from harness.batch_search.training import train
 from harness.direct.arguments import direct_case
 from harness.direct.gpu_argument import asked_gpu, facts_of
 from harness.direct.live_lines import live_lines
-from harness.direct.measuring import results_folder, surroundings_of
+from harness.direct.measuring import results_folder, surroundings_of, with_traceback
 from harness.direct.objects import Objects
 from harness.errors import HarnessError, WorkloadError
 from harness.predict.prediction import predict
@@ -193,6 +193,7 @@ class _Asked:
     def opened(self) -> Iterator[SimulatedCase]:
         """Open the case on its simulated GPU; no process survives the block."""
         with (
+            with_traceback(),
             live_lines(f"{self.case.id}: ", shown=self.progress),
             results_folder(self.logs) as results,
             Simulation() as simulation,

@@ -108,6 +108,17 @@ def results_folder(logs: str | os.PathLike[str] | None) -> Iterator[Path]:
 
 
 @contextmanager
+def with_traceback() -> Iterator[None]:
+    """Add the traceback of the user's code to an error that passes, as a note of the exception."""
+    try:
+        yield
+    except WorkloadError as error:
+        if error.detail:
+            error.add_note(error.detail)
+        raise
+
+
+@contextmanager
 def objects_folder() -> Iterator[Path]:
     """Make a temporary folder for a caller's objects; yield its path."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:

@@ -16,6 +16,7 @@ from harness.direct.measuring import (
     refuse_unusable_lock,
     results_folder,
     surroundings_of,
+    with_traceback,
 )
 from harness.direct.objects import Objects
 from harness.direct.tuned import Tuned
@@ -63,7 +64,7 @@ def tune(
     if lock is not None:
         refuse_unusable_lock(lock)
     asked = asked_gpu(gpu)
-    with objects_folder() as folder, results_folder(logs) as results:
+    with with_traceback(), objects_folder() as folder, results_folder(logs) as results:
         objects = Objects(folder)
         arguments = {"module": module, "data": data, "training": training, **settings}
         case = direct_case(arguments, asked, objects)

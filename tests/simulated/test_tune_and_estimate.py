@@ -78,3 +78,21 @@ def test_estimate_is_what_predict_says_and_answers_for_other_sizes(tmp_path: Pat
     sizes = "[n, e.safe_batch_size, e.fits(n), e.fits(n + 1), e.fits(3), e.peak(3) < e.peak(n)]"
     found = answer(folder, None, call, sizes)
     assert [*map(int, row), True, False, True, True] == found
+
+
+def test_memory_of_the_script_itself_is_named(worlds: Worlds) -> None:
+    """A module on the GPU is refused by its argument; other memory is this process's."""
+    call = """import torch
+told = []
+half = torch.cuda.get_device_properties(0).total_memory // 2
+kept = torch.empty(half, dtype=torch.uint8, device="cuda")
+for module in (Net().cuda(), Net):
+    try:
+        harness.tune(module, SyntheticImages(resolution=32, num_classes=10), gpu=0)
+    except harness.HarnessError as error:
+        told.append(str(error))"""
+    folder = make_project(worlds.folder / "project")
+    first, second = answer(folder, inside(worlds.make(h100())), call, "told")
+    assert first.startswith("module is on a GPU, whose memory this process then holds")
+    assert "is busy: " in second
+    assert re.search(r"; used by this process with \d+\.\d [MG]iB\. ", second)
