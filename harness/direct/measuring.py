@@ -18,6 +18,7 @@ from harness.errors import HarnessError, WorkloadError
 from harness.lockfile.profiles import read_lock
 from harness.lockfile.write import refuse_read_only
 from harness.measure.case import measure_case
+from harness.probes.kept_answers import NAME
 from harness.probes.open_cases import Surroundings
 from harness.probes.outcomes import describe_outcome
 from harness.units import format_bytes
@@ -47,7 +48,12 @@ def measure(
 
     Raises the errors of `measure_case`. That no batch size trains is part of the measurement.
     """
-    found = measure_case(case, device, None, surroundings)
+    answers = surroundings.directory / case.id / NAME
+    answers.unlink(missing_ok=True)  # of an earlier call: no digest tells whether objects changed
+    try:
+        found = measure_case(case, device, None, surroundings)
+    finally:
+        answers.unlink(missing_ok=True)
     failed = telling_failure(found) if found.bounded_by == "error" else None
     if failed is not None and found.max_batch_size:
         warning = _ERROR_ENDED.format(describe_outcome(failed))

@@ -181,6 +181,21 @@ def test_nothing_that_trains_is_an_error_with_the_logs(
     assert any(folder.rglob("*-train-b1.log"))
 
 
+@pytest.mark.probes
+def test_logs_stay_where_they_are_asked_for_and_answer_no_later_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of pytest goes on from answers in its folder; an object may have changed meanwhile."""
+    monkeypatch.syspath_prepend(str(WORKLOADS))
+    settings = {**ONCE, "search": {"max_batch_size": 2}, "logs": tmp_path / "out"}
+    answers = tmp_path / "out" / "Net-cpu-48MiB-1" / "answers.jsonl"
+    make_files(answers.parent, {answers.name: "of an interrupted call"})
+    tuned = harness.tune("zoo.Net", "zoo.Numbers", gpu="cpu-48MiB", progress=False, **settings)
+    assert [2] == [probe.batch_size for probe in tuned.probes]
+    assert (answers.parent / "002-train-b2.log").is_file()
+    assert not answers.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
