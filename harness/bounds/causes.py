@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.bounds.failed_probes import telling_failure
 from harness.bounds.verdict import Verdict, Violation
 from harness.identity.fingerprint import mapping_changes, workload_changes
+from harness.identity.same_workload import same_workload
 
 if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def likely_causes(measurement: Measurement, locked: LockedProfile) -> tuple[str, ...]:
     """Return the known differences from the locked profile, the most telling first."""
     causes = []
-    if measurement.fingerprint != locked.fingerprint:
+    if not same_workload(locked, measurement):
         causes.append(f"the workload changed: {_workload_changes(measurement, locked)}")
     if measurement.recipe != locked.recipe:
         causes.append(f"the recipe changed: {_recipe_changes(measurement, locked)}")
@@ -36,7 +37,7 @@ def likely_causes(measurement: Measurement, locked: LockedProfile) -> tuple[str,
 
 def judge_workload(measurement: Measurement, locked: LockedProfile) -> Verdict:
     """Return the verdict on the workload: a lock of another workload is stale."""
-    if measurement.fingerprint == locked.fingerprint:
+    if same_workload(locked, measurement):
         return Verdict()
     changes = _workload_changes(measurement, locked)
     message = f"the lock is stale, it describes another workload: {changes}"

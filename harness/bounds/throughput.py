@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from harness.bounds.causes import because
 from harness.bounds.sizes import same_batch
 from harness.bounds.verdict import Verdict, Violation
+from harness.identity.same_workload import same_workload
 from harness.units import format_around
 from harness.wording import RELOCK
 
@@ -97,7 +98,7 @@ def _why_not_judged(
 ) -> str | None:
     if locked.samples_per_second is None or locked.samples_per_second_spread is None:
         return f"the lock holds no samples/s that were timed in rounds; lock them with `{RELOCK}`"
-    if (measurement.recipe, measurement.fingerprint) != (locked.recipe, locked.fingerprint):
+    if measurement.recipe != locked.recipe or not same_workload(locked, measurement):
         return "the lock is stale"
     then, now = (made.made_with.get("processor") for made in (locked, measurement))
     if then != now:

@@ -15,6 +15,7 @@ from harness.devices.cpu import UNBOUNDED
 from harness.errors import WorkloadError
 from harness.identity.fingerprint import mapping_changes, workload_changes
 from harness.identity.recipe import recipe
+from harness.identity.same_workload import same_workload
 from harness.measurement import DeviceIdentity
 from harness.probes.open_cases import open_case
 
@@ -100,7 +101,7 @@ def describes(profile: LockedProfile, case: Case) -> bool:
 def why_stale(profile: LockedProfile, case: Case, built: Description) -> list[Violation]:
     """Return how a profile differs from the workload, and from the recipe, of today."""
     found = []
-    if profile.fingerprint != built.fingerprint:
+    if not same_workload(profile, built):
         why = _because("another workload", workload_changes(profile.workload, built.workload))
         found.append(
             Violation("fingerprint", profile.fingerprint, built.fingerprint, built.fingerprint, why)

@@ -22,6 +22,12 @@ _MAX_DETAIL = 500
 _IN_WORKER = re.compile(
     r"Caught \w+ in (DataLoader worker process \d+|pin memory thread for device \d+)\."
 )
+# torch's words where a tensor of the meta device is moved.
+_ON_META = "Cannot copy out of meta tensor"
+_GIVE_MEMORY = (
+    "a part of the model is still on the meta device, without memory: call to_empty(device=...) and "
+    "set its values, in configure_model of a LightningModule, or where a training is made"
+)
 _OUTCOMES: dict[Kind | None, tuple[FailedOutcome, str]] = {
     "device": ("oom", ""),
     "host": ("error", "the host, not the GPU, is out of memory: "),
@@ -40,6 +46,8 @@ def explain(
     """
     outcome, detail = _outcome(error, memory, accelerator)
     line = f"{type(error).__qualname__}: {_first_line(error)}".rstrip(": ")
+    if _ON_META in line:
+        line += f" ({_GIVE_MEMORY})"
     return {
         "outcome": outcome,
         # What is not offered is no error of the user's: the message says all.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.bounds.measured import learning_rate_confirmed, learning_rate_suspect
+from harness.identity.same_workload import same_workload
 from harness.lr_range import plot as lr_plot
 from harness.measure.lr_strategies import make_search
 from harness.measure.lr_trainings import ProbeTrainings
@@ -216,7 +217,7 @@ def _unchanged(measurement: Measurement, locked: LockedProfile) -> bool:
     """Return whether everything that the learning rate depends on is as it was locked."""
     return (
         locked.lr_answered
-        and locked.fingerprint == measurement.fingerprint
+        and same_workload(locked, measurement)
         and locked.recipe == measurement.recipe
         and locked.batch_size == measurement.batch_size
         and locked.made_with.get("torch") == measurement.made_with.get("torch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from harness.identity.same_workload import same_workload
 from harness.lr_range.find import LearningRateSearch, Limits
 from harness.lr_range.strategy_search import Strategy, StrategySearch, strategy_of
 from harness.lr_range.suggestion import geometric_sweep
@@ -47,7 +48,7 @@ def make_search(
         and locked.learning_rate is not None
         and locked.lr_answered
         and locked.recipe == measurement.recipe
-        and locked.fingerprint == measurement.fingerprint
+        and same_workload(locked, measurement)
     ):
         # The same seed suggests nearly the same again, also where it is far from the other seeds.
         horizon = max(horizon, locked.lr_horizon or 0)

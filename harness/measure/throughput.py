@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.batch_search.training import allowed_sizes
 from harness.bounds.throughput import compared_speed, throughput_suspect
 from harness.devices.cpu import processor
+from harness.identity.same_workload import same_workload
 from harness.measure.so_far import TIMING, keep
 from harness.probes.outcomes import describe_outcome
 from harness.throughput import (
@@ -98,7 +99,8 @@ def _usable(locked: LockedProfile | None, measurement: Measurement) -> LockedPro
     """Return the lock if it is of the same training, and its batch fits."""
     if (
         locked is not None
-        and (locked.recipe, locked.fingerprint) == (measurement.recipe, measurement.fingerprint)
+        and locked.recipe == measurement.recipe
+        and same_workload(locked, measurement)
         and locked.batch_size <= measurement.batch_size
     ):
         return locked

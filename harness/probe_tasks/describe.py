@@ -37,6 +37,9 @@ def describe(
 
     torch_settings: what the building of the workload has changed.
     """
+    # Not at the top: the zygote imports this module, and its heap is in every probe's memory.
+    from harness.identity.same_workload import describe_beside  # noqa: PLC0415
+
     tell("setup")
     seed_everything()
     try:
@@ -53,6 +56,7 @@ def describe(
         trainer = make_trainer(workload, bound, request["trainer"], callbacks=[callback])
         # Before the fit, as `apply` is: a Trainer with a true half precision converts the module.
         description = fingerprint.describe_module(workload.user_module)
+        beside = describe_beside(workload.user_module)
         with suppress(_Arrived):
             trainer.fit(workload.module, datamodule=workload.datamodule)
         data = workload.module if workload.user_data is None else workload.user_data
@@ -60,6 +64,7 @@ def describe(
             # It was made where the fit asked for its optimizers.
             made = workload.module
             description = fingerprint.describe_module(made.described)
+            beside = describe_beside(made.described)
             if made.is_trainer:
                 from harness.probe_trainer.transformers_description import (  # noqa: PLC0415 - likewise
                     describe_trainer,
@@ -73,12 +78,17 @@ def describe(
         else:
             description |= fingerprint.describe_data(data)
             num_samples, num_workers = describe_training_loader(workload)
+            if description["num_tensors"] == 0:
+                # `configure_model` has made them by now.
+                beside = describe_beside(workload.user_module)
+                made_late = fingerprint.describe_module(workload.user_module)
+                beside |= {"configured": made_late["parameters"]}
         # Not at the top: the zygote imports this module, and its heap is in every probe's memory.
         from harness.probe_tasks.sources import digest_of_sources  # noqa: PLC0415
 
         return {
             "outcome": "fits",
-            "workload": description,
+            "workload": description | beside,
             "fingerprint": fingerprint.fingerprint(description),
             "num_samples": num_samples,
             "num_validation_samples": num_validation_samples(workload),

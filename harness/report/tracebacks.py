@@ -10,6 +10,8 @@ _FRAME = re.compile(r'  File "(?P<path>[^"\n]*)", line \d+.*\n(?:    .*\n)*')
 _FRAMES = re.compile(
     rf"(?<=^Traceback \(most recent call last\):\n)(?:{_FRAME.pattern})+", re.MULTILINE
 )
+# A HarnessError says all that its user needs: where it was raised says nothing more.
+_OWN_ERROR = re.compile(r"harness\.[\w.]+Error: ")
 # These call the workload's hooks, with about the same twenty frames in every traceback.
 _CALLERS = re.compile(r"/(?:site|dist)-packages/(?:lightning|pytorch_lightning|torch)/")
 _HARNESS = str(Path(__file__).parent.parent) + "/"
@@ -25,7 +27,7 @@ def shorten(traceback: str) -> str:
     are cut at 500 characters, and of more than 100 lines the middle is left out. Each cut is
     marked.
     """
-    text = _FRAMES.sub(lambda found: _from_the_workload_on(found[0]), traceback.rstrip() + "\n")
+    text = _FRAMES.sub(_from_the_workload_on, traceback.rstrip() + "\n")
     lines = [
         line
         if len(line) <= _MAX_COLUMNS
@@ -37,11 +39,13 @@ def shorten(traceback: str) -> str:
     return "\n".join(lines)
 
 
-def _from_the_workload_on(frames: str) -> str:
+def _from_the_workload_on(matched: re.Match[str]) -> str:
+    frames = matched[0]
     found = list(_FRAME.finditer(frames))
     callers = list(takewhile(lambda frame: _calls_workloads(frame["path"]), found))
     # If all frames are callers, torch or Lightning itself raised the error: show them all.
-    if not callers or len(callers) == len(found):
+    raised_here = _OWN_ERROR.match(matched.string, matched.end()) is not None
+    if not callers or (len(callers) == len(found) and not raised_here):
         return frames
     own = frames[callers[-1].end() :]
     return f"  ({len(callers)} frames of gpu-profile, Lightning and torch left out)\n{own}"

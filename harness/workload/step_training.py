@@ -284,7 +284,13 @@ def _living_modules() -> list[torch.nn.Module]:
 
 def _number(loss: Any) -> torch.Tensor:
     """Return a loss, apart from its graph."""
-    value = loss.detach() if isinstance(loss, torch.Tensor) else torch.as_tensor(float(loss))
+    try:
+        value = loss.detach() if isinstance(loss, torch.Tensor) else torch.as_tensor(float(loss))
+    except (TypeError, ValueError) as error:
+        raise HarnessError(
+            f"step() returned {loss!r:.80}, a {type(loss).__name__}: it returns the loss, one "
+            "number, or None"
+        ) from error
     if value.numel() != 1:
         raise HarnessError(
             f"step() returned a tensor of shape {tuple(value.shape)}: it returns the loss, one "

@@ -51,10 +51,11 @@ def thaws_later(module: Any, callbacks: list[Any], optimizers: list[Any]) -> str
     frozen: dict[str, int] = {}
     total = 0
     for name, parameter in module.named_parameters():
-        total += parameter.numel()
+        elements = _num_elements(parameter)
+        total += elements
         if id(parameter) not in trained:
             part = name.rpartition(".")[0].partition(".")[0] or name
-            frozen[part] = frozen.get(part, 0) + parameter.numel()
+            frozen[part] = frozen.get(part, 0) + elements
     if not frozen:
         return None
     where = next(_thawing([module, *callbacks], module), None)
@@ -67,6 +68,13 @@ def thaws_later(module: Any, callbacks: list[Any], optimizers: list[Any]) -> str
         "and learning rate are those of the frozen phase; measure the later one as a model of its "
         "own, which is thawed from the start"
     )
+
+
+def _num_elements(parameter: Any) -> int:
+    try:
+        return int(parameter.numel())
+    except (RuntimeError, ValueError):  # a lazy module has no shapes before its first batch
+        return 0
 
 
 def _thawing(things: list[Any], module: Any) -> Iterator[str]:

@@ -80,3 +80,19 @@ def test_long_lines_and_many_lines_are_cut() -> None:
     assert 101 == len(lines)
     assert "  (802 lines left out)" == lines[20]
     assert lines[-1] == "RecursionError: " + "x" * 484 + "… (999516 more characters)"
+
+
+def test_frames_of_gpu_profile_are_left_out_where_its_error_says_all() -> None:
+    """Those of an error of its own, which names what is wrong and what to do."""
+    expected = """\
+Traceback (most recent call last):
+  (4 frames of gpu-profile, Lightning and torch left out)
+harness.errors.HarnessError: step() returned 'a', a str"""
+    own = "harness.errors.HarnessError: step() returned 'a', a str"
+    assert expected == shorten(traceback(*CALLERS, (HARNESS, "number"), error=own))
+
+
+def test_many_frames_take_no_time() -> None:
+    """A pattern that looks behind the frames would try each of them in several ways."""
+    whole = traceback(*[(f"{SITE}/torch/nn.py", "call")] * 90, error="ValueError: no")
+    assert len(shorten(whole.replace("line 7", "line 1779")).splitlines()) > 90
