@@ -56,9 +56,10 @@ def test_workload_of_the_command_line_is_locked_where_asked(
 
 
 def test_workload_that_nowhere_fits_exits_with_1(
-    project: Project, lock: Path, capsys: Output
+    project: Project, lock: Path, capsys: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last line tells the limit and the smallest batch; nothing is locked."""
+    """The last line tells the limit and the smallest batch; nothing is locked, and logs stay."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = lock.read_bytes()
     wide = ["--set", "module.init_args.width=900", "--gpu", "cpu-1MiB", "--lock", str(lock)]
     assert 1 == main(["tune", CASE, *FAST, *wide])
