@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.batch_search.histories import Histories
+    from harness.matrix.settings import SearchSettings
     from harness.measurement import Probe
     from harness.probes.open_cases import OpenCase
 
@@ -27,6 +28,9 @@ SCOUTING_STEPS = 2
 
 Further steps add little memory. The search runs them at the batch sizes that it ends with.
 """
+
+# Some smaller batches, then the largest by sum, by the longest side and by elements.
+_WORST_BATCHES = 7
 
 
 def train(
@@ -49,7 +53,7 @@ def train(
     settings = opened.case.search
     probe = opened.runner.train(
         batch_size,
-        steps=settings.steps_per_trial if steps is None else steps,
+        steps=num_steps(settings, steps),
         epoch_steps=EPOCH_STEPS if whole_epochs else 0,
         validation_steps=num_validation_steps(opened.validation_steps, whole_epochs=whole_epochs),
         settle=settle,
@@ -108,7 +112,7 @@ def search_training(
         opened,
         replace(sizes, locked=locked, aim=aim),
         probe,
-        scout if settings.steps_per_trial > SCOUTING_STEPS else None,
+        scout if num_steps(settings, SCOUTING_STEPS) < settings.steps_per_trial else None,
         histories.estimator(opened.runner.memory_limit_bytes or 0) if replayed else None,
         known=known,
     )
@@ -129,12 +133,21 @@ def validate(
     settings = opened.case.search
     return opened.runner.train(
         training_batch,
-        steps=settings.steps_per_trial,
+        steps=num_steps(settings),
         epoch_steps=EPOCH_STEPS if whole_epochs else 0,
         validation_steps=num_validation_steps(settings.validation_steps, whole_epochs=whole_epochs),
         validation_batch_size=batch_size,
         validation_share=share,
     )
+
+
+def num_steps(settings: SearchSettings, steps: int | None = None) -> int:
+    """Return the steps of a probe that is to have `steps`: one for each of the worst batches.
+
+    steps: None: those of `search.steps_per_trial`.
+    """
+    wanted = settings.steps_per_trial if steps is None else steps
+    return max(wanted, _WORST_BATCHES) if settings.worst_batches else wanted
 
 
 def num_validation_steps(steps: int, *, whole_epochs: bool) -> int:

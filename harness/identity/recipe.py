@@ -42,6 +42,7 @@ _SEARCH = (
     "global_batch_size",
     "validation",
     "allow_thrashing",
+    "worst_batches",
 )
 _VALIDATION = (
     "validation_target_memory_fraction",

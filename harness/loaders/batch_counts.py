@@ -190,20 +190,21 @@ def _walk(thing: Any, dimensions: list[int], lengths: list[int], nesting: int) -
     if (stated := _statement(thing)) is not None:
         dimensions.append(stated)
         return
-    members = list(_members(thing))
-    for member in members[:_MAX_MEMBERS]:
+    found = list(members(thing))
+    for member in found[:_MAX_MEMBERS]:
         _walk(member, dimensions, lengths, nesting + 1)
     if isinstance(thing, (list, tuple)):
         # The members of a list of samples are alike. Those of a record, an input and its target,
         # may be alike, too; then the tensors in them tell.
-        kinds = {(type(member), getattr(member, "ndim", None)) for member in members[:_MAX_MEMBERS]}
+        kinds = {(type(member), getattr(member, "ndim", None)) for member in found[:_MAX_MEMBERS]}
         if len(kinds) == 1 and not hasattr(thing, "_fields"):
-            lengths.append(len(members))
+            lengths.append(len(found))
     elif not isinstance(thing, Mapping) and hasattr(type(thing), "__len__"):
         dimensions.append(len(thing))
 
 
-def _members(thing: Any) -> Iterator[Any]:
+def members(thing: Any) -> Iterator[Any]:
+    """Yield what lies in a container, or in the attributes of an object."""
     if isinstance(thing, Mapping):
         yield from thing.values()
     elif isinstance(thing, (list, tuple)):

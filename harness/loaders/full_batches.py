@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # The length of an endless loader. It is finite because schedulers compute with it, and no probe
 # gets that far.
-_LENGTH = 1_000_000
+LENGTH = 1_000_000
 # After so many smaller batches without a full one it is checked that the loader obeys, ...
 _DOUBTFUL = 64
 # ... and after so many the data are said to hold no full batch: a stream may have no end.
@@ -155,7 +155,7 @@ class SizedFullBatches(FullBatches):
     """Full batches of a loader with a length, for which Lightning fetches no batch ahead."""
 
     def __len__(self) -> int:
-        return _LENGTH if self.endless else len(self.loader)
+        return LENGTH if self.endless else len(self.loader)
 
 
 class WorstCaseBatches:
@@ -170,7 +170,7 @@ class WorstCaseBatches:
         self.worst_case_batch = worst_case_batch
         self.batch_size = batch_size
         self.count_samples = count_samples
-        self.length = _LENGTH
+        self.length = LENGTH
 
     def __len__(self) -> int:
         return self.length

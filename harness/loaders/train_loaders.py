@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from harness.loaders.counted_batches import Uncounted
+    from harness.loaders.worst_batches import WorstBatches
     from harness.workload.build import Workload
 
 # torch's RandomSampler raises this for an empty data set. Without shuffling, the loader of an empty
 # data set just has no batches.
 _NO_SAMPLES = "num_samples should be a positive integer value, but got num_samples=0"
 # How a Trainer combines several loaders.
-_MODE = "max_size_cycle"
+MODE = "max_size_cycle"
 # So many batches show whether a loader obeys: the first ones may be partial.
 _SHOWN = 8
 
@@ -44,6 +46,7 @@ def train_on_full_batches(
     worst_case: bool = True,
     endless: bool = True,
     uncounted: Uncounted = nullcontext,
+    worst: WorstBatches | None = None,
 ) -> None:
     """Make `trainer` train on full batches without end; the user's loaders stay what they are.
 
@@ -54,26 +57,35 @@ def train_on_full_batches(
     endless: else each pass ends as the user's does, with its partial batches.
     uncounted: makes a block whose allocations are no part of the case's memory: what a hook or a
     sampler builds once.
+    worst: the batches of each loader to train on, where the case asks for the worst.
     """
     lightning = workload.lightning
     hook = workload.worst_case_batch if worst_case else None
 
     def make(original: Callable[[], Any]) -> Any:
         if hook is not None:
-            worst = WorstCaseBatches(hook, batch_size, workload.count_samples)
+            hooked = WorstCaseBatches(hook, batch_size, workload.count_samples)
             if not endless:
-                worst.length = _length(combined(lightning, _made(original), _MODE)) or worst.length
-            return _worst_case(lightning, original, worst)
+                told = _length(combined(lightning, _made(original), MODE))
+                hooked.length = told or hooked.length
+            return _worst_case(lightning, original, hooked)
         with uncounted():
-            loaders = combined(lightning, _made(original), _MODE)
+            loaders = combined(lightning, _made(original), MODE)
         obedience = _Obedience(workload, original, batch_size)
         several = len(loaders.flattened) > 1
         begun: set[int] = set()
 
-        def full(position: int, loader: Any) -> FullBatches:
+        def full(position: int, loader: Any) -> Any:
             # Each pass replaces what the one before has built.
             block = nullcontext if position in begun else uncounted
             begun.add(position)
+            found = worst.loaders.get(position) if worst is not None else None
+            if found is None:
+                return own_batches(position, block, loader)
+            own = partial(own_batches, position, block)
+            return found.in_place_of(loader, own, endless=endless)
+
+        def own_batches(position: int, block: Uncounted, loader: Any) -> FullBatches:
             if several:
                 size = stated_batch_size(loader) or batch_size
                 return full_batches(
@@ -112,7 +124,7 @@ def describe_training_loader(workload: Workload) -> tuple[int | None, int]:
     The batch size is to be 1. The samples are None where they are not known.
     """
     try:
-        loaders = combined(workload.lightning, workload.loader_owner.train_dataloader(), _MODE)
+        loaders = combined(workload.lightning, workload.loader_owner.train_dataloader(), MODE)
         workers = sum(getattr(loader, "num_workers", 0) or 0 for loader in loaders.flattened)
     except Exception:  # noqa: BLE001 - a hook may refuse this batch size; the probes will tell
         return None, 0
@@ -165,7 +177,7 @@ class _Obedience:
 
     def renew(self, position: int) -> Callable[[], Any]:
         """Return a function that makes a loader again."""
-        return lambda: combined(self.workload.lightning, _made(self.original), _MODE).flattened[
+        return lambda: combined(self.workload.lightning, _made(self.original), MODE).flattened[
             position
         ]
 
@@ -175,7 +187,7 @@ class _Obedience:
         parts = (workload.module, workload.datamodule)
         attributes.set_batch_size(*parts, batch_size, attr=attr)
         try:
-            loaders: list[Any] = combined(workload.lightning, self.original(), _MODE).flattened
+            loaders: list[Any] = combined(workload.lightning, self.original(), MODE).flattened
         except Exception:  # noqa: BLE001 - whatever it raises, it has read the size
             return None
         finally:
@@ -199,10 +211,10 @@ class _Obedience:
 def _worst_case(lightning: ModuleType, original: Callable[[], Any], worst: WorstCaseBatches) -> Any:
     """Return the user's loaders, iterated as worst-case batches."""
     try:
-        loaders = combined(lightning, original(), _MODE)
+        loaders = combined(lightning, original(), MODE)
     except Exception:  # noqa: BLE001 - the data may be missing: the hook's batches replace them
         return worst
-    return iterated_as(loaders, lambda _: combined(lightning, worst, _MODE))
+    return iterated_as(loaders, lambda _: combined(lightning, worst, MODE))
 
 
 def _length(loaders: Any) -> int | None:

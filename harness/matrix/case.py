@@ -43,6 +43,13 @@ class Case:
         search, lr_range = self.stated
         return replace(self, search=search, lr_range=lr_range, preset=None, stated=None)
 
+    @property
+    def probed_workload(self) -> WorkloadSpec:
+        """The workload as probes build it, with what the settings of the search say of it."""
+        if not self.search.worst_batches:
+            return self.workload
+        return {**self.workload, "worst_batches": True}
+
     def accumulation(self, batch_size: int) -> int:
         """Return the micro-batches of an optimizer step, as far as the matrix sets them."""
         own = int(self.trainer.get("accumulate_grad_batches", 1))

@@ -175,6 +175,13 @@ class Resolver:
                 "own, and a training says it itself, in its validate() or its TrainingArguments: "
                 "set true or false for this model",
             )
+        if case.search.worst_batches:
+            self._context.mistakes.add(
+                place,
+                f"{case.id}: `search.worst_batches` walks the loaders of a module or data module, "
+                "and a training loads its own data: set false for this model, and let the training "
+                "begin with its largest batches",
+            )
         if case.search.global_batch_size is not None:
             self._context.mistakes.add(
                 place,

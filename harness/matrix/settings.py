@@ -109,6 +109,8 @@ class SearchSettings(Settings):
     """Validation batches of a probe; steps_per_trial by default."""
     allow_thrashing: Flag = True
     """Whether a batch fits although it thrashes: CUDA's cache is emptied again and again."""
+    worst_batches: Flag = False
+    """Whether probes train on the worst batches of the loader, in place of its first ones."""
     soak_steps: Annotated[
         int, Field(strict=True, ge=0), at_most(1_000_000), Allowed("a whole number from 0")
     ] = 0

@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.allocator.history import READABLE
-from harness.batch_search.training import SCOUTING_STEPS, allowed_sizes, search_training, train
+from harness.batch_search.training import (
+    SCOUTING_STEPS,
+    allowed_sizes,
+    num_steps,
+    search_training,
+    train,
+)
 from harness.errors import UnpredictableError, WorkloadError
 from harness.failures.broken_libraries import broken_library
 from harness.measurement import LOCKED_HOLDERS, Predicted
@@ -204,7 +210,11 @@ def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> 
     try:
         with case.device.boundless():
             opened.runner.holders(
-                batch_size, validation_steps=opened.validation_steps, file=file, snapshot=snapshot
+                batch_size,
+                steps=num_steps(opened.case.search, SCOUTING_STEPS),
+                validation_steps=opened.validation_steps,
+                file=file,
+                snapshot=snapshot,
             )
     except WorkloadError as error:
         _log.warning("%s: %s", opened.case.id, error)

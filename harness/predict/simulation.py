@@ -115,7 +115,7 @@ class Simulation:
         device.become(case, gpu)
         directory = surroundings.directory / case.id
         runner.turn_to(
-            case.workload,
+            case.probed_workload,
             case.trainer,
             directory,
             timeout=case.search.probe_timeout,

@@ -24,6 +24,7 @@ from harness.probe_trainer.optimizer_steps import watch_steps
 from harness.workload.thawing import thaws_later
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from harness.memory_bounds.memory_bound import MemoryBound
@@ -251,6 +252,7 @@ def train(
     failure: Failure | None = None
     decisions: Decisions | None = None
     excess: str | None = None
+    worst_notes: Callable[[], list[str]] = list
     try:
         bound.start()
         if watch.snapshot is not None or request["history"] is not None:
@@ -266,7 +268,11 @@ def train(
                 micro_batches=request["micro_batches"],
             )
             endless = not request["epoch_steps"]
-            prepare(workload, trainer, bound, batch_size, endless=endless)
+            # What is timed is to be a training's usual step.
+            worst_case = "timed_seconds" not in request
+            worst_notes = prepare(
+                workload, trainer, bound, batch_size, endless=endless, worst_case=worst_case
+            )
             if request["validation_batch_size"] is not None:
                 validate_on_full_batches(trainer, workload, request["validation_batch_size"])
             trainer.fit(workload.module, datamodule=workload.datamodule)
@@ -320,6 +326,7 @@ def train(
         "finite_loss": math.isfinite(watch.last_loss),
         "notes": [
             *([] if watch.thawing is None else [watch.thawing]),
+            *worst_notes(),
             *([] if decisions is None else decisions.notes()),
         ],
         "values_read": values_read,

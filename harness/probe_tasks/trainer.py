@@ -15,14 +15,17 @@ import numpy as np
 import torch
 
 from harness.failures.out_of_memory import device_memory
-from harness.loaders.train_loaders import train_on_full_batches
+from harness.loaders.train_loaders import MODE, train_on_full_batches
 from harness.probe_trainer.endless_fit import make_endless_trainer
 from harness.probe_trainer.stand_ins import replace_loggers, silence
 from harness.workload import attributes
 from harness.workload.build import arguments
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.failures.out_of_memory import DeviceMemory
+    from harness.loaders.worst_batches import WorstBatches
     from harness.memory_bounds.memory_bound import MemoryBound
     from harness.workload.build import Workload
 
@@ -50,6 +53,17 @@ class FitWatch:
         if self.error is None:
             self.error = exception
             self.memory = device_memory()
+
+
+class _FindWorst:
+    """Hooks of a callback that finds the worst batches, before the memory is bounded."""
+
+    def __init__(self, worst: WorstBatches) -> None:
+        self.worst = worst
+
+    def on_fit_start(self, *_: Any) -> None:
+        """Walk the loaders; by now the user's `setup` has made their data."""
+        self.worst.find(MODE)
 
 
 def loss_of(outputs: Any) -> Any:
@@ -118,16 +132,26 @@ def prepare(
     *,
     worst_case: bool = True,
     endless: bool = True,
-) -> None:
+) -> Callable[[], list[str]]:
     """Set the batch size, and make `trainer` train on full batches without end.
 
     endless: else its passes end as the user's do, with their partial batches.
 
-    worst_case: train on the workload's `worst_case_batch`, if it has one, instead of its batches.
+    worst_case: train on the workload's `worst_case_batch`, if it has one, or on the worst batches
+    of its loaders, if the case asks for them, instead of its batches.
+
+    Returns a function that tells how these were found, in words.
     """
     attributes.set_batch_size(
         workload.module, workload.datamodule, batch_size, attr=workload.spec["batch_size_attr"]
     )
+    worst = None
+    if worst_case and workload.spec.get("worst_batches"):
+        # On the CPU each module counts in the memory, so other probes do not import it.
+        from harness.loaders.worst_batches import WorstBatches  # noqa: PLC0415
+
+        worst = WorstBatches(workload, batch_size)
+        trainer.callbacks.insert(0, make_callback(workload.lightning, _FindWorst, worst))
     train_on_full_batches(
         trainer,
         workload,
@@ -135,9 +159,11 @@ def prepare(
         worst_case=worst_case,
         endless=endless,
         uncounted=bound.uncounted,
+        worst=worst,
     )
     if workload.spec.get("training") is not None:
         # On the CPU each module counts in the memory, so other probes do not import it.
         from harness.probe_trainer.transformers_fit import hand_over  # noqa: PLC0415
 
         hand_over(trainer, workload, bound.uncounted)
+    return list if worst is None else worst.notes

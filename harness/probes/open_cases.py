@@ -71,7 +71,7 @@ def open_case(
 def open_runner(case: Case, device: Device, surroundings: Surroundings) -> ProbeRunner:
     """Return a runner of the case, to be entered as a context manager."""
     return ProbeRunner(
-        case.workload,
+        case.probed_workload,
         device,
         case.trainer,
         surroundings.directory / case.id,

@@ -38,6 +38,8 @@ class WorkloadSpec(TypedDict):
     """Collates the samples of a plain data set; a function itself is no constructor."""
     training: NotRequired[ObjectSpec | None]
     """Makes an object whose `step()` trains, in place of a module."""
+    worst_batches: NotRequired[bool]
+    """Whether probes train on the worst batches of the loaders; no matrix sets this here."""
     changes: NotRequired[list[ModuleChange]]
     """What is changed once it is built; no matrix sets this."""
 

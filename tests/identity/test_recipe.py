@@ -67,6 +67,7 @@ def test_only_what_is_not_the_default_is_in_the_settings() -> None:
         (search(target_memory_fraction=0.8), {"search.target_memory_fraction": 0.8}),
         (search(safety_factor=0.9), {"search.safety_factor": 0.9}),
         (search(round_to=8), {"search.round_to": 8}),
+        (search(worst_batches=True), {"search.worst_batches": True}),
         (search(global_batch_size=64), {"search.global_batch_size": 64}),
         (
             search(min_batch_size=2, max_batch_size=9),

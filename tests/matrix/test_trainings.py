@@ -59,6 +59,14 @@ def test_a_model_without_either_is_a_mistake(tmp_path: Path) -> None:
             ),
         ),
         (
+            "    search: {worst_batches: true}\n",
+            (
+                "models.net.training: net-cpu-32: `search.worst_batches` walks the loaders of a"
+                " module or data module, and a training loads its own data: set false for this"
+                " model, and let the training begin with its largest batches"
+            ),
+        ),
+        (
             "    search: {global_batch_size: 64}\n",
             (
                 "models.net.training: net-cpu-32: `search.global_batch_size` sets the accumulation"
