@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.global_batch.divisors import micro_batches
 from harness.lockfile.rates import locked_range
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def suggest_batch_size(trial: Any, tuned: LockedProfile, name: str = "batch_size
 def batch_sizes(tuned: LockedProfile) -> list[int]:
     """Return the sizes that are known to fit: powers of two, and the tuned batch, the largest.
 
-    Where the case asks for multiples (`search.round_to`), they are that number times powers of two.
+    Where the case has a global batch, they are its divisors, so that whole micro-batches make it.
+    Where it asks for multiples (`search.round_to`), they are that number times powers of two.
     None is below `search.min_batch_size`, nor below 2, because normalisation over a batch needs
     two samples, unless the tuned batch itself is.
 
@@ -51,6 +53,9 @@ def batch_sizes(tuned: LockedProfile) -> list[int]:
     """
     unit = _setting(tuned, "search.round_to")
     least = max(2, _setting(tuned, "search.min_batch_size"))
+    if tuned.global_batch_size is not None:
+        whole = micro_batches(tuned.global_batch_size, least, tuned.batch_size, unit)
+        return [*(size for size in whole if size < tuned.batch_size), tuned.batch_size]
     sizes = [unit << power for power in range(tuned.batch_size.bit_length())]
     fitting = [size for size in sizes if least <= size < tuned.batch_size]
     return [*fitting, tuned.batch_size]

@@ -120,3 +120,11 @@ def test_example_runs_a_real_study(tmp_path: Path) -> None:
     assert all(size in batch_sizes(case) for size, _ in found)
     assert all(rate / 1.51 <= one <= rate * 1.51 for _, one in found)
     assert re.fullmatch(r"best: batch \d+, accuracy \d\.\d+", best)
+
+
+def test_sizes_of_a_global_batch_are_its_divisors() -> None:
+    """A power of two would not make it in whole micro-batches."""
+    tuned = locked(
+        batch_size=30, max_batch_size=30, global_batch_size=60, accumulate_grad_batches=2
+    )
+    assert [2, 3, 4, 5, 6, 10, 12, 15, 20, 30] == batch_sizes(tuned)

@@ -13,6 +13,7 @@ from harness.devices import host_memory
 from harness.errors import HarnessError
 from harness.identity.recipe import recipe
 from harness.measure.after_search import refuse_broken_libraries, soak, with_snapshot
+from harness.measure.few_divisors import warn_of_few_divisors
 from harness.measure.flat_memory import warn_of_flat_memory
 from harness.measure.learning_rate import kept_if_unchanged, with_learning_rate
 from harness.measure.loader_workers import with_workers
@@ -184,7 +185,7 @@ def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
         settings=dict(made.settings),
         made_with=_made_with(runner),
         probes=found.probes,
-        warnings=_warnings(runner, best) + flat,
+        warnings=_warnings(runner, best) + flat + warn_of_few_divisors(case, found),
     )
 
 

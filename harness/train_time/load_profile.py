@@ -79,6 +79,11 @@ def load_profile(
         _warn_of_prediction(fitting[0])
         return fitting[0]
     asked = ", ".join(f"{axis} {label(value)}" for axis, value in wanted.items())
+    if asks and not any(precisions.AXIS in profile.axes for profile in on_gpu):
+        raise HarnessError(
+            f"{shown_path(path)}: no precision of {model} can be recommended: its matrix has no axis "
+            f"`{precisions.AXIS}`, so one precision alone is locked. Leave {precisions.AXIS}= out"
+        )
     if not fitting:
         raise HarnessError(
             f"{shown_path(path)}: {model} is not locked at {asked}. {_listing(found)}. Ask for one "

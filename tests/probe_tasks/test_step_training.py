@@ -90,6 +90,7 @@ def test_a_loader_without_a_full_batch_is_the_end_of_the_data(probe: Probing) ->
     ("name", "message"),
     [
         ("ending", "step() raised StopIteration: the data of the training have ended"),
+        ("Worded", "step() returned 'done', a str: it returns the loss, one number, or None"),
         ("Table", "step() returned a tensor of shape (2, 3): it returns the loss, one number"),
         ("stepless", "gave an object of type torch.nn.modules.linear.Linear, which has no step()"),
         ("oddly_optimized", "the `optimizer` of the training trainings_zoo.oddly_optimized is str"),

@@ -70,10 +70,10 @@ def test_other_axes_must_be_named(tmp_path: Path) -> None:
 
 
 def test_model_without_the_axis_has_no_recommendation(tmp_path: Path) -> None:
-    """The error is that of any value that is not locked."""
+    """The error says that there is no axis to choose from."""
     lock = tmp_path / "gpu-profile.lock"
     update_lock(lock, [locked(model="net", gpu="cpu", device=CPU, emulated=True)])
-    with pytest.raises(HarnessError, match="net is not locked at precision recommended"):
+    with pytest.raises(HarnessError, match="no axis `precision`, so one precision alone is locked"):
         harness.load_profile("net", gpu="cpu", lock=lock, precision="recommended")
 
 

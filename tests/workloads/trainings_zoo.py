@@ -82,6 +82,15 @@ class Table(Loop):
         return torch.zeros(2, 3)
 
 
+class Worded(Loop):
+    """Its step tells a word."""
+
+    def step(self) -> Any:
+        """Take a step."""
+        super().step()
+        return "done"
+
+
 def closure(batch_size: int, device: torch.device, num_samples: int = 100) -> SimpleNamespace:
     """Return a step and nothing else; its loader gives full batches only, for ever."""
     inputs = torch.randn(num_samples, 16)
