@@ -16,8 +16,8 @@ BoundedBy = Literal["memory", "cap", "dataset", "trials", "error", "nothing fits
 Source = Literal["measured", "predicted"]
 """Whether values come from training on the device, or on a simulated GPU of its kind."""
 
-ProbeKind = Literal["train", "validation"]
-"""Which batch size a probe varies."""
+ProbeKind = Literal["train", "validation", "validate", "test", "predict"]
+"""Which batch size a probe varies; the last three are of the Trainer's functions alone."""
 
 LOCKED_HOLDERS = 16
 """A lock keeps this many of the largest holders of memory at the peak, because people read it."""
@@ -59,9 +59,9 @@ class DeviceIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Memory of which a training or its validation holds more after each step."""
+    """Memory of which a training, its validation or an inference holds more after each step."""
 
-    phase: Literal["training", "validation"]
+    phase: Literal["training", "validation", "test", "predict"]
     """A step is an optimizer step, or a batch of validation."""
     bytes_per_step: int
     steps: int
@@ -207,6 +207,8 @@ class Profile:
     """Versions of the prediction; those of the same torch and simulation are compared exactly."""
     predicted_peak: dict[str, int] = field(default_factory=dict)
     """The largest holders of memory at the peak of the predicted batch, in bytes."""
+    inference_batch_sizes: dict[str, int] = field(default_factory=dict)
+    """The largest batch of `validate`, `test` and `predict` alone: those of `search.inference`."""
 
     @property
     def case_id(self) -> str:

@@ -130,7 +130,8 @@ def search_batch_sizes(
     def short(try_batch: TryBatch) -> TryBatch:
         def run(batch_size: int) -> Probe:
             tried.append(try_batch(batch_size))
-            if tried[-1].growth is not None and _matters(opened, tried[-1], tried[-1].growth):
+            growth = tried[-1].growth
+            if growth is not None and _matters(opened, sizes, tried[-1], growth):
                 raise _GrowsError
             return tried[-1]
 
@@ -160,11 +161,13 @@ def search_batch_sizes(
     return replace(found, probes=(*tried, *found.probes), whole_epochs=True)
 
 
-def _matters(opened: OpenCase, probe: Probe, growth: Growth) -> bool:
+def _matters(opened: OpenCase, sizes: Sizes, probe: Probe, growth: Growth) -> bool:
     """Return whether what an epoch keeps is more than a small share of the limit."""
     described, limit = opened.description, opened.runner.memory_limit_bytes
     training = growth.phase == "training"
     samples = described.num_samples if training else described.num_validation_samples
+    if growth.phase in ("test", "predict"):
+        samples = sizes.num_samples
     if samples is None or limit is None:
         return True
     accumulated = opened.case.accumulation(probe.batch_size) if training else 1

@@ -60,6 +60,7 @@ def judge_prediction(prediction: Measurement, locked: LockedProfile | None) -> V
         judge_workload(prediction, locked),
         judge_recipe(prediction, locked),
         _judge_batch_size(prediction, locked, locked.predicted_batch_size),
+        _judge_inference(prediction, locked),
     )
     return Verdict.combined(parts)
 
@@ -80,6 +81,25 @@ def growth(prediction: Measurement, locked: LockedProfile) -> list[Growth]:
         for holder, now in prediction.predicted_at_locked.items()
     ]
     return sorted((one for one in grown if one.grown_bytes > 0), key=lambda one: -one.grown_bytes)
+
+
+def _judge_inference(prediction: Measurement, locked: LockedProfile) -> Verdict:
+    """Judge the sizes of inference, as exactly; those that were measured are no predictions."""
+    then, _ = _deciding_versions(locked.predicted_with, prediction.predicted_with)
+    if locked.source != "predicted" or then:
+        return Verdict()
+    violations, improvements = [], []
+    for function, known in locked.inference_batch_sizes.items():
+        size = prediction.inference_batch_sizes.get(function)
+        if size is None or size == known:
+            continue
+        change = f"safe batch {size} of {function} is {abs(size / known - 1):.1%}"
+        if size > known:
+            improvements.append(f"{change} above the locked {known}")
+            continue
+        message = f"{change} below the locked {known}{because(prediction, locked)}"
+        violations.append(Violation("inference_batch_size", known, size, known, message))
+    return Verdict(tuple(violations), tuple(improvements))
 
 
 def _judge_batch_size(prediction: Measurement, locked: LockedProfile, known: int) -> Verdict:

@@ -28,10 +28,15 @@ def measured_noise(locked: LockedProfile) -> int:
     On the CPU's bounded budget this is 0.5%, at least one sample (`benchmarks/exactness.py`) or one
     step of `search.round_to`. On a GPU it is 0, because the allocator repeats itself.
     """
+    step = locked.settings.get("search.round_to", 1)
+    return noise_of(locked, locked.max_batch_size, step if isinstance(step, int) else 1)
+
+
+def noise_of(locked: LockedProfile, batch_size: int, step: int = 1) -> int:
+    """Return the noise of any batch size that was searched for a locked profile."""
     if locked.device.name != "cpu":
         return 0
-    step = locked.settings.get("search.round_to", 1)
-    return max(step if isinstance(step, int) else 1, math.floor(locked.max_batch_size * _CPU_NOISE))
+    return max(step, math.floor(batch_size * _CPU_NOISE))
 
 
 def largest_expected(locked_batch_size: int, max_drop: float) -> int:

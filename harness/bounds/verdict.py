@@ -16,6 +16,7 @@ Bound = Literal[
     "predicted_batch_size",
     "learning_rate",
     "throughput",
+    "inference_batch_size",
     "fingerprint",
     "recipe",
 ]

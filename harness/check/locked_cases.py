@@ -145,6 +145,12 @@ def _values_missing(profile: LockedProfile, case: Case, *, validates: bool) -> I
             "no number of loader workers is locked, and workers.max asks for one; where a "
             "measurement cannot tell it, and warns so, set workers: {max: null} for the model"
         )
+    for function in case.search.inference:
+        if function not in profile.inference_batch_sizes:
+            yield (
+                f"no batch size of {function} is locked, and search.inference asks for one; where "
+                "none fits, leave it out"
+            )
     if validates and profile.validation_batch_size is None:
         yield "no validation batch size is locked, and search.validation: search asks for one"
 

@@ -43,13 +43,15 @@ _SEARCH = (
     "validation",
     "allow_thrashing",
     "worst_batches",
+    "inference",
 )
-_VALIDATION = (
-    "validation_target_memory_fraction",
+# A search of inference alone reads these, too.
+_VALIDATION_SIZES = (
     "validation_min_batch_size",
     "validation_max_batch_size",
     "validation_steps_per_trial",
 )
+_VALIDATION = ("validation_target_memory_fraction", *_VALIDATION_SIZES)
 # num_training is only a budget. Where it is so small that it shortens the trials, the lock's own
 # lr_horizon tells, and a rate of a shorter horizon is not judged.
 _LR_RANGE = ("lr_min", "lr_max", "horizon", "seeds", "stages")
@@ -76,7 +78,11 @@ def recipe(case: Case, environment: Mapping[str, Scalar]) -> Recipe:
     same. So what it sets is left out, and no preset makes a lock stale.
     """
     case = case.without_preset
-    search = _SEARCH + (_VALIDATION if case.search.validation == "search" else ())
+    search: tuple[str, ...] = _SEARCH
+    if case.search.validation == "search":
+        search += _VALIDATION
+    elif case.search.inference:
+        search += _VALIDATION_SIZES
     trainer = TrainerSettings.model_fields
     changed = {
         **_without_defaults(case.workload, _DEFAULT_WORKLOAD),

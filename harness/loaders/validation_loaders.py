@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
     from harness.workload.build import Workload
 
+_DATA = {"validate": "validation", "test": "test", "predict": "predict"}
+"""What the data of a function of the Trainer are called."""
+
 
 class FullFirstBatch:
-    """A validation loader whose first batch is a full one; smaller ones before it are left out.
+    """A loader of validation or inference whose first batch is full; smaller ones are left out.
 
     Raises NoFullBatchError when no batch is full, and WrongBatchSizeError when the loader turns out
     to ignore `batch_size`.
 
     count_samples: the user's hook.
+    function: the function of the Trainer that reads it.
     """
 
     def __init__(
@@ -32,10 +36,12 @@ class FullFirstBatch:
         loader: Any,
         batch_size: int,
         count_samples: Callable[[Any], int] | None = None,
+        function: str = "validate",
     ) -> None:
         self.loader = loader
         self.batch_size = batch_size
         self.count_samples = count_samples
+        self.function = function
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -50,12 +56,13 @@ class FullFirstBatch:
                 last = None if num_in_pass is None else index + 1 >= num_in_pass
                 fill, found = counter(batch, items, last=last)
                 if fill == "larger" or (found == stated and stated != self.batch_size):
-                    raise _wrong_batch(found, self.batch_size)
+                    raise _wrong_batch(found, self.batch_size, self.function)
                 found_full = fill == "full"
             if found_full:
                 yield batch
         if not found_full:
-            raise NoFullBatchError(f"the validation data hold no full batch of {self.batch_size}")
+            which = _DATA[self.function]
+            raise NoFullBatchError(f"the {which} data hold no full batch of {self.batch_size}")
 
 
 def has_validation(workload: Workload) -> bool:
@@ -63,7 +70,7 @@ def has_validation(workload: Workload) -> bool:
     owner = workload.loader_owner
     if workload.spec.get("training") is not None:
         return bool(workload.module.validates)
-    return _overridden(workload, workload.module, "validation_step") and _overridden(
+    return overridden(workload, workload.module, "validation_step") and overridden(
         workload, owner, "val_dataloader"
     )
 
@@ -112,16 +119,19 @@ def validate_on_full_batches(trainer: Any, workload: Workload, batch_size: int) 
     replace_for_trainer(trainer.fit_loop.epoch_loop.val_loop, owner, "val_dataloader", make)
 
 
-def _wrong_batch(found: int | None, asked: int) -> WrongBatchSizeError:
+def _wrong_batch(found: int | None, asked: int, function: str) -> WrongBatchSizeError:
+    which = _DATA[function]
     return WrongBatchSizeError(
-        f"the validation loader gave a batch of {found} samples when the validation batch size was "
-        f"set to {asked}: it must come from {', '.join(attributes.VALIDATION_BATCH_SIZE_NAMES)} of "
+        f"the {which} loader gave a batch of {found} samples when the {which} batch size was set "
+        f"to {asked}: it must come from "
+        f"{', '.join(attributes.INFERENCE_BATCH_SIZE_NAMES[function])} of "
         "the data module or its hparams, or from where training's batch size is set. "
         f"{COUNT_SAMPLES}"
     )
 
 
-def _overridden(workload: Workload, thing: Any, name: str) -> bool:
+def overridden(workload: Workload, thing: Any, name: str) -> bool:
+    """Return whether a module or data module has a hook that Lightning's own class has not."""
     if getattr(thing, name, None) is None:  # for Lightning, None means that there is no such hook
         return False
     lightning = workload.lightning

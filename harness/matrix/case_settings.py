@@ -182,6 +182,12 @@ class Resolver:
                 "and a training loads its own data: set false for this model, and let the training "
                 "begin with its largest batches",
             )
+        if case.search.inference:
+            self._context.mistakes.add(
+                place,
+                f"{case.id}: `search.inference` runs functions of Lightning's Trainer, and a "
+                "training runs without it: set [] for this model",
+            )
         if case.search.global_batch_size is not None:
             self._context.mistakes.add(
                 place,

@@ -7,13 +7,15 @@ none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from harness.units import PERCENT_FORM, SIZE_FORM, parse_percent, parse_size
+
+_ValueT = TypeVar("_ValueT")
 
 CROSS_FIELD = "cross_field"
 """pydantic's error type for a broken rule between fields; its context names the `field`."""
@@ -46,7 +48,7 @@ def no_flag(value: object) -> object:
     return value
 
 
-def distinct(values: tuple[int, ...]) -> tuple[int, ...]:
+def distinct(values: tuple[_ValueT, ...]) -> tuple[_ValueT, ...]:
     """Refuse repeated values."""
     if len(set(values)) < len(values):
         raise PydanticCustomError("repeated", "repeated values")

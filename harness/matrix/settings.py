@@ -99,6 +99,12 @@ class SearchSettings(Settings):
     """Samples of an optimizer step: batches that divide it are tried, and accumulated to it."""
     validation: Annotated[Literal[True, False, "search"], Choice] = True
     """Whether probes validate at the training batch; search: also find the validation batch."""
+    inference: Annotated[
+        tuple[Literal["validate", "test", "predict"], ...],
+        AfterValidator(distinct),
+        Allowed("a list of validate, test and predict, each at most once"),
+    ] = ()
+    """Functions of the Trainer whose largest batch is searched alone, without training's state."""
     validation_target_memory_fraction: MemoryFraction | None = None
     """As target_memory_fraction, for the validation batch; training's by default."""
     validation_min_batch_size: Positive | None = None

@@ -15,6 +15,7 @@ from harness.identity.recipe import recipe
 from harness.measure.after_search import refuse_broken_libraries, soak, with_snapshot
 from harness.measure.few_divisors import warn_of_few_divisors
 from harness.measure.flat_memory import warn_of_flat_memory
+from harness.measure.inference import with_inference
 from harness.measure.learning_rate import kept_if_unchanged, with_learning_rate
 from harness.measure.loader_workers import with_workers
 from harness.measure.so_far import SOAK, forget, keep
@@ -121,6 +122,7 @@ def _measure_all(opened: OpenCase) -> Measurement:
         measurement = with_snapshot(opened, measurement)
         keep(opened, kept_if_unchanged(measurement, opened.locked), "the search for validation")
         measurement = with_validation(start, measurement)
+        measurement = with_inference(start, measurement)
         keep(opened, kept_if_unchanged(measurement, opened.locked), "the LR range test")
         measurement = with_learning_rate(opened, measurement)
         measurement = with_speed_confirmed(opened, measurement)

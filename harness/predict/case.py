@@ -13,6 +13,7 @@ from harness.errors import HarnessError
 from harness.identity.recipe import recipe
 from harness.measurement import DeviceIdentity, Measurement
 from harness.predict.gpus import by_name, is_instance
+from harness.predict.inference import Inferred, predict_inference
 from harness.predict.prediction import SIMULATION, predict
 from harness.predict.simulation import Simulation
 from harness.probes.resuming import resuming
@@ -84,6 +85,7 @@ def predict_case(
     made_with = runner.versions | {"simulated": SIMULATION}
     with simulation.closed_by_errors(), resuming(opened, made.digest, made_with) as kept:
         prediction = predict(simulated, gpu)
+        inferred = predict_inference(opened) if prediction.max_batch_size else Inferred()
     resumed = None if kept is None else kept.note()
     largest = prediction.max_batch_size
     tuned = case.search.tuned(prediction.safe_batch_size)
@@ -104,9 +106,11 @@ def predict_case(
         workload=description.workload,
         settings=dict(made.settings),
         made_with=dict(runner.versions),
-        probes=prediction.probes,
+        inference_batch_sizes=inferred.sizes,
+        probes=prediction.probes + inferred.probes,
         warnings=(
             *prediction.notes,
+            *inferred.notes,
             *(() if resumed is None else (resumed,)),
             *((_LARGEST,) if case.search.objective == "throughput" else ()),
         ),

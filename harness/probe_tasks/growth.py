@@ -34,11 +34,13 @@ _LEAST_SLOPE = 256.0
 # A rise that falls below this share of those before it is a queue or a cache that is full.
 _LASTING = 0.5
 
+_Phase = Literal["training", "validation", "test", "predict"]
+
 
 class Kept:
-    """The memory that is held at the end of each step of training, or batch of validation."""
+    """The memory that is held at the end of each step of training, or batch of inference."""
 
-    def __init__(self, phase: Literal["training", "validation"], bound: MemoryBound) -> None:
+    def __init__(self, phase: _Phase, bound: MemoryBound) -> None:
         self.phase = phase
         self.bound = bound
         self.held: list[int] = []
@@ -189,7 +191,7 @@ def projected(training: Kept, validation: Kept, peak: int) -> tuple[int, str | N
     for kept, base in ((training, peak), (validation, max(validation.held, default=0))):
         if kept.to_come and base + kept.to_come > highest:
             highest = base + kept.to_come
-            what = "its epoch" if kept.phase == "training" else "validation"
+            what = "its epoch" if kept.phase == "training" else kept.phase
             unit = "steps" if kept.phase == "training" else "batches"
             words = (
                 f"{what} would need {format_bytes(highest)} of {limit}: each of its "

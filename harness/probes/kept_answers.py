@@ -161,7 +161,7 @@ class KeptAnswers:
         return usable
 
     def _count(self, task: str, answer: Answer[Any], at: float) -> None:
-        self.reused.probes += task == "train"
+        self.reused.probes += task in ("train", "infer")
         assert answer.result is not None, "a probe that died is not kept"
         self.reused.lr_steps += len(answer.result["losses"]) if task == "lr_range" else 0
         self.reused.seconds += answer.seconds

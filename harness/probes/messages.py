@@ -19,6 +19,7 @@ from harness.protocol.messages import (
     Event,
     Failure,
     HoldersResult,
+    InferResult,
     Phase,
     Report,
     TrainResult,
@@ -36,6 +37,7 @@ _SHOWN = 100
 
 _RESULTS: dict[str, Any] = {
     "train": TrainResult,
+    "infer": InferResult,
     "lr_range": SweepResult | Failure,
     "rates": RatesResult | Failure,
     "loading": LoadingResult | Failure,

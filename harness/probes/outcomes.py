@@ -23,7 +23,7 @@ def describe_probe(probe: Probe, limit_bytes: int | None) -> str:
 
 def describe_outcome(probe: Probe) -> str:
     """Return the batch size of a probe and its outcome: `batch 72 out of memory in backward`."""
-    batch = f"{'validation batch' if probe.kind == 'validation' else 'batch'} {probe.batch_size}"
+    batch = f"{'' if probe.kind == 'train' else f'{probe.kind} '}batch {probe.batch_size}"
     where = f" in {probe.phase}" if probe.phase else ""
     detail = next(iter((probe.detail or "").strip().splitlines()), "")
     if probe.outcome == "fits":
@@ -69,7 +69,7 @@ def warn_of_growth(probe: Probe) -> str | None:
 def describe_growth(growth: Growth) -> str:
     """Return in words what a training keeps, and until when."""
     each = format_bytes(growth.bytes_per_step)
-    unit, part = ("step", "epoch") if growth.phase == "training" else ("batch", "validation")
+    unit, part = ("step", "epoch") if growth.phase == "training" else ("batch", growth.phase)
     if growth.pass_steps is None:
         return f"each {unit} of {growth.phase} keeps {each}"
     whole = format_bytes(growth.bytes_per_step * growth.pass_steps)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Failure,
         HoldersResult,
         HoldersTask,
+        InferTask,
         Request,
         Task,
         TrainResult,
@@ -269,7 +270,7 @@ class ProbeRunner:
     ) -> Answer[DescribeResult | Failure]: ...
     @overload
     def ask(
-        self, task: TrainTask, what: str, name: str, timeout: float | None = None
+        self, task: TrainTask | InferTask, what: str, name: str, timeout: float | None = None
     ) -> Answer[TrainResult]: ...
     @overload
     def ask(

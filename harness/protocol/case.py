@@ -24,6 +24,10 @@ ModuleChange = Literal[
 """A change of a module or its optimizer that a probe can make by itself."""
 
 
+InferenceFunction = Literal["validate", "test", "predict"]
+"""A function of the Trainer that trains nothing."""
+
+
 class WorkloadSpec(TypedDict):
     """The workload of a case, as the matrix names it."""
 

@@ -12,7 +12,12 @@ from typing_extensions import TypedDict
 
 from harness.lightning_hooks import Hook
 from harness.protocol import lr
-from harness.protocol.case import BoundSpec, CaseSpec, WorkloadSpec  # noqa: TC001 - pydantic reads them
+from harness.protocol.case import (  # noqa: TC001 - pydantic reads them
+    BoundSpec,
+    CaseSpec,
+    InferenceFunction,
+    WorkloadSpec,
+)
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A number of bytes or of things."""
@@ -21,7 +26,16 @@ ExitCode = Annotated[int, Field(ge=-64, le=255)]
 """The exit code of a process; that of a signal is negative."""
 
 Phase = Literal[
-    "setup", "data", "forward", "backward", "optimizer", "validation", "end of training", Hook
+    "setup",
+    "data",
+    "forward",
+    "backward",
+    "optimizer",
+    "validation",
+    "test",
+    "predict",
+    "end of training",
+    Hook,
 ]
 """The part of a probe that was running when it ended, or the hook in which it failed."""
 
@@ -62,6 +76,19 @@ class TrainTask(TypedDict):
     """Makes this a timed probe: the steps after those that warm it up take at least so long."""
 
 
+class InferTask(TypedDict):
+    """Try one batch size of `trainer.validate`, `trainer.test` or `trainer.predict`."""
+
+    task: Literal["infer"]
+    function: InferenceFunction
+    batch_size: int
+    batches: int
+    """Batches of each loader; 0: only count the samples of a pass."""
+    whole_pass: bool
+    """Whether memory is known to grow, so that what the rest of a pass keeps is extrapolated."""
+    history: str | None  # as in a `TrainTask`
+
+
 class HoldersTask(TypedDict):
     """Train one batch size without a limit, and find out what holds the memory at the peak."""
 
@@ -96,6 +123,10 @@ class TrainRequest(TrainTask, ProbeContext):
     """A request for a probe that trains."""
 
 
+class InferRequest(InferTask, ProbeContext):
+    """A request for a probe of inference."""
+
+
 class SweepRequest(lr.SweepTask, ProbeContext):
     """A request for a probe that sweeps the learning rate."""
 
@@ -116,9 +147,9 @@ class HoldersRequest(HoldersTask, ProbeContext):
     """A request for a probe that finds out what holds the memory."""
 
 
-Task = DescribeTask | TrainTask | lr.LrTask | HoldersTask
+Task = DescribeTask | TrainTask | InferTask | lr.LrTask | HoldersTask
 LrRequest = SweepRequest | RatesRequest | LoadingRequest | StrategyRequest
-Request = DescribeRequest | TrainRequest | LrRequest | HoldersRequest
+Request = DescribeRequest | TrainRequest | InferRequest | LrRequest | HoldersRequest
 
 
 class Kill(TypedDict):
@@ -150,7 +181,7 @@ class MemoryFacts(TypedDict, total=False):
 class GrowthFacts(TypedDict):
     """Memory of which more is held after each step: the fields of a `Growth`."""
 
-    phase: Literal["training", "validation"]
+    phase: Literal["training", "validation", "test", "predict"]
     bytes_per_step: Count
     steps: Count
     pass_steps: Count | None
@@ -177,6 +208,13 @@ class TrainResult(MemoryFacts):
     """What thaws later; on a simulated GPU the lines where values decide, zeros there."""
     values_read: str | None
     """On a simulated GPU: the line that read a value last; None where none was read."""
+
+
+class InferResult(TrainResult):
+    """The answer to an InferTask; its steps are batches."""
+
+    pass_samples: Count | None
+    """Samples in a pass; None where only a pass tells."""
 
 
 class DescribeResult(TypedDict):
@@ -206,7 +244,7 @@ class HoldersResult(MemoryFacts):
     peak_memory_bytes: Count
 
 
-Result = TrainResult | lr.LrResult | DescribeResult | HoldersResult | Failure
+Result = TrainResult | InferResult | lr.LrResult | DescribeResult | HoldersResult | Failure
 
 
 class Report(TypedDict, total=False):

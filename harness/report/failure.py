@@ -19,7 +19,7 @@ from harness.units import format_speed
 from harness.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from harness.bounds.verdict import Violation
     from harness.errors import HarnessError
@@ -107,6 +107,8 @@ def _comparison(
         ]
         if "throughput" in allowed:
             rows.append(_speed_row(measurement, locked, violations))
+    if "inference_batch_size" in allowed:
+        rows += _inference_rows(measurement, locked, violations)
     has_limits = any(row[3] for row in rows)
     width = 4 if has_limits else 3
     table = align(
@@ -121,6 +123,18 @@ def _batch_row(
 ) -> tuple[str, str, str, str]:
     limit = f"at least {allowed[bound]}" if bound in allowed else ""
     return ("max batch", str(locked), str(measurement.max_batch_size), limit)
+
+
+def _inference_rows(
+    measurement: Measurement, locked: LockedProfile, violations: Iterable[Violation]
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield a row for each function of the Trainer that is locked alone."""
+    broken = {one.locked: one.allowed for one in violations if one.bound == "inference_batch_size"}
+    for function, size in locked.inference_batch_sizes.items():
+        now = measurement.inference_batch_sizes.get(function)
+        fell = size in broken and size != now
+        limit = f"at least {broken[size]}" if fell else ""
+        yield (f"{function} batch", str(size), words.MISSING if now is None else str(now), limit)
 
 
 def _speed_row(

@@ -93,6 +93,8 @@ def _notes_on(measurement: Measurement) -> Iterator[str]:
         )
     if (speeds := speed_line(measurement)) is not None:
         yield speeds
+    if (sizes := words.inference(measurement)) is not None:
+        yield f"largest batches without training's state: {sizes}"
     if measurement.loader_samples_per_second:
         yield words.loading(measurement)
     if measurement.non_monotone is not None:

@@ -75,6 +75,7 @@ FURTHER = (
     Column("accumulate", _measured(lambda measurement: measurement.accumulate_grad_batches)),
     Column("workers", _measured(lambda measurement: measurement.num_workers)),
     Column("val batch", _measured(lambda measurement: measurement.validation_batch_size)),
+    Column("inference", _measured(words.inference), "left"),
     Column("predicted", _measured(_beside), "right"),
     Column("bounded by", _measured(lambda measurement: measurement.bounded_by), "left"),
     Column("samples/s", _measured(lambda measurement: words.speed(measurement.samples_per_second))),

@@ -32,6 +32,12 @@ def learning_rate_mark(measurement: Measurement) -> str:
     return f"{'kept ' if measurement.lr_kept else ''}{learning_rate(measurement.learning_rate)}"
 
 
+def inference(profile: Profile) -> str | None:
+    """Return the batch sizes of inference alone: `validate 640, predict 712`; None without any."""
+    sizes = profile.inference_batch_sizes
+    return ", ".join(f"{function} {size}" for function, size in sizes.items()) or None
+
+
 def learning_rate_range(profile: Profile) -> str | None:
     """Return where training is as good, and of what horizon: `0.0021 to 0.0048, over 40 steps`."""
     if not profile.learning_rate_range:

@@ -18,6 +18,12 @@ BATCH_SIZE_NAMES = ("batch_size",)
 LEARNING_RATE_NAMES = ("lr", "learning_rate")
 """Where both exist, the first counts, as for Lightning's `lr_find`."""
 VALIDATION_BATCH_SIZE_NAMES = ("validation_batch_size", "val_batch_size", "eval_batch_size")
+INFERENCE_BATCH_SIZE_NAMES = {
+    "validate": VALIDATION_BATCH_SIZE_NAMES,
+    "test": ("test_batch_size", "eval_batch_size"),
+    "predict": ("predict_batch_size", "eval_batch_size"),
+}
+"""By function of the Trainer. The common names come after: a loader may have no own."""
 NUM_WORKERS_NAMES = ("num_workers",)
 
 _ABSENT = object()
@@ -64,7 +70,17 @@ def set_learning_rate(module: Any, datamodule: Any, value: float, attr: str | No
 
 def set_validation_batch_size(datamodule: Any, value: int) -> bool:
     """Set the data module's own validation batch size, and return whether it has one."""
-    places = _places(datamodule, None, VALIDATION_BATCH_SIZE_NAMES)
+    return set_inference_batch_size(datamodule, "validate", value)
+
+
+def set_inference_batch_size(owner: Any, function: str, value: int) -> bool:
+    """Set the batch size that the owner of loaders has for a function of the Trainer alone.
+
+    function: `validate`, `test` or `predict`.
+
+    Returns whether it has one.
+    """
+    places = _places(owner, None, INFERENCE_BATCH_SIZE_NAMES[function])
     _assign(places, value)
     return bool(places)
 

@@ -69,6 +69,10 @@ def _do(built: Built, request: Request, writer: KeptPipe) -> Result:  # noqa: PL
         from harness.probe_tasks.train import train  # noqa: PLC0415
 
         return train(workload, request, tell)
+    if request["task"] == "infer":
+        from harness.probe_tasks.infer import infer  # noqa: PLC0415
+
+        return infer(workload, request, tell)
     if request["task"] == "lr_range":
         from harness.probe_tasks.lr_sweep import sweep  # noqa: PLC0415
 

@@ -46,6 +46,7 @@ FURTHER_KEYS = [
     "emulated",
     "accumulate_grad_batches",
     "global_batch_size",
+    "inference_batch_sizes",
     "num_workers",
     "loader_samples_per_second",
     "step_samples_per_second",
