@@ -13,6 +13,7 @@ import matplotlib.backends.backend_agg
 import matplotlib.figure
 import pytest
 from command_line import of_case
+from one_zygote import OneZygote
 from projects import MIB, WORKLOADS, Project, StartRunner
 from simulate_verb import Simulate
 from simulated_worlds import Worlds, h100, inside
@@ -23,6 +24,7 @@ from harness.devices.cpu import CpuDevice
 from harness.devices.nvml import gpus as nvml
 from harness.errors import HarnessError
 from harness.lockfile.write import update_lock
+from harness.probes import open_cases
 from harness.probes.runner import ProbeRunner
 from harness.simulated.library import library
 from harness.simulated.world import World
@@ -44,7 +46,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests with these fixtures start zygotes or pytest runs, as a rule.
-_PROBING = {"start", "net", "ran", "project", "pytester"}
+_PROBING = {"start", "start_zygote", "net", "ran", "project", "pytester"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,30 +67,55 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("no GPU is visible here")
 
 
+def _starter(make: StartRunner, stack: ExitStack, folder: Path) -> StartRunner:
+    """Return a function that starts runners on the CPU, to be closed with the stack."""
+
+    def start(
+        spec: WorkloadSpec,
+        budget: int = 64 * MIB,
+        trainer: dict[str, Any] | None = None,
+        timeout: float = 120.0,
+        global_batch_size: int | None = None,
+    ) -> ProbeRunner:
+        runner = make(
+            spec,
+            CpuDevice(budget),
+            trainer or {},
+            folder / "logs",
+            sys_path=[str(WORKLOADS), *sys.path],
+            timeout=timeout,
+            global_batch_size=global_batch_size,
+        )
+        return stack.enter_context(runner)
+
+    return start
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[StartRunner]:
-    """Return a function that starts runners on the CPU; they are closed at the end of the test."""
+def start_zygote(tmp_path: Path) -> Iterator[StartRunner]:
+    """Return a function that starts runners on the CPU, each with a zygote of its own."""
     with ExitStack() as stack:
+        yield _starter(ProbeRunner, stack, tmp_path)
 
-        def start(
-            spec: WorkloadSpec,
-            budget: int = 64 * MIB,
-            trainer: dict[str, Any] | None = None,
-            timeout: float = 120.0,
-            global_batch_size: int | None = None,
-        ) -> ProbeRunner:
-            runner = ProbeRunner(
-                spec,
-                CpuDevice(budget),
-                trainer or {},
-                tmp_path / "logs",
-                sys_path=[str(WORKLOADS), *sys.path],
-                timeout=timeout,
-                global_batch_size=global_batch_size,
-            )
-            return stack.enter_context(runner)
 
-        yield start
+@pytest.fixture(scope="session")
+def one_zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneZygote]:
+    """Return the zygote that tests on the CPU share, which starts when a test needs it."""
+    with OneZygote(tmp_path_factory.mktemp("one_zygote")) as one:
+        yield one
+
+
+@pytest.fixture
+def start(tmp_path: Path, one_zygote: OneZygote) -> Iterator[StartRunner]:
+    """Return a function that makes runners on the CPU, whose probes come from the one zygote."""
+    with ExitStack() as stack:
+        yield _starter(one_zygote.runner, stack, tmp_path)
+
+
+@pytest.fixture
+def runs_share_a_zygote(one_zygote: OneZygote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the cases of runs in this process share the one zygote, if their modules are ours."""
+    monkeypatch.setattr(open_cases, "ProbeRunner", one_zygote.runner)
 
 
 @pytest.fixture

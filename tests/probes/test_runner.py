@@ -103,20 +103,20 @@ def test_nothing_survives_a_probe(start: StartRunner) -> None:
 
 
 def test_loader_workers_live_below_long_temporary_folders(
-    start: StartRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_zygote: StartRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A temporary folder whose path is too long for a worker's socket is replaced by a shorter."""
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    runner = start(workload("zoo.Net", data_args={"num_workers": 1}))
+    runner = start_zygote(workload("zoo.Net", data_args={"num_workers": 1}))
     assert ("fits", []) == (runner.train(4, steps=1).outcome, list(long.iterdir()))
 
 
-def test_nothing_survives_the_runner(start: StartRunner) -> None:
+def test_nothing_survives_the_runner(start_zygote: StartRunner) -> None:
     """Probes end their loader workers; closing the runner leaves no process and no file."""
     before = descendants()
-    runner = start(workload("zoo.Net", data_args={"num_workers": 2}))
+    runner = start_zygote(workload("zoo.Net", data_args={"num_workers": 2}))
     with_zygote = descendants()
     scratch = runner._zygote.scratch
     assert scratch is not None
@@ -174,11 +174,11 @@ def test_description_says_what_the_workload_is(net: ProbeRunner) -> None:
     )
 
 
-def test_unbuildable_workload_raises_with_the_users_traceback(start: StartRunner) -> None:
+def test_unbuildable_workload_raises_with_the_users_traceback(start_zygote: StartRunner) -> None:
     """A constructor's exception reaches the caller with its traceback, and no process is left."""
     before = descendants()
     with pytest.raises(WorkloadError, match=r"cannot be built: TypeError: .*'depth'") as raised:
-        start(workload("zoo.Net", module_args={"depth": 3}))
+        start_zygote(workload("zoo.Net", module_args={"depth": 3}))
     assert "Traceback" in raised.value.detail
     assert before == descendants()
 

@@ -43,6 +43,7 @@ def locked(project: Project) -> dict[str, dict[str, Any]]:
     return {profile["model"]: profile for profile in lock["profile"]}
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_fastest_batch_is_locked_and_an_unchanged_run_keeps_it(speeds: Project) -> None:
     """The lock has the fastest batch beside the largest; a run shows all speeds, and passes."""
     speeds.lock_cases()

@@ -18,6 +18,8 @@ from harness.matrix.cases import load_matrix
 if TYPE_CHECKING:
     from projects import Project
 
+pytestmark = pytest.mark.usefixtures("runs_share_a_zygote")
+
 CASE = "net-cpu-48MiB-1"
 # Bounded by memory: the search has a bracket. A sample takes 0.75 MiB, far more than peaks vary.
 WIDE = """\

@@ -6,11 +6,15 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from harness.lockfile.profiles import read_lock
 from harness.lockfile.write import update_lock
 
 if TYPE_CHECKING:
     from projects import Project
+
+pytestmark = pytest.mark.usefixtures("runs_share_a_zygote")
 
 MATRIX = """\
 version: 1

@@ -186,6 +186,7 @@ def test_folder_of_the_project_is_no_folder_of_results(tmp_path: Path, name: str
         refuse_project_folder(folder, tmp_path)
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_case_behind_a_link_is_an_error_and_the_others_go_on(
     project: Project, tmp_path: Path
 ) -> None:

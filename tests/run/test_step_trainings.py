@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from projects import Project
 
+pytestmark = pytest.mark.usefixtures("runs_share_a_zygote")
+
 MATRIX = """\
 version: 1
 matrix:

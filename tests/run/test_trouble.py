@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from projects import Project
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_workload_that_raises_fails_with_phase_and_traceback(project: Project) -> None:
     """The user's exception is shown with its phase, after no more than three probes."""
     project.write_matrix("Raises")
@@ -44,6 +45,7 @@ def test_workload_that_cannot_be_built_fails_with_its_traceback(project: Project
     )
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_kernel_limit_above_some_batch_bounds_by_error(project: Project) -> None:
     """If larger batches fail for a reason other than memory, `error` bounds the largest batch."""
     project.write_matrix("RaisesAbove", cap=64)
@@ -52,6 +54,7 @@ def test_kernel_limit_above_some_batch_bounds_by_error(project: Project) -> None
     assert ("passed", 10, "error") == (case["status"], case["max_batch_size"], case["bounded_by"])
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_nothing_that_fits_is_never_locked(project: Project) -> None:
     """An update refuses a case in which no batch trains."""
     project.write_matrix("GreedyValidation", search="min_batch_size: 64", cap=64)

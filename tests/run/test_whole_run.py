@@ -53,6 +53,7 @@ def test_first_run_fails_and_update_locks_and_the_next_run_passes(
     )
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_regression_fails_and_says_what_was_locked_measured_and_allowed(project: Project) -> None:
     """A batch below the bound fails, with the values and the command that accepts it."""
     project.lock_cases()
@@ -76,6 +77,7 @@ def test_regression_fails_and_says_what_was_locked_measured_and_allowed(project:
     ]
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_improvement_passes_and_names_the_command_that_locks_it(project: Project) -> None:
     """A gain beyond the bound passes, and the summary reports it."""
     project.lock_cases()
@@ -86,6 +88,7 @@ def test_improvement_passes_and_names_the_command_that_locks_it(project: Project
     result.stdout.fnmatch_lines([f"{CASE}: better than locked:*", "*--gpu-profile-update*"])
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_changed_workload_is_stale(project: Project) -> None:
     """Another model under the same name fails, and the message lists the changes."""
     project.lock_cases()
@@ -99,6 +102,7 @@ def test_changed_workload_is_stale(project: Project) -> None:
     result.stdout.fnmatch_lines(["*stale: the workload changed*", "*num_parameters 77826 -> 9730*"])
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_update_of_a_subset_keeps_the_rest(project: Project) -> None:
     """An update writes the cases that were measured, and no others."""
     project.write_matrix("Net", "NoValidation")
@@ -131,6 +135,7 @@ def test_results_are_left_for_people_and_machines(
     assert {"lr_range.json", "lr_range.png", "zygote.log"} < {path.name for path in case.iterdir()}
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_candidate_is_what_an_update_would_write(project: Project) -> None:
     """The candidate equals the lockfile after an update on the same machine."""
     project.lock_cases()
@@ -147,6 +152,7 @@ def test_candidate_is_what_an_update_would_write(project: Project) -> None:
     ]
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_own_asserts_on_the_same_fixture_share_the_measurement(project: Project) -> None:
     """A user's own test gets the same measurement: a run measures a case once."""
     (project.path / "test_profiles.py").write_text(
@@ -166,6 +172,7 @@ def test_speed(gpu_profile):
     assert len(logs) == len(project.report()[CASE]["probes"])
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_verbose_run_shows_probes_and_reports_point_at_the_users_module(project: Project) -> None:
     """Under -v each probe is a line; terminal and JUnit locate the test in the user's module."""
     xml = project.path / "junit.xml"
@@ -183,6 +190,7 @@ def test_verbose_run_shows_probes_and_reports_point_at_the_users_module(project:
     assert 'classname="test_profiles"' in text
 
 
+@pytest.mark.usefixtures("runs_share_a_zygote")
 def test_workers_are_locked_with_their_rates_shown(project: Project) -> None:
     """A step that takes longer than its data needs no worker; that is locked, and never stale."""
     copy_into(project.path / "profiles", "loading_zoo.py")

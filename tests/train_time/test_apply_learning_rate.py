@@ -11,6 +11,8 @@ from projects import Project, copy_into
 
 import harness
 
+pytestmark = pytest.mark.usefixtures("runs_share_a_zygote")
+
 MATRIX = """\
 version: 1
 matrix:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     [("TakesOver", None), ("TakesOverWithAThread", "starts 1 thread (feeder)")],
 )
 def test_constructor_that_takes_the_process_over(
-    start: StartRunner, name: str, reason: str | None
+    start_zygote: StartRunner, name: str, reason: str | None
 ) -> None:
     """Streams, json, os.fork, signals, timers, umask, descriptors, folder, environment: it trains.
 
     The training finds them as the constructor left them, and its output is in the probe's log.
     """
-    runner = start(workload(f"constructor_zoo.{name}"))
+    runner = start_zygote(workload(f"constructor_zoo.{name}"))
     probes = [runner.train(4, steps=2) for _ in range(2)]
     assert [("fits", None)] * 2 == [(probe.outcome, probe.detail) for probe in probes]
     assert reason == runner.afresh
@@ -47,20 +47,20 @@ def test_constructor_that_takes_the_process_over(
     ],
 )
 def test_constructor_that_makes_its_process_unheard(
-    start: StartRunner, name: str, arguments: dict[str, str], words: str
+    start_zygote: StartRunner, name: str, arguments: dict[str, str], words: str
 ) -> None:
     """The error says what the constructor did; no process is left."""
     before = psutil.Process().children(recursive=True)
     with pytest.raises(WorkloadError) as caught:
-        start(workload(f"constructor_zoo.{name}", module_args=arguments))
+        start_zygote(workload(f"constructor_zoo.{name}", module_args=arguments))
     assert words in str(caught.value)
     assert caught.value.log is not None
     assert before == psutil.Process().children(recursive=True)
 
 
-def test_constructor_that_forks_is_built_once(start: StartRunner) -> None:
+def test_constructor_that_forks_is_built_once(start_zygote: StartRunner) -> None:
     """The child that a constructor leaves behind does not become a second zygote."""
-    runner = start(workload("constructor_zoo.ForksInInit"))
+    runner = start_zygote(workload("constructor_zoo.ForksInInit"))
     assert ["fits"] * 2 == [runner.train(4, steps=2).outcome for _ in range(2)]
 
 
@@ -88,9 +88,11 @@ def test_step_that_disturbs_its_supervisor_fails_alone(
     assert [True] * 2 == [(probe.detail or "").startswith(detail) for probe in probes], probes
 
 
-def test_step_that_kills_the_zygote(start: StartRunner) -> None:
+def test_step_that_kills_the_zygote(start_zygote: StartRunner) -> None:
     """The error says that the workload had been built by then."""
-    runner = start(workload("constructor_zoo.Misbehaves", module_args={"what": "kill_the_zygote"}))
+    runner = start_zygote(
+        workload("constructor_zoo.Misbehaves", module_args={"what": "kill_the_zygote"})
+    )
     with pytest.raises(WorkloadError) as caught:
         runner.train(4, steps=2)
     assert str(caught.value).startswith(
@@ -99,14 +101,16 @@ def test_step_that_kills_the_zygote(start: StartRunner) -> None:
 
 
 def test_log_keeps_beginning_and_end_of_much_output(
-    start: StartRunner, monkeypatch: pytest.MonkeyPatch
+    start_zygote: StartRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A probe that prints 40 MiB leaves 2 MiB, and dies of what it dies of.
 
     What the terminal's encoding does not have can be printed there.
     """
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    runner = start(workload("constructor_zoo.Misbehaves", module_args={"what": "print_much"}))
+    runner = start_zygote(
+        workload("constructor_zoo.Misbehaves", module_args={"what": "print_much"})
+    )
     probe = runner.train(4, steps=2)
     assert "exited with code 3" == probe.detail
     log = Path(probe.log or "").read_bytes()
