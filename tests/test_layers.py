@@ -42,7 +42,7 @@ LAYERS = (
     ("figures", "lockfile", "matrix", "search", "workload"),
     ("loaders", "lr_range", "memory_bounds", "throughput"),
     ("devices", "failures", "identity"),
-    ("probe_trainer",),
+    ("commands", "probe_trainer"),
     ("allocator", "bounds", "probe_tasks", "probes"),
     ("batch_search", "check", "starting"),
     ("predict",),
@@ -57,6 +57,7 @@ LAYERS = (
 
 LIBRARIES = {
     "torch": (
+        "commands.inside",
         "failures.out_of_memory",
         "loaders",
         "memory_bounds",
@@ -75,7 +76,7 @@ LIBRARIES = {
 }
 """Who may import a library, inside functions and for typing, too."""
 
-PROBES = ("loaders", "memory_bounds", "probe_tasks", "probe_trainer", "zygote")
+PROBES = ("commands", "loaders", "memory_bounds", "probe_tasks", "probe_trainer", "zygote")
 """What runs in a case's zygote and its probes alone."""
 
 PYTESTS = (

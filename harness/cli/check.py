@@ -68,7 +68,9 @@ def _judge(case: Case, locked: LockedCases, paths: Paths) -> list[tuple[str, str
         what = str(error).partition("; its output")[0]
         probe = f"gpu-profile probe {case.id} --batch-size 1{paths.verb_flags}"
         return [("broken", f"{what}; see: {probe}")]
+    command = case.workload.get("command") is not None
+    told = "its settings: a command is not run for this" if command else ""
     predicted = all(profile.source == "predicted" for profile in profiles)
     return [("stale", found.message) for found in stale] or [
-        ("ok", "predicted, never measured" if predicted else "")
+        ("ok", "predicted, never measured" if predicted else told)
     ]

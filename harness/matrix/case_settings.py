@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from harness.matrix import commands
 from harness.matrix.callables import CallableSpec
 from harness.matrix.case import Case
 from harness.matrix.file_model import WorkloadSettings
@@ -86,7 +87,12 @@ class Part:
         self._model = model
         self._locate = locate
         self._context = context
-        self._references = list(references(raw))
+        # That of the batch size stays in a command, for its probes.
+        self._references = [
+            (path, name)
+            for path, name in references(raw)
+            if path != (commands.KEY,) or name != commands.BATCH_SIZE
+        ]
         self._axes = tuple(sorted({name for _, name in self._references}))
         self._num_values = _count(raw)
         # A class path without `${axis}` is checked once, together with the whole file.
@@ -114,6 +120,8 @@ class Part:
                     self._locate(path), f"${{{name}}} has no value in the case {identifier}"
                 )
         data = substitute(self._raw, axes)
+        if self._model is WorkloadSettings and isinstance(self._raw.get(commands.KEY), str):
+            data[commands.KEY] = commands.without_batch_size(self._raw[commands.KEY], axes)
         if self._late_class_paths:
             context.check_class_paths(data, self._locate)
         try:
@@ -156,14 +164,24 @@ class Resolver:
         if None in made:
             return None
         case = Case(identifier, axes, *made)
-        if case.workload.get("training") is not None:
+        if case.workload.get("command") is not None:
+            case = replace(case, trainer={})
+        elif case.workload.get("training") is not None:
             case = self._of_training(case)
         elif case.search.global_batch_size is not None:
             trainer = parts[2 + list(_OVERRIDES).index("trainer")]
             for name in other_accumulation(case.trainer):
                 trainer.refuse(name, ACCUMULATES)
         stated: Any = tuple(part.resolve(axes, identifier) for part in self._stated[pair])
-        return replace(case, preset=self._preset, stated=stated or None) if self._preset else case
+        if self._preset:
+            case = replace(case, preset=self._preset, stated=stated or None)
+        return case if case.workload.get("command") is None else self._of_command(case)
+
+    def _of_command(self, case: Case) -> Case:
+        """Return the case of a command, which does itself what others ask of a Trainer."""
+        for message in commands.refusals(case.without_preset):
+            self.mistakes.add(("models", case.model, "command"), f"{case.id}: {message}")
+        return commands.of_command(case)
 
     def _of_training(self, case: Case) -> Case:
         """Return the case of a training, which runs without Lightning's Trainer."""
@@ -261,6 +279,8 @@ def _plain(settings: WorkloadSettings | TrainerSettings) -> dict[str, Any]:
         value = getattr(settings, name)
         if isinstance(value, CallableSpec):
             plain[name] = value.plain()
+        elif name == commands.KEY and value is not None:
+            plain[name] = commands.split(value)
         elif isinstance(value, list):
             plain[name] = [spec.plain() for spec in value]
         elif isinstance(settings, WorkloadSettings) or (

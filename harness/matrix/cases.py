@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from harness.bounded_file import UnreadableFileError, read_bounded
 from harness.case_names import LABEL, LABEL_FORM, MAIN_AXES
+from harness.matrix import commands
 from harness.matrix.axes import check_ids, read_axes
 from harness.matrix.callables import CallableSpec
 from harness.matrix.case_settings import Context, Resolver, mapping_at
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _PRESET = "preset"
+# `models`, a label, `command`.
+_COMMAND_DEPTH = 3
 # The keys in which `${axis}` is not replaced.
 _LITERAL = ("version", "matrix", _PRESET)
 # A case has some 300 bytes where each is written out, and the limit of values is half a million.
@@ -136,9 +139,15 @@ def _check_file(root: dict[str, Any], axes: Sequence[str], mistakes: Mistakes) -
     for path, name in references(_definitions(root)):
         if name.startswith("${"):
             mistakes.add(path, f"{name} has no closing brace; write $${{ for a plain ${{")
-        elif name not in known:
+        elif name not in known and not _is_batch_size(path, name):
             mistakes.add(path, f"${{{name}}}: no such axis; {nearest(name, axes, 'axes')}")
     _check_labels(root, mistakes)
+
+
+def _is_batch_size(path: Place, name: str) -> bool:
+    """Return whether a reference is that of a command, which each probe replaces."""
+    in_command = len(path) == _COMMAND_DEPTH and (path[0], path[2]) == ("models", commands.KEY)
+    return in_command and name == commands.BATCH_SIZE
 
 
 def _check_labels(root: dict[str, Any], mistakes: Mistakes) -> None:

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from harness.case_names import LABEL
 from harness.matrix.callables import CallableSpec  # noqa: TC001 - pydantic evaluates it
+from harness.matrix.commands import Command  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.field_types import Allowed, DottedName, Settings
 from harness.matrix.presets import Preset  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.settings import (
@@ -56,6 +57,8 @@ class WorkloadSettings(Settings):
     """A LightningModule, or a plain nn.Module, which is wrapped; or else `training` is given."""
     training: CallableSpec | None = None
     """A function that makes an object whose step() trains, in place of module and data."""
+    command: Command | None = None
+    """A program that trains, with ${batch_size} among its arguments, in place of all others."""
     data: CallableSpec | None = None
     """A LightningDataModule, or a data set, which is wrapped; by default the module's own."""
     collate_fn: CallableSpec | None = None
@@ -71,22 +74,40 @@ class WorkloadSettings(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.training is None:
+        ways = [name for name in ("command", "training") if getattr(self, name) is not None]
+        if not ways:
             if self.module is None:
                 raise self.broken(
-                    "module is missing; a mapping of class_path, init_args; or training instead"
+                    "module is missing; a mapping of class_path, init_args; or training or command "
+                    "instead"
                 )
             return self
+        way = ways[0]
         for name in WorkloadSettings.model_fields:
-            if name != "training" and getattr(self, name) is not None:
-                raise self.broken("is not used beside training, which does it itself", name)
-        if isinstance(self, ModelSettings) and self.trainer is not None:
-            raise self.broken("is Lightning's, and training runs without it: remove it", "trainer")
+            if name != way and getattr(self, name) is not None:
+                raise self.broken(f"is not used beside {way}, which does it itself", name)
+        if isinstance(self, ModelSettings):
+            self.check_own(way)
         return self
 
 
 class ModelSettings(WorkloadSettings, Overrides):
     """An entry below `models`."""
+
+    def check_own(self, way: str) -> None:
+        """Refuse settings of the model's own that have no effect on how it trains."""
+        if self.trainer is not None:
+            raise self.broken(f"is Lightning's, and {way} runs without it: remove it", "trainer")
+        if way != "command":
+            return
+        if self.lr_range is not None and self.lr_range.when != "never":
+            raise self.broken(
+                "is not used beside command, whose learning rate is its own: remove it", "lr_range"
+            )
+        if self.workers is not None and self.workers.max is not None:
+            raise self.broken(
+                "is not used beside command, whose loader is its own: remove it", "workers"
+            )
 
 
 class GpuEntry(GpuSettings, Overrides):

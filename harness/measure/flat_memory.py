@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from harness.matrix.case import Case
 
 _FLAT = (
-    "from batch {0} to {1} the memory grows less than the samples take: step() does not seem to "
-    "use batch_size, or its data hold fewer samples, so this batch size may be wrong; give the "
-    "training's object `num_samples` in that case"
+    "from batch {0} to {1} the memory grows less than the samples take: {2} does not seem to use "
+    "batch_size, or its data hold fewer samples, so this batch size may be wrong; {3} in that case"
 )
+_OF_TRAINING = ("step()", "give the training's object `num_samples`")
+_OF_COMMAND = ("the command", "set search.max_batch_size to their number")
 # Between two batches that are so far apart the memory has to grow: torch reserves a GPU's memory in
 # blocks of many MiB.
 _ENOUGH_SAMPLES = {"cpu": 128, "cuda": 16384}
@@ -27,7 +28,10 @@ def warn_of_flat_memory(case: Case, found: FoundBatch) -> tuple[str, ...]:
     Of its batches nothing else is known. A peak is the largest of several sums that are linear in
     the batch, so it never grows more slowly at larger batches, unless the batches do not grow.
     """
-    if case.workload.get("training") is None or found.bounded_by != "cap":
+    by_command = case.workload.get("command") is not None
+    if not by_command and case.workload.get("training") is None:
+        return ()
+    if found.bounded_by != "cap":
         return ()
     peaks = {one.batch_size: one.peak_memory_bytes for one in found.probes if one.outcome == "fits"}
     known = sorted((size, peak) for size, peak in peaks.items() if peak is not None)
@@ -41,4 +45,5 @@ def warn_of_flat_memory(case: Case, found: FoundBatch) -> tuple[str, ...]:
     expected = max([_LEAST_BYTES, *(slope / 2 for slope in steeper)])
     if samples < enough or grown >= expected * samples:
         return ()
-    return (_FLAT.format(known[-2][0], known[-1][0]),)
+    who = _OF_COMMAND if by_command else _OF_TRAINING
+    return (_FLAT.format(known[-2][0], known[-1][0], *who),)

@@ -63,7 +63,7 @@ class HostBound:
         heap.fill_holes()
         module_bytes = _module_bytes(module)
         self._held_before = heap.allocated_bytes() - module_bytes
-        size = _memory_of_this_process()
+        size = memory_of_this_process()
         self._offset_bytes = size["VmSize"] - module_bytes
         self._base_bytes = size["VmData"] - module_bytes
         self._shared_before = size["RssShmem"]
@@ -76,12 +76,12 @@ class HostBound:
         if self._share is None:
             yield
             return
-        before = _memory_of_this_process()
+        before = memory_of_this_process()
         resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         try:
             yield
         finally:
-            after = _memory_of_this_process()
+            after = memory_of_this_process()
             left = after["VmData"] - before["VmData"]
             if left >= _MUCH_BYTES:
                 self._base_bytes += left
@@ -105,7 +105,7 @@ class HostBound:
         """
         if self._offset_bytes is None:
             return 0
-        size = _memory_of_this_process()
+        size = memory_of_this_process()
         self._shared_bytes = max(self._shared_bytes, size["RssShmem"] - self._shared_before)
         shared = size["RssShmem"] - self._shared_before
         self._data_seen = max(self._data_seen, size["VmData"] - self._base_bytes + shared)
@@ -181,7 +181,7 @@ class HostBound:
         heap.keep_freed_blocks()
 
 
-def _memory_of_this_process() -> dict[str, int]:
+def memory_of_this_process() -> dict[str, int]:
     """Return VmPeak, VmSize, VmData and RssShmem in bytes; what the kernel does not tell is 0."""
     sizes = {"RssShmem": 0}
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from harness.devices.cuda_environment import allocator_settings, showing
 from harness.measurement import DeviceIdentity
 from harness.predict.gpus import simulated
 from harness.simulated.environment import environment
+from harness.simulated.interpreter import torch_of
 from harness.simulated.world import World
 
 if TYPE_CHECKING:
@@ -46,7 +48,9 @@ class SimulatedDevice:
 
     def __init__(self, case: Case, gpu: GpuFacts, file: Path) -> None:
         self._world = World.create(file, [simulated(gpu)])
-        self.environment: Mapping[str, str] = environment(self._world) | showing("0")
+        self.environment: Mapping[str, str] = environment(
+            self._world, torch_folder=_torch_of(case)
+        ) | showing("0")
         self.memory_settings: dict[str, Any] = allocator_settings(os.environ)
         self.versions: Mapping[str, str] = {}
         self.become(case, gpu)
@@ -91,3 +95,10 @@ class SimulatedDevice:
     def notes(self) -> tuple[str, ...]:
         """Return a note where the workspaces of convolutions are not counted."""
         return () if self._world.workspaces_known else (_NO_WORKSPACES,)
+
+
+def _torch_of(case: Case) -> Path | None:
+    """Return the package of the torch that a command imports; None: that of this environment."""
+    command = case.workload.get("command")
+    program = None if command is None else shutil.which(command[0])
+    return None if program is None else torch_of(program)

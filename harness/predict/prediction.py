@@ -42,6 +42,7 @@ _GROWING = (
     "the memory of batch {} still grew from step to step when its probe ended: a longer training "
     "may need more"
 )
+_NAMELESS = ("what holds the memory is not named: the modules of a command's process are its own",)
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def predict(
         notes=_notes(best)
         + _step(case, found)
         + _beyond(case, found)
+        + (_NAMELESS if opened.case.workload.get("command") is not None else ())
         + case.device.notes()
         + (() if gpu.note is None else (gpu.note,)),
     )
@@ -201,10 +203,12 @@ def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> 
     snapshot: the file for the allocator's history, for https://pytorch.org/memory_viz; None writes
         none.
 
-    Returns None where the probe could not tell, as with an allocator that keeps no history. Raises
-    MachineError when the machine is at fault.
+    Returns None where nothing can tell, as in a command's process, or with an allocator that keeps
+    no history. Raises MachineError when the machine is at fault.
     """
     opened = case.opened
+    if opened.case.workload.get("command") is not None:
+        return None
     _log.info("%s: finding what holds the memory of batch %d", opened.case.id, batch_size)
     file = opened.runner.directory / f"holders-b{batch_size}.json"
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from harness.batch_search.histories import recorded_histories
 from harness.errors import NotOfferedError
 from harness.predict.device import SimulatedDevice
-from harness.probes.open_cases import OpenCase, open_runner
+from harness.probes.open_cases import OpenCase, describe, open_runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ class Simulation:
         if last is None or not _same_training(case, last.opened.case):
             self._case.close()
             self._last = None
-            opened = OpenCase(case, runner, runner.describe(), locked, surroundings)
+            opened = OpenCase(case, runner, describe(case, runner), locked, surroundings)
             allow = case.search.allow_thrashing
             kept = self._case.enter_context(recorded_histories(runner, allow_thrashing=allow))
             last = SimulatedCase(opened, device, kept)
@@ -143,7 +143,9 @@ def _imported(case: Case) -> list[str | None]:
         spec.get("collate_fn"),
         spec.get("training"),
     )
-    return [None if part is None else part["class_path"] for part in parts]
+    command = spec.get("command")
+    program = None if command is None else command[0]
+    return [program, *(None if part is None else part["class_path"] for part in parts)]
 
 
 def _same_training(case: Case, other: Case) -> bool:

@@ -65,7 +65,15 @@ def open_case(
     is at fault.
     """
     with open_runner(case, device, surroundings) as runner:
-        yield OpenCase(case, runner, runner.describe(), locked, surroundings)
+        yield OpenCase(case, runner, describe(case, runner), locked, surroundings)
+
+
+def describe(case: Case, runner: ProbeRunner) -> Description:
+    """Describe a case's workload; a command by a step of the first batch that a search tries."""
+    search = case.search
+    size = max(search.min_batch_size, min(search.init_val, search.max_batch_size))
+    rounded = -(-size // search.round_to) * search.round_to
+    return runner.describe(rounded if rounded <= search.max_batch_size else size)
 
 
 def open_runner(case: Case, device: Device, surroundings: Surroundings) -> ProbeRunner:

@@ -139,14 +139,19 @@ class ProbeRunner:
         self.global_batch_size = global_batch_size
         directory.mkdir(parents=True, exist_ok=True)
 
-    def describe(self) -> Description:
+    def describe(self, batch_size: int = 1) -> Description:
         """Set up the workload in a process of its own and return its description.
+
+        batch_size: that of a command, which is described by a step.
 
         Raises WorkloadError when the user's set-up fails, MachineError when the machine is at
         fault.
         """
         what = "setting up the workload"
-        answer = self.ask({"task": "describe"}, what, "describe")
+        task: DescribeTask = {"task": "describe"}
+        if (self._built_afterwards or self._case["workload"]).get("command") is not None:
+            task["batch_size"] = batch_size
+        answer = self.ask(task, what, "describe")
         if answer.death is not None:
             raise WorkloadError(
                 f"{what} {answer.death['detail']}; its output is in {answer.log}", log=answer.log
@@ -160,6 +165,7 @@ class ProbeRunner:
                 log=answer.log,
             )
         self.memory_limit_bytes = result["memory_limit_bytes"]
+        self.versions |= result.get("versions", {})
         return Description.of(result)
 
     def train(

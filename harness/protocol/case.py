@@ -32,7 +32,7 @@ class WorkloadSpec(TypedDict):
     """The workload of a case, as the matrix names it."""
 
     module: ObjectSpec | None
-    """None where `training` makes what trains."""
+    """None where `training` or `command` trains."""
     data: ObjectSpec | None
     loss: ObjectSpec | None
     optimizer: ObjectSpec | None
@@ -44,6 +44,8 @@ class WorkloadSpec(TypedDict):
     """Makes an object whose `step()` trains, in place of a module."""
     worst_batches: NotRequired[bool]
     """Whether probes train on the worst batches of the loaders; no matrix sets this here."""
+    command: NotRequired[list[str] | None]
+    """The words of a program that trains, in place of all of these; one has `${batch_size}`."""
     changes: NotRequired[list[ModuleChange]]
     """What is changed once it is built; no matrix sets this."""
 

@@ -47,6 +47,8 @@ class DescribeTask(TypedDict):
     """Set up the workload, and train nothing."""
 
     task: Literal["describe"]
+    batch_size: NotRequired[int]
+    """That of a command, which can be described only by running it; others need none."""
 
 
 class TrainTask(TypedDict):
@@ -235,6 +237,8 @@ class DescribeResult(TypedDict):
     memory_limit_bytes: Count
     sources: str | None
     """A digest of the code that a probe runs; None where that cannot be told."""
+    versions: NotRequired[dict[str, str]]
+    """Those of a command, whose Python may be another one than the zygote's."""
 
 
 class HoldersResult(MemoryFacts):

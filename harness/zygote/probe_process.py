@@ -15,8 +15,10 @@ from harness.zygote.supervisor import flush_streams
 from harness.zygote.workload_setup import build
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.protocol.case import CaseSpec, WorkloadSpec
-    from harness.protocol.messages import Afresh, Phase, Report, Request, Result
+    from harness.protocol.messages import Afresh, Phase, Report, Request, Result, TellPhase
     from harness.zygote.workload_setup import Built
 
 COMMAND = [sys.executable, "-P", "-m", "harness.zygote"]
@@ -55,11 +57,13 @@ def _tell(result: Result, writer: KeptPipe) -> None:
 
 
 def _do(built: Built, request: Request, writer: KeptPipe) -> Result:  # noqa: PLR0911 - one a task
-    workload = built.workload
-
     def tell(phase: Phase) -> None:
         _report(writer, {"phase": phase})
 
+    if built.command is not None:
+        return _do_command(built.command, request, tell)
+    workload = built.workload
+    assert workload is not None, "what is no command is a workload"
     # Imported here, because torch must not be imported before the environment is in place.
     if request["task"] == "train" and "timed_seconds" in request:
         from harness.probe_tasks.timing import time_steps  # noqa: PLC0415
@@ -98,6 +102,17 @@ def _do(built: Built, request: Request, writer: KeptPipe) -> Result:  # noqa: PL
     return describe(workload, request, tell, built.torch_settings)
 
 
+def _do_command(command: Sequence[str], request: Request, tell: TellPhase) -> Result:
+    from harness.commands import probe  # noqa: PLC0415 - only commands pay for it
+
+    if request["task"] == "train":
+        return probe.train(command, request, tell)
+    if request["task"] == "describe":
+        return probe.describe(command, request)
+    detail = f"a command cannot be asked for `{request['task']}`"
+    return {"outcome": "error", "detail": detail, "traceback": None}
+
+
 def _report(writer: KeptPipe, report: Report) -> None:
     writer.send(report)
 
@@ -110,8 +125,9 @@ def end(code: int) -> None:
 
 def cuda_trouble() -> str | None:
     """Return the reason why this fork cannot use CUDA; None if it can."""
-    import torch  # noqa: PLC0415
-
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
     return "starts CUDA" if torch.cuda._is_in_bad_fork() else None  # noqa: SLF001 - no public way
 
 

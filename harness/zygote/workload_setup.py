@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from harness.zygote.threads import ThreadWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.protocol.case import WorkloadSpec
     from harness.workload.build import Workload
 
@@ -17,15 +19,21 @@ if TYPE_CHECKING:
 class Built:
     """A workload, and the changes that building it made to the process."""
 
-    workload: Workload
+    workload: Workload | None
+    """None for a command, which its probes start."""
     torch_settings: dict[str, Any]
     """Global settings of torch that were changed."""
     threads: ThreadWatch
     """The threads that were started."""
+    command: Sequence[str] | None = None
+    """The words of a program that trains in place of the workload."""
 
 
 def build(spec: WorkloadSpec) -> Built:
     """Build the workload. Exceptions of the user's constructors pass through."""
+    if (command := spec.get("command")) is not None:
+        with ThreadWatch() as threads:
+            return Built(None, {}, threads, command)
     # Optimizers import it at their first step. Imported here, it need not be in every probe.
     from torch import _dynamo  # noqa: PLC0415 - not before the environment is in place
 
@@ -54,8 +62,10 @@ def _torch_settings() -> dict[str, Any]:
     }
 
 
-def versions(workload: Workload) -> dict[str, str]:
-    """Return the versions of torch, its CUDA and Lightning."""
+def versions(workload: Workload | None) -> dict[str, str]:
+    """Return the versions of torch, its CUDA and Lightning; none of a command's, yet."""
+    if workload is None:
+        return {}
     import torch  # noqa: PLC0415
 
     found = {"torch": torch.__version__.partition("+")[0]}

@@ -50,6 +50,7 @@ def test_a_case_holds_all_that_was_set_for_it(tmp_path: Path) -> None:
                     "init_args": {"resolution": 64},
                 },
                 "training": None,
+                "command": None,
                 "collate_fn": None,
                 "loss": None,
                 "optimizer": None,

@@ -90,7 +90,7 @@ gpus:
         ),
         (
             changed("  net:\n", "  net: {}\n  b:\n"),
-            "7: models.net: module is missing; a mapping of class_path, init_args; or training instead",
+            "7: models.net: module is missing; a mapping of class_path, init_args; or training or command instead",
         ),
         (
             changed("{class_path: torch.nn.Linear}", "torch.nn.Linear"),
@@ -289,7 +289,7 @@ def test_a_mistake_is_one_line_whatever_it_quotes(tmp_path: Path) -> None:
             "7: models.n\\nt: is not a label;"
             " letters, digits, dots and underscores, with dashes between them"
         ),
-        "7: models.n\\nt: module is missing; a mapping of class_path, init_args; or training instead",
+        "7: models.n\\nt: module is missing; a mapping of class_path, init_args; or training or command instead",
     ]
 
 

@@ -34,7 +34,7 @@ def test_a_model_without_either_is_a_mistake(tmp_path: Path) -> None:
     """The message names both."""
     (mistake, *_) = mistakes_in(tmp_path, changed(MODULE, "    learning_rate_attr: a\n"))
     assert mistake.endswith(
-        "module is missing; a mapping of class_path, init_args; or training instead"
+        "module is missing; a mapping of class_path, init_args; or training or command instead"
     )
 
 

@@ -54,6 +54,11 @@ def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> tup
     Raises WorkloadError when the case does not train as it is, and MachineError when the machine is
     at fault.
     """
+    if case.workload.get("command") is not None:
+        raise HarnessError(
+            f"{case.id} trains by a command, which --what-if cannot change: name models whose "
+            "commands differ, and predict each"
+        )
     if case.workload.get("training") is not None:
         raise HarnessError(
             f"{case.id} trains by a function of its own, which --what-if cannot change: name "

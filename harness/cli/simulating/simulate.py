@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from harness.cli.child import find_program, run_program
 from harness.cli.common import say_aside
 from harness.cli.guardian import guarded
-from harness.cli.interpreter import torch_of
 from harness.cli.simulating.peaks import as_json, as_text
 from harness.cli.simulating.snapshots import keep_snapshots
 from harness.errors import HarnessError
 from harness.files import refuse_read_only, write_text
 from harness.predict.gpus import assumed, by_label, called, simulated
 from harness.simulated.environment import environment, inside
+from harness.simulated.interpreter import torch_of
 from harness.simulated.layout import MAX_GPUS
 from harness.simulated.world import CONTEXT_BYTES, World
 from harness.units import format_bytes, parse_size

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.cli.command_line import main
-from harness.cli.interpreter import interpreter_of, torch_of
 from harness.cli.simulating.simulate import simulated_gpu
+from harness.simulated.interpreter import interpreter_of, torch_of
 
 if TYPE_CHECKING:
     from command_line import Output
