@@ -101,6 +101,16 @@ def refusals(case: Case) -> Iterator[str]:
             "`search.validation: search` asks for a batch size of validation's own, and a command "
             "is not told one: set true or false for this model"
         )
+    if search.worst_batches:
+        yield (
+            "`search.worst_batches` walks the loaders of a module or data module, and a command "
+            "loads its own data: set false for this model"
+        )
+    if search.inference:
+        yield (
+            "`search.inference` runs functions of Lightning's Trainer, and a command runs whatever "
+            "it runs: set [] for this model, or profile the command that evaluates"
+        )
     if search.global_batch_size is not None:
         yield (
             "`search.global_batch_size` sets the accumulation of a Trainer, and a command "

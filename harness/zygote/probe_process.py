@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.protocol.case import CaseSpec, WorkloadSpec
-    from harness.protocol.messages import Afresh, Phase, Report, Request, Result, TellPhase
+    from harness.protocol.messages import (
+        Afresh,
+        Phase,
+        Report,
+        Request,
+        Result,
+        TellPhase,
+        TrainRequest,
+    )
+    from harness.workload.build import Workload
     from harness.zygote.workload_setup import Built
 
 COMMAND = [sys.executable, "-P", "-m", "harness.zygote"]
@@ -65,14 +74,8 @@ def _do(built: Built, request: Request, writer: KeptPipe) -> Result:  # noqa: PL
     workload = built.workload
     assert workload is not None, "what is no command is a workload"
     # Imported here, because torch must not be imported before the environment is in place.
-    if request["task"] == "train" and "timed_seconds" in request:
-        from harness.probe_tasks.timing import time_steps  # noqa: PLC0415
-
-        return time_steps(workload, request, tell)
     if request["task"] == "train":
-        from harness.probe_tasks.train import train  # noqa: PLC0415
-
-        return train(workload, request, tell)
+        return _train(workload, request, tell)
     if request["task"] == "infer":
         from harness.probe_tasks.infer import infer  # noqa: PLC0415
 
@@ -100,6 +103,16 @@ def _do(built: Built, request: Request, writer: KeptPipe) -> Result:  # noqa: PL
     from harness.probe_tasks.describe import describe  # noqa: PLC0415
 
     return describe(workload, request, tell, built.torch_settings)
+
+
+def _train(workload: Workload, request: TrainRequest, tell: TellPhase) -> Result:
+    if "timed_seconds" in request:
+        from harness.probe_tasks.timing import time_steps  # noqa: PLC0415
+
+        return time_steps(workload, request, tell)
+    from harness.probe_tasks.train import train  # noqa: PLC0415
+
+    return train(workload, request, tell)
 
 
 def _do_command(command: Sequence[str], request: Request, tell: TellPhase) -> Result:

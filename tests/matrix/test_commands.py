@@ -123,6 +123,21 @@ def test_words_without_end_are_a_mistake() -> None:
             ),
         ),
         (
+            WRITTEN + "    search: {worst_batches: true}\n",
+            (
+                "models.net.command: net-cpu-32: `search.worst_batches` walks the loaders of a module "
+                "or data module, and a command loads its own data: set false for this model"
+            ),
+        ),
+        (
+            WRITTEN + "    search: {inference: [predict]}\n",
+            (
+                "models.net.command: net-cpu-32: `search.inference` runs functions of Lightning's "
+                "Trainer, and a command runs whatever it runs: set [] for this model, or profile the "
+                "command that evaluates"
+            ),
+        ),
+        (
             WRITTEN + "    search: {soak_steps: 9}\n",
             (
                 "models.net.command: net-cpu-32: `search.soak_steps` cannot make a command train "
