@@ -7,7 +7,9 @@ the allocations themselves does. The rule:
 1. A size of a few samples tells roughly how many fit. Scout three quarters of that: a prime number,
    because then the blocks that hold samples can be told from all others.
 2. Try the estimate of the largest size that fits, and then its neighbour: above it if it fits,
-   below it if not. A new fit makes a new estimate, of a closer maximum.
+   below it if not. A new fit makes a new estimate, of a closer maximum. cuDNN takes a plan with a
+   smaller workspace where its first one does not fit, so that each estimate may be too low: after a
+   few of those, go on by strides that double.
 3. If the estimate fails, step back by a share of the way that it has bridged: a fit near the
    maximum makes an estimate that is right. If that fails, too, step twice as far, but never beyond
    the middle of the bracket.
@@ -33,6 +35,9 @@ _SAFE_SHARE = 0.75
 _ERROR = 0.03
 # After this number of tried estimates a bracket is bisected.
 _MAX_AIMS = 4
+# After this number of estimates that all fit, with nothing yet that fails, the way is taken in
+# strides that double: a library that asks for less where memory is short lets each be exceeded.
+_MAX_MODEST = 3
 
 
 class Estimate(NamedTuple):
@@ -69,7 +74,9 @@ def narrow(bracket: Bracket[Any], estimator: Estimator) -> Iterator[NextProbe]:
             scouting = estimate.rough and safe > low
             size = safe if scouting else estimate.size
             # More may fit than estimated. If that goes on, the estimates are no help.
-            beyond = 2 * beyond or bracket.step if size <= low else 0
+            exceeded = aims >= _MAX_MODEST
+            first = max(bracket.step, round(_ERROR * low)) if exceeded else bracket.step
+            beyond = 2 * beyond or first if exceeded or size <= low else 0
             aims += not scouting
             yield NextProbe(bracket.clip(max(size, low + beyond)), scouting)
         elif estimate.rough or bracket.outcome(high) != "oom" or aims > _MAX_AIMS:

@@ -109,6 +109,19 @@ def test_estimate_far_off_is_mended_by_a_fit_near_the_maximum() -> None:
     assert len(result.probes) <= 7
 
 
+def test_estimates_that_are_always_exceeded_are_left_behind_in_strides() -> None:
+    """Each ends just above its source, where cuDNN asks for less memory the less there is."""
+    gpu = Gpu(1200)
+
+    def modest(fitting: int, below: int) -> Estimate:
+        if fitting < SMALL:
+            return gpu.estimate(fitting, below)
+        return Estimate(min(fitting + 1 + 6 * (fitting % 2), below - 1), rough=False)
+
+    result = search(gpu.probe, memory_limit_bytes=LIMIT, max_trials=25, estimator=modest)
+    assert (1200, True) == (result.max_batch_size, result.exact)
+
+
 def test_few_samples_are_tried_as_they_are_estimated() -> None:
     """Where hardly anything fits, the rough estimate is as good as any, and is not scouted."""
     gpu = Gpu(3)

@@ -25,7 +25,7 @@ def test_plain_module_predicts_larger_batches_than_it_trains(
     tmp_path: Path, worlds: Worlds
 ) -> None:
     """Measured and predicted, B fits and B + 1 does not; what is safe of a prediction is locked."""
-    environment = inside(worlds.make(h100()))
+    environment = inside(worlds.make(h100(workspace_bytes=None)))
     folder = make_project(tmp_path / "project", PREDICTED, NET)
     flags = {"measured": (), "predicted": ("--gpu-profile-predict", "--gpu-profile-update")}
     found = {}
