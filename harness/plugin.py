@@ -21,6 +21,9 @@ _FIXTURE = "gpu_profile"
 _RUN: pytest.StashKey[Run] = pytest.StashKey()
 _COLLECTION: pytest.StashKey[Collection] = pytest.StashKey()
 
+_NEW = "new"
+"""The value of `gpu_profile_update` that locks only what was never locked."""
+
 # Name of the ini key, which is also the flag's: help, default, metavar. A boolean default marks a
 # switch.
 _OPTIONS: dict[str, tuple[str, str | bool, str]] = {
@@ -74,6 +77,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         else:
             group.addoption(flag, metavar=metavar, default=None, dest=name, help=text)
             parser.addini(name, text, default=default)
+    # An option of its own, with `=new` in its name: if `new` were a value of the flag above, that
+    # would take the path of a test behind it as one.
+    group.addoption(
+        "--gpu-profile-update=new",
+        action="store_const",
+        const=_NEW,
+        default=None,
+        dest="gpu_profile_update",
+        help="write only the values of cases that were never locked; judge all others",
+    )
 
 
 # Before pytest loads the conftests of `testpaths`, which may be slow or broken.

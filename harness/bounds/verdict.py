@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from harness.case_names import Scalar
+    from harness.matrix.settings import Gain
 
 Bound = Literal[
     "missing",
@@ -19,8 +20,11 @@ Bound = Literal[
     "inference_batch_size",
     "fingerprint",
     "recipe",
+    "gain",
 ]
-"""The bounds that a measurement can break. `missing`: there is no locked value to compare with."""
+"""The bounds that a measurement can break. `missing`: there is no locked value to compare with;
+`gain`: a value is better than the locked one, and `bounds.gain` is `fail`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +56,13 @@ class Verdict:
             tuple(improvement for part in parts for improvement in part.improvements),
             tuple(warning for part in parts for warning in part.warnings),
         )
+
+    def with_gains_as(self, gain: Gain) -> Verdict:
+        """Turn each improvement into a violation where gains must not stay unlocked."""
+        if gain == "note":
+            return self
+        gains = tuple(
+            Violation("gain", None, None, None, f"{text}, and bounds.gain is fail: lock it")
+            for text in self.improvements
+        )
+        return replace(self, violations=self.violations + gains, improvements=())

@@ -28,6 +28,7 @@ from harness.cli.init import init
 from harness.cli.lockfile import diff, merge, prune, show
 from harness.cli.predicting.predict import predict
 from harness.cli.probe import probe
+from harness.cli.review import review
 from harness.cli.simulating.simulate import simulate
 from harness.cli.tune import tune
 from harness.errors import HarnessError
@@ -163,6 +164,17 @@ def _parser() -> argparse.ArgumentParser:
             _with(writable_paths, merge),
             "merge the measurements of other machines into the lockfile",
         )
+    )
+    add(
+        "review",
+        _with(writable_paths, review),
+        "show each profile that the last run found beside the locked one, and take or leave it",
+    ).add_argument(
+        "candidate",
+        metavar="CANDIDATE",
+        type=Path,
+        nargs="?",
+        help="default: candidate.lock in the folder of results of a pytest run here",
     )
     probed = add(
         "probe", _with(find_paths, probe), "try one batch size of one case and print how it ended"

@@ -37,7 +37,7 @@ _SHOWN_DIGEST = len(_DIGEST) + 12
 
 def show(options: argparse.Namespace, paths: Paths) -> int:
     """Print a locked profile as it stands in the lockfile, or one of its values."""
-    lock = _existing_lock(paths.lock)
+    lock = existing_lock(paths.lock)
     profiles = lock.of_case(options.case)
     if not profiles:
         known = nearest(
@@ -59,14 +59,14 @@ def show(options: argparse.Namespace, paths: Paths) -> int:
 
 def diff(options: argparse.Namespace) -> int:
     """Print what differs between two lockfiles; print nothing when they are equal."""
-    old, new = _existing_lock(options.old), _existing_lock(options.new)
+    old, new = existing_lock(options.old), existing_lock(options.new)
     return int(_say_differences(old, new))
 
 
 def prune(options: argparse.Namespace, paths: Paths) -> int:
     """Remove the profiles whose case is not in the matrix."""
     keep = {case.id for case in paths.cases()}
-    lock = _existing_lock(paths.lock)
+    lock = existing_lock(paths.lock)
     if options.dry_run:
         orphans = tuple(profile for profile in lock if profile.case_id not in keep)
     else:
@@ -94,14 +94,14 @@ def _say_differences(old: Lock, new: Lock) -> bool:
     """Print what differs between two locks; return whether anything does."""
     differences = lock_diff.diff(old, new)
     for difference in differences:
-        say("\n".join(_difference_lines(difference)))
+        say("\n".join(difference_lines(difference)))
     others = lock_diff.changes_of_other_keys(old, new)
     if others:
         say("\n".join(["keys that this gpu-profile does not know", *_change_lines(others)]))
     return bool(differences or others)
 
 
-def _existing_lock(path: Path) -> Lock:
+def existing_lock(path: Path) -> Lock:
     """Read a lockfile that must exist. Raises HarnessError when it does not."""
     lock = read_lock(path)
     if not lock.exists:
@@ -144,7 +144,7 @@ def _plain(value: Any) -> str:
     return one_line(text)
 
 
-def _difference_lines(difference: Difference) -> list[str]:
+def difference_lines(difference: Difference) -> list[str]:
     """Return the lines of one difference: the profile, then its changed values in columns."""
     title = f"{difference.case_id} on {place(difference.device, {})}"
     if difference.kind == "added":

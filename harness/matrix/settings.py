@@ -32,6 +32,9 @@ _LEAST_LR_RATIO = 10 * (1 - 1e-9)
 # The last stage, in which further seeds confirm what one seed has found.
 _ALL_STAGES = 3
 
+Gain = Literal["note", "fail"]
+"""What a run does about a value that is better than the locked one."""
+
 
 class GpuSettings(Settings):
     """The device that a label of the axis `gpu` names."""
@@ -318,7 +321,7 @@ class ThroughputBound(Settings):
 
 
 class BoundsSettings(Settings):
-    """How far a measurement may fall behind its locked profile before the test fails."""
+    """How far a measurement may be from its locked profile before the test fails."""
 
     batch_size: BatchSizeBound = BatchSizeBound()
     """The bound on max_batch_size."""
@@ -326,3 +329,5 @@ class BoundsSettings(Settings):
     """The bound on the learning rate; it applies at the same batch size and recipe only."""
     throughput: ThroughputBound = ThroughputBound()
     """The bound on samples/s at the tuned batch; it applies at the same batch size only."""
+    gain: Gain = "note"
+    """What a gain beyond the bounds does: `note` tells it, `fail` fails until it is locked."""

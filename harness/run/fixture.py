@@ -64,15 +64,16 @@ class GpuProfile:
     def assert_within_bounds(self) -> None:
         """Fail the test when the measurement is out of the bounds around the locked profile.
 
-        Under `--gpu-profile-update` every measurement passes, unless no batch trains at all. Under
-        the preset `production` nothing is measured: the locked profile itself must be complete and
-        fresh.
+        Under `--gpu-profile-update` every measurement that is locked passes, unless no batch trains
+        at all. Under the preset `production` nothing is measured: the locked profile itself must be
+        complete and fresh.
         """
         __tracebackhide__ = True
         self._verdict = self._unless_unpredictable(self._session.judge)
         measurement = self._session.measured(self.case)
         trains = measurement is None or measurement.max_batch_size > 0
-        within = trains and (self._session.update or not self._verdict.violations)
+        violations = self._verdict.violations
+        within = trains and (self._session.updates(violations) or not violations)
         self._accepted = within and measurement is not None
         if not within:
             pytest.fail(
@@ -97,7 +98,12 @@ class GpuProfile:
             improvements=self._verdict.improvements if self._verdict else (),
             warnings=self._verdict.warnings if self._verdict else (),
             # An update also accepts cases whose tests never call `assert_within_bounds`.
-            accepted=self._accepted or (self._session.update and measurement is not None),
+            accepted=self._accepted
+            or (
+                measurement is not None
+                and self._verdict is not None
+                and self._session.updates(self._verdict.violations)
+            ),
             update_command=self.update_command,
             verb_flags=self._session.paths.verb_flags,
             seconds=measurement.seconds if measurement is not None else 0.0,

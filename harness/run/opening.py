@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from harness.matrix.presets import PresetChoice
     from harness.run.paths import Paths
-    from harness.run.session import Procedure
+    from harness.run.session import Procedure, Update
 
 # In seconds. What other programs hold a GPU's memory for is not known; another run's case ends.
 _MEMORY_WAIT = 60.0
@@ -36,7 +36,7 @@ def open_session(
     """
     memory_wait, lock_wait = _waits(str(options["gpu_profile_wait"]))
     cases = paths.cases(_preset(str(options["gpu_profile_preset"])))
-    predicts, update = options["gpu_profile_predict"], bool(options["gpu_profile_update"])
+    predicts, update = options["gpu_profile_predict"], _update(options["gpu_profile_update"])
     if cases[0].preset == "production":
         _refuse_with_production("--gpu-profile-update" if update else "", predicts=predicts)
         leave = " --gpu-profile-preset none" if preset_flag is None else ""
@@ -51,6 +51,10 @@ def open_session(
         wait_seconds=lock_wait,
         run_id=run_id,
     )
+
+
+def _update(option: Any) -> Update | None:
+    return "new" if option == "new" else "all" if option else None
 
 
 def _refuse_with_production(flag: str, *, predicts: bool) -> None:

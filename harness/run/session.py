@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from uuid import uuid4
 
 from harness.devices.device import NoSuchDeviceError
@@ -19,7 +19,7 @@ from harness.run.results_folder import refuse_project_folder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.bounds.verdict import Verdict
+    from harness.bounds.verdict import Verdict, Violation
     from harness.lockfile.precisions import Recommendation
     from harness.lockfile.profiles import Lock, LockedProfile
     from harness.matrix.case import Case
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from harness.probes.open_cases import Surroundings
     from harness.report.case_result import CaseResult
     from harness.run.paths import Paths
+
+
+Update = Literal["all", "new"]
+"""What a run locks: the values of all its cases, or of those that were never locked."""
 
 
 class FoundCase(Protocol):
@@ -69,6 +73,7 @@ class Session:
     results cannot be used.
 
     cases: those of the matrix, at least one.
+    update: what the run locks; None: nothing.
     preset_flag: the flag that repeats the preset; empty where the matrix or the ini file has it.
     wait_seconds: how long to wait for another run that measures the same case into the same folder.
     run_id: the id that the controller gave to this worker's run; None for one of its own.
@@ -80,7 +85,7 @@ class Session:
         cases: tuple[Case, ...],
         procedure: Procedure,
         *,
-        update: bool = False,
+        update: Update | None = None,
         preset_flag: str = "",
         wait_seconds: float = WAIT_SECONDS,
         run_id: str | None = None,
@@ -170,7 +175,14 @@ class Session:
 
     def judge(self, case: Case) -> Verdict:
         """Find the case's values, and compare them with its locked profile."""
-        return self.procedure.judge(case, self.measure(case), self.locked(case))
+        verdict = self.procedure.judge(case, self.measure(case), self.locked(case))
+        return verdict.with_gains_as(case.bounds.gain)
+
+    def updates(self, violations: Sequence[Violation]) -> bool:
+        """Return whether this run locks the values of a case that breaks these bounds."""
+        if self.update == "new":
+            return any(violation.bound == "missing" for violation in violations)
+        return self.update is not None
 
     def write_results(
         self, results: Sequence[CaseResult], recommendations: Sequence[Recommendation] = ()
@@ -186,7 +198,9 @@ class Session:
 
     def write_lock(self, results: Sequence[CaseResult]) -> None:
         """Lock the accepted values. Raises LockError when the lockfile cannot be written."""
-        profiles = lockable(result for result in results if result.accepted)
+        profiles = lockable(
+            result for result in results if result.accepted and self.updates(result.violations)
+        )
         if profiles:
             update_lock(self.paths.lock, profiles)
         self.locked_ids = tuple(profile.case_id for profile in profiles)

@@ -192,7 +192,7 @@ def elsewhere(project: Project) -> Path:
 
 
 @pytest.mark.parametrize("how", ["ini key", "addopts", "link", "linked folder"])
-@pytest.mark.parametrize("verb", ["prune", "merge"])
+@pytest.mark.parametrize("verb", ["prune", "merge", "review"])
 def test_checkout_sends_no_writing_verb_outside(
     project: Project, lock: Path, capsys: Output, how: str, verb: str
 ) -> None:
@@ -212,7 +212,7 @@ def test_checkout_sends_no_writing_verb_outside(
         (project.path / "up").symlink_to(project.path.parent)
     candidate = project.path / "theirs.lock"
     candidate.write_bytes(before.replace(b"batch_size = 3328", b"batch_size = 3000"))
-    assert 2 == main([verb, *([str(candidate)] if verb == "merge" else [])])
+    assert 2 == main([verb, *([str(candidate)] if verb != "prune" else [])])
     assert "outside of the project" in capsys.readouterr().err
     assert before == target.read_bytes()
 
