@@ -40,7 +40,7 @@ LAYERS = (
     ("files",),
     ("simulated",),
     ("figures", "lockfile", "matrix", "search", "workload"),
-    ("loaders", "lr_range", "memory_bounds", "throughput"),
+    ("configurations", "loaders", "lr_range", "memory_bounds", "throughput"),
     ("devices", "failures", "identity"),
     ("commands", "probe_trainer"),
     ("allocator", "bounds", "probe_tasks", "probes"),
@@ -71,12 +71,20 @@ LIBRARIES = {
     "pydantic": ("matrix", "probes", "protocol"),
     "pynvml": ("devices.nvml.binding",),
     "matplotlib": ("figures",),
-    "yaml": ("matrix.yaml12",),
+    "yaml": ("configurations.cli_runs", "matrix.yaml12"),
     "tomli_w": ("cli.lockfile", "lockfile.render"),
 }
 """Who may import a library, inside functions and for typing, too."""
 
-PROBES = ("commands", "loaders", "memory_bounds", "probe_tasks", "probe_trainer", "zygote")
+PROBES = (
+    "commands",
+    "configurations",
+    "loaders",
+    "memory_bounds",
+    "probe_tasks",
+    "probe_trainer",
+    "zygote",
+)
 """What runs in a case's zygote and its probes alone."""
 
 PYTESTS = (

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Each of them is left out of a description where there is nothing to tell: no parameter is frozen,
 # all of them are plain, or the constructor makes them all.
 _BESIDE = ("num_trainable", "configured")
+# The values that a workload takes from a configuration of the project.
+_CONFIGURATION = "configuration"
 
 
 class Described(Protocol):
@@ -35,6 +37,8 @@ def same_workload(locked: Described, now: Described) -> bool:
     """Return whether a lock describes the workload of now."""
     if locked.fingerprint != now.fingerprint or _quantized(locked) != _quantized(now):
         return False
+    if _configuration(locked) != _configuration(now):
+        return False
     return not any(
         name in locked.workload and locked.workload[name] != now.workload.get(name)
         for name in _BESIDE
@@ -44,6 +48,11 @@ def same_workload(locked: Described, now: Described) -> bool:
 def _quantized(described: Described) -> Scalar | None:
     # Its bytes are other ones, so a lock that does not tell it is of another workload.
     return described.workload.get("quantized")
+
+
+def _configuration(described: Described) -> dict[str, Scalar]:
+    values = described.workload
+    return {name: one for name, one in values.items() if name.startswith(_CONFIGURATION)}
 
 
 def describe_beside(module: Any) -> dict[str, Scalar]:

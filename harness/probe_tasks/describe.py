@@ -83,6 +83,11 @@ def describe(
                 beside = describe_beside(workload.user_module)
                 made_late = fingerprint.describe_module(workload.user_module)
                 beside |= {"configured": made_late["parameters"]}
+        texts: list[str] = []
+        if (configured := workload.configured) is not None:
+            attrs = workload.spec["batch_size_attr"], workload.spec["learning_rate_attr"]
+            beside |= configured.described(request["trainer"], attrs)
+            texts = configured.texts
         # Not at the top: the zygote imports this module, and its heap is in every probe's memory.
         from harness.probe_tasks.sources import digest_of_sources  # noqa: PLC0415
 
@@ -97,7 +102,7 @@ def describe(
             "num_workers": num_workers,
             "torch_settings": torch_settings,
             "memory_limit_bytes": device.limit_bytes,
-            "sources": digest_of_sources(),
+            "sources": digest_of_sources(texts=texts),
         }
     except BaseException as error:  # noqa: BLE001 - whatever the user's set-up raises is the answer
         return explain(error)

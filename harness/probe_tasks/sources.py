@@ -29,13 +29,16 @@ class _UnknownError(Exception):
     """The code of a module cannot be read, or is too much."""
 
 
-def digest_of_sources(modules: Iterable[tuple[str, Any]] | None = None) -> str | None:
+def digest_of_sources(
+    modules: Iterable[tuple[str, Any]] | None = None, texts: Iterable[str] = ()
+) -> str | None:
     """Return a digest of the code that a probe may run; None where that cannot be told.
 
     Of installed packages names and versions count. Of all other modules every Python file beside
     them counts, because a step may import those that nothing has imported yet.
 
     modules: names and modules that are imported; None: those of this process.
+    texts: what else the workload is made of, such as configurations.
     """
     imported = list(sys.modules.items()) if modules is None else list(modules)
     try:
@@ -54,6 +57,8 @@ def digest_of_sources(modules: Iterable[tuple[str, Any]] | None = None) -> str |
             digest.update(hashlib.sha256(content).digest())
     except _UnknownError:
         return None
+    for text in texts:
+        digest.update(hashlib.sha256(text.encode(errors="backslashreplace")).digest())
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -327,6 +327,7 @@ def train(
         "notes": [
             *([] if watch.thawing is None else [watch.thawing]),
             *worst_notes(),
+            *([] if workload.configured is None else workload.configured.notes),
             *([] if decisions is None else decisions.notes()),
         ],
         "values_read": values_read,

@@ -93,6 +93,8 @@ def make_trainer(
     micro_batches: take an optimizer step after at most so many, whatever is told.
     """
     given = dict(settings)
+    if (configured := workload.configured) is not None and workload.spec.get("training") is None:
+        given = {**configured.trainer, **given}
     logger = given.pop("logger", True)
     given.pop("enable_model_summary", None)  # it only prints
     chosen = arguments(given)

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from harness.protocol.case import ObjectSpec, WorkloadSpec
+    from harness.workload.configured import Configured
+
+_CONFIGURED = "harness.workload.configured"
+# A function may return a module together with its data.
+_PAIR = 2
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,12 @@ class Workload:
         return self.module if self.datamodule is None else self.datamodule
 
     @property
+    def configured(self) -> Configured | None:
+        """What it takes from configurations of the project, as far as it is made; None for none."""
+        module = sys.modules.get(_CONFIGURED)
+        return None if module is None else module.noted()
+
+    @property
     def synthetic(self) -> bool:
         """Whether nothing can be learned from the data."""
         return bool(getattr(self.user_data, "synthetic", False))
@@ -71,11 +82,13 @@ def build(spec: WorkloadSpec) -> Workload:
     NotOfferedError when it does not offer a change of the spec. An exception of the user's own
     constructors passes through.
     """
+    if (noted := sys.modules.get(_CONFIGURED)) is not None:
+        noted.begin()
     if (training := spec.get("training")) is not None:
         return _build_training(spec, training)
     assert spec["module"] is not None, "a workload has a module or a training"
-    module = _instantiate_module(spec["module"])
-    data = instantiate(spec["data"]) if spec["data"] else None
+    module, its_data = _module_of(_instantiate_module(spec["module"]))
+    data = _data_of(instantiate(spec["data"])) if spec["data"] else its_data
     if not isinstance(module, torch.nn.Module):
         hint = ""
         if is_keras(module):
@@ -113,6 +126,17 @@ def build(spec: WorkloadSpec) -> Workload:
 
         apply(change, wrapped)
     return Workload(spec, lightning, wrapped, datamodule, module, data)
+
+
+def _module_of(made: Any) -> tuple[Any, Any]:
+    """Return the module, and the data that a function may return beside it."""
+    return made if isinstance(made, tuple) and len(made) == _PAIR else (made, None)
+
+
+def _data_of(made: Any) -> Any:
+    """Return the data; of a function that makes a module, too, they are the second."""
+    with_module = isinstance(made, tuple) and len(made) == _PAIR
+    return made[1] if with_module and isinstance(made[0], torch.nn.Module) else made
 
 
 def _build_training(spec: WorkloadSpec, training: ObjectSpec) -> Workload:
@@ -154,11 +178,12 @@ def _datamodule(spec: WorkloadSpec, data: Any, lightning: ModuleType) -> Any:
             )
         return data
     data_spec = spec["data"]
-    assert data_spec is not None, "only data that was named was built"
-    dataset = as_dataset(data, lambda: instantiate(data_spec))
+    holder = data_spec or spec["module"]
+    assert holder is not None, "a workload without a module has no data"
+    dataset = as_dataset(data, lambda: instantiate(data_spec) if data_spec else data)
     if dataset is None:
         raise HarnessError(
-            f"data {data_spec['class_path']} gave {_a(data)}; a LightningDataModule of "
+            f"data {holder['class_path']} gave {_a(data)}; a LightningDataModule of "
             f"{lightning.__name__} (the module's package) or a data set is needed: a torch "
             "Dataset, a list, or another object with indices and a length, or one to iterate over"
         )

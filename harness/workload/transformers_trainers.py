@@ -7,7 +7,6 @@ perhaps as late as within the function.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
@@ -15,9 +14,10 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.workload.once_imported import once_imported
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 _ARGUMENTS = "transformers.training_args"
@@ -87,7 +87,7 @@ def made_for_probe(batch_size: int, seed: int, *, on_cpu: bool) -> Iterator[None
 
     with ExitStack() as stack:
         for name, change in ((_ARGUMENTS, change_arguments), (_TRAINER, change_trainer)):
-            _once_imported(name, change, stack)
+            once_imported(name, change, stack)
         yield
 
 
@@ -113,45 +113,3 @@ def _quieten(args: Any, batch_size: int, seed: int) -> None:
         args.data_seed += seed
     if args.n_gpu > 1:  # DataParallel; a case has one GPU
         args._n_gpu = 1  # noqa: SLF001 - no public way
-
-
-def _once_imported(
-    name: str, change: Callable[[ModuleType], Callable[[], None]], stack: ExitStack
-) -> None:
-    """Change a module now, or as soon as it is imported; the stack undoes that."""
-    module = sys.modules.get(name)
-    if module is not None:
-        stack.callback(change(module))
-        return
-    finder = _Finder(name, lambda made: stack.callback(change(made)))
-    sys.meta_path.insert(0, finder)
-
-    def forget() -> None:
-        if finder in sys.meta_path:
-            sys.meta_path.remove(finder)
-
-    stack.callback(forget)
-
-
-class _Finder:
-    """Calls a function with one module as soon as it is imported."""
-
-    def __init__(self, name: str, imported: Callable[[ModuleType], object]) -> None:
-        self.name = name
-        self.imported = imported
-
-    def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> ModuleSpec | None:
-        if name != self.name:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        loader: Any = None if spec is None else spec.loader
-        if loader is not None:
-            execute = loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                execute(module)
-                self.imported(module)
-
-            loader.exec_module = exec_module
-        return spec
