@@ -151,7 +151,7 @@ class Rehearsal:
     def __exit__(self, *_: object) -> None:
         """Nothing was started."""
 
-    def describe(self) -> Description:
+    def describe(self, *_: int) -> Description:
         """Return the description that was given."""
         return self.description
 
