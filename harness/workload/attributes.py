@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.workload.cli_optimizers import OptimizerRate
 
 BATCH_SIZE_NAMES = ("batch_size",)
 LEARNING_RATE_NAMES = ("lr", "learning_rate")
@@ -65,6 +68,9 @@ def set_batch_size(module: Any, datamodule: Any, value: int, attr: str | None = 
 
 def set_learning_rate(module: Any, datamodule: Any, value: float, attr: str | None = None) -> None:
     """Set the learning rate, as `set_batch_size` sets the batch size."""
+    if attr is None and (made := _made_rate(module)) is not None:
+        made.set(value)
+        return
     _set(module, datamodule, value, (attr,) if attr else LEARNING_RATE_NAMES, "learning_rate_attr")
 
 
@@ -104,11 +110,15 @@ def get_batch_size(module: Any, datamodule: Any, attr: str | None = None) -> Any
 
 def get_learning_rate(module: Any, datamodule: Any, attr: str | None = None) -> Any:
     """Return the learning rate, as `get_batch_size` returns the batch size."""
+    if attr is None and (made := _made_rate(module)) is not None:
+        return made.get()
     return _get(module, datamodule, (attr,) if attr else LEARNING_RATE_NAMES, "learning_rate_attr")
 
 
 def learning_rate_places(module: Any, datamodule: Any, attr: str | None = None) -> tuple[str, ...]:
     """Return the places that hold the learning rate, such as `Net.lr`; none if nothing does."""
+    if attr is None and (made := _made_rate(module)) is not None:
+        return (made.shown,)
     places = _places(module, datamodule, (attr,) if attr else LEARNING_RATE_NAMES)
     return tuple(place.shown for place in places)
 
@@ -132,6 +142,16 @@ def likely_batch_sizes(module: Any, datamodule: Any, value: int | None = None) -
 def shown(names: Mapping[str, str]) -> str:
     """Return the names of attributes as a list in a sentence."""
     return " or ".join(names.values())
+
+
+def _made_rate(module: Any) -> OptimizerRate | None:
+    """Return the rate of an optimizer that LightningCLI has made in place of the module's own."""
+    if "configure_optimizers" not in getattr(module, "__dict__", ()):
+        return None
+    # On the CPU each module counts in the memory, so other probes do not import it.
+    from harness.workload.cli_optimizers import made_by_cli  # noqa: PLC0415
+
+    return made_by_cli(module)
 
 
 def _numbers_below(holder: Any, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
