@@ -96,5 +96,6 @@ def _flat(value: Any, name: str, left_out: frozenset[str]) -> Iterator[tuple[str
     elif isinstance(value, bool | int):
         yield name, value
     elif value is not None and not (isinstance(value, str) and value.startswith(_PLACES)):
+        # A float is a text, too: a lock rounds what was measured.
         text = value if isinstance(value, str) else json.dumps(value, default=str)
         yield name, text[:_MAX_TEXT]

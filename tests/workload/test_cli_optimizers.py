@@ -70,6 +70,7 @@ def test_schedule_goes_on_from_the_rate(schedule: str, arguments: dict[str, Any]
     for _ in range(4):
         for one in (net, other):
             one.made.step()
+            assert one.schedule is not None
             one.schedule.step()
         rates = [[group["lr"] for group in one.made.param_groups] for one in (net, other)]
         assert pytest.approx([4 * rate for rate in rates[1]]) == rates[0]
