@@ -18,13 +18,14 @@ from projects import MIB, WORKLOADS, Project, StartRunner
 from simulate_verb import Simulate
 from simulated_worlds import Worlds, h100, inside
 from torch_server import TorchServer
+from warm_zygotes import WarmZygotes, start_new
 
 import harness.run.hooks
 from harness.devices.cpu import CpuDevice
 from harness.devices.nvml import gpus as nvml
 from harness.errors import HarnessError
 from harness.lockfile.write import update_lock
-from harness.probes import open_cases
+from harness.probes import open_cases, zygote_process
 from harness.probes.runner import ProbeRunner
 from harness.simulated.library import library
 from harness.simulated.world import World
@@ -91,6 +92,20 @@ def _starter(make: StartRunner, stack: ExitStack, folder: Path) -> StartRunner:
     return start
 
 
+@pytest.fixture(scope="session", autouse=True)
+def warm_zygotes() -> Iterator[WarmZygotes]:
+    """Make the zygotes of all tests forks of one Python, which starts when a test needs it."""
+    with WarmZygotes() as warm, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zygote_process, "start_program", warm.start)
+        yield warm
+
+
+@pytest.fixture
+def new_zygotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let zygotes begin as they do in use: with a new Python."""
+    monkeypatch.setattr(zygote_process, "start_program", start_new)
+
+
 @pytest.fixture
 def start_zygote(tmp_path: Path) -> Iterator[StartRunner]:
     """Return a function that starts runners on the CPU, each with a zygote of its own."""
@@ -145,9 +160,9 @@ def torch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServ
 
 
 @pytest.fixture
-def worlds(tmp_path: Path, torch_server: TorchServer) -> Worlds:
+def worlds(tmp_path: Path, torch_server: TorchServer, warm_zygotes: WarmZygotes) -> Worlds:
     """Make worlds of simulated GPUs in the test's folder."""
-    return Worlds(tmp_path, torch_server)
+    return Worlds(tmp_path, torch_server, warm_zygotes)
 
 
 @pytest.fixture

@@ -38,6 +38,19 @@ _CHUNK = 1 << 16
 _PIPE_BYTES = 1 << 20
 
 
+def start_program(environment: Mapping[str, str], log: int) -> subprocess.Popen[bytes]:
+    """Start the program of a zygote in a session of its own; its output goes to a descriptor."""
+    return subprocess.Popen(
+        # -P: a user's own package called `harness` must not come before this one.
+        [sys.executable, "-P", "-m", "harness.zygote"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=environment,
+        start_new_session=True,
+    )
+
+
 class ZygoteProcess:
     """The process `python -m harness.zygote`.
 
@@ -55,15 +68,7 @@ class ZygoteProcess:
         try:
             with suppress(OSError):
                 fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-            self._process = subprocess.Popen(
-                # -P: a user's own package called `harness` must not come before this one.
-                [sys.executable, "-P", "-m", "harness.zygote"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=writer,
-                env=environment,
-                start_new_session=True,
-            )
+            self._process = start_program(environment, writer)
         except BaseException:
             os.close(self._output)
             raise

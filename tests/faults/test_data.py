@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tomllib
+from typing import TYPE_CHECKING
 
 import pytest
 from faulty_runs import FaultyRun, of, run_once
 
+if TYPE_CHECKING:
+    from warm_zygotes import WarmZygotes
+
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
+def ran(tmp_path_factory: pytest.TempPathFactory, warm_zygotes: WarmZygotes) -> FaultyRun:
     """Run one case per peculiarity, with the LR range test."""
     models = {
         "ignores": of("zoo.Net", "zoo.IgnoresBatchSize"),
@@ -29,7 +33,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
         "two": of("bad_zoo.TwoOptimizersWithoutValidation"),
     }
     settings = {"lr_range": {"num_training": 70, "seeds": [0], "when": "always"}}
-    return run_once(tmp_path_factory, "data", models, settings=settings)
+    return run_once(tmp_path_factory, "data", models, zygotes=warm_zygotes, settings=settings)
 
 
 def test_loader_of_another_size(ran: FaultyRun) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from faulty_runs import LOCK, FaultyRun, of, run_once
 
+if TYPE_CHECKING:
+    from warm_zygotes import WarmZygotes
+
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
+def ran(tmp_path_factory: pytest.TempPathFactory, warm_zygotes: WarmZygotes) -> FaultyRun:
     """Run one case per fault."""
     models = {
         "raises": of("bad_zoo.RaisesInStep"),
@@ -18,7 +23,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
         "crashes": of("bad_zoo.CrashesInStep"),
         "hangs": of("bad_zoo.HangsDeaf", search={"probe_timeout": 2}),
     }
-    return run_once(tmp_path_factory, "endings", models)
+    return run_once(tmp_path_factory, "endings", models, zygotes=warm_zygotes)
 
 
 @pytest.mark.parametrize(

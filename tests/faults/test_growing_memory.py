@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from faulty_runs import FaultyRun, of, run_once
+
+if TYPE_CHECKING:
+    from warm_zygotes import WarmZygotes
 
 pytestmark = pytest.mark.slow  # tests/simulated/test_growth_on_gpu.py has whole runs as well
 
@@ -15,7 +18,7 @@ FEW = {"max_batch_size": 40, "init_val": 40}
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
+def ran(tmp_path_factory: pytest.TempPathFactory, warm_zygotes: WarmZygotes) -> FaultyRun:
     """Run one case per kind of growth."""
     models = {
         "epoch": of("growing_zoo.Keeps", search={"max_batch_size": 256, "init_val": 64}, **DATA),
@@ -30,7 +33,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
             "zoo.Net", data="growing_zoo.Sixths", search={"max_batch_size": 90, "round_to": 6}
         ),
     }
-    return run_once(tmp_path_factory, "growing", models)
+    return run_once(tmp_path_factory, "growing", models, zygotes=warm_zygotes)
 
 
 def last_growth(case: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from harness.report.markdown import escape
 
 if TYPE_CHECKING:
     from projects import Project
+    from warm_zygotes import WarmZygotes
 
 OLD_LOCK = b"# as it was\nversion = 1\n"
 CODES = {SIGINT: 2, SIGTERM: 143, SIGKILL: -9}
@@ -65,6 +66,7 @@ def interrupt(
         ("build", SIGTERM, False),
         ("build", SIGKILL, False),
         ("describe", SIGINT, True),
+        ("train", SIGINT, False),
         ("validation", SIGTERM, True),
         ("sweep", SIGINT, False),
         ("sweep", SIGKILL, False),
@@ -130,11 +132,17 @@ def test_interrupted_run_claims_no_cause_why_nothing_was_measured(project: Proje
     ids=["sweep", "sweep-n2", "validation"],
 )
 def test_batch_that_was_found_before_the_interruption_is_kept(
-    project: Project, phase: str, number: Signals, workers: tuple[str, ...], during: str
+    project: Project,
+    phase: str,
+    number: Signals,
+    workers: tuple[str, ...],
+    during: str,
+    *,
+    warm_zygotes: WarmZygotes,
 ) -> None:
     """Report and candidate hold it without a learning rate."""
     make_halting(project)
-    with HaltingRun(project, phase, *workers) as run:
+    with HaltingRun(project, phase, *workers, zygotes=warm_zygotes) as run:
         run.wait_until_halted()
         assert CODES[number] == run.end(number, group=bool(workers)), run.output
         assert [] == run.survivors()

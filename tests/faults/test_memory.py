@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from faulty_runs import FaultyRun, of, run_once
+
+if TYPE_CHECKING:
+    from warm_zygotes import WarmZygotes
 
 MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
+def ran(tmp_path_factory: pytest.TempPathFactory, warm_zygotes: WarmZygotes) -> FaultyRun:
     """Run one case per way to run out of memory."""
     models = {
         "outside": of(
@@ -24,7 +29,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> FaultyRun:
             trainer={"accumulate_grad_batches": 4},
         ),
     }
-    return run_once(tmp_path_factory, "memory", models)
+    return run_once(tmp_path_factory, "memory", models, zygotes=warm_zygotes)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from projects import copy_into
 
 if TYPE_CHECKING:
     from projects import Project
+    from warm_zygotes import WarmZygotes
 
 CASE, BEFORE = "net-cpu-48MiB-1", "before-cpu-48MiB-1"
 MATRIX = """\
@@ -67,13 +68,15 @@ def number_started(project: Project) -> int:
     return len((project.path / STARTED).read_text(encoding="ascii").splitlines())
 
 
-def test_interrupted_run_goes_on_and_finds_the_same(project: Project) -> None:
+def test_interrupted_run_goes_on_and_finds_the_same(
+    project: Project, warm_zygotes: WarmZygotes
+) -> None:
     """Killed in the search and in a trial, interrupted in validation: only these three run again.
 
     The values are those of a run that was not interrupted, also of a case that was measured before.
     """
     make_counted(project)
-    with HaltingRun(project, "never") as run:
+    with HaltingRun(project, "never", zygotes=warm_zygotes) as run:
         assert 0 == run.wait(), run.output
     expected, trainings = found(project), number_started(project)
     before = found(project, BEFORE)
@@ -90,12 +93,13 @@ def test_interrupted_run_goes_on_and_finds_the_same(project: Project) -> None:
     # Each interrupted training is counted, and so is the one that runs in its place.
     in_each = (in_search, in_search + 1 + 2, in_search + in_validation + 2 + 3)
     for place, number in zip(in_each, (SIGKILL, SIGINT, SIGKILL), strict=True):
-        with HaltingRun(project, f"training {earlier + place}") as run:
+        phase = f"training {earlier + place}"
+        with HaltingRun(project, phase, zygotes=warm_zygotes) as run:
             run.wait_until_halted()
             run.end(number, group=True)
             assert [] == run.survivors()
         assert earlier + place == number_started(project)
-    with HaltingRun(project, "never", "-v") as run:
+    with HaltingRun(project, "never", "-v", zygotes=warm_zygotes) as run:
         assert 0 == run.wait(), run.output
     assert (expected, before) == (found(project), found(project, BEFORE))
     assert trainings + len(in_each) == number_started(project)

@@ -113,6 +113,7 @@ def test_loader_workers_live_below_long_temporary_folders(
     assert ("fits", []) == (runner.train(4, steps=1).outcome, list(long.iterdir()))
 
 
+@pytest.mark.usefixtures("new_zygotes")
 def test_nothing_survives_the_runner(start_zygote: StartRunner) -> None:
     """Probes end their loader workers; closing the runner leaves no process and no file."""
     before = descendants()
@@ -174,6 +175,7 @@ def test_description_says_what_the_workload_is(net: ProbeRunner) -> None:
     )
 
 
+@pytest.mark.usefixtures("new_zygotes")
 def test_unbuildable_workload_raises_with_the_users_traceback(start_zygote: StartRunner) -> None:
     """A constructor's exception reaches the caller with its traceback, and no process is left."""
     before = descendants()

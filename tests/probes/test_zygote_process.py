@@ -25,6 +25,7 @@ if "harness.zygote" in sys.orig_argv:
 """
 
 
+@pytest.mark.usefixtures("new_zygotes")
 def test_zygote_that_is_stopped_is_told_of_and_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

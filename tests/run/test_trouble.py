@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -71,58 +66,6 @@ def test_damaged_lock_is_told_and_left_alone(project: Project) -> None:
     assert pytest.ExitCode.USAGE_ERROR == result.ret
     result.stderr.fnmatch_lines(["*gpu-profile.lock:2: *conflict*"])
     assert "version = 1\n<<<<<<< HEAD\n" == project.lock.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        pytest.param(signal.SIGINT, 2, id="INT"),
-        # tests/faults/test_interrupted.py sends these in other phases.
-        pytest.param(signal.SIGTERM, 143, id="TERM", marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, -9, id="KILL", marks=pytest.mark.slow),
-    ],
-)
-def test_interrupted_search_leaves_nothing_behind(project: Project, number: int, code: int) -> None:
-    """A signal during a probe leaves no process, no temporary file and no lockfile."""
-    project.write_matrix("Hangs")
-    scratch = project.path / "tmp"
-    scratch.mkdir()
-    environment = os.environ | {"TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
-    run = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            "--gpu-profile",
-            "--gpu-profile-update",
-            "-v",
-        ],
-        cwd=project.path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    started = _processes_of_the_probe(run)
-    run.send_signal(number)
-    run.communicate(timeout=60)
-    _, alive = psutil.wait_procs(started, timeout=15)
-    assert [] == alive
-    assert code == run.returncode
-    assert [] == list(scratch.glob("gpu-profile-*"))
-    assert not project.lock.exists()
-
-
-def _processes_of_the_probe(run: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Read the run's output until it builds, and return its zygote, a supervisor and a probe."""
-    assert run.stdout is not None
-    for line in run.stdout:
-        if "building the workload" in line:
-            break
-    while len(started := psutil.Process(run.pid).children(recursive=True)) < 3:
-        assert run.poll() is None, "the run ended before its first probe"
-    return started
 
 
 def test_trouble_with_the_machine_is_an_error_and_no_failure(project: Project) -> None:

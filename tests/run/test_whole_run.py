@@ -24,6 +24,7 @@ def locked(project: Project) -> list[dict[str, Any]]:
 
 
 @XDIST
+@pytest.mark.usefixtures("new_zygotes")
 def test_first_run_fails_and_update_locks_and_the_next_run_passes(
     project: Project, workers: tuple[str]
 ) -> None:

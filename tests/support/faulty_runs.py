@@ -17,11 +17,14 @@ import psutil
 from filelock import FileLock
 from projects import copy_into, shared_folder
 
+from harness.devices.cpu import CpuDevice
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pytest
+    from warm_zygotes import WarmZygotes
 
 GPU = "cpu-48MiB"
 _MARK = "GPU_PROFILE_TESTS_RUN"
@@ -111,12 +114,15 @@ def run(
     settings: Mapping[str, Any] | None = None,
     prelude: str = "",
     environment: Mapping[str, str] | None = None,
+    zygotes: WarmZygotes | None = None,
 ) -> FaultyRun:
     """Make a project of these models in `path`, run pytest with an update, and list leftovers.
 
     A model is a mapping as in the matrix; the default data are `zoo.Numbers`. The shell commands of
-    `prelude` run before pytest, in a mount namespace of their own.
+    `prelude` run before pytest, in a mount namespace of their own. The zygotes of the run are new
+    Pythons, or `zygotes`.
     """
+    sessions = path / "sessions.txt"
     (path / "profiles").mkdir()
     copy_into(path / "profiles", "zoo.py", "bad_zoo.py", "growing_zoo.py")
     (path / "test_profiles.py").write_text(
@@ -146,6 +152,7 @@ def run(
         cwd=path,
         env=os.environ
         | {"TMPDIR": str(scratch), _MARK: mark, "COLUMNS": "80"}
+        | (zygotes.variables({**os.environ, **CpuDevice.environment}, sessions) if zygotes else {})
         | dict(environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -153,7 +160,7 @@ def run(
         timeout=300,
     )
     output = done.stdout.decode(errors="replace")
-    return FaultyRun(path, done.returncode, output, (*_alive(mark), *_files(scratch)))
+    return FaultyRun(path, done.returncode, output, (*_alive(mark, sessions), *_files(scratch)))
 
 
 def run_once(
@@ -212,12 +219,16 @@ def of(module: str, data: str = "zoo.Numbers", **more: Any) -> dict[str, Any]:
     } | more
 
 
-def _alive(mark: str) -> list[str]:
-    """Return the processes that inherited the run's mark and have not ended."""
+def _alive(mark: str, sessions: Path) -> list[str]:
+    """Return the processes of the run that have not ended.
+
+    They have inherited its mark, or are in the session of a zygote that is a fork of the tests'.
+    """
+    numbers = {int(line) for line in sessions.read_text().split()} if sessions.exists() else set()
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(_MARK) == mark:
+            if process.environ().get(_MARK) == mark or os.getsid(process.pid) in numbers:
                 found.append(process)
     # The last of xdist's workers may still be ending.
     _, alive = psutil.wait_procs(found, timeout=5)

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Self
 
 from projects import copy_into
 
+from harness.devices.cpu import CpuDevice
+
 if TYPE_CHECKING:
     from types import TracebackType
 
     from projects import Project
+    from warm_zygotes import WarmZygotes
 
 CASE = "net-cpu-48MiB-1"
 # In seconds: enough on a loaded machine to start pytest, import torch and measure a small case.
@@ -65,10 +68,13 @@ class HaltingRun:
     """An updating pytest run in a process group of its own.
 
     Use it as a context manager, which kills the run at its end. A variable in their environment
-    marks its processes. Its temporary files go to a folder of its own.
+    marks its processes. Its temporary files go to a folder of its own. Its zygotes are new Pythons,
+    or `zygotes`.
     """
 
-    def __init__(self, project: Project, phase: str, *arguments: str) -> None:
+    def __init__(
+        self, project: Project, phase: str, *arguments: str, zygotes: WarmZygotes | None = None
+    ) -> None:
         self._mark = uuid.uuid4().hex
         self.project = project
         folder = project.path / f"run-{self._mark[:8]}"
@@ -89,6 +95,10 @@ class HaltingRun:
             "HALT_REACHED": str(self._reached),
             "HALT_RELEASED": str(self._released),
         }
+        self._sessions = folder / "sessions.txt"
+        if zygotes is not None:
+            ours = {**os.environ, **CpuDevice.environment}
+            environment |= zygotes.variables(ours, self._sessions)
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -155,11 +165,14 @@ class HaltingRun:
     def processes(self) -> list[int]:
         """Return the ids of the run's processes that still live."""
         mark = f"HALTING_RUN={self._mark}".encode()
+        noted = self._sessions.read_text() if self._sessions.exists() else ""
+        zygotes = {int(line) for line in noted.split()}
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):  # it ended meanwhile
-                if mark in path.read_bytes():
-                    found.append(int(path.parent.name))
+                pid = int(path.parent.name)
+                if mark in path.read_bytes() or os.getsid(pid) in zygotes:
+                    found.append(pid)
         return found
 
     def survivors(self, patience: float = 15.0) -> list[int]:

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from simulated_worlds import h100, inside
 
+from harness.devices.cuda_environment import showing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from simulated_worlds import Worlds
+    from warm_zygotes import WarmZygotes
 
 PYTEST = (sys.executable, "-m", "pytest", "--gpu-profile", "-p", "no:cacheprovider")
 MATRIX = """
@@ -80,13 +83,22 @@ def report_of(folder: Path) -> list[Any]:
 
 def run(worlds: Worlds, folder: Path, *flags: str, **changes: Any) -> tuple[int, str, Any]:
     """Run the case on one H100; return the exit code, the output and the case of the report."""
-    code, output = start(folder, inside(worlds.make(h100(**changes))), *flags)
+    environment = inside(worlds.make(h100(**changes)))
+    code, output = start(folder, environment, *flags, zygotes=worlds.zygotes)
     (case,) = report_of(folder)
     return code, output, case
 
 
-def start(folder: Path, environment: dict[str, str], *flags: str) -> tuple[int, str]:
-    """Run the cases of a project to the end; return the exit code and the output."""
+def start(
+    folder: Path, environment: dict[str, str], *flags: str, zygotes: WarmZygotes | None = None
+) -> tuple[int, str]:
+    """Run the cases of a project to the end; return the exit code and the output.
+
+    The zygotes of the run are new Pythons, or `zygotes`.
+    """
+    if zygotes is not None:
+        ours = environment | showing("of the case")
+        environment = environment | zygotes.variables(ours, folder / "sessions.txt")
     done = subprocess.run(
         [*PYTEST, *flags],
         env=environment,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from warm_zygotes import WarmZygotes
+
 MIB, GIB = 1 << 20, 1 << 30
 CONTEXT = 530 * MIB
 H100_TOTAL, H100_NVML = 81008 * MIB, 81559 * MIB
@@ -65,6 +67,7 @@ class Worlds:
 
     folder: Path
     server: TorchServer
+    zygotes: WarmZygotes | None = None
     runs: int = field(default=0)
 
     def make(self, *gpus: SimulatedGpu, **settings: Any) -> World:

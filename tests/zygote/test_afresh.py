@@ -6,6 +6,7 @@ import pytest
 from projects import MIB, StartRunner, workload
 
 
+@pytest.mark.usefixtures("new_zygotes")
 def test_workload_that_starts_a_thread_trains_in_a_new_python(start_zygote: StartRunner) -> None:
     """Such a probe builds the module, and its thread, itself; the runner gives the reason."""
     runner = start_zygote(workload("zoo.StartsThread"), timeout=60.0)

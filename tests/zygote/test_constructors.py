@@ -37,6 +37,7 @@ def test_constructor_that_takes_the_process_over(
         assert [0, 0] == [output.count("built here") for output in outputs]
 
 
+@pytest.mark.usefixtures("new_zygotes")
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
