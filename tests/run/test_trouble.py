@@ -1,4 +1,4 @@
-"""Trouble during a run: broken workloads, a broken machine, interruptions."""
+"""Trouble during a run: broken workloads, a broken machine."""
 
 from __future__ import annotations
 

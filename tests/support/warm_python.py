@@ -122,7 +122,7 @@ def _keep(
         os.close(stream)
     connection.sendall(b"%d\n" % pid)
     ended = os.pidfd_open(pid)
-    ready, _, _ = select.select([ended, connection], [], [])
+    ready, _, _ = select.select([ended, connection.fileno()], [], [])
     if ended in ready:
         end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert end is not None
