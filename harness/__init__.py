@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.train_time.apply import apply as apply
     from harness.train_time.bare_model import FoundBatchSize as FoundBatchSize
     from harness.train_time.bare_model import find_optimal_batch_size as find_optimal_batch_size
+    from harness.train_time.bucket_sampler import BucketBatchSampler as BucketBatchSampler
     from harness.train_time.callback import profile_callback as profile_callback
     from harness.train_time.load_profile import load_profile as load_profile
     from harness.train_time.scaling import calculate_adjusted_epochs as calculate_adjusted_epochs
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from harness.train_time.scaling import scale_learning_rate as scale_learning_rate
 
 __all__ = [
+    "BucketBatchSampler",
     "Estimate",
     "FoundBatchSize",
     "HarnessError",
@@ -47,6 +49,7 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "BucketBatchSampler": "harness.train_time.bucket_sampler",
         "Estimate": "harness.direct.estimate",
         "FoundBatchSize": "harness.train_time.bare_model",
         "HarnessError": "harness.errors",

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 from harness.case_names import Scalar, case_id
+from harness.device_identity import DeviceIdentity as DeviceIdentity  # noqa: PLC0414 - exported
 
 Outcome = Literal["fits", "oom", "error", "dataset"]
 """How a probe ended. `dataset`: the data held no full batch of that size."""
@@ -16,45 +17,14 @@ BoundedBy = Literal["memory", "cap", "dataset", "trials", "error", "nothing fits
 Source = Literal["measured", "predicted"]
 """Whether values come from training on the device, or on a simulated GPU of its kind."""
 
-ProbeKind = Literal["train", "validation", "validate", "test", "predict"]
-"""Which batch size a probe varies; the last three are of the Trainer's functions alone."""
+ProbeKind = Literal["train", "validation", "validate", "test", "predict", "bucket", "joint"]
+"""Which batch size a probe varies: `validate` to `predict` are of the Trainer's functions alone.
+
+`bucket`: that of a bucket below the last; `joint`: those of all buckets, in turn.
+"""
 
 LOCKED_HOLDERS = 16
 """A lock keeps this many of the largest holders of memory at the peak, because people read it."""
-
-# A driver changes NVML's total of a GPU by less than this share. Products that have the same name
-# but another memory differ by more.
-_MEMORY_TOLERANCE = 0.01
-
-
-# No product of NVIDIA's begins so: a profile of a simulated GPU never matches a real one.
-SIMULATED = "simulated "
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceIdentity:
-    """The values that identify the device of a locked profile."""
-
-    name: str
-    """NVML's product name, or `cpu`; that of a simulated GPU begins with `simulated `."""
-    memory_bytes: int
-    """NVML's total, the budget of an emulated device, or the budget on the CPU."""
-
-    @property
-    def simulated(self) -> bool:
-        """Whether this is a simulated GPU: it counts memory, and computes nothing."""
-        return self.name.startswith(SIMULATED)
-
-    @property
-    def product(self) -> str:
-        """NVML's product name, also of a simulated GPU."""
-        return self.name.removeprefix(SIMULATED)
-
-    def matches(self, other: DeviceIdentity) -> bool:
-        """Return whether both are the same device: equal names, memory within 1%."""
-        larger = max(self.memory_bytes, other.memory_bytes)
-        difference = abs(self.memory_bytes - other.memory_bytes)
-        return self.name == other.name and difference <= _MEMORY_TOLERANCE * larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +40,19 @@ class Growth:
     """All steps of a pass; None where the probe repeated the data, or they have no length."""
     given_back: bool | None = None
     """Whether the end of the pass has freed the memory; None if the probe did not come so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket of lengths: a sampler makes batches of its samples alone."""
+
+    edge: float
+    """The longest length of its samples; those of the bucket are longer than the edge before."""
+    batch_size: int
+    """The size to train with, beside those of the other buckets."""
+    max_batch_size: int
+    """The largest batch that trained alone, of samples as long as the edge."""
+    bounded_by: BoundedBy = "memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +92,8 @@ class Probe:
     """What thaws later; on a simulated GPU the lines where values decide, zeros there."""
     values_read: str | None = None
     """On a simulated GPU: the line that read a value last. An error may come from that zero."""
+    buckets: dict[str, int] = field(default_factory=dict)
+    """Of a `bucket` or `joint`: its batch sizes by edge, as texts: JSON has no other keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +194,8 @@ class Profile:
     """The largest holders of memory at the peak of the predicted batch, in bytes."""
     inference_batch_sizes: dict[str, int] = field(default_factory=dict)
     """The largest batch of `validate`, `test` and `predict` alone: those of `search.inference`."""
+    buckets: tuple[Bucket, ...] = ()
+    """The buckets of lengths, the shortest first; `batch_size` is that of the last."""
 
     @property
     def case_id(self) -> str:
@@ -238,6 +225,7 @@ class Profile:
             "learning_rates": tuple(data["learning_rates"]),
             "learning_rate_range": tuple(data["learning_rate_range"]),
             "group_learning_rates": tuple(data["group_learning_rates"]),
+            "buckets": tuple(Bucket(**bucket) for bucket in data["buckets"]),
         }
         return cls(**values)
 

@@ -147,6 +147,7 @@ def test_matrices_load(text: str, tmp_path: Path) -> None:
         ("trainers", "other-trainings", "def make_trainer"),
         ("tuning", "fine-tuning", "class Tuned"),
         ("texts", "lengths", "class Texts"),
+        ("bucketed", "lengths", "class BucketedTexts"),
     ):
         code = re.findall(r"```python\n(.*?)```", PAGES[f"docs/{page}.md"], re.DOTALL)
         (tmp_path / f"{name}.py").write_text(

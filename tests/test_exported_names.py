@@ -13,6 +13,7 @@ import harness
 PACKAGE = Path(harness.__file__).parent
 DOORS = {
     "harness": [
+        "BucketBatchSampler",
         "Estimate",
         "FoundBatchSize",
         "HarnessError",

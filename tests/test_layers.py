@@ -27,6 +27,7 @@ LAYERS = (
         "_lazy",
         "bounded_file",
         "case_names",
+        "device_identity",
         "errors",
         "lightning_hooks",
         "matrix.yaml12",

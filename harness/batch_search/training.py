@@ -13,6 +13,7 @@ from harness.batch_search.sizes import (
     Sizes,
     search_batch_sizes,
 )
+from harness.case_names import label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from harness.batch_search.histories import Histories
     from harness.matrix.settings import SearchSettings
-    from harness.measurement import Probe
+    from harness.measurement import Probe, ProbeKind
     from harness.probes.open_cases import OpenCase
 
 SCOUTING_STEPS = 2
@@ -50,7 +51,7 @@ def train(
 
     A batch that thrashes counts as out of memory unless the case allows thrashing.
     """
-    settings = opened.case.search
+    settings, buckets = opened.case.search, opened.bucket_batches(batch_size)
     probe = opened.runner.train(
         batch_size,
         steps=num_steps(settings, steps),
@@ -61,7 +62,12 @@ def train(
         history=history,
         # An epoch, and a soak, are to be what they are in training.
         short_steps=short_steps and not whole_epochs,
+        buckets=buckets,
     )
+    if buckets:
+        sizes = {label(one["bucket"]["edge"]): one["batch_size"] for one in buckets}
+        kind: ProbeKind = "joint" if opened.in_turn else "bucket"
+        probe = replace(probe, kind=kind, buckets=sizes)
     if probe.outcome == "fits" and probe.alloc_retries and not settings.allow_thrashing:
         detail = (
             f"trains only because the allocator empties its cache ({probe.alloc_retries} retries)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.bounds.buckets import judge_buckets
 from harness.bounds.causes import because, failure_detail, judge_recipe, judge_workload
 from harness.bounds.inference import judge_inference
 from harness.bounds.sizes import largest_expected, measured_noise, same_batch, smallest_allowed
@@ -44,6 +45,7 @@ def judge(
         _judge_learning_rate(measurement, locked, bounds),
         judge_throughput(measurement, locked, bounds),
         judge_inference(measurement, locked, bounds.batch_size.max_drop),
+        judge_buckets(measurement, locked, bounds.batch_size.max_drop),
     )
     return Verdict.combined(parts)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from harness.bounds.causes import because, judge_recipe, judge_workload
 from harness.bounds.verdict import Verdict, Violation
+from harness.case_names import label
 from harness.measurement import LOCKED_HOLDERS
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def judge_prediction(prediction: Measurement, locked: LockedProfile | None) -> V
         judge_recipe(prediction, locked),
         _judge_batch_size(prediction, locked, locked.predicted_batch_size),
         _judge_inference(prediction, locked),
+        _judge_buckets(prediction, locked),
     )
     return Verdict.combined(parts)
 
@@ -99,6 +101,27 @@ def _judge_inference(prediction: Measurement, locked: LockedProfile) -> Verdict:
             continue
         message = f"{change} below the locked {known}{because(prediction, locked)}"
         violations.append(Violation("inference_batch_size", known, size, known, message))
+    return Verdict(tuple(violations), tuple(improvements))
+
+
+def _judge_buckets(prediction: Measurement, locked: LockedProfile) -> Verdict:
+    """Judge the largest batch of each bucket, as exactly; the last one's is the case's own."""
+    versions, _ = _deciding_versions(locked.predicted_with, prediction.predicted_with)
+    if locked.source != "predicted" or versions:
+        return Verdict()
+    then = {bucket.edge: bucket.max_batch_size for bucket in locked.buckets}
+    violations, improvements = [], []
+    for bucket in prediction.buckets[:-1]:
+        known, size = then.get(bucket.edge, bucket.max_batch_size), bucket.max_batch_size
+        change = f"predicted batch {size} of bucket {label(bucket.edge)} is"
+        if size > known:
+            improvements.append(f"{change} {size / known - 1:.1%} above the locked {known}")
+        elif size < known:
+            message = (
+                f"{change} {1 - size / known:.1%} below the locked {known}"
+                f"{because(prediction, locked)}"
+            )
+            violations.append(Violation("bucket_batch_size", known, size, known, message))
     return Verdict(tuple(violations), tuple(improvements))
 
 

@@ -18,6 +18,7 @@ Bound = Literal[
     "learning_rate",
     "throughput",
     "inference_batch_size",
+    "bucket_batch_size",
     "fingerprint",
     "recipe",
     "gain",

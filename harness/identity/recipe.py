@@ -92,6 +92,7 @@ def recipe(case: Case, environment: Mapping[str, Scalar]) -> Recipe:
         ),
         "search": _changed(case.search, SearchSettings(), search),
         "lr_range": _lr_range(case.lr_range),
+        "buckets": _buckets(case),
         "gpu": _without_defaults({"budget": case.device.budget}, {}),
         "environment": environment,
     }
@@ -103,6 +104,16 @@ def recipe(case: Case, environment: Mapping[str, Scalar]) -> Recipe:
     canonical = json.dumps([_FORMAT, flat], sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     return Recipe(f"sha256:{digest}", {name: _for_toml(value) for name, value in flat.items()})
+
+
+def _buckets(case: Case) -> dict[str, Any]:
+    """Return the edges, and what they replace; the data of one of them tell those of the others."""
+    if not case.buckets:
+        return {}
+    return {
+        "edges": [bucket["edge"] for bucket in case.buckets],
+        "arguments": list(case.bucket_arguments),
+    }
 
 
 def _lr_range(settings: LrRangeSettings) -> dict[str, Any]:

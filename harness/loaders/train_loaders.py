@@ -50,6 +50,32 @@ def train_on_full_batches(
 ) -> None:
     """Make `trainer` train on full batches without end; the user's loaders stay what they are.
 
+    The other arguments are those of `full_loaders`.
+    """
+    make = full_loaders(
+        workload,
+        batch_size,
+        worst_case=worst_case,
+        endless=endless,
+        uncounted=uncounted,
+        worst=worst,
+    )
+    replace_for_trainer(trainer.fit_loop, workload.loader_owner, "train_dataloader", make)
+
+
+def full_loaders(
+    workload: Workload,
+    batch_size: int,
+    *,
+    worst_case: bool = True,
+    endless: bool = True,
+    uncounted: Uncounted = nullcontext,
+    worst: WorstBatches | None = None,
+) -> Callable[[Callable[[], Any]], Any]:
+    """Return a function that takes the hook `train_dataloader`, and returns what a Trainer gets.
+
+    These are the user's loaders, which the Trainer iterates as full batches without end.
+
     If there are several loaders (a list, a dict), each is repeated with the batch size that it
     states, or with `batch_size` if it states none.
 
@@ -115,7 +141,7 @@ def train_on_full_batches(
             obedience.require_of_several(loaders.flattened)
         return iterated_as(loaders, iterated)
 
-    replace_for_trainer(trainer.fit_loop, workload.loader_owner, "train_dataloader", make)
+    return make
 
 
 def describe_training_loader(workload: Workload) -> tuple[int | None, int]:

@@ -147,9 +147,19 @@ class Block:
         value = self._take(key) if required else self._table.pop(key, {})
         if not isinstance(value, dict):
             self._refuse(key, value, f"a table [profile.{key}]")
-        table = Block(self._text, self._number, value, key)
-        table._case = self._case
-        return table
+        return self._below(key, value)
+
+    def tables(self, key: str) -> list[Block]:
+        """Read a list of tables; a missing one is empty."""
+        values = self._table.pop(key, [])
+        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+            self._refuse(key, values, "a list of tables")
+        return [self._below(key, value) for value in values]
+
+    def _below(self, key: str, table: Mapping[str, Any]) -> Block:
+        below = Block(self._text, self._number, table, key)
+        below._case = self._case
+        return below
 
     def fail(self, key: str, problem: str) -> NoReturn:
         """Raise LockError that names the case, the key and its line."""

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from harness.case_names import MAIN_AXES, MAX_ID_LENGTH, Scalar, case_id
 from harness.lockfile.block_reader import Block
+from harness.lockfile.buckets import read_buckets
+from harness.lockfile.contradictions import refuse_contradictions
 from harness.lockfile.index import Index
 from harness.lockfile.toml_text import LockError, LockText, read_text
 from harness.measurement import BoundedBy, DeviceIdentity, Profile, Source
@@ -50,6 +52,14 @@ class LockedProfile(Profile):
         """
         known = self.settings.get("trainer.precision")
         return self.axes.get("precision") if known is None else known
+
+    @property
+    def bucket_batch_sizes(self) -> dict[float, int]:
+        """The batch size of each bucket of lengths, by its edge; empty without buckets.
+
+        It is what `harness.BucketBatchSampler` takes.
+        """
+        return {bucket.edge: bucket.batch_size for bucket in self.buckets}
 
     def one_cycle(self, max_factor: float = 3, optimizer: Any = None) -> OneCycle:
         """Return `max_lr` and `cycle_momentum` for torch's `OneCycleLR`.
@@ -259,6 +269,7 @@ _READERS: dict[str, Callable[[Block, str], Any]] = {
     "tuple[float, ...]": Block.numbers,
     "Source": lambda block, key: block.word(key, get_args(Source)),
     "BoundedBy": lambda block, key: block.word(key, get_args(BoundedBy)),
+    "tuple[Bucket, ...]": read_buckets,
     "dict[str, Scalar]": lambda block, key: block.subtable(key).scalars(),
     "dict[str, Any]": lambda block, key: block.subtable(key).settings(),
     "dict[str, str]": lambda block, key: block.subtable(key).strings(),
@@ -296,37 +307,8 @@ def _read_profile(block: Block) -> LockedProfile:
             "predicted_batch_size",
             f"must equal max_batch_size, {profile.max_batch_size}, if source is predicted",
         )
-    _check_range(block, profile)
-    _check_accumulation(block, profile)
+    refuse_contradictions(block, profile)
     return profile
-
-
-def _check_accumulation(block: Block, profile: LockedProfile) -> None:
-    """Refuse a step that does not hold the samples that it says."""
-    number, total = profile.accumulate_grad_batches, profile.global_batch_size
-    if number is None and total is None:
-        return
-    if number is None or total != profile.batch_size * number:
-        block.fail(
-            "global_batch_size",
-            f"is {total}; batch_size, {profile.batch_size}, times accumulate_grad_batches, "
-            f"{number}, is needed",
-        )
-
-
-def _check_range(block: Block, profile: LockedProfile) -> None:
-    """Refuse a range that does not hold the learning rate: every measurement would be outside."""
-    if not profile.learning_rate_range:
-        return
-    rate, ends = profile.learning_rate, profile.learning_rate_range
-    if rate is None:
-        block.fail("learning_rate_range", "has no learning_rate to be the range of")
-    if len(ends) != 2 or not ends[0] <= rate <= ends[1]:  # noqa: PLR2004 - a range has two ends
-        block.fail(
-            "learning_rate_range",
-            f"is {list(ends)!r:.80}; the lowest and the highest learning rate are needed, with"
-            f" learning_rate, {rate}, between them",
-        )
 
 
 def _read_axes(block: Block) -> dict[str, Scalar]:

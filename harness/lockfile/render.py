@@ -77,7 +77,10 @@ def block(profile: LockedProfile) -> dict[str, Any]:
         if isinstance(value, dict) and one.name != "axes":
             tables[one.name] = _ordered(one.name, value)
         elif one.name not in tables and value != one.default and value not in ((), ""):
-            values[one.name] = _rounded(value) if "float" in str(one.type) else value
+            if one.name == "buckets":
+                values[one.name] = [asdict(bucket) for bucket in value]
+            else:
+                values[one.name] = _rounded(value) if "float" in str(one.type) else value
     for key, value in profile.extra.items():
         tables[key] = {**tables[key], **value} if key == "device" else value
     return values | {key: table for key, table in tables.items() if table != {}}

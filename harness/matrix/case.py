@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from harness.case_names import Scalar
     from harness.matrix.presets import Preset
     from harness.matrix.settings import BoundsSettings, GpuSettings, LrRangeSettings, SearchSettings
-    from harness.protocol.case import WorkloadSpec
+    from harness.protocol.case import BucketSpec, WorkloadSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,10 @@ class Case:
     """The preset of the run. What it sets is in `search` and `lr_range` already."""
     stated: tuple[SearchSettings, LrRangeSettings] | None = None
     """These two as they are without the preset; None where no preset changes them."""
+    buckets: tuple[BucketSpec, ...] = ()
+    """The data of each bucket of lengths; the workload has those of the last one."""
+    bucket_arguments: tuple[str, ...] = ()
+    """The arguments that an edge replaces, such as `data.init_args.length`."""
 
     @property
     def without_preset(self) -> Case:
@@ -46,9 +50,10 @@ class Case:
     @property
     def probed_workload(self) -> WorkloadSpec:
         """The workload as probes build it, with what the settings of the search say of it."""
-        if not self.search.worst_batches:
-            return self.workload
-        return {**self.workload, "worst_batches": True}
+        workload = self.workload
+        if self.search.worst_batches:
+            workload = {**workload, "worst_batches": True}
+        return {**workload, "edge": self.buckets[-1]["edge"]} if self.buckets else workload
 
     def accumulation(self, batch_size: int) -> int:
         """Return the micro-batches of an optimizer step, as far as the matrix sets them."""

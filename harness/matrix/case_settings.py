@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from harness.matrix import commands
+from harness.matrix import buckets, commands
 from harness.matrix.callables import CallableSpec
 from harness.matrix.case import Case
 from harness.matrix.file_model import WorkloadSettings
@@ -163,7 +163,7 @@ class Resolver:
         made = [part.resolve(axes, identifier) for part in parts]
         if None in made:
             return None
-        case = Case(identifier, axes, *made)
+        case = self._with_buckets(Case(identifier, axes, *made), parts[0])
         if case.workload.get("command") is not None:
             case = replace(case, trainer={})
         elif case.workload.get("training") is not None:
@@ -214,6 +214,23 @@ class Resolver:
                 "TrainingArguments: set null for this model",
             )
         return replace(case, trainer={})
+
+    def _with_buckets(self, case: Case, workload: Part) -> Case:
+        """Return the case with the data of each bucket, if its model has buckets."""
+        place = ("models", case.model, buckets.KEY)
+        raw = mapping_at(mapping_at(mapping_at(self._root, "models"), case.model), buckets.KEY)
+        if not raw or any(case.workload.get(way) is not None for way in ("training", "command")):
+            return case
+        part = self._parts.setdefault(
+            place,
+            Part(raw, buckets.BucketsSettings, lambda below: (*place, *below), self._context),
+        )
+        settings = part.resolve(case.axes, case.id)
+        if settings is None:
+            return case
+        return buckets.with_buckets(
+            case, settings, lambda axes: workload.resolve(axes, case.id), part.refuse
+        )
 
     def _pair(self, model: str, gpu: str) -> tuple[Part, ...]:
         return (

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from harness.case_names import LABEL
+from harness.matrix.buckets import BucketsSettings  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.callables import CallableSpec  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.commands import Command  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.field_types import Allowed, DottedName, Settings
@@ -94,8 +95,15 @@ class WorkloadSettings(Settings):
 class ModelSettings(WorkloadSettings, Overrides):
     """An entry below `models`."""
 
+    buckets: BucketsSettings | None = None
+    """Buckets of lengths, each with a batch size of its own."""
+
     def check_own(self, way: str) -> None:
         """Refuse settings of the model's own that have no effect on how it trains."""
+        if self.buckets is not None:
+            raise self.broken(
+                f"replaces an argument of data, and {way} loads its own: remove it", "buckets"
+            )
         if self.trainer is not None:
             raise self.broken(f"is Lightning's, and {way} runs without it: remove it", "trainer")
         if way != "command":

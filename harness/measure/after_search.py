@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness.batch_search.buckets import in_turn
 from harness.batch_search.training import keeps_memory, train
 from harness.errors import MachineError, WorkloadError
 from harness.failures.broken_libraries import broken_library
@@ -62,6 +63,8 @@ def soak(opened: OpenCase, measurement: Measurement) -> None:
         return
     _log.info("%s: training batch %d for %d steps", case.id, batch_size, steps)
     grows = keeps_memory(measurement.probes)
+    if measurement.buckets:
+        opened = in_turn(opened, measurement.buckets)
     probe = train(opened, batch_size, steps=steps, whole_epochs=grows, short_steps=False)
     if probe.outcome != "fits":
         raise WorkloadError(

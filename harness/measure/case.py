@@ -13,6 +13,7 @@ from harness.devices import host_memory
 from harness.errors import HarnessError
 from harness.identity.recipe import recipe
 from harness.measure.after_search import refuse_broken_libraries, soak, with_snapshot
+from harness.measure.buckets import with_buckets
 from harness.measure.few_divisors import warn_of_few_divisors
 from harness.measure.flat_memory import warn_of_flat_memory
 from harness.measure.inference import with_inference
@@ -115,6 +116,7 @@ def _measure_all(opened: OpenCase) -> Measurement:
         warnings = (_NOT_QUICK,)
     measurement = _measurement(opened, found).with_prediction(predicted)
     measurement = replace(measurement, warnings=(*measurement.warnings, *warnings))
+    measurement = with_buckets(start, measurement, found, repeat=thorough)
     if measurement.max_batch_size:
         measurement = with_throughput(opened, measurement)
         keep(opened, measurement, SOAK)

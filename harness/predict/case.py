@@ -12,6 +12,7 @@ from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError
 from harness.identity.recipe import recipe
 from harness.measurement import DeviceIdentity, Measurement
+from harness.predict.buckets import predict_buckets
 from harness.predict.gpus import by_name, is_instance
 from harness.predict.inference import Inferred, predict_inference
 from harness.predict.prediction import SIMULATION, predict
@@ -86,9 +87,12 @@ def predict_case(
     with simulation.closed_by_errors(), resuming(opened, made.digest, made_with) as kept:
         prediction = predict(simulated, gpu)
         inferred = predict_inference(opened) if prediction.max_batch_size else Inferred()
+        bucketed = predict_buckets(opened, prediction)
     resumed = None if kept is None else kept.note()
     largest = prediction.max_batch_size
     tuned = case.search.tuned(prediction.safe_batch_size)
+    if bucketed.buckets:
+        tuned = bucketed.buckets[-1].batch_size
     return Measurement(
         axes=dict(case.axes),
         device=identity_of(case, gpu),
@@ -107,10 +111,12 @@ def predict_case(
         settings=dict(made.settings),
         made_with=dict(runner.versions),
         inference_batch_sizes=inferred.sizes,
-        probes=prediction.probes + inferred.probes,
+        buckets=bucketed.buckets,
+        probes=prediction.probes + inferred.probes + bucketed.probes,
         warnings=(
             *prediction.notes,
             *inferred.notes,
+            *bucketed.warnings,
             *(() if resumed is None else (resumed,)),
             *((_LARGEST,) if case.search.objective == "throughput" else ()),
         ),

@@ -69,6 +69,8 @@ class Prediction:
     """Versions. Predictions of the same torch and simulation are compared exactly."""
     probes: tuple[Probe, ...]
     notes: tuple[str, ...]
+    found: FoundBatch
+    """What the search has found; `max_batch_size` is its own."""
 
     def to_lock(self) -> Predicted | None:
         """Return what is locked of it, and compared with the lock; None when nothing fits."""
@@ -141,6 +143,7 @@ def predict(
         + (_NAMELESS if opened.case.workload.get("command") is not None else ())
         + case.device.notes()
         + (() if gpu.note is None else (gpu.note,)),
+        found=found,
     )
 
 

@@ -21,8 +21,14 @@ from harness.probe_tasks.attribution import (
     Running,
 )
 from harness.probe_tasks.memory_history import History, active_blocks
-from harness.probe_tasks.train import StepWatch, consistent_zeros_of
-from harness.probe_tasks.trainer import make_callback, make_trainer, prepare, seed_everything
+from harness.probe_tasks.train import StepWatch
+from harness.probe_tasks.trainer import (
+    consistent_zeros_of,
+    make_callback,
+    make_trainer,
+    prepare,
+    seed_everything,
+)
 from harness.probe_tasks.user_code import UserCode
 from harness.probe_trainer.fit_failures import explain_fit
 from harness.probe_trainer.optimizer_steps import watch_steps

@@ -15,8 +15,13 @@ import torch
 from harness.loaders.inference_loaders import InferenceLoaders
 from harness.memory_bounds import make_bound
 from harness.probe_tasks.growth import Kept, found, num_batches, projected
-from harness.probe_tasks.train import consistent_zeros_of
-from harness.probe_tasks.trainer import FitWatch, make_callback, make_trainer, seed_everything
+from harness.probe_tasks.trainer import (
+    FitWatch,
+    consistent_zeros_of,
+    make_callback,
+    make_trainer,
+    seed_everything,
+)
 from harness.probe_trainer.fit_failures import explain_fit
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
@@ -13,10 +13,11 @@ from harness.memory_bounds import make_bound
 from harness.probe_tasks.growth import Kept, found, num_batches, projected, steps_of
 from harness.probe_tasks.trainer import (
     FitWatch,
+    TrainingData,
+    consistent_zeros_of,
     loss_of,
     make_callback,
     make_trainer,
-    prepare,
     seed_everything,
 )
 from harness.probe_trainer.fit_failures import explain_fit
@@ -25,11 +26,9 @@ from harness.workload.thawing import thaws_later
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from harness.memory_bounds.memory_bound import MemoryBound
     from harness.probe_tasks.zeros.decisions import Decisions
-    from harness.protocol.case import BoundSpec
     from harness.protocol.messages import Failure, TellPhase, TrainRequest, TrainResult
     from harness.workload.build import Workload
 
@@ -242,8 +241,12 @@ def train(
     request: TrainRequest,
     tell: TellPhase,
     watch_class: type[StepWatch] = StepWatch,
+    data: TrainingData = TrainingData(),  # noqa: B008 - it has no state
 ) -> TrainResult:
-    """Train one batch size and return the outcome, whatever the user's training raises."""
+    """Train one batch size and return the outcome, whatever the user's training raises.
+
+    data: what to train on, in place of the workload's own data.
+    """
     tell("setup")
     seed_everything()
     bound = make_bound(request["bound"])
@@ -254,6 +257,7 @@ def train(
     excess: str | None = None
     worst_notes: Callable[[], list[str]] = list
     try:
+        workload = data.build(workload)
         bound.start()
         if watch.snapshot is not None or request["history"] is not None:
             bound.record(stacks=watch.snapshot is not None)
@@ -270,7 +274,7 @@ def train(
             endless = not request["epoch_steps"]
             # What is timed is to be a training's usual step.
             worst_case = "timed_seconds" not in request
-            worst_notes = prepare(
+            worst_notes = data.prepare(
                 workload, trainer, bound, batch_size, endless=endless, worst_case=worst_case
             )
             if request["validation_batch_size"] is not None:
@@ -332,18 +336,3 @@ def train(
         ],
         "values_read": values_read,
     }
-
-
-def consistent_zeros_of(bound: BoundSpec) -> AbstractContextManager[Decisions | None]:
-    """Return a block in which values read as zeros do where the GPU is simulated.
-
-    What it needs is imported there alone: on the CPU each module counts in the memory.
-    """
-    if bound["accelerator"] == "cuda":
-        from harness.simulated.mark import is_simulated  # noqa: PLC0415
-
-        if is_simulated():
-            from harness.probe_tasks.zeros.table import consistent_zeros  # noqa: PLC0415
-
-            return consistent_zeros()
-    return nullcontext()

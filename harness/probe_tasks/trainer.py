@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +24,13 @@ from harness.workload.build import arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from harness.failures.out_of_memory import DeviceMemory
     from harness.loaders.worst_batches import WorstBatches
     from harness.memory_bounds.memory_bound import MemoryBound
+    from harness.probe_tasks.zeros.decisions import Decisions
+    from harness.protocol.case import BoundSpec
     from harness.workload.build import Workload
 
 
@@ -126,6 +130,26 @@ def seed_everything(seed: int = 0) -> None:
     torch.manual_seed(seed)
 
 
+def set_batch_size(workload: Workload, batch_size: int) -> None:
+    """Set the batch size of a workload, and that of the bucket whose samples its data are."""
+    parts = workload.module, workload.datamodule
+    attributes.set_batch_size(*parts, batch_size, attr=workload.spec["batch_size_attr"])
+    if (edge := workload.spec.get("edge")) is not None:
+        attributes.set_bucket_batch_sizes(*parts, {edge: batch_size})
+
+
+def find_worst(workload: Workload, trainer: Any, batch_size: int) -> WorstBatches | None:
+    """Return what finds the worst batches before the training, if the case asks for them."""
+    if not workload.spec.get("worst_batches"):
+        return None
+    # On the CPU each module counts in the memory, so other probes do not import it.
+    from harness.loaders.worst_batches import WorstBatches  # noqa: PLC0415
+
+    worst = WorstBatches(workload, batch_size)
+    trainer.callbacks.insert(0, make_callback(workload.lightning, _FindWorst, worst))
+    return worst
+
+
 def prepare(
     workload: Workload,
     trainer: Any,
@@ -144,16 +168,8 @@ def prepare(
 
     Returns a function that tells how these were found, in words.
     """
-    attributes.set_batch_size(
-        workload.module, workload.datamodule, batch_size, attr=workload.spec["batch_size_attr"]
-    )
-    worst = None
-    if worst_case and workload.spec.get("worst_batches"):
-        # On the CPU each module counts in the memory, so other probes do not import it.
-        from harness.loaders.worst_batches import WorstBatches  # noqa: PLC0415
-
-        worst = WorstBatches(workload, batch_size)
-        trainer.callbacks.insert(0, make_callback(workload.lightning, _FindWorst, worst))
+    set_batch_size(workload, batch_size)
+    worst = find_worst(workload, trainer, batch_size) if worst_case else None
     train_on_full_batches(
         trainer,
         workload,
@@ -169,3 +185,39 @@ def prepare(
 
         hand_over(trainer, workload, bound.uncounted)
     return list if worst is None else worst.notes
+
+
+def consistent_zeros_of(bound: BoundSpec) -> AbstractContextManager[Decisions | None]:
+    """Return a block in which values read as zeros do where the GPU is simulated.
+
+    What it needs is imported there alone: on the CPU each module counts in the memory.
+    """
+    if bound["accelerator"] == "cuda":
+        from harness.simulated.mark import is_simulated  # noqa: PLC0415
+
+        if is_simulated():
+            from harness.probe_tasks.zeros.table import consistent_zeros  # noqa: PLC0415
+
+            return consistent_zeros()
+    return nullcontext()
+
+
+class TrainingData:
+    """What a probe trains on: the data of the workload."""
+
+    def build(self, workload: Workload) -> Workload:
+        """Return the workload with the data to train on."""
+        return workload
+
+    def prepare(
+        self,
+        workload: Workload,
+        trainer: Any,
+        bound: MemoryBound,
+        batch_size: int,
+        *,
+        worst_case: bool = True,
+        endless: bool = True,
+    ) -> Callable[[], list[str]]:
+        """Prepare the training, as `prepare` does."""
+        return prepare(workload, trainer, bound, batch_size, worst_case=worst_case, endless=endless)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
     from harness.matrix.case import Case
     from harness.probes.description import Description
+    from harness.protocol.case import BucketSpec
+    from harness.protocol.messages import BucketBatch
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ class OpenCase:
     locked: LockedProfile | None
     """The committed profile on this device."""
     surroundings: Surroundings
+    bucket: BucketSpec | None = None
+    """The bucket on whose data its probes train; None: on those of the workload."""
+    in_turn: tuple[BucketBatch, ...] = ()
+    """The batches of all buckets, on which its probes train in turn."""
+
+    def bucket_batches(self, batch_size: int) -> tuple[BucketBatch, ...]:
+        """Return the batches of buckets for a probe of this size; none for the workload's own."""
+        if self.bucket is None:
+            return self.in_turn
+        return ({"bucket": self.bucket, "batch_size": batch_size},)
 
     @property
     def validation_steps(self) -> int:

@@ -23,7 +23,7 @@ def describe_probe(probe: Probe, limit_bytes: int | None) -> str:
 
 def describe_outcome(probe: Probe) -> str:
     """Return the batch size of a probe and its outcome: `batch 72 out of memory in backward`."""
-    batch = f"{'' if probe.kind == 'train' else f'{probe.kind} '}batch {probe.batch_size}"
+    batch = _batch(probe)
     where = f" in {probe.phase}" if probe.phase else ""
     detail = next(iter((probe.detail or "").strip().splitlines()), "")
     if probe.outcome == "fits":
@@ -39,6 +39,16 @@ def describe_outcome(probe: Probe) -> str:
     if probe.outcome == "dataset":
         return f"{batch} is more than the data holds"
     return f"{batch} failed{where}" + (f": {detail}" if detail else "")
+
+
+def _batch(probe: Probe) -> str:
+    """Return what a probe has tried: `batch 72`, `bucket 128: batch 72`."""
+    if probe.kind == "bucket":
+        return f"bucket {', '.join(probe.buckets)}: batch {probe.batch_size}"
+    if probe.kind == "joint":
+        sizes = ", ".join(f"{edge}: {size}" for edge, size in probe.buckets.items())
+        return f"all buckets in turn ({sizes})"
+    return f"{'' if probe.kind == 'train' else f'{probe.kind} '}batch {probe.batch_size}"
 
 
 def warn_of_growth(probe: Probe) -> str | None:

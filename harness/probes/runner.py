@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.protocol.case import BoundSpec, CaseSpec, WorkloadSpec
     from harness.protocol.lr import RatesResult, RatesTask, SweepResult, SweepTask, TellSteps
     from harness.protocol.messages import (
+        BucketBatch,
         DescribeResult,
         DescribeTask,
         Failure,
@@ -144,8 +145,7 @@ class ProbeRunner:
 
         batch_size: that of a command, which is described by a step.
 
-        Raises WorkloadError when the user's set-up fails, MachineError when the machine is at
-        fault.
+        Raises WorkloadError when the set-up fails, MachineError when the machine is at fault.
         """
         what = "setting up the workload"
         task: DescribeTask = {"task": "describe"}
@@ -182,6 +182,7 @@ class ProbeRunner:
         snapshot: Path | None = None,
         history: Path | None = None,
         timed_seconds: float | None = None,
+        buckets: Sequence[BucketBatch] = (),
     ) -> Probe:
         """Probe one batch size: train it and report how that ended.
 
@@ -195,10 +196,11 @@ class ProbeRunner:
         snapshot: the file for the allocator's history, written when the training fails.
         history: the file for the sizes of all blocks, written when it fits, for a `BlockHistory`.
         timed_seconds: time the steps, the first ones left out, for at least so long.
+        buckets: as in a `TrainTask`.
 
         Raises MachineError when the machine is at fault, whatever the batch size.
         """
-        varied = batch_size if validation_batch_size is None else validation_batch_size
+        varied = validation_batch_size or batch_size
         kind: ProbeKind = "train" if validation_batch_size is None else "validation"
         task: TrainTask = {
             "task": "train",
@@ -215,11 +217,12 @@ class ProbeRunner:
         }
         if timed_seconds is not None:
             task["timed_seconds"] = timed_seconds
+        if buckets:
+            task["buckets"] = list(buckets)
         name = f"{kind if timed_seconds is None else 'timed'}-b{varied}"
-        num_steps = max(steps, epoch_steps, validation_steps)
-        answer = self.ask(task, f"{kind} batch {varied}", name, self._timeout_of(num_steps))
-        result = answer.result
-        if result is None:
+        limit = self._timeout_of(steps, epoch_steps, validation_steps)
+        answer = self.ask(task, f"{kind} batch {varied}", name, limit)
+        if (result := answer.result) is None:
             return failed_probe(answer, answer.death, varied, kind)
         self.memory_limit_bytes = result["memory_limit_bytes"]
         return trained_probe(answer, result, varied, kind)
@@ -259,9 +262,8 @@ class ProbeRunner:
         snapshot: Path | None = None,
     ) -> Probe:
         """Write what holds the memory at the peak, as `holders_probe.holders` describes it."""
-        ask = partial(self.ask, timeout=self._timeout_of(steps))
         return holders_probe.holders(
-            ask,
+            partial(self.ask, timeout=self._timeout_of(steps)),
             batch_size,
             steps=steps,
             validation_steps=validation_steps,
@@ -343,6 +345,6 @@ class ProbeRunner:
             return self.trainer
         return self.trainer | {"accumulate_grad_batches": -(-self.global_batch_size // batch_size)}
 
-    def _timeout_of(self, steps: int) -> float:
+    def _timeout_of(self, *steps: int) -> float:
         """Return the seconds for a probe of this many steps: sweeps and soaks need more."""
-        return self.timeout * max(1, steps / _STEPS_PER_TIMEOUT)
+        return self.timeout * max(1, max(steps) / _STEPS_PER_TIMEOUT)

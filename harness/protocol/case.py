@@ -44,10 +44,20 @@ class WorkloadSpec(TypedDict):
     """Makes an object whose `step()` trains, in place of a module."""
     worst_batches: NotRequired[bool]
     """Whether probes train on the worst batches of the loaders; no matrix sets this here."""
+    edge: NotRequired[float]
+    """That of the bucket whose samples the data are; no matrix sets this here."""
     command: NotRequired[list[str] | None]
     """The words of a program that trains, in place of all of these; one has `${batch_size}`."""
     changes: NotRequired[list[ModuleChange]]
     """What is changed once it is built; no matrix sets this."""
+
+
+class BucketSpec(TypedDict):
+    """The data of a bucket of lengths, all as long as its edge."""
+
+    edge: float
+    data: ObjectSpec
+    collate_fn: ObjectSpec | None
 
 
 class CaseSpec(TypedDict):

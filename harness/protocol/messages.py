@@ -14,6 +14,7 @@ from harness.lightning_hooks import Hook
 from harness.protocol import lr
 from harness.protocol.case import (  # noqa: TC001 - pydantic reads them
     BoundSpec,
+    BucketSpec,
     CaseSpec,
     InferenceFunction,
     WorkloadSpec,
@@ -51,6 +52,13 @@ class DescribeTask(TypedDict):
     """That of a command, which can be described only by running it; others need none."""
 
 
+class BucketBatch(TypedDict):
+    """A bucket's data, and the size of its batches."""
+
+    bucket: BucketSpec
+    batch_size: int
+
+
 class TrainTask(TypedDict):
     """Try one batch size."""
 
@@ -76,6 +84,8 @@ class TrainTask(TypedDict):
     """An optimizer step follows after at most so many; None: after what the Trainer says."""
     timed_seconds: NotRequired[float]
     """Makes this a timed probe: the steps after those that warm it up take at least so long."""
+    buckets: NotRequired[list[BucketBatch]]
+    """One: train on its data. Several: on a batch of each in turn; the last is the workload's."""
 
 
 class InferTask(TypedDict):

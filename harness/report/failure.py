@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.bounds.causes import likely_causes
 from harness.bounds.failed_probes import telling_failure
+from harness.case_names import label
 from harness.errors import WorkloadError
 from harness.probes.outcomes import advise_multiple, describe_outcome
 from harness.report import words
@@ -109,6 +110,8 @@ def _comparison(
             rows.append(_speed_row(measurement, locked, violations))
     if "inference_batch_size" in allowed:
         rows += _inference_rows(measurement, locked, violations)
+    if "bucket_batch_size" in allowed:
+        rows += _bucket_rows(measurement, locked, violations)
     has_limits = any(row[3] for row in rows)
     width = 4 if has_limits else 3
     table = align(
@@ -135,6 +138,23 @@ def _inference_rows(
         fell = size in broken and size != now
         limit = f"at least {broken[size]}" if fell else ""
         yield (f"{function} batch", str(size), words.MISSING if now is None else str(now), limit)
+
+
+def _bucket_rows(
+    measurement: Measurement, locked: LockedProfile, violations: Iterable[Violation]
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield a row for each bucket below the last, whose batch is the case's own."""
+    broken = {
+        (one.locked, one.measured): one.allowed
+        for one in violations
+        if one.bound == "bucket_batch_size"
+    }
+    now = {bucket.edge: bucket.max_batch_size for bucket in measurement.buckets}
+    for bucket in locked.buckets[:-1]:
+        size, measured = bucket.max_batch_size, now.get(bucket.edge)
+        limit = f"at least {broken[size, measured]}" if (size, measured) in broken else ""
+        found = words.MISSING if measured is None else str(measured)
+        yield (f"bucket {label(bucket.edge)}", str(size), found, limit)
 
 
 def _speed_row(
@@ -194,6 +214,7 @@ def _found(measurement: Measurement) -> list[Fact]:
     facts = [
         ("max batch", f"{measurement.max_batch_size}, bounded by {measurement.bounded_by}"),
         ("batch", f"{measurement.batch_size}{room}{words.step(measurement)}"),
+        *([] if (sizes := words.buckets(measurement)) is None else [("buckets", sizes)]),
         *(() if predicted else [("learning rate", f"{rate} ({remark})" if remark else rate)]),
         ("peak memory", words.peak_of_limit(measurement)),
         *_boundary(measurement),

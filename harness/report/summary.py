@@ -95,6 +95,8 @@ def _notes_on(measurement: Measurement) -> Iterator[str]:
         yield speeds
     if (sizes := words.inference(measurement)) is not None:
         yield f"largest batches without training's state: {sizes}"
+    if (sizes := words.buckets(measurement)) is not None:
+        yield f"batch sizes by bucket: {sizes}{words.bounds_of_buckets(measurement)}"
     if measurement.loader_samples_per_second:
         yield words.loading(measurement)
     if measurement.non_monotone is not None:

@@ -76,6 +76,7 @@ FURTHER = (
     Column("workers", _measured(lambda measurement: measurement.num_workers)),
     Column("val batch", _measured(lambda measurement: measurement.validation_batch_size)),
     Column("inference", _measured(words.inference), "left"),
+    Column("buckets", _measured(words.buckets), "left"),
     Column("predicted", _measured(_beside), "right"),
     Column("bounded by", _measured(lambda measurement: measurement.bounded_by), "left"),
     Column("samples/s", _measured(lambda measurement: words.speed(measurement.samples_per_second))),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.case_names import label
 from harness.units import format_bytes, format_speed
 
 if TYPE_CHECKING:
@@ -36,6 +37,21 @@ def inference(profile: Profile) -> str | None:
     """Return the batch sizes of inference alone: `validate 640, predict 712`; None without any."""
     sizes = profile.inference_batch_sizes
     return ", ".join(f"{function} {size}" for function, size in sizes.items()) or None
+
+
+def buckets(profile: Profile) -> str | None:
+    """Return the batch sizes of buckets, by edge: `128: 64, 256: 31`; None without any."""
+    sizes = {label(bucket.edge): bucket.batch_size for bucket in profile.buckets}
+    return ", ".join(f"{edge}: {size}" for edge, size in sizes.items()) or None
+
+
+def bounds_of_buckets(profile: Profile) -> str:
+    """Return what else than memory bounds a bucket: `; 128 is bounded by dataset`."""
+    return "".join(
+        f"; {label(bucket.edge)} is bounded by {bucket.bounded_by}"
+        for bucket in profile.buckets
+        if bucket.bounded_by != "memory"
+    )
 
 
 def learning_rate_range(profile: Profile) -> str | None:

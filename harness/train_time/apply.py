@@ -44,6 +44,9 @@ def apply(
     and both so that all its processes together make that batch. Without it the values are those of
     one process, and a warning says what the Trainer needs.
 
+    Where buckets of lengths are locked, `bucket_batch_sizes` of the data module, of its hparams or
+    of the module is set to their batch sizes by edge, if it has that; else a warning says so.
+
     Where workers of the training loader are locked, `num_workers` of the data module, or of its
     hparams, is set if it has that.
 
@@ -70,6 +73,8 @@ def apply(
         attributes.set_learning_rate(
             module, datamodule, profile.learning_rate, attr=learning_rate_attr
         )
+    if profile.buckets:
+        _set_buckets(profile, module, datamodule)
     owner = datamodule if datamodule is not None else module
     if profile.validation_batch_size is not None:
         _set_validation(profile, owner, profile.validation_batch_size)
@@ -128,6 +133,19 @@ def _warn_of_other_attribute(profile: LockedProfile, attr: str | None) -> None:
         profile.case_id,
         measured or " or ".join(usual),
         attr or " or ".join(usual),
+    )
+
+
+def _set_buckets(profile: LockedProfile, module: Any, datamodule: Any) -> None:
+    if attributes.set_bucket_batch_sizes(module, datamodule, profile.bucket_batch_sizes):
+        return
+    places = [type(thing).__name__ for thing in (module, datamodule) if thing is not None]
+    _log.warning(
+        "%s: each bucket of lengths is locked with a batch size of its own, and cannot be set: %s "
+        "has no attribute bucket_batch_sizes. Give it one, and to its loader a batch_sampler, "
+        "harness.BucketBatchSampler(lengths, self.bucket_batch_sizes)",
+        profile.case_id,
+        " nor ".join(places),
     )
 
 

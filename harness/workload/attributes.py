@@ -28,6 +28,8 @@ INFERENCE_BATCH_SIZE_NAMES = {
 }
 """By function of the Trainer. The common names come after: a loader may have no own."""
 NUM_WORKERS_NAMES = ("num_workers",)
+BUCKET_NAMES = ("bucket_batch_sizes",)
+"""The batch sizes of a sampler's buckets, by edge."""
 
 _ABSENT = object()
 # A configuration is a few levels deep: `config.data.batch_size`.
@@ -48,7 +50,7 @@ class _Place:
     def get(self) -> Any:
         return _member(self.holder, self.key)
 
-    def set(self, value: float) -> None:
+    def set(self, value: Any) -> None:
         if isinstance(self.holder, MutableMapping):
             self.holder[self.key] = value
         else:
@@ -96,6 +98,13 @@ def set_num_workers(owner: Any, value: int) -> tuple[str, ...]:
     places = _places(owner, None, NUM_WORKERS_NAMES)
     _assign(places, value)
     return tuple(place.shown for place in places)
+
+
+def set_bucket_batch_sizes(module: Any, datamodule: Any, sizes: Mapping[float, int]) -> bool:
+    """Set the batch sizes of buckets, by edge; return whether the workload has a place for them."""
+    places = _places(module, datamodule, BUCKET_NAMES)
+    _assign(places, dict(sizes))
+    return bool(places)
 
 
 def get_batch_size(module: Any, datamodule: Any, attr: str | None = None) -> Any:
@@ -192,7 +201,7 @@ def _set(module: Any, datamodule: Any, value: float, names: tuple[str, ...], opt
     _assign(places, value)
 
 
-def _assign(places: list[_Place], value: float) -> None:
+def _assign(places: list[_Place], value: Any) -> None:
     refused: dict[str, str] = {}
     for place in places:
         try:

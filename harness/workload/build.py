@@ -9,7 +9,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -137,6 +137,17 @@ def _data_of(made: Any) -> Any:
     """Return the data; of a function that makes a module, too, they are the second."""
     with_module = isinstance(made, tuple) and len(made) == _PAIR
     return made[1] if with_module and isinstance(made[0], torch.nn.Module) else made
+
+
+def with_data(workload: Workload, data: ObjectSpec, collate_fn: ObjectSpec | None) -> Workload:
+    """Return the workload with other data, which are built here; the module is the same.
+
+    Raises as `build` does.
+    """
+    spec: WorkloadSpec = {**workload.spec, "data": data, "collate_fn": collate_fn}
+    made = _data_of(instantiate(data))
+    datamodule = _datamodule(spec, made, workload.lightning)
+    return replace(workload, spec=spec, datamodule=datamodule, user_data=made)
 
 
 def _build_training(spec: WorkloadSpec, training: ObjectSpec) -> Workload:

@@ -112,7 +112,11 @@ def _train(workload: Workload, request: TrainRequest, tell: TellPhase) -> Result
         return time_steps(workload, request, tell)
     from harness.probe_tasks.train import train  # noqa: PLC0415
 
-    return train(workload, request, tell)
+    if "buckets" not in request:
+        return train(workload, request, tell)
+    from harness.probe_tasks.buckets import BucketData  # noqa: PLC0415 - others never need it
+
+    return train(workload, request, tell, data=BucketData(request["buckets"]))
 
 
 def _do_command(command: Sequence[str], request: Request, tell: TellPhase) -> Result:

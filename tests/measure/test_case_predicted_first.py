@@ -9,11 +9,12 @@ import pytest
 from fake_runner import Rehearsal, make_case, surroundings
 from projects import MIB
 
+from harness.device_identity import SIMULATED, DeviceIdentity
 from harness.devices.cpu import CpuDevice
 from harness.errors import UnpredictableError
 from harness.lockfile.profiles import LockedProfile
 from harness.measure import case as measuring
-from harness.measurement import SIMULATED, DeviceIdentity, Predicted
+from harness.measurement import Predicted
 from harness.predict.gpus import by_label
 from harness.probes import open_cases
 from harness.probes.description import Description

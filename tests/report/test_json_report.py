@@ -47,6 +47,7 @@ FURTHER_KEYS = [
     "accumulate_grad_batches",
     "global_batch_size",
     "inference_batch_sizes",
+    "buckets",
     "num_workers",
     "loader_samples_per_second",
     "step_samples_per_second",

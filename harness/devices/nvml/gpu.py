@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.measurement import SIMULATED, DeviceIdentity
+from harness.device_identity import SIMULATED, DeviceIdentity
 from harness.simulated.mark import is_simulated
 
 
