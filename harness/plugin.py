@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
+    from harness.held_memory.marked_test import MarkedTest
     from harness.run.collection import Collection
     from harness.run.hooks import Run
 
 _FIXTURE = "gpu_profile"
 _RUN: pytest.StashKey[Run] = pytest.StashKey()
 _COLLECTION: pytest.StashKey[Collection] = pytest.StashKey()
+_MARKED: pytest.StashKey[MarkedTest] = pytest.StashKey()
 
 _NEW = "new"
 """The value of `gpu_profile_update` that locks only what was never locked."""
@@ -108,7 +110,12 @@ def pytest_load_initial_conftests(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the run under `--gpu-profile`; refuse flags that need it."""
+    """Register the mark, and the run under `--gpu-profile`; refuse flags that need it."""
+    config.addinivalue_line(
+        "markers",
+        "gpu_memory(limit): fails the test when torch's peak of GPU memory exceeds the limit, such "
+        'as "2 GiB", and names the lines that held it',
+    )
     if not _option(config, "gpu_profile"):
         # The ini key gpu_profile_predict may stay set for other runs. gpu_profile_update may not:
         # locking is asked for each time.
@@ -162,6 +169,53 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if dropped:
         items[:] = kept
         config.hook.pytest_deselected(items=dropped)
+
+
+# First, so that what fixtures take counts.
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin to measure the GPU memory of a test with the mark `gpu_memory`."""
+    mark = item.get_closest_marker("gpu_memory")
+    if mark is not None:
+        from harness.errors import HarnessError  # noqa: PLC0415 - an idle plugin is free
+        from harness.held_memory import marked_test  # noqa: PLC0415 - it imports torch
+
+        try:
+            limit = marked_test.limit_of(mark.args, mark.kwargs)
+        except HarnessError as error:
+            pytest.fail(str(error), pytrace=False)
+        if not marked_test.sees_gpu():
+            pytest.skip(marked_test.NO_GPU)
+        item.stash[_MARKED] = marked_test.MarkedTest(limit)
+        item.stash[_MARKED].start()
+
+
+# Last, so that what others do around a test does not count.
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fail a test that took more GPU memory than its mark allows; say what held it at an error."""
+    marked = item.stash.get(_MARKED, None)
+    if marked is None:
+        return (yield)
+    try:
+        yield
+    except Exception as error:
+        if marked.ran_out(error):
+            item.add_report_section("call", "GPU memory", "\n".join(marked.holders()))
+        raise
+    finally:
+        item.user_properties.append(("gpu_memory_peak_bytes", max(marked.peaks)))
+    if (excess := marked.excess()) is not None:
+        pytest.fail(excess, pytrace=False)
+    return None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """End the measurement of a marked test."""
+    if (marked := item.stash.get(_MARKED, None)) is not None:
+        marked.stop()
+    yield
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ LAYERS = (
     ("figures", "lockfile", "matrix", "search", "workload"),
     ("configurations", "loaders", "lr_range", "memory_bounds", "throughput"),
     ("devices", "failures", "identity"),
-    ("commands", "probe_trainer"),
+    ("commands", "held_memory", "probe_trainer"),
     ("allocator", "bounds", "probe_tasks", "probes"),
     ("batch_search", "check", "starting"),
     ("predict",),
@@ -60,6 +60,7 @@ LIBRARIES = {
     "torch": (
         "commands.inside",
         "failures.out_of_memory",
+        "held_memory.marked_test",
         "loaders",
         "memory_bounds",
         "predict.gpu_facts",
@@ -80,13 +81,14 @@ LIBRARIES = {
 PROBES = (
     "commands",
     "configurations",
+    "held_memory",
     "loaders",
     "memory_bounds",
     "probe_tasks",
     "probe_trainer",
     "zygote",
 )
-"""What runs in a case's zygote and its probes alone."""
+"""What runs in a case's zygote and its probes; `held_memory` also where a test is marked."""
 
 PYTESTS = (
     "allocator",

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.fx import traceback as fx_traceback
 
-from harness.probe_tasks.memory_history import Label, Mark, PhaseMark
+from harness.held_memory.memory_history import Label, Mark, PhaseMark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from harness.probe_tasks.user_code import UserCode
+    from harness.held_memory.user_code import UserCode
 
 TRAINING_STEP, VALIDATION_STEP = "the training step", "the validation step"
 ACTIVATION, ACTIVATION_GRADIENT = "activation", "activation gradient"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import HarnessError
+from harness.held_memory.memory_history import History, active_blocks
+from harness.held_memory.user_code import UserCode
 from harness.memory_bounds import CudaBound
 from harness.probe_tasks.attribution import (
     ACTIVATION,
@@ -20,7 +22,6 @@ from harness.probe_tasks.attribution import (
     Attribution,
     Running,
 )
-from harness.probe_tasks.memory_history import History, active_blocks
 from harness.probe_tasks.train import StepWatch
 from harness.probe_tasks.trainer import (
     consistent_zeros_of,
@@ -29,7 +30,6 @@ from harness.probe_tasks.trainer import (
     prepare,
     seed_everything,
 )
-from harness.probe_tasks.user_code import UserCode
 from harness.probe_trainer.fit_failures import explain_fit
 from harness.probe_trainer.optimizer_steps import watch_steps
 from harness.units import format_bytes

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.bounded_file import UnreadableFileError, read_bounded
-from harness.probe_tasks.source_files import STANDARD, package_of
+from harness.held_memory.source_files import STANDARD, package_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.probe_tasks.source_files import HARNESS, STANDARD, TORCH, TRAINER, package_of, shown
+from harness.held_memory.source_files import HARNESS, STANDARD, TORCH, TRAINER, package_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

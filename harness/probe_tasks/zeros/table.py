@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _device
 
-from harness.probe_tasks import source_files
+from harness.held_memory import source_files
 from harness.probe_tasks.zeros import decisions, known_values
 from harness.probe_tasks.zeros import rules as zero_rules
 from harness.probe_tasks.zeros import sizes as zero_sizes

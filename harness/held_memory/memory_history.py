@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.probe_tasks.user_code import recomputes
+from harness.held_memory.user_code import recomputes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.probe_tasks.user_code import UserCode
+    from harness.held_memory.user_code import UserCode
 
 KINDS = (
     "parameter",

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from harness.probe_tasks.source_files import (
+from harness.held_memory.source_files import (
     HARNESS,
     LOOPS,
     STANDARD,

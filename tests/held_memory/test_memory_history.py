@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from harness.probe_tasks.memory_history import History, Label, Mark, PhaseMark, active_blocks
-from harness.probe_tasks.user_code import UserCode
+from harness.held_memory.memory_history import History, Label, Mark, PhaseMark, active_blocks
+from harness.held_memory.user_code import UserCode
 
 FILE, LIBRARY, TORCH = "work.py", f"{os.sep}site-packages{os.sep}timm{os.sep}vit.py", torch.__file__
 CHECKPOINT = str(torch.__path__[0]) + "/utils/checkpoint.py"
