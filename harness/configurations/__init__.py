@@ -1,4 +1,4 @@
-"""Builds workloads from the configurations that users' own training scripts read.
+"""Builds workloads from the configurations that users' own training scripts read, and their phases.
 
 Runs in the zygote and its probes: a matrix names these functions as `class_path`. LightningCLI and
 Hydra themselves read the files. May import `harness.workload`.
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from harness.configurations.from_hydra import hydra_compose as hydra_compose
     from harness.configurations.from_hydra import hydra_instantiate as hydra_instantiate
     from harness.configurations.from_lightning_cli import lightning_cli as lightning_cli
+    from harness.configurations.phases import begin_at_epoch as begin_at_epoch
 
-__all__ = ["hydra_compose", "hydra_instantiate", "lightning_cli"]
+__all__ = ["begin_at_epoch", "hydra_compose", "hydra_instantiate", "lightning_cli"]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "begin_at_epoch": "harness.configurations.phases",
         "hydra_compose": "harness.configurations.from_hydra",
         "hydra_instantiate": "harness.configurations.from_hydra",
         "lightning_cli": "harness.configurations.from_lightning_cli",

@@ -48,6 +48,12 @@ class _Trainer:
 
     probe_val_batches: float = 0
     whole_epochs: bool = False
+    first_epoch: int = 0
+
+    @property
+    def current_epoch(self) -> int:
+        """Return the epoch that is told: a callback may let the probe begin at a later one."""
+        return int(super().current_epoch) + self.first_epoch  # type: ignore[misc]  # a property of Lightning's Trainer
 
     @property
     def estimated_stepping_batches(self) -> int:
@@ -57,7 +63,7 @@ class _Trainer:
 
     @property
     def enable_validation(self) -> bool:
-        return self.probe_val_batches > 0 and super().enable_validation  # type: ignore[misc]  # likewise
+        return self.probe_val_batches > 0 and super().enable_validation  # type: ignore[misc]  # a property of Lightning's Trainer
 
     def _run_sanity_check(self) -> None:
         """Check nothing: `num_sanity_val_steps` is only told."""

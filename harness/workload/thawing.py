@@ -65,8 +65,9 @@ def thaws_later(module: Any, callbacks: list[Any], optimizers: list[Any]) -> str
     return (
         f"{sum(frozen.values())} of {total} parameters ({parts}) are not trained when the training "
         f"begins, and {where} may thaw them later: a probe sees the beginning alone, so batch size "
-        "and learning rate are those of the frozen phase; measure the later one as a model of its "
-        "own, which is thawed from the start"
+        "and learning rate are those of the frozen phase; measure the later one, too, with "
+        "harness.configurations.begin_at_epoch among trainer.callbacks, or as a model of its own, "
+        "which is thawed from the start"
     )
 
 
