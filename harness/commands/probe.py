@@ -82,7 +82,7 @@ def train(words: Sequence[str], request: TrainRequest, tell: TellPhase) -> Train
 
 def describe(words: Sequence[str], request: DescribeRequest) -> DescribeResult | Failure:
     """Run a command for one step, and describe what it trains."""
-    told = _run(words, request.get("batch_size", 1), request["bound"], steps=1, stop_after=1)
+    told = _run(words, request["batch_size"], request["bound"], steps=1, stop_after=1)
     outcome, report = told.outcome, told.report
     # Whether a smaller batch fits is a question of the search.
     if outcome != "fits" and outcome != "oom":  # noqa: PLR1714 - mypy reads it

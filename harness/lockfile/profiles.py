@@ -125,7 +125,10 @@ class LockedProfile(Profile):
             arguments["per_device_eval_batch_size"] = self.validation_batch_size
         if self.num_workers is not None:
             arguments["dataloader_num_workers"] = self.num_workers
-        return arguments | ({"learning_rate": locked_rate(self)} if learning_rate else {})
+        if learning_rate:
+            otherwise = "Leave it out with training_arguments(learning_rate=False)"
+            arguments["learning_rate"] = locked_rate(self, otherwise)
+        return arguments
 
 
 @dataclass(frozen=True)

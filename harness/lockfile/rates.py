@@ -33,12 +33,15 @@ def why_no_rate(profile: Profile) -> str:
     return "the LR range test was not run"
 
 
-def locked_rate(profile: Profile) -> float:
-    """Return the locked learning rate. Raises HarnessError, with the reason, if there is none."""
+def locked_rate(profile: Profile, otherwise: str = "") -> float:
+    """Return the locked learning rate. Raises HarnessError, with the reason, if there is none.
+
+    otherwise: what can be done without one, in words.
+    """
     if profile.learning_rate is None:
         raise HarnessError(
-            f"{profile.case_id} is locked without a learning rate: {why_no_rate(profile)}. See "
-            "what the range test says, and lock the case anew"
+            f"{profile.case_id} is locked without a learning rate: {why_no_rate(profile)}. "
+            f"{otherwise or 'See what the range test says, and lock the case anew'}"
         )
     return profile.learning_rate
 

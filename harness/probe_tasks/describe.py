@@ -45,11 +45,14 @@ def describe(
     try:
         device = make_bound(request["bound"])
         device.start()
+        training = workload.spec.get("training")
         attributes.set_batch_size(
-            workload.module, workload.datamodule, 1, attr=workload.spec["batch_size_attr"]
+            workload.module,
+            workload.datamodule,
+            1 if training is None else request["batch_size"],
+            attr=workload.spec["batch_size_attr"],
         )
         callback = make_callback(workload.lightning, _StopAtStart)
-        training = workload.spec.get("training")
         # The set-up runs on the CPU, whatever the case's device. Only a training is made where it
         # will run: its settings may not be those of another device.
         bound = no_bound() if training is None else device

@@ -166,7 +166,7 @@ def prepare(
     worst_case: train on the workload's `worst_case_batch`, if it has one, or on the worst batches
     of its loaders, if the case asks for them, instead of its batches.
 
-    Returns a function that tells how these were found, in words.
+    Returns a function that tells how these were found, or what a training does not do, in words.
     """
     set_batch_size(workload, batch_size)
     worst = find_worst(workload, trainer, batch_size) if worst_case else None
@@ -184,6 +184,7 @@ def prepare(
         from harness.probe_trainer.transformers_fit import hand_over  # noqa: PLC0415
 
         hand_over(trainer, workload, bound.uncounted)
+        return workload.module.notes  # type: ignore[no-any-return]  # of the wrapped training
     return list if worst is None else worst.notes
 
 

@@ -59,7 +59,7 @@ _PLAIN = (bool, int, float, str)
 def describe_trainer(trainer: Any) -> tuple[dict[str, Scalar], int | None, int]:
     """Return the facts of a Trainer, the samples in a pass over its data, and its workers.
 
-    Its batch size is to be 1. The samples are None where they are not known.
+    The samples are None where they are not known.
     """
     facts = describe_data(trainer.train_dataset) | {"trainer": _settings(trainer)}
     try:

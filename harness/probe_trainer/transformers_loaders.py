@@ -80,16 +80,15 @@ def _made_with(trainer: Any, make: Callable[[], Any], batch_size: int) -> Any:
 
 
 def samples_of(trainer: Any) -> int | None:
-    """Return the samples in a pass over a Trainer's training data; None where they are not known.
-
-    Its batch size is to be 1.
-    """
+    """Return the samples in a pass over a Trainer's data; None where they are not known."""
     own = trainer.get_train_dataloader()
     samples = samples_in_pass(getattr(own, "base_dataloader", own))
     stated = stated_batch_size(own)
     if samples is None or stated is None or getattr(trainer, "count_samples", None) is not None:
         return None
-    return samples // stated
+    # Trainers that generate take the samples of several batches at once.
+    size: int = trainer.args.per_device_train_batch_size
+    return samples * size // stated
 
 
 class _Like:

@@ -81,7 +81,7 @@ def open_case(
 
 
 def describe(case: Case, runner: ProbeRunner) -> Description:
-    """Describe a case's workload; a command by a step of the first batch that a search tries."""
+    """Describe a case's workload; a command or a training at the first batch of a search."""
     search = case.search
     size = max(search.min_batch_size, min(search.init_val, search.max_batch_size))
     rounded = -(-size // search.round_to) * search.round_to

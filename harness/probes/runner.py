@@ -143,14 +143,12 @@ class ProbeRunner:
     def describe(self, batch_size: int = 1) -> Description:
         """Set up the workload in a process of its own and return its description.
 
-        batch_size: that of a command, which is described by a step.
+        batch_size: that of a command or a training, which are made with one.
 
         Raises WorkloadError when the set-up fails, MachineError when the machine is at fault.
         """
         what = "setting up the workload"
-        task: DescribeTask = {"task": "describe"}
-        if (self._built_afterwards or self._case["workload"]).get("command") is not None:
-            task["batch_size"] = batch_size
+        task: DescribeTask = {"task": "describe", "batch_size": batch_size}
         answer = self.ask(task, what, "describe")
         if answer.death is not None:
             raise WorkloadError(

@@ -48,8 +48,9 @@ class DescribeTask(TypedDict):
     """Set up the workload, and train nothing."""
 
     task: Literal["describe"]
-    batch_size: NotRequired[int]
-    """That of a command, which can be described only by running it; others need none."""
+    batch_size: int
+    """That of a command, which is described by a step, or of a training, which is made with one;
+    other workloads are described at 1."""
 
 
 class BucketBatch(TypedDict):

@@ -23,6 +23,7 @@ from harness.workload.transformers_trainers import (
     is_trainer,
     made_for_probe,
     validates,
+    without_effect,
 )
 
 if TYPE_CHECKING:
@@ -162,6 +163,10 @@ class _StepTraining:
         if self.is_trainer:
             return validates(self.training_object)
         return callable(getattr(self.training_object, "validate", None))
+
+    def notes(self) -> list[str]:
+        """Return what the training is asked for and does not do, in words."""
+        return without_effect(self.training_object) if self.is_trainer else []
 
     @property
     def num_samples(self) -> int | None:

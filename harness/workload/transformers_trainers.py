@@ -14,6 +14,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import HarnessError
 from harness.workload.once_imported import once_imported
 
 if TYPE_CHECKING:
@@ -32,6 +33,15 @@ _SET: dict[str, Any] = {
     "enable_jit_checkpoint": False,
     "eval_on_start": False,
 }
+_FLOAT32 = (
+    "fp16=True does nothing on the CPU, where the Trainer trains in float32: set bf16=True for half "
+    "the precision, or measure fp16 on a GPU"
+)
+_DEEPSPEED = (
+    "TrainingArguments(deepspeed=...) is not supported: a case trains in one process on one device, "
+    "and DeepSpeed divides a training among several. Make it an argument of the function, and leave "
+    "it out in the matrix's init_args"
+)
 
 
 def is_trainer(thing: Any) -> bool:
@@ -47,6 +57,15 @@ def validates(trainer: Any) -> bool:
     return bool(strategy != "no") and trainer.eval_dataset is not None
 
 
+def without_effect(trainer: Any) -> list[str]:
+    """Return the arguments of a Trainer that do nothing where it trains, in words."""
+    args = trainer.args
+    if getattr(args, "fp16", False) and args.device.type == "cpu":
+        # Accelerate has float16 for GPUs, and says nothing here.
+        return [_FLOAT32]
+    return []
+
+
 @contextmanager
 def made_for_probe(batch_size: int, seed: int, *, on_cpu: bool) -> Iterator[None]:
     """Let Trainers that are made in the block be those of a probe.
@@ -55,17 +74,12 @@ def made_for_probe(batch_size: int, seed: int, *, on_cpu: bool) -> Iterator[None
     on_cpu: use no GPU.
     """
 
-    def before_arguments(args: Any) -> None:
-        args.per_device_train_batch_size = batch_size
-        if on_cpu and hasattr(args, "use_cpu"):
-            args.use_cpu = True
-
     def change_arguments(module: ModuleType) -> Callable[[], None]:
         original = module.TrainingArguments.__post_init__
 
         @wraps(original)
         def post_init(self: Any) -> None:
-            before_arguments(self)
+            _prepare(self, batch_size, on_cpu=on_cpu)
             original(self)
 
         module.TrainingArguments.__post_init__ = post_init
@@ -93,6 +107,15 @@ def made_for_probe(batch_size: int, seed: int, *, on_cpu: bool) -> Iterator[None
 
 def _folder() -> str:
     return str(Path(tempfile.gettempdir(), "trainer_output"))  # the zygote's, removed at its end
+
+
+def _prepare(args: Any, batch_size: int, *, on_cpu: bool) -> None:
+    """Set what arguments check, or choose a device by."""
+    if getattr(args, "deepspeed", None):
+        raise HarnessError(_DEEPSPEED)
+    args.per_device_train_batch_size = batch_size
+    if on_cpu and hasattr(args, "use_cpu"):
+        args.use_cpu = True
 
 
 def _quieten(args: Any, batch_size: int, seed: int) -> None:

@@ -120,9 +120,9 @@ def test_arguments_of_a_profiled_trainer_keep_its_own_accumulation() -> None:
 
 
 def test_arguments_without_a_learning_rate_are_refused() -> None:
-    """A refused learning rate is told with its reason."""
+    """A refused learning rate is told with its reason, and with what to do without one."""
     tuned = locked(learning_rate=None, learning_rate_range=(), lr_refusal="the loss is flat")
-    with pytest.raises(HarnessError, match="the loss is flat"):
+    with pytest.raises(HarnessError, match=r"the loss is flat. Leave it out with .*=False"):
         tuned.training_arguments()
 
 

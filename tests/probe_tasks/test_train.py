@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 DESCRIBE: DescribeRequest = {
     "task": "describe",
+    "batch_size": 1,
     "trainer": {},
     "bound": {"accelerator": "cpu", "budget_bytes": 1},
     "workload": None,

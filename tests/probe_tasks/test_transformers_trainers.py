@@ -30,9 +30,13 @@ def training(name: str, **init_args: Any) -> WorkloadSpec:
     return spec | {"module": None, "training": made}  # type: ignore[return-value]
 
 
-def described(name: str, **init_args: Any) -> dict[str, Any]:
+def described(name: str, batch_size: int = 1, **init_args: Any) -> dict[str, Any]:
     """Describe a Trainer of the zoos."""
-    request: Any = {"bound": {"accelerator": "cpu", "budget_bytes": 1 << 30}, "trainer": {}}
+    request: Any = {
+        "bound": {"accelerator": "cpu", "budget_bytes": 1 << 30},
+        "trainer": {},
+        "batch_size": batch_size,
+    }
     return {**describe(build(training(name, **init_args)), request, lambda _: None, {})}
 
 
@@ -60,6 +64,7 @@ def probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Probing:
         ("trl_zoo.tuned", {"lora": False, "packing": True}),
         ("trl_zoo.preferred", {}),
         ("trl_zoo.rewarded", {}),
+        ("trl_zoo.generated", {}),
     ],
 )
 def test_a_probe_takes_the_steps_of_the_trainer_itself(
@@ -142,6 +147,7 @@ def test_a_batch_that_the_data_do_not_fill_is_their_end(probe: Probing) -> None:
         ("with_callback", {"callback": "Breaks"}, "ValueError: the callback is broken"),
         ("stream", {"max_steps": -1}, "max_steps has to be specified"),
         ("plain", {"optim": "adamz"}, "is not a valid OptimizerNames"),
+        ("plain", {"deepspeed": {"zero_optimization": {"stage": 2}}}, "is not supported: a case"),
     ],
 )
 def test_mistakes_are_the_users_own(
@@ -164,6 +170,25 @@ def test_description_holds_the_model_the_data_and_the_arguments_that_matter() ->
         one["fingerprint"] == other["fingerprint"],
     )
     assert (100, 0, False) == (one["num_samples"], one["num_workers"], one["validation"])
+
+
+def test_description_is_made_at_a_batch_that_the_trainer_takes() -> None:
+    """One that generates several texts for a prompt takes multiples of their number."""
+    refused = described("trl_zoo.generated")
+    assert "must be divisible by num_generations" in refused["detail"]
+    found = described("trl_zoo.generated", batch_size=8)
+    # 4 texts for each of 60 prompts.
+    assert ("fits", 60 * 4) == (found["outcome"], found["num_samples"])
+    assert 100 == described("plain", batch_size=8)["num_samples"]
+
+
+def test_half_precision_without_effect_is_told(probe: Probing) -> None:
+    """Accelerate has float16 for GPUs alone, and says nothing on the CPU."""
+    told, plain = (
+        probe(spec=training("plain", **{name: True}))["notes"] for name in ("fp16", "bf16")
+    )
+    assert [True] == ["does nothing on the CPU" in note for note in told]
+    assert [] == plain
 
 
 def test_its_steps_are_timed(probe: Probing) -> None:

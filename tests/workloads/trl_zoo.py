@@ -8,7 +8,16 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import GPT2Config, GPT2ForSequenceClassification
 from transformers_zoo import model, tokenizer
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
+from trl import (
+    DPOConfig,
+    DPOTrainer,
+    GRPOConfig,
+    GRPOTrainer,
+    RewardConfig,
+    RewardTrainer,
+    SFTConfig,
+    SFTTrainer,
+)
 
 _SAMPLES = 60
 
@@ -58,4 +67,21 @@ def rewarded(**arguments: Any) -> RewardTrainer:
         RewardConfig(output_dir="written", max_length=32, **arguments),
         train_dataset=Dataset.from_dict(pairs),
         processing_class=tokenizer(),
+    )
+
+
+def _lengths(completions: list[str], **_: Any) -> list[float]:
+    return [float(len(completion)) for completion in completions]
+
+
+def generated(**arguments: Any) -> GRPOTrainer:
+    """Return a training on texts that it generates, four for each prompt."""
+    lengths = {"num_generations": 4, "max_completion_length": 8}
+    return GRPOTrainer(
+        model(),
+        reward_funcs=_lengths,
+        args=GRPOConfig(output_dir="written", **lengths, **arguments),
+        train_dataset=Dataset.from_dict({"prompt": _sentences("w")}),
+        processing_class=tokenizer(),
+        peft_config=_adapter(),
     )
