@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import importlib.util
 import sys
 from functools import partial
@@ -15,6 +14,7 @@ from harness.workload.build import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 
@@ -25,46 +25,57 @@ def find(named: str) -> Callable[[], Any]:
     imported by its own name, so that its classes have the names that a training script pickles.
     """
     if named.endswith(".py"):
-        return partial(_run_module, lambda: _imported_from(named))
-    if _is_module(named):
-        return partial(_run_module, lambda: importlib.import_module(named))
+        return partial(_run_module, _spec_of_file(named))
+    spec = _spec_of_module(named)
+    if spec is not None:
+        return partial(_run_module, spec)
     make: Callable[[], Any] = locate(named)
     return make
 
 
-def _is_module(named: str) -> bool:
+def _spec_of_module(named: str) -> ModuleSpec | None:
     try:
-        return importlib.util.find_spec(named) is not None
+        return importlib.util.find_spec(named)
     except ImportError:  # `train.main`: a module has no modules
-        return False
+        return None
 
 
-def _imported_from(path: str) -> ModuleType:
-    """Import a file as Python runs a script: what lies beside it can be imported."""
+def _spec_of_file(path: str) -> ModuleSpec | None:
+    """Find a file as Python runs a script: what lies beside it can be imported."""
     file = Path(path).absolute()
     if not file.is_file():
         raise HarnessError(
             f"{path}: there is no such file in {Path.cwd()}; name the script that trains, by its "
             "path from there or as a module: train"
         )
-    name = file.stem
-    known = sys.modules.get(name)
-    if known is not None and getattr(known, "__file__", None) == str(file):
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    return importlib.util.spec_from_file_location(file.stem, file)
+
+
+def _imported(spec: ModuleSpec) -> ModuleType:
+    """Import a module. It stays imported where its own code is left in the middle of it.
+
+    It would run a second time otherwise, as soon as somebody asks for one of its classes.
+    """
+    known = sys.modules.get(spec.name)
+    if known is not None and getattr(known, "__file__", None) == spec.origin:
         return known
-    sys.path.insert(0, str(file.parent))
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None, "a file that ends in .py has a loader"
-    assert spec.loader is not None, "likewise"
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    assert spec.loader is not None, "a file that ends in .py has a loader"
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception:
+        del sys.modules[spec.name]
+        raise
     return module
 
 
-def _run_module(load: Callable[[], ModuleType]) -> None:
-    module = load()
-    path = module.__file__
+def _run_module(spec: ModuleSpec) -> None:
+    path = spec.origin
     if path is None or not path.endswith(".py"):
         return
+    module = _imported(spec)
     tree = ast.parse(Path(path).read_bytes(), path)
     for node in tree.body:
         if isinstance(node, ast.If) and _is_main(node.test):

@@ -74,6 +74,38 @@ def test_script_is_named_by_its_path(folder: Path) -> None:
     assert ("copied_script", 16) == (type(module).__module__, width_of(module))
 
 
+UNGUARDED = """\
+import pytorch_lightning as pl
+from pytorch_lightning.cli import LightningCLI
+
+
+class Small(pl.LightningModule):
+    def __init__(self, width: int = 4):
+        super().__init__()
+        self.width = width
+
+
+cli = LightningCLI(Small, subclass_mode_model=True, run=False)
+raise AssertionError("the script goes on")
+"""
+SUBCLASS = """\
+model: {class_path: unguarded_script.Small, init_args: {width: 9}}
+trainer: {callbacks: {class_path: pytorch_lightning.callbacks.EarlyStopping, init_args: {monitor: x}}}
+"""
+
+
+def test_script_without_a_function_is_left_in_its_import(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its CLI may be that of the other package; nothing runs it a second time."""
+    make_files(folder, {"unguarded_script.py": UNGUARDED, "subclass.yaml": SUBCLASS})
+    monkeypatch.syspath_prepend(folder)
+    module, data = lightning_cli("subclass.yaml", "unguarded_script")
+    assert ("unguarded_script", 9, None) == (type(module).__module__, module.width, data)
+    [callback] = configured.noted().trainer["callbacks"]
+    assert "pytorch_lightning.callbacks.early_stopping" == type(callback).__module__
+
+
 def test_configuration_that_names_its_classes_needs_no_script() -> None:
     """Lightning's own CLI takes any module and any data module."""
     module, data = lightning_cli("named.yaml")
