@@ -40,7 +40,7 @@ def _spec_of_module(named: str) -> ModuleSpec | None:
         return None
 
 
-def _spec_of_file(path: str) -> ModuleSpec | None:
+def _spec_of_file(path: str) -> ModuleSpec:
     """Find a file as Python runs a script: what lies beside it can be imported."""
     file = Path(path).absolute()
     if not file.is_file():
@@ -50,7 +50,9 @@ def _spec_of_file(path: str) -> ModuleSpec | None:
         )
     if str(file.parent) not in sys.path:
         sys.path.insert(0, str(file.parent))
-    return importlib.util.spec_from_file_location(file.stem, file)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None, "a file that ends in .py has a loader"
+    return spec
 
 
 def _imported(spec: ModuleSpec) -> ModuleType:
@@ -61,7 +63,7 @@ def _imported(spec: ModuleSpec) -> ModuleType:
     known = sys.modules.get(spec.name)
     if known is not None and getattr(known, "__file__", None) == spec.origin:
         return known
-    assert spec.loader is not None, "a file that ends in .py has a loader"
+    assert spec.loader is not None, "likewise"
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
