@@ -24,6 +24,12 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+@pytest.fixture
+def drawing(tmp_path: Path) -> Bench:
+    """Return a bench that draws."""
+    return Bench(tmp_path, draws=True)
+
+
 def saved(found: Measurement) -> dict[str, Any]:
     """Return what the JSON of a range test says."""
     _, curve = found.artifacts
@@ -68,15 +74,15 @@ def test_a_trial_knows_the_loss_above_which_it_has_diverged(bench: Bench) -> Non
     assert found.lr_steps % 30 != 57 % 30
 
 
-def test_curves_and_artifacts_are_kept(bench: Bench) -> None:
+def test_curves_and_artifacts_are_kept(drawing: Bench) -> None:
     """The curves come in the order of the trainings; picture and JSON lie in the case's folder."""
-    found = bench.run()
+    found = drawing.run()
     sweep, *trials = found.lr_curves
     assert (0, 57) == (sweep.seed, len(sweep.losses))
-    assert [(seed, rate) for _, _, seed, rate in bench.runner.tried] == [
+    assert [(seed, rate) for _, _, seed, rate in drawing.runner.tried] == [
         (curve.seed, curve.learning_rates[0]) for curve in trials
     ]
-    folder = bench.tmp_path / "results" / "net-cpu-1"
+    folder = drawing.tmp_path / "results" / "net-cpu-1"
     assert (str(folder / "lr_range.png"), str(folder / "lr_range.json")) == found.artifacts
     assert all(Path(path).stat().st_size > 0 for path in found.artifacts)
     content = saved(found)
@@ -84,13 +90,13 @@ def test_curves_and_artifacts_are_kept(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-def test_plot_goes_where_it_is_asked_for(bench: Bench, *, absolute: bool) -> None:
+def test_plot_goes_where_it_is_asked_for(drawing: Bench, *, absolute: bool) -> None:
     """A relative `plot_path` is below the working directory; the curve stays with the results."""
-    asked = str(bench.tmp_path / "plot.png") if absolute else "plots/plot.png"
-    plot, curve = map(Path, bench.run(f"{SEEDS}, plot_path: {asked}").artifacts)
-    assert bench.tmp_path / "work" / asked == plot
+    asked = str(drawing.tmp_path / "plot.png") if absolute else "plots/plot.png"
+    plot, curve = map(Path, drawing.run(f"{SEEDS}, plot_path: {asked}").artifacts)
+    assert drawing.tmp_path / "work" / asked == plot
     assert plot.is_file()
-    assert bench.tmp_path / "results" / "net-cpu-1" / "lr_range.json" == curve
+    assert drawing.tmp_path / "results" / "net-cpu-1" / "lr_range.json" == curve
 
 
 def test_a_current_lock_needs_no_sweep_and_one_seed(bench: Bench) -> None:

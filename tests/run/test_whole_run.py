@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from projects import copy_into
 
+from harness.devices.cpu import CpuDevice
+
 if TYPE_CHECKING:
     from projects import Project
+    from warm_zygotes import WarmZygotes
 
 XDIST = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "n2"])
 CASE = "net-cpu-48MiB-1"
@@ -26,9 +30,16 @@ def locked(project: Project) -> list[dict[str, Any]]:
 @XDIST
 @pytest.mark.usefixtures("new_zygotes")
 def test_first_run_fails_and_update_locks_and_the_next_run_passes(
-    project: Project, workers: tuple[str]
+    project: Project,
+    workers: tuple[str],
+    warm_zygotes: WarmZygotes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A case that was never locked fails, an update locks it, and the same values then pass."""
+    if workers:  # without workers the zygotes are new Pythons
+        ours = {**os.environ, **CpuDevice.environment}
+        for name, value in warm_zygotes.variables(ours, project.path / "sessions.txt").items():
+            monkeypatch.setenv(name, value)
     first = project.run("--gpu-profile", *workers, subprocess=bool(workers))
     first.assert_outcomes(failed=1, deselected=0 if workers == ("-n2",) else 1)
     first.stdout.fnmatch_lines(

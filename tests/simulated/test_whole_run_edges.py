@@ -90,7 +90,9 @@ def test_check_for_indexes_bounds_by_error(worlds: Worlds) -> None:
     """The refusal of 2^31 elements by torch is no lack of memory, and B stays what fits (38)."""
     matrix = MATRIX.replace(", budget: 1GiB", "") + "search: {steps_per_trial: 1}\n"
     folder = make_project(worlds.folder / "project", matrix, REFLECTING)
-    code, output = start(folder, inside(worlds.make()), "--gpu-profile-update")
+    code, output = start(
+        folder, inside(worlds.make()), "--gpu-profile-update", zygotes=worlds.zygotes
+    )
     (case,) = report_of(folder)
     largest = case["max_batch_size"]
     assert (0, "error", True) == (code, case["bounded_by"], 2000 < largest <= 2730), output
@@ -110,7 +112,7 @@ def test_cold_searches_agree(worlds: Worlds, setting: str) -> None:
     for number in range(5):
         folder = make_project(worlds.folder / f"project-{number}")
         environment = inside(worlds.make()) | {"PYTORCH_CUDA_ALLOC_CONF": setting}
-        code, output = start(folder, environment, "--gpu-profile-update")
+        code, output = start(folder, environment, "--gpu-profile-update", zygotes=worlds.zygotes)
         assert code == 0, output
         (case,) = report_of(folder)
         found.add((case["max_batch_size"], case["peak_memory_bytes"]))

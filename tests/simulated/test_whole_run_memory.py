@@ -82,7 +82,7 @@ def test_memory_that_others_keep_ends_the_case_and_no_other(worlds: Worlds, fold
         h100(name="NVIDIA L4", total_bytes=22558 * MIB, nvml_bytes=23034 * MIB, capability=(8, 9)),
     )
     flags = ("--gpu-profile-wait", "1", "--gpu-profile-update")
-    code, output = start(folder, inside(world), *flags)
+    code, output = start(folder, inside(world), *flags, zygotes=worlds.zygotes)
     assert (1, [("error", None), ("passed", 4)]) == (
         code,
         [(case["status"], case["max_batch_size"]) for case in report_of(folder)],
@@ -95,7 +95,10 @@ def test_probe_starts_when_the_memory_of_a_killed_one_is_back(worlds: Worlds, fo
     (folder / "profiles" / "matrix.yaml").write_text(WHOLE)
     (folder / "net.py").write_text(KILLED)
     code, output = start(
-        folder, inside(worlds.make(SMALL, late_seconds=0.5)), "--gpu-profile-update"
+        folder,
+        inside(worlds.make(SMALL, late_seconds=0.5)),
+        "--gpu-profile-update",
+        zygotes=worlds.zygotes,
     )
     (case,) = report_of(folder)
     assert (0, 3, "error") == (code, case["max_batch_size"], case["bounded_by"]), output
@@ -138,7 +141,11 @@ def test_memory_that_never_comes_back_is_trouble_with_the_machine(
     (folder / "profiles" / "matrix.yaml").write_text(WHOLE)
     (folder / "net.py").write_text(KILLED)
     code, output = start(
-        folder, inside(worlds.make(SMALL, late_seconds=3600)), "--gpu-profile-wait", "0"
+        folder,
+        inside(worlds.make(SMALL, late_seconds=3600)),
+        "--gpu-profile-wait",
+        "0",
+        zygotes=worlds.zygotes,
     )
     (case,) = report_of(folder)
     assert (1, "error", None) == (code, case["status"], case["max_batch_size"]), output
@@ -151,7 +158,7 @@ def test_neighbour_that_leaves_enough_changes_nothing(worlds: Worlds, folder: Pa
     _, _, alone = run(worlds, folder)
     world = worlds.make()
     world.add(Fault("allocation", code=0, nth=5, neighbour_bytes=H100_TOTAL - 3 * GIB))
-    code, output = start(folder, inside(world), "--gpu-profile-update")
+    code, output = start(folder, inside(world), "--gpu-profile-update", zygotes=worlds.zygotes)
     (case,) = report_of(folder)
     assert (0, alone["max_batch_size"]) == (code, case["max_batch_size"]), output
     assert train_outcomes(alone) == train_outcomes(case)
@@ -163,7 +170,7 @@ def test_neighbour_that_takes_all_is_no_largest_batch(worlds: Worlds, folder: Pa
     """Where a probe runs out because of another's memory, the case is an error."""
     world = worlds.make()
     world.add(Fault("allocation", code=0, nth=5, neighbour_bytes=TOO_MUCH))
-    code, output = start(folder, inside(world), "--gpu-profile-wait", "0")
+    code, output = start(folder, inside(world), "--gpu-profile-wait", "0", zygotes=worlds.zygotes)
     (case,) = report_of(folder)
     assert (1, "error", None) == (code, case["status"], case["max_batch_size"]), output
     assert "is busy" in output

@@ -173,7 +173,7 @@ def test_library_that_never_works_is_no_batch_of_zero(
     """It is told as trouble of the machine or of the workload, and there is no measurement."""
     world = worlds.make()
     world.add(fault)
-    exit_code, output = start(folder, inside(world))
+    exit_code, output = start(folder, inside(world), zygotes=worlds.zygotes)
     (case,) = report_of(folder)
     assert (1, status, None) == (exit_code, case["status"], case["max_batch_size"]), output
     assert words in " ".join(output.split())

@@ -101,7 +101,9 @@ def test_two_workers_share_two_gpus(worlds: Worlds, folder: Path) -> None:
     matrix = MATRIX.replace("resolution: [32]}", "resolution: [16, 32]}")
     (folder / "profiles" / "matrix.yaml").write_text(matrix)
     environment = inside(worlds.make(h100(), h100()))
-    code, output = start(folder, environment, "--gpu-profile-update", "-n", "2")
+    code, output = start(
+        folder, environment, "--gpu-profile-update", "-n", "2", zygotes=worlds.zygotes
+    )
     profiles = read_lock(folder / "profiles" / "gpu-profile.lock")
     assert (0, ["net-h100-as-1GiB-16", "net-h100-as-1GiB-32"]) == (
         code,
@@ -145,7 +147,7 @@ def test_instance_of_a_gpu_is_a_device_of_its_own(worlds: Worlds, folder: Path) 
         "{name: NVIDIA H100*, budget: 1GiB}", "{name: '*MIG 1g.10gb', budget: 1GiB}"
     )
     (folder / "profiles" / "matrix.yaml").write_text(matrix)
-    code, output = start(folder, inside(world), "--gpu-profile-update")
+    code, output = start(folder, inside(world), "--gpu-profile-update", zygotes=worlds.zygotes)
     assert code == 0, output
     (profile,) = read_lock(folder / "profiles" / "gpu-profile.lock")
     assert ("simulated NVIDIA H100 80GB HBM3 MIG 1g.10gb", "memory") == (

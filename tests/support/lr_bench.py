@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from fake_runner import Rehearsal, make_case, surroundings
 from lr_curves import fall, train
 from projects import MIB
 
 from harness.lockfile.profiles import LockedProfile
+from harness.lr_range import plot
 from harness.measure.learning_rate import with_learning_rate
 from harness.measurement import Measurement
 from harness.probes.open_cases import OpenCase
@@ -23,10 +25,14 @@ SEEDS = "seeds: [0, 1]"
 
 
 class Bench:
-    """Runs the LR range test of one case at batch 48, whose best learning rate is 1e-2."""
+    """Runs the LR range test of one case at batch 48, whose best learning rate is 1e-2.
 
-    def __init__(self, tmp_path: Path) -> None:
+    draws: draw the picture of each test, which takes longer than the test.
+    """
+
+    def __init__(self, tmp_path: Path, *, draws: bool = False) -> None:
         self.tmp_path = tmp_path
+        self._draws = draws
         self.case = make_case(tmp_path)
         self.runner = Rehearsal()
         self.measurement = Measurement(
@@ -64,7 +70,10 @@ class Bench:
             locked,
             surroundings(self.tmp_path),
         )
-        return with_learning_rate(opened, self.measurement)
+        with pytest.MonkeyPatch.context() as patch:
+            if not self._draws:
+                patch.setattr(plot, "plot", lambda *_, **__: None)
+            return with_learning_rate(opened, self.measurement)
 
     def move(self, best: float | Mapping[int, float], *, noise: float = 0.002) -> None:
         """Move the best learning rate, of all seeds or of each one, or change the noise."""
