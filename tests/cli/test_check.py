@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from command_line import CASE, Output, configure, of_case
 from measurements import CPU as CPU_512
 from zoo import Net, Numbers
@@ -97,6 +98,7 @@ def test_check_without_a_lock_misses_every_case(
     ] == capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.usefixtures("new_zygotes")
 def test_check_tells_a_workload_that_cannot_be_built(
     project: Project, lock: Path, capsys: Output
 ) -> None:
