@@ -31,6 +31,11 @@ _log = logging.getLogger("harness")
 
 _PERCENT = 100
 _SHRUNK = "the buckets train alone at {alone}, and in turn at {percent}% of these sizes: {why}"
+_THRASHING = (
+    "in turn the buckets train, but they thrash: torch's allocator emptied its cache {number} times "
+    "in {steps} steps, which is slow; set search.allow_thrashing: false, so that sizes are found "
+    "that fit beside each other's blocks, or PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True"
+)
 
 
 @dataclass(frozen=True)
@@ -139,14 +144,19 @@ def _joint(opened: OpenCase, buckets: tuple[Bucket, ...]) -> FoundBuckets:
         return (before or probes)[-1].outcome == "fits"
 
     percent = _largest_percent(fits, _locked_percent(opened, buckets))
-    if percent == _PERCENT:
-        return FoundBuckets(buckets, tuple(probes))
     if not percent:
         raise _not_in_turn(probes[-1])
+    fitting = [one for one in probes if one.outcome == "fits"][-1]
+    thrashing: tuple[str, ...] = ()
+    if fitting.alloc_retries:
+        thrashing = (_THRASHING.format(number=fitting.alloc_retries, steps=fitting.steps),)
+    if percent == _PERCENT:
+        return FoundBuckets(buckets, tuple(probes), thrashing)
     alone = ", ".join(f"{label(one.edge)}: {one.batch_size}" for one in buckets)
     failed = next(one for one in reversed(probes) if one.outcome != "fits")
     warning = _SHRUNK.format(alone=alone, why=describe_outcome(failed), percent=percent)
-    return FoundBuckets(_scaled(buckets, percent, search), tuple(probes), (warning,))
+    scaled = _scaled(buckets, percent, search)
+    return FoundBuckets(scaled, tuple(probes), (warning, *thrashing))
 
 
 def _locked_percent(opened: OpenCase, buckets: Sequence[Bucket]) -> int | None:

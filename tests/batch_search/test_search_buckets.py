@@ -41,10 +41,13 @@ class Shelves(Rehearsal):
     """A runner whose samples take memory by their length, and whose buckets in turn take more.
 
     extra: the bytes that they take more.
+    broken: the edge whose data raise.
+    retries: how often the allocator empties its cache for them.
     """
 
-    def __init__(self, extra: int = 0, broken: float = 0) -> None:
+    def __init__(self, extra: int = 0, broken: float = 0, retries: int = 0) -> None:
         super().__init__(base=BASE)
+        self.retries = retries
         self.extra = extra
         self.broken = broken
 
@@ -63,6 +66,8 @@ class Shelves(Rehearsal):
             "fits" if fits else "oom",
             None if fits else "backward",
             peak if fits else None,
+            alloc_retries=self.retries * (len(buckets) > 1),
+            steps=arguments["steps"],
         )
 
 
@@ -131,6 +136,16 @@ def test_a_safety_factor_comes_before_the_probe_in_turn(tmp_path: Path) -> None:
     case = opened(tmp_path, Shelves(extra=3 * MIB), "safety_factor: 0.95, round_to: 8")
     found = searched(case)
     assert ([912, 456, 224], ()) == ([one.batch_size for one in found.buckets], found.warnings)
+
+
+def test_buckets_that_thrash_in_turn_are_warned_of(tmp_path: Path) -> None:
+    """They train, and a setting finds sizes that do not thrash."""
+    runner = Shelves(retries=3)
+    (warning,) = searched(opened(tmp_path, runner)).warnings
+    assert warning.startswith(
+        "in turn the buckets train, but they thrash: torch's allocator emptied its cache 3 times in"
+        " 9 steps, which is slow; set search.allow_thrashing: false"
+    )
 
 
 def test_small_batches_do_not_shrink_below_one(tmp_path: Path) -> None:
