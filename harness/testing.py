@@ -26,6 +26,8 @@ __getattr__, __dir__ = lazy(
 class Training(Protocol):
     """What the function returns that `models.LABEL.training` names: any object with a `step()`.
 
+    In its place it may return a function that trains with a loop of its own.
+
     The function is called with `batch_size`, `device` (a `torch.device`), and its `init_args`. Only
     `step` is needed. Further attributes are used where the object has them:
 

@@ -65,6 +65,7 @@ LIBRARIES = {
         "memory_bounds",
         "predict.gpu_facts",
         "probe_tasks",
+        "probe_trainer.own_loops",
         "synthetic",
         "workload",
         "zygote",

@@ -23,7 +23,12 @@ class _Arrived(Exception):  # noqa: N818 - not an error: the set-up is complete
 
 
 class _StopAtStart(FitWatch):
-    def on_fit_start(self, _trainer: Any, _module: Any) -> None:
+    def on_fit_start(self, _trainer: Any, module: Any) -> None:
+        if not getattr(module, "is_loop", False):
+            raise _Arrived
+
+    def on_train_start(self, _trainer: Any, _module: Any) -> None:
+        # A loop of its own has made its models by its first batch, and no sooner.
         raise _Arrived
 
 
@@ -60,6 +65,10 @@ def describe(
         # Before the fit, as `apply` is: a Trainer with a true half precision converts the module.
         description = fingerprint.describe_module(workload.user_module)
         beside = describe_beside(workload.user_module)
+        if training is not None:
+            from harness.probe_trainer.own_loops import hand_over  # noqa: PLC0415 - likewise
+
+            hand_over(trainer, workload, bound)
         with suppress(_Arrived):
             trainer.fit(workload.module, datamodule=workload.datamodule)
         data = workload.module if workload.user_data is None else workload.user_data

@@ -181,9 +181,9 @@ def prepare(
     )
     if workload.spec.get("training") is not None:
         # On the CPU each module counts in the memory, so other probes do not import it.
-        from harness.probe_trainer.transformers_fit import hand_over  # noqa: PLC0415
+        from harness.probe_trainer.own_loops import hand_over  # noqa: PLC0415
 
-        hand_over(trainer, workload, bound.uncounted)
+        hand_over(trainer, workload, bound)
         return workload.module.notes  # type: ignore[no-any-return]  # of the wrapped training
     return list if worst is None else worst.notes
 

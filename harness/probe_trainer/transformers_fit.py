@@ -44,23 +44,6 @@ _WITHIN_BACKWARD = ("lomo", "adalomo")
 _LAYERWISE = "_layerwise"
 
 
-def hand_over(outer: Any, workload: Workload, uncounted: Uncounted) -> None:
-    """Let a Trainer of Lightning's hand its fit over where the training is a transformers.Trainer.
-
-    uncounted: makes a block whose allocations are no part of the case's memory.
-    """
-    loop = outer.fit_loop
-    own = loop.run
-
-    def run() -> None:
-        if workload.module.is_trainer:
-            TransformersFit(outer, workload, uncounted).run(workload.module.training_object)
-        else:
-            own()
-
-    loop.run = run
-
-
 class TransformersFit:
     """One run of a transformers.Trainer, as the callbacks of a probe see it."""
 

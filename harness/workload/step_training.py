@@ -66,6 +66,8 @@ class _StepTraining:
     shows_optimizer: bool
     training_object: Any
     trainer: Any
+    trained: dict[str, torch.nn.Module]
+    """The models of a loop, once it has come to its first batch."""
     add_module: Callable[[str, Any], None]
 
     def count_samples(self, batch: int) -> int:
@@ -73,19 +75,25 @@ class _StepTraining:
 
     def configure_optimizers(self) -> Any:
         """Make the training; return its optimizer, or what counts its steps without one."""
-        known = {id(module) for module in _living_modules()}
+        self.trained = {}
+        known = {id(module) for module in living_modules()}
         made = self._made()
         self.training_object = made
         if self.is_trainer:
             # It makes its optimizer when it trains, and takes its steps itself.
             self.add_module("model", made.model)
             return StepCounter()
-        if not callable(getattr(made, "step", None)):
+        if self.is_loop and "batch_size" in self.given:
+            # It makes its models and optimizers when it trains.
+            self.shows_optimizer = True
+            return StepCounter()
+        if not self.is_loop and not callable(getattr(made, "step", None)):
             kind = f"{type(made).__module__}.{type(made).__qualname__}"
             raise HarnessError(
                 f"training {self.class_path} gave an object of type {kind}, which has no step() "
-                "and is no transformers.Trainer: return one of these, or an object whose step() "
-                "takes one optimizer step and returns the loss"
+                "and is no transformers.Trainer: return one of these, an object whose step() "
+                "takes one optimizer step and returns the loss, or a function that trains when it "
+                "is called"
             )
         if missing := [name for name in _GIVEN if name not in self.given]:
             raise HarnessError(
@@ -129,7 +137,7 @@ class _StepTraining:
 
     def training_step(self, _batch: int, _batch_idx: int) -> Any:
         try:
-            with _full_batches_of(self.batch_size):
+            with full_batches_of(self.batch_size):
                 loss = self.training_object.step()
         except StopIteration as error:
             # Lightning would take it for the end of an epoch.
@@ -156,6 +164,13 @@ class _StepTraining:
     def is_trainer(self) -> bool:
         """Whether the training is a transformers.Trainer, which runs its own loop."""
         return is_trainer(self.training_object)
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether the training is a function that trains, with a loop of its own."""
+        made = self.training_object
+        stepped = callable(getattr(made, "step", None)) or isinstance(made, torch.nn.Module | type)
+        return callable(made) and not stepped and not self.is_trainer
 
     @property
     def validates(self) -> bool:
@@ -191,12 +206,14 @@ class _StepTraining:
     @property
     def described(self) -> Any:
         """What has the parameters: the one model, or all of them by their names."""
+        if self.is_loop:
+            return torch.nn.ModuleDict(self.trained)
         models = list(self.children())  # type: ignore[attr-defined]  # of the LightningModule
         return models[0] if len(models) == 1 else self
 
 
 def wrap_training(lightning: ModuleType, make: Callable[..., Any], class_path: str) -> Any:
-    """Make a LightningModule that trains by the object that `make(batch_size, device)` returns.
+    """Make a LightningModule that trains by what `make(batch_size, device)` returns.
 
     Raises HarnessError where it cannot be called. What it does not take by name it is not given;
     only a function that makes a transformers.Trainer may do without.
@@ -208,6 +225,7 @@ def wrap_training(lightning: ModuleType, make: Callable[..., Any], class_path: s
     wrapped.given, wrapped.named = given, named
     wrapped.batch_size = 1
     wrapped.training_object = None
+    wrapped.trained = {}
     return wrapped
 
 
@@ -227,7 +245,7 @@ def _given(make: Callable[..., Any], class_path: str) -> tuple[tuple[str, ...], 
 
 
 @contextmanager
-def _full_batches_of(batch_size: int) -> Iterator[None]:
+def full_batches_of(batch_size: int) -> Iterator[None]:
     """Refuse loaders of this batch size that hold no full batch, in the block.
 
     Their batch would be partial, or a loop that waits for a batch would never end.
@@ -272,7 +290,12 @@ def _models(made: Any, known: set[int]) -> dict[str, torch.nn.Module]:
     if found:
         return found
     # A step that is a closure shows its model nowhere else.
-    new = [module for module in _living_modules() if id(module) not in known]
+    return new_modules(known)
+
+
+def new_modules(known: set[int]) -> dict[str, torch.nn.Module]:
+    """Return the outermost modules that are alive, apart from those with these ids, by a name."""
+    new = [module for module in living_modules() if id(module) not in known]
     inner = {id(child) for module in new for child in module.modules() if child is not module}
     outer = [module for module in new if id(module) not in inner]
     return {f"{type(module).__name__}_{number}": module for number, module in enumerate(outer)}
@@ -282,7 +305,8 @@ def _only_modules(named: Mapping[str, Any]) -> dict[str, torch.nn.Module]:
     return {key: value for key, value in named.items() if isinstance(value, torch.nn.Module)}
 
 
-def _living_modules() -> list[torch.nn.Module]:
+def living_modules() -> list[torch.nn.Module]:
+    """Return all modules that are alive."""
     # By type: some objects compute their `__class__`, and would run code.
     return [one for one in gc.get_objects() if issubclass(type(one), torch.nn.Module)]
 

@@ -7,48 +7,18 @@ for one, or else where the first module is called, once there is an optimizer.
 
 from __future__ import annotations
 
-import gc
-import sys
-from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MachineError
 from harness.memory_bounds import make_bound
-from harness.memory_bounds.host import HostBound, memory_of_this_process
+from harness.memory_bounds.held import Held, LateBound, batch_tensors, plain_torch, state_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from harness.memory_bounds.memory_bound import MemoryBound
     from harness.protocol.case import BoundSpec
-
-# Values of the program's variables in which a batch may lie: a tuple of tensors, a dict of them.
-_MOST_MEMBERS = 100
-
-
-class _Held:
-    """Stands for a module that has everything that the case holds when the limit begins."""
-
-    def __init__(self, tensors: Iterable[Any]) -> None:
-        self._tensors = list(tensors)
-
-    def parameters(self) -> list[Any]:
-        """Return all tensors."""
-        return self._tensors
-
-    def buffers(self) -> list[Any]:
-        """Return none beside."""
-        return []
-
-
-class _LateBound(HostBound):
-    """A limit that begins in the middle of a process, whose size may have been larger before."""
-
-    def engage(self, module: Any) -> None:
-        """Set the limit, and leave out the largest size so far."""
-        super().engage(module)
-        self._peak_uncounted = memory_of_this_process()["VmPeak"]
 
 
 class Bounding:
@@ -68,7 +38,7 @@ class Bounding:
     ) -> None:
         self.spec = spec
         self.bound: MemoryBound = (
-            _LateBound(spec["budget_bytes"]) if spec["accelerator"] == "cpu" else make_bound(spec)
+            LateBound(spec["budget_bytes"]) if spec["accelerator"] == "cpu" else make_bound(spec)
         )
         self.is_set = False
         self.is_beginning = False
@@ -93,7 +63,7 @@ class Bounding:
             if self.is_beginning or not self.has_optimizer or not torch.is_grad_enabled():
                 return
             self.uninstall()
-            self.begin_on_host(lambda: self._batch(arguments))
+            self.begin_on_host(lambda: batch_tensors(torch, arguments, self._batch_size))
             on_root(module)
 
         register = torch.nn.modules.module.register_module_forward_pre_hook
@@ -109,9 +79,8 @@ class Bounding:
         self.is_beginning = True
         try:
             self.bound.start()
-            held = {id(tensor): tensor for tensor in chain(self._state(), batch())}
-            with self._plain_torch():
-                self.bound.engage(_Held(held.values()))
+            with plain_torch(self._torch):
+                self.bound.engage(Held(chain(state_tensors(self._torch), batch())))
         finally:
             self.is_beginning = False
         self.is_set = True
@@ -122,23 +91,6 @@ class Bounding:
         while self._handles:
             self._handles.pop().remove()
 
-    @contextmanager
-    def _plain_torch(self) -> Iterator[None]:
-        """Let torch compute as it does by default, whatever the program has set around this."""
-        torch = self._torch
-        dtype = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float32)
-        try:
-            with (
-                torch.inference_mode(mode=False),
-                torch.enable_grad(),
-                torch.autocast("cpu", enabled=False),
-                torch.device("cpu"),
-            ):
-                yield
-        finally:
-            torch.set_default_dtype(dtype)
-
     def _start_cuda(self) -> None:
         try:
             self.bound.start()
@@ -147,47 +99,3 @@ class Bounding:
             return
         self.is_set = True
         self._begun()
-
-    def _state(self) -> Iterator[Any]:
-        """Yield the parameters, gradients and buffers of all modules that are there."""
-        module = self._torch.nn.Module
-        for thing in gc.get_objects():
-            if issubclass(type(thing), module):
-                for owned in (thing.__dict__.get("_parameters"), thing.__dict__.get("_buffers")):
-                    for tensor in (owned or {}).values():
-                        yield from self._usable([tensor, getattr(tensor, "grad", None)])
-
-    def _batch(self, arguments: Iterable[Any]) -> Iterator[Any]:
-        """Yield the tensors of a first batch: what a module is given, and what lies beside it.
-
-        Labels do not go through the module as a rule. They are in a variable of those who call it,
-        and have as many rows as the batch.
-        """
-        yield from self._usable(chain.from_iterable(map(_members, arguments)))
-        frame = sys._getframe(1)  # noqa: SLF001 - its frames are all there is
-        while frame is not None:
-            if "/torch/" not in frame.f_code.co_filename:
-                members = chain.from_iterable(map(_members, list(frame.f_locals.values())))
-                yield from (one for one in self._usable(members) if self._is_of_batch(one))
-            frame = frame.f_back  # type: ignore[assignment] # None ends the loop
-
-    def _is_of_batch(self, tensor: Any) -> bool:
-        return bool(tensor.dim() > 0 and tensor.shape[0] == self._batch_size)
-
-    def _usable(self, things: Iterable[Any]) -> Iterator[Any]:
-        """Yield the tensors among things whose memory is this process's."""
-        for thing in things:
-            if issubclass(type(thing), self._torch.Tensor) and thing.device.type == "cpu":
-                try:
-                    thing.untyped_storage().data_ptr()
-                except (RuntimeError, NotImplementedError):  # sparse, fake or lazy
-                    continue
-                yield thing
-
-
-def _members(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return list(value.values())[:_MOST_MEMBERS]
-    if isinstance(value, (tuple, list)):
-        return value[:_MOST_MEMBERS]
-    return (value,)
