@@ -86,13 +86,14 @@ def _nothing(project: Project, root: Path) -> str:
     told = (
         f"found nothing to profile in {project.read} below {one_line(str(root))}: no "
         "LightningModule with a training_step, no class with step() that takes batch_size and "
-        "device, no nn.Module. Nothing was written"
+        "device, no function that returns a transformers.Trainer, no nn.Module, no script with a "
+        "loop and an option --batch-size. Nothing was written"
     )
     lines = [told]
     lines += [
-        f"  a loop of its own calls backward at {cut(where)}: give it a step(), as "
-        "docs/other-trainings.md shows"
-        for where in project.calls.loops[:_MAX_SHOWN]
+        f"  a loop of its own calls backward at {cut(loop.where)}: give it a step(), or a function "
+        "around it, or an option --batch-size, as docs/other-trainings.md shows"
+        for loop in project.calls.loops[:_MAX_SHOWN]
     ]
     lines += [f"  {cut(note)}" for note in project.notes[:_MAX_SHOWN]]
     return "\n".join(lines)
@@ -103,6 +104,9 @@ def _say_found(project: Project, machine: Machine, root: Path) -> None:
     width = max((len(path) for path, _, _ in project.found[:_MAX_SHOWN]), default=0)
     rows = [
         f"{path.ljust(width)}  {kind.ljust(19)}  {where}" for path, kind, where in project.found
+    ]
+    rows += [
+        f"{'a loop of its own'.ljust(width)}  {'':19}  {loop.where}" for loop in project.calls.loops
     ]
     rows += [f"{'a Trainer'.ljust(width)}  {'':19}  {one.where}" for one in project.calls.trainers]
     for row in rows[:_MAX_SHOWN]:

@@ -30,6 +30,10 @@ _SHOWN = frozenset(
     }
 )
 _MAX_SHOWN = 60
+# Options of scripts by which a command is told a batch size, and how long to train. Words that a
+# person joins by dashes or underscores; the likeliest first.
+_BATCH_SIZES = ("batch_size", "train_batch_size", "per_device_train_batch_size", "bs", "batch")
+_LENGTHS = ("max_steps", "max_iters", "max_iterations", "num_steps", "num_iterations", "steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,19 @@ class TrainerCall:
     """The others, as the source has them, with the reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A file that trains with a loop of its own."""
+
+    where: str
+    """Where it calls `.backward()` first."""
+    file: str
+    batch_size: str | None
+    """The option of its command line that sets the batch size, such as `--batch-size`."""
+    length: str | None
+    """The option that sets its optimizer steps."""
+
+
 @dataclass(slots=True)
 class Calls:
     """The calls of a project."""
@@ -52,30 +69,62 @@ class Calls:
     users: dict[str, set[str]] = field(default_factory=dict)
     """By class path: the class paths of the classes and the files in which it is called."""
     trainers: list[TrainerCall] = field(default_factory=list)
-    loops: list[str] = field(default_factory=list)
-    """Where files call `.backward()` first."""
+    loops: list[Loop] = field(default_factory=list)
+    """The files that call `.backward()`."""
 
 
 def find_calls(definitions: Definitions) -> Calls:
     """Return the calls in all files of the project."""
     found = Calls()
     for source in definitions.files.values():
-        loop = None
+        found.loops += _loops(source)
         for user, node in _calls(source):
             called = definitions.dotted(source, node.func)
-            if isinstance(node.func, ast.Attribute) and node.func.attr == "backward":
-                loop = min(loop or node.lineno, node.lineno)
             if called.partition(".")[0] in ("lightning", "pytorch_lightning"):
                 if called.endswith(".Trainer"):
                     found.trainers.append(_trainer(source, node))
             elif called and (one := definitions.find(called)):
                 found.users.setdefault(one.class_path, set()).update({user, source.module})
+                first = one.class_path not in found.values
                 values = found.values.setdefault(one.class_path, {})
                 for name, value in _given(definitions, one, node):
+                    if not first and name in _with_defaults(definitions, one):
+                        continue  # what trains comes first, as a rule, and left it out
                     values.setdefault(name, (value, f"{source.shown}:{node.lineno}"))
-        if loop:
-            found.loops.append(f"{source.shown}:{loop}")
     return found
+
+
+def _with_defaults(definitions: Definitions, one: Definition) -> set[str]:
+    return {each.name for each in definitions.parameters(one) if not each.required}
+
+
+def _loops(source: Source) -> Iterator[Loop]:
+    """Yield the loop of a file that calls `.backward()`, with what its command line sets."""
+    lines = []
+    options: dict[str, str] = {}
+    for _, node in _calls(source):
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        if called == "backward":
+            lines.append(node.lineno)
+        elif called == "add_argument":
+            options |= {_word(option): option for option in _options(node)}
+    if lines:
+        given = [
+            next((options[name] for name in names if name in options), None)
+            for names in (_BATCH_SIZES, _LENGTHS)
+        ]
+        yield Loop(f"{source.shown}:{min(lines)}", source.shown, *given)
+
+
+def _options(node: ast.Call) -> Iterator[str]:
+    """Yield the long options of a call of argparse's `add_argument`."""
+    for value in map(literal, node.args):
+        if isinstance(value, str) and value.startswith("--"):
+            yield value
+
+
+def _word(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_").lower()
 
 
 def _given(definitions: Definitions, one: Definition, node: ast.Call) -> Iterator[tuple[str, Any]]:

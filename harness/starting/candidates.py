@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import re
+import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.starting.calls import Calls, find_calls
+from harness.starting.calls import Calls, Loop, find_calls
 from harness.starting.definitions import FILL_IN, NO_LITERAL, Definition, Definitions
+from harness.starting.made import returns_a_trainer, returns_a_training
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,7 @@ _SET_LATER: dict[str, tuple[Any, str]] = {
     "learning_rate": (1e-3, "the LR range test sets its own"),
 }
 _GIVEN = {"batch_size", "device"}
+_TRAINED = ("LightningModule", "training", "Trainer")
 REFERENCE = "${resolution}"
 
 
@@ -70,6 +73,8 @@ class Entry:
     label: str
     parts: list[Part]
     comments: list[str]
+    command: str | None = None
+    """In place of parts: the program that trains."""
 
 
 @dataclass(slots=True)
@@ -95,7 +100,7 @@ class Project:
     @property
     def uses_lightning(self) -> bool:
         """Whether Lightning's Trainer trains one of the entries."""
-        return any(entry.parts[0].key == "module" for entry in self.entries)
+        return any(part.key == "module" for entry in self.entries for part in entry.parts)
 
 
 def look_at_project(sources: Sources, check: Callable[[str], str]) -> Project:
@@ -115,8 +120,10 @@ def look_at_project(sources: Sources, check: Callable[[str], str]) -> Project:
             project.found.append((one.class_path, kind, one.where))
     data = [one for one, kind in usable if kind == "LightningDataModule"]
     data = data or [one for one, kind in usable if kind == "Dataset"]
-    trained = [(one, kind) for one, kind in usable if kind in ("LightningModule", "training")]
-    trained = trained or [(one, kind) for one, kind in usable if kind == "nn.Module"]
+    trained = [(one, kind) for one, kind in usable if kind in _TRAINED]
+    loops = [] if trained else [loop for loop in project.calls.loops if loop.batch_size]
+    if not loops:
+        trained = trained or [(one, kind) for one, kind in usable if kind == "nn.Module"]
     # What the code itself makes stands first: nobody trains all the parts of a library.
     trained.sort(key=lambda candidate: candidate[0].class_path not in project.calls.users)
     if len(trained) > MAX_MODELS:
@@ -125,7 +132,26 @@ def look_at_project(sources: Sources, check: Callable[[str], str]) -> Project:
     for one, kind in trained[:MAX_MODELS]:
         label = _label(one.node.name, labels)
         project.entries.append(_entry((label, one, kind), data, definitions, project))
+    for loop in loops[:MAX_MODELS]:
+        project.entries.append(_command(_label(Path(loop.file).stem, labels), loop))
     return project
+
+
+def _command(label: str, loop: Loop) -> Entry:
+    """Return the entry of a script that trains with a loop of its own: a step cannot be taken."""
+    words = ["python", loop.file]
+    comments = [
+        f"{loop.where}: a loop of its own, run as it is, without an LR range test",
+        "if a function holds the loop, `training` can call it, and then there is one",
+    ]
+    if loop.length:
+        comments.append("in a probe it takes the optimizer steps that are written here")
+        told = f" {loop.length} 4"
+    else:
+        comments.append("a probe ends it after some optimizer steps")
+        told = ""
+    text = shlex.join(words).replace("${", "$${")
+    return Entry(label, [], comments, f"{text} {loop.batch_size} ${{batch_size}}{told}")
 
 
 def _kinds(definitions: Definitions, calls: Calls) -> list[tuple[Definition, str]]:
@@ -145,8 +171,10 @@ def _kinds(definitions: Definitions, calls: Calls) -> list[tuple[Definition, str
     trainings = {one.class_path for one, kind in found if kind == "training"}
     for one in definitions.functions:
         taken = {parameter.name for parameter in definitions.parameters(one)}
-        if taken >= _GIVEN and _returns_a_training(definitions, one):
+        if taken >= _GIVEN and returns_a_training(definitions, one):
             found.append((one, "training"))
+        elif returns_a_trainer(definitions, one):
+            found.append((one, "Trainer"))
     # A layer of another module, or of a LightningModule, is no model of its own.
     inside = {one.class_path for one in [*modules, *(one for one, _ in found)]} - trainings
     whole = [one for one in modules if not calls.users.get(one.class_path, set()) & inside]
@@ -167,15 +195,6 @@ def _kind(definitions: Definitions, one: Definition) -> str:
     return "training" if definitions.has(one, "step") and taken >= _GIVEN else ""
 
 
-def _returns_a_training(definitions: Definitions, one: Definition) -> bool:
-    for node in ast.walk(one.node):
-        if isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
-            made = definitions.find(definitions.dotted(one.source, node.value.func))
-            if made and isinstance(made.node, ast.ClassDef) and definitions.has(made, "step"):
-                return True
-    return False
-
-
 def _label(name: str, labels: set[str]) -> str:
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     label = base = re.sub(r"[^a-z0-9_]", "", snake)[:60].strip("_") or "model"
@@ -194,10 +213,19 @@ def _entry(
     project: Project,
 ) -> Entry:
     label, one, kind = candidate
-    key = "training" if kind == "training" else "module"
+    key = "training" if kind in ("training", "Trainer") else "module"
     parts = [_part(key, one, definitions, project)]
-    what = {"training": "a training with step()", "nn.Module": "an nn.Module"}
+    what = {
+        "training": "a training with step()",
+        "Trainer": "makes a transformers.Trainer, whose batch size a probe sets",
+        "nn.Module": "an nn.Module",
+    }
     comments = [f"{one.where}: {what.get(kind, f'a {kind}')}"]
+    if kind == "nn.Module" and project.calls.loops:
+        comments.append(
+            f"a loop of its own at {project.calls.loops[0].where}: `training`, a step function, or "
+            "`command` would take it as it is"
+        )
     own_loader = kind == "LightningModule" and definitions.has(one, "train_dataloader")
     if key == "training" or own_loader:
         return Entry(label, parts, comments)

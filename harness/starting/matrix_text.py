@@ -71,6 +71,8 @@ def _resolution(project: Project) -> list[str]:
 def _entry(entry: Entry) -> list[str]:
     lines = [f"  {scalar(entry.label)}:"]
     lines += [_comment(comment, 4) for comment in entry.comments]
+    if entry.command is not None:
+        lines.append(f"    command: {json.dumps(entry.command)}")
     for part in entry.parts:
         lines += _part(part)
     return lines

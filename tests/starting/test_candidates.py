@@ -191,3 +191,53 @@ def test_labels_are_distinct_and_bounded(tmp_path: Path) -> None:
     assert ["beret", "beret_2"] == labels[:2]
     assert len(set(labels)) == len(labels) == MAX_MODELS
     assert f"the matrix names the first {MAX_MODELS} of {MAX_MODELS + 3} models" in project.notes
+
+
+def test_functions_that_make_a_trainer_are_trainings(tmp_path: Path) -> None:
+    """Of transformers or TRL, at once or by a name; one that trains and returns nothing is none."""
+    project = looked(
+        tmp_path,
+        tune="import transformers\nfrom trl import SFTTrainer\n"
+        "class Own(transformers.Trainer): ...\n"
+        "def at_once(): return transformers.Trainer()\n"
+        "def named(width=8):\n    trainer = SFTTrainer()\n    return trainer\n"
+        "def own(): return Own()\n"
+        "def trains():\n    trainer = SFTTrainer()\n    trainer.train()\n"
+        "def other(): return Trainer()\n",
+    )
+    assert [{"training": f"tune.{name}"} for name in ("at_once", "named", "own")] == parts(project)
+
+
+LOOP = "from torch import nn\nclass Net(nn.Module):\n    def forward(self): ...\nloss.backward()\n"
+
+
+def test_script_with_a_loop_is_a_command(tmp_path: Path) -> None:
+    """It takes the batch size by its own option, and is preferred to a module without its loop."""
+    project = looked(
+        tmp_path,
+        train=f"{LOOP}parser.add_argument('-b', '--batch_size')\n",
+        tools__fit=f"{LOOP}parser.add_argument('--bs')\nparser.add_argument('--max-iters')\n",
+        predict="parser.add_argument('--batch-size')\n",
+    )
+    assert [
+        "python train.py --batch_size ${batch_size}",
+        "python tools/fit.py --bs ${batch_size} --max-iters 4",
+    ] == [entry.command for entry in project.entries]
+
+
+def test_script_without_such_an_option_leaves_the_module(tmp_path: Path) -> None:
+    """A comment of the module names the loop that it has elsewhere."""
+    (entry,) = looked(tmp_path, train=LOOP).entries
+    assert ("module", None) == (entry.parts[0].key, entry.command)
+    assert "a loop of its own at train.py:4" in entry.comments[1]
+
+
+def test_default_of_the_first_call_is_kept(tmp_path: Path) -> None:
+    """A later call, as of a validation set, gives other values."""
+    project = looked(
+        tmp_path,
+        net=f"import lightning as L\nclass Net(L.LightningModule):\n{STEP}",
+        data="from torch.utils.data import Dataset\nclass Data(Dataset):\n"
+        "    def __init__(self, number=4000): ...\ntrain = Data()\nvalidation = Data(number=200)\n",
+    )
+    assert [["number=4000"]] == [part.defaults for part in project.entries[0].parts[1:]]
