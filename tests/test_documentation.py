@@ -153,6 +153,12 @@ def test_matrices_load(text: str, tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text(
             next(block for block in code if mark in block), encoding="utf-8"
         )
+    # Of `docs/styles.md`: each code, and the wirings of all in one module.
+    codes = ROOT / "tests" / "workloads" / "foreign"
+    for path in codes.glob("*/*.py"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    wirings = (path.read_text(encoding="utf-8") for path in codes.glob("*/profiles/wiring.py"))
+    (tmp_path / "wiring.py").write_text("\n".join(wirings), encoding="utf-8")
     # Not needed by anything else here; what is looked for is the name of a class path.
     (tmp_path / "timm.py").write_text("def create_model(): ...\n", encoding="utf-8")
     (tmp_path / "torchvision").mkdir()
