@@ -63,21 +63,27 @@ class SampleSizes:
         """The number of samples whose sizes are known."""
         return len(self._rows)
 
+    @property
+    def may_learn(self) -> bool:
+        """Whether there is time left to load samples."""
+        return self._left > 0
+
     def learn(self, indices: Iterable[Hashable]) -> None:
         """Load the samples that are not known yet, in a random order, as long as there is time.
 
         Raises UnsteadySizesError where the sizes of samples cannot be known beforehand.
         """
         unknown = [index for index in indices if index not in self._rows]
-        if not unknown or self._left <= 0:
+        if not unknown:
             return
         order = np.random.default_rng(0).permutation(len(unknown))
         wanted = [unknown[position] for position in order]
         started = time.monotonic()
         found: list[tuple[Hashable, ItemSizes]] = []
         twice = wanted[:_TWICE] if not self._rows else []
-        chunks = [twice] if twice else []
-        chunks += [wanted[at : at + _CHUNK] for at in range(0, len(wanted), _CHUNK)]
+        # One by one at first: a sample may take seconds, and the clock is read after each chunk.
+        chunks = [[index] for index in (*twice, *wanted[:_CHUNK])]
+        chunks += [wanted[at : at + _CHUNK] for at in range(_CHUNK, len(wanted), _CHUNK)]
         for chunk, sizes in zip(chunks, _loaded(self._loader, chunks), strict=False):
             if sizes is None or len(sizes) != len(chunk):
                 raise UnsteadySizesError

@@ -162,27 +162,31 @@ def _by_passes(loader: Any, batch_size: int, sizes: SampleSizes) -> Found | None
     worst = _Worst()
     before: Batches = []
     num_batches = num_passes = lessons = 0
-    until: float | None = None
+    # Loading samples has seconds of its own.
+    until = time.monotonic() + _PASSES_SECONDS
+    ended = True
     for number in range(_PASSES):
         _set_epoch(loader, number)
-        lists = [_hashable(batch) for batch in loader.batch_sampler]
+        lists, ended = _walked(loader.batch_sampler, until)
         batches = [batch for batch in lists if len(batch) == batch_size]
         if not batches or batches == before:  # a sampler that does not shuffle
             break
-        if lessons < _MAX_LESSONS:
-            known = sizes.num_known
+        if lessons < _MAX_LESSONS and sizes.may_learn:
+            known, begun = sizes.num_known, time.monotonic()
             sizes.learn(_samples_of(loader, lists))
+            until += time.monotonic() - begun
             lessons += sizes.num_known > known or not number
         num_passes, num_batches = num_passes + 1, num_batches + len(batches)
         worst.add(batches, sizes.measure(batches))
-        until = until or time.monotonic() + _PASSES_SECONDS
-        if time.monotonic() > until:
+        if not ended or time.monotonic() > until:
             break
         before = batches
     if not num_batches:
         return None
     total = length_of(loader.dataset) or sizes.num_known
     passes = "a pass" if num_passes == 1 else f"{num_passes} passes"
+    if not ended:
+        passes = "the first part of a pass" if num_passes == 1 else f"{passes}, the last in part"
     partly = (
         "" if sizes.num_known >= total else f", with {sizes.num_known} of {total} samples known"
     )
@@ -196,6 +200,16 @@ def _by_passes(loader: Any, batch_size: int, sizes: SampleSizes) -> Found | None
         "largest samples would have"
     )
     return Found(indices=worst.in_order(), note=note)
+
+
+def _walked(batch_sampler: Any, until: float) -> tuple[Batches, bool]:
+    """Return the batches of a pass, and whether it ended in time: it may be long, or endless."""
+    lists: Batches = []
+    for batch in batch_sampler:
+        if time.monotonic() > until and lists:
+            return lists, False
+        lists.append(_hashable(batch))
+    return lists, True
 
 
 class _Worst:

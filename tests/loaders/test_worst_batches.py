@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from harness.loaders import sample_sizes
+from harness.loaders import sample_sizes, worst_batches
 from harness.loaders.worst_batches import find_worst
 
 if TYPE_CHECKING:
@@ -120,12 +121,31 @@ def test_each_sample_is_loaded_once_for_all_batch_sizes() -> None:
 
 
 def test_what_time_leaves_unknown_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The note has the number of samples whose sizes are known."""
+    """The clock is read after each of the first samples: one may take seconds."""
     monkeypatch.setattr(sample_sizes, "LOAD_SECONDS", 1e-9)
     found = find_worst(loader(Texts(range(1, 65)), 4), 4, "key")
     assert found is not None
     assert found.note is not None
-    assert ", with 16 of 64 samples known:" in found.note
+    assert ", with 1 of 64 samples known:" in found.note
+
+
+class Endless(torch.utils.data.Sampler[int]):
+    """Draws samples without end, as samplers of detection do."""
+
+    def __iter__(self) -> Iterator[int]:
+        """Give every index again and again."""
+        return itertools.cycle(range(64))
+
+
+def test_a_sampler_without_end_is_walked_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The note says that it was no whole pass."""
+    monkeypatch.setattr(worst_batches, "_PASSES_SECONDS", 0.05)
+    texts = [torch.zeros(1 + index) for index in range(64)]
+    endless: Any = DataLoader(texts, 4, sampler=Endless(), collate_fn=list)  # type: ignore[arg-type] # a list
+    found = find_worst(endless, 4, "endless")
+    assert found is not None
+    assert "batches of the first part of a pass: " in str(found.note)
+    assert [60, 61, 62, 63] == found.indices[-1]
 
 
 def test_samples_that_change_are_judged_by_the_batches_themselves() -> None:
