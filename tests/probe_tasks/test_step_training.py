@@ -35,7 +35,8 @@ def training(name: str, **init_args: Any) -> WorkloadSpec:
 
 def described(name: str, **init_args: Any) -> dict[str, Any]:
     """Describe a training of the zoo."""
-    request: Any = {"bound": {"accelerator": "cpu", "budget_bytes": 1 << 30}, "trainer": {}}
+    bound = {"accelerator": "cpu", "budget_bytes": 1 << 30}
+    request: Any = {"bound": bound, "trainer": {}, "batch_size": 2}
     return {**describe(build(training(name, **init_args)), request, lambda _: None, {})}
 
 

@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.simulated
 
+# Over a simulated GPU each probe of a transformers.Trainer imports transformers anew.
+_SLOW = {"transformers_trainer"}
 
-@pytest.mark.parametrize("name", CODES)
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in _SLOW else []) for name in CODES],
+)
 def test_code_is_predicted_as_it_is_measured(name: str, tmp_path: Path, worlds: Worlds) -> None:
     """B fits and B + 1 does not, and a prediction finds the same B, with the wiring as it is.
 
