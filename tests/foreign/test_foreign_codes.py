@@ -35,6 +35,11 @@ _PROPOSED = {
     "lstm_time_major": 'command: "python main.py --batch-size ${batch_size} --max-steps 4"',
     "transformers_trainer": "class_path: finetune.make_trainer",
 }
+_ARGUMENTS = {
+    "lightning_cli": ("fit", "--config=configs/train.yaml", "--trainer.max_steps=2"),
+    "hydra_style": ("trainer.max_epochs=1", "+trainer.limit_train_batches=2"),
+}
+"""Those of a short training, where the script has no option --max-steps."""
 _PAGES = "".join(page.read_text(encoding="utf-8") for page in (TESTS.parent / "docs").glob("*.md"))
 
 
@@ -96,7 +101,7 @@ def test_code_is_locked_and_reads_its_values(
         assert pytest.approx(case["learning_rate"], rel=1e-3) == profile.learning_rate
 
     done = subprocess.run(
-        [sys.executable, script_of(folder), "--max-steps", "2"],
+        [sys.executable, script_of(folder), *_ARGUMENTS.get(name, ("--max-steps", "2"))],
         cwd=folder, check=False, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     read = _READ.search(done.stdout)
