@@ -149,7 +149,10 @@ def _why_short(seen: Seen, took: int, steps: int) -> str:
     if seen.broken is not None:
         return f"gpu-profile cannot look into the program: {seen.broken}"
     if not seen.python:
-        return f"the program ended without a Python that could be looked into: {_PYTHONPATH}"
+        return (
+            "the program ended without a Python that could be looked into, and only a training in "
+            f"Python with torch can be: {_PYTHONPATH}"
+        )
     if not seen.reports:
         return (
             "the program ended and did not import torch, so nothing was trained: see what it "
@@ -157,8 +160,8 @@ def _why_short(seen: Seen, took: int, steps: int) -> str:
         )
     if not took:
         return (
-            "the program ended and took no optimizer step: see what it printed, and whether its "
-            "data hold a batch of this size"
+            "the program ended and took no optimizer step: see what it printed, whether its data "
+            "hold a batch of this size, and whether it went on in the background"
         )
     if took < steps:
         return (

@@ -139,15 +139,16 @@ def _check_file(root: dict[str, Any], axes: Sequence[str], mistakes: Mistakes) -
     for path, name in references(_definitions(root)):
         if name.startswith("${"):
             mistakes.add(path, f"{name} has no closing brace; write $${{ for a plain ${{")
-        elif name not in known and not _is_batch_size(path, name):
-            mistakes.add(path, f"${{{name}}}: no such axis; {nearest(name, axes, 'axes')}")
+        elif name not in known and not (_in_command(path) and name == commands.BATCH_SIZE):
+            # Hydra and shells have references of their own, which a command may hand over.
+            own = f"; write $${{{name}}} for one of the program's own" * _in_command(path)
+            mistakes.add(path, f"${{{name}}}: no such axis; {nearest(name, axes, 'axes')}{own}")
     _check_labels(root, mistakes)
 
 
-def _is_batch_size(path: Place, name: str) -> bool:
-    """Return whether a reference is that of a command, which each probe replaces."""
-    in_command = len(path) == _COMMAND_DEPTH and (path[0], path[2]) == ("models", commands.KEY)
-    return in_command and name == commands.BATCH_SIZE
+def _in_command(path: Place) -> bool:
+    """Return whether a place is that of a command, whose batch size each probe replaces."""
+    return len(path) == _COMMAND_DEPTH and (path[0], path[2]) == ("models", commands.KEY)
 
 
 def _check_labels(root: dict[str, Any], mistakes: Mistakes) -> None:

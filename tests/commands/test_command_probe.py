@@ -85,8 +85,8 @@ def test_memory_that_runs_out_counts_even_if_the_program_catches_it(name: str) -
             "nothing",
             "error",
             (
-                "the program ended and took no optimizer step: see what it printed, and whether "
-                "its data hold a batch of this size"
+                "the program ended and took no optimizer step: see what it printed, whether its "
+                "data hold a batch of this size, and whether it went on in the background"
             ),
             0,
         ),
@@ -109,9 +109,11 @@ def test_a_program_that_goes_on_is_ended(settle: bool, steps: int, notes: int) -
 
 
 def test_loader_workers_are_not_bounded_and_a_data_set_may_end_the_search() -> None:
-    """A worker has no limit of its own; a batch that no loader can fill is an end of the data."""
+    """They and their threads take nothing of the limit; a batch that no loader fills is an end."""
     loop = [sys.executable, str(PROGRAMS / "plain_loop.py"), "--batch-size=${batch_size}"]
     with_workers = train([*loop, "--workers", "2"])
+    # Each worker has a thread, with a stack of 8 MiB as a rule.
+    assert (with_workers["peak_memory_bytes"] or 0) < 8 * MIB
     too_few = train([*loop, "--samples", "100"], 128)
     assert ("fits", "dataset", "its largest loader of this batch size has 100 samples") == (
         with_workers["outcome"],

@@ -153,7 +153,10 @@ def test_words_without_end_are_a_mistake() -> None:
         ),
         (
             "    command: python ${nothing} ${batch_size}\n",
-            "models.net.command: ${nothing}: no such axis; axes: model, gpu, resolution",
+            (
+                "models.net.command: ${nothing}: no such axis; axes: model, gpu, resolution; write "
+                "$${nothing} for one of the program's own"
+            ),
         ),
     ],
 )

@@ -112,7 +112,11 @@ class Agent:
 
         def __iter__(mine: Any) -> Any:  # noqa: N807 - takes its place
             self._loads(mine)
-            return iterate(mine)
+            if not mine.num_workers or self._bounding.is_beginning:
+                return iterate(mine)
+            # The stacks of the threads that feed the workers are no part of the case.
+            with self._bounding.bound.uncounted():
+                return iterate(mine)
 
         loader.__iter__ = __iter__
 
