@@ -203,6 +203,14 @@ class Profile:
         return case_id(self.axes)
 
     @property
+    def bucket_batch_sizes(self) -> dict[float, int]:
+        """The batch size of each bucket of lengths, by its edge; empty without buckets.
+
+        It is what `harness.BucketBatchSampler` takes.
+        """
+        return {bucket.edge: bucket.batch_size for bucket in self.buckets}
+
+    @property
     def lr_answered(self) -> bool:
         """Whether an LR range test has given a learning rate, with its range, or a refusal.
 

@@ -228,6 +228,7 @@ def estimate(
     try:
         arguments = {"module": module, "data": data, "training": training, **settings}
         case = direct_case(arguments, asked, Objects(Path(kept.name)))
+        _refuse_buckets(case)
         wanted = _Asked(case, facts, kept, logs, progress)
         with wanted.opened() as opened:
             prediction = predict(opened, facts)
@@ -238,3 +239,11 @@ def estimate(
         probe.batch_size: probe for probe in prediction.probes if probe.outcome in ("fits", "oom")
     }
     return Estimate(prediction, wanted, tried)
+
+
+def _refuse_buckets(case: Case) -> None:
+    if case.buckets:
+        raise HarnessError(
+            "harness.estimate predicts one batch size, and each of `buckets` has its own: leave "
+            "them out, and estimate each length by the argument of data"
+        )

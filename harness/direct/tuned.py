@@ -121,6 +121,7 @@ class Tuned(LockedProfile):
         named = {
             "batch size": str(self.batch_size) + words.step(self),
             "largest batch": f"{self.max_batch_size}, bounded by {self.bounded_by}",
+            "buckets": words.buckets(self),
             "validation batch": self.validation_batch_size,
             "loader workers": self.num_workers,
             "learning rate": self._rate(),

@@ -53,14 +53,6 @@ class LockedProfile(Profile):
         known = self.settings.get("trainer.precision")
         return self.axes.get("precision") if known is None else known
 
-    @property
-    def bucket_batch_sizes(self) -> dict[float, int]:
-        """The batch size of each bucket of lengths, by its edge; empty without buckets.
-
-        It is what `harness.BucketBatchSampler` takes.
-        """
-        return {bucket.edge: bucket.batch_size for bucket in self.buckets}
-
     def one_cycle(self, max_factor: float = 3, optimizer: Any = None) -> OneCycle:
         """Return `max_lr` and `cycle_momentum` for torch's `OneCycleLR`.
 

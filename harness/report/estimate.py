@@ -61,6 +61,9 @@ def cost_of(case: Case, locked: LockedProfile | None) -> CostItem:
     num_probes = _BRACKET_PROBES if locked and not cold else _SEARCH_PROBES
     if cold:
         num_probes += _BRACKET_PROBES  # the bracket is repeated
+    if len(case.buckets) > 1:
+        # Each bucket has a search of its own, and all of them train in turn.
+        num_probes = num_probes * len(case.buckets) + _BRACKET_PROBES
     soak = case.search.soak_steps
     return CostItem(
         case_id=case.id,

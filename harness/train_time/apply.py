@@ -139,13 +139,14 @@ def _warn_of_other_attribute(profile: LockedProfile, attr: str | None) -> None:
 def _set_buckets(profile: LockedProfile, module: Any, datamodule: Any) -> None:
     if attributes.set_bucket_batch_sizes(module, datamodule, profile.bucket_batch_sizes):
         return
-    places = [type(thing).__name__ for thing in (module, datamodule) if thing is not None]
+    names = [type(thing).__name__ for thing in (module, datamodule) if thing is not None]
+    nobody = f"neither {' nor '.join(names)} has an" if len(names) > 1 else f"{names[0]} has no"
     _log.warning(
         "%s: each bucket of lengths is locked with a batch size of its own, and cannot be set: %s "
-        "has no attribute bucket_batch_sizes. Give it one, and to its loader a batch_sampler, "
+        "attribute bucket_batch_sizes. Give it one, and to its loader a batch_sampler, "
         "harness.BucketBatchSampler(lengths, self.bucket_batch_sizes)",
         profile.case_id,
-        " nor ".join(places),
+        nobody,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+import harness
 from harness.direct.arguments import direct_case
 from harness.direct.gpu_argument import asked_gpu
 from harness.direct.objects import MODULE, Objects
@@ -116,3 +117,14 @@ def test_mistakes_name_the_argument(
         made(tmp_path, **arguments)
     assert message in str(refused.value)
     assert ":1:" not in str(refused.value)
+
+
+def test_an_estimate_has_no_buckets() -> None:
+    """It is of one batch size; the error says what to do."""
+    with pytest.raises(HarnessError, match="leave them out, and estimate each length by the arg"):
+        harness.estimate(
+            module="torch.nn.Linear",
+            data={"class_path": "torch.nn.Linear", "init_args": {"length": 8}},
+            gpu="h100",
+            buckets={"field": "length", "edges": [4, 8]},
+        )

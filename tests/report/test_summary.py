@@ -321,3 +321,12 @@ def test_other_models_sort_by_id() -> None:
     ]
     expected = [f"{name}-cpu-256MiB-32: {BETTER}" for name in ("a", "b")]
     assert expected == report.improvement_lines(rows)
+
+
+def test_cost_of_buckets(tmp_path: Path) -> None:
+    """Each has a bracket of its own, and all of them train in turn."""
+    data = "    data: {class_path: torch.nn.Linear, init_args: {length: 8}}\n"
+    buckets = "    buckets: {field: length, edges: [4, 8]}\n"
+    model = "    module: {class_path: torch.nn.Linear}\n"
+    (case, _) = load(tmp_path, RIGHT.replace(model, model + data + buckets))
+    assert 6 == report.cost_of(case, locked()).num_probes

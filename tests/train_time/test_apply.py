@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import harness
 from harness.errors import HarnessError
 from harness.identity.fingerprint import describe_data, describe_module
+from harness.measurement import Bucket
 
 if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
@@ -50,6 +51,7 @@ class Data(LightningDataModule):
     """A data module over three samples."""
 
     num_workers: int
+    bucket_batch_sizes: dict[float, int]
 
     def __init__(self, size: int = 3) -> None:
         super().__init__()
@@ -333,3 +335,24 @@ def test_apply_sets_the_workers_where_the_data_have_them() -> None:
     for one in (data, plain):
         harness.apply(profile_of(Net(), Data(), num_workers=0), Net(), one)
     assert (0, False) == (data.num_workers, hasattr(plain, "num_workers"))
+
+
+def test_apply_sets_the_batch_sizes_of_buckets() -> None:
+    """Where the data module has them; they are those of the lock, by edge."""
+    net, data = Net(), Data()
+    data.bucket_batch_sizes = {}
+    buckets = (Bucket(8, 90, 100), Bucket(16, 40, 50))
+    harness.apply(profile_of(net, data, buckets=buckets), net, data)
+    assert {8: 90, 16: 40} == data.bucket_batch_sizes
+
+
+def test_apply_warns_of_buckets_that_have_no_place(caplog: pytest.LogCaptureFixture) -> None:
+    """The warning says what to add."""
+    net, data = Net(), Data()
+    harness.apply(profile_of(net, data, buckets=(Bucket(8, 90, 100),)), net, data)
+    (message,) = caplog.messages
+    assert message == (
+        "resnet18-h200-224: each bucket of lengths is locked with a batch size of its own, and "
+        "cannot be set: neither Net nor Data has an attribute bucket_batch_sizes. Give it one, and to its "
+        "loader a batch_sampler, harness.BucketBatchSampler(lengths, self.bucket_batch_sizes)"
+    )
