@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.case_names import label
 from harness.lockfile.render import block
 
 if TYPE_CHECKING:
@@ -120,6 +121,24 @@ def _flat(table: Mapping[str, Any]) -> dict[Path, Any]:
     for key, value in table.items():
         if isinstance(value, dict):
             flat |= {(key, name): item for name, item in value.items()}
+        elif _are_buckets(key, value):
+            flat |= {
+                (key, label(bucket["edge"]), name): item
+                for bucket in value
+                for name, item in bucket.items()
+                if name != "edge"
+            }
         else:
             flat[key,] = value
     return flat
+
+
+def _are_buckets(key: str, value: Any) -> bool:
+    """Return whether a value is the list of a profile's buckets; a lock may hold anything else."""
+    return (
+        key == "buckets"
+        and isinstance(value, list)
+        and all(
+            isinstance(one, dict) and isinstance(one.get("edge"), (int, float)) for one in value
+        )
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from measurements import locked
 
+from harness.lockfile.diff import diff
 from harness.lockfile.profiles import read_lock
 from harness.lockfile.toml_text import LockError
 from harness.lockfile.write import write_candidate
@@ -79,3 +80,14 @@ def test_buckets_that_contradict_are_refused(
     with pytest.raises(LockError) as caught:
         read_lock(path)
     assert message in str(caught.value)
+
+
+def test_a_difference_names_the_bucket(tmp_path: Path) -> None:
+    """By its edge; the others are not shown."""
+    old = read_lock(written(tmp_path))
+    path = tmp_path / "b.lock"
+    path.write_text(
+        (tmp_path / "a.lock").read_text().replace("batch_size = 900", "batch_size = 720")
+    )
+    (difference,) = diff(old, read_lock(path))
+    assert ["buckets.64.batch_size 900 -> 720 (-20.0%)"] == list(map(str, difference.changes))
