@@ -13,6 +13,7 @@ from simulated_runs import PYTEST
 from simulated_worlds import h100, inside
 
 import harness
+from harness.simulated.library import cache
 from harness.train_time import load_profile as tuned
 
 if TYPE_CHECKING:
@@ -56,10 +57,15 @@ memory_bytes = 268435456
 """
 
 
+# Before pytester gives each test a home of its own, where the library would be compiled anew.
+CACHE = str(cache().parent)
+
+
 @pytest.fixture
-def source(project: Project, torch_server: object) -> Path:
+def source(project: Project, torch_server: object, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a project with a case for a GPU and one for the CPU; return the text of its workload."""
     assert torch_server is not None  # it skips where no GPU can be simulated
+    monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
     (project.path / "profiles" / "matrix.yaml").write_text(MATRIX, encoding="utf-8")
     text = project.path / "profiles" / "planted.py"
     text.write_bytes((WORKLOADS / "predicted_net.py").read_bytes())

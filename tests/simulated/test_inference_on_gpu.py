@@ -30,7 +30,7 @@ def test_plain_module_predicts_larger_batches_than_it_trains(
     flags = {"measured": (), "predicted": ("--gpu-profile-predict", "--gpu-profile-update")}
     found = {}
     for source, more in flags.items():
-        _, output = start(folder, environment, *more, zygotes=worlds.zygotes)
+        _, output = start(folder, environment, *more)
         (case,) = report_of(folder)
         tried = {
             probe["batch_size"]: probe["outcome"]
