@@ -29,7 +29,7 @@ LAYERS = (
         "case_names",
         "device_identity",
         "errors",
-        "lightning_hooks",
+        "lightning_names",
         "matrix.yaml12",
         "pipes",
         "units",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from harness.lightning_names import TOLD
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,27 +32,6 @@ NEUTRAL: dict[str, Any] = {
 
 A strategy, a profiler or a logger is not even made: some start processes or connect to a service.
 """
-
-LENGTHS = frozenset(
-    {
-        "max_epochs",
-        "min_epochs",
-        "max_steps",
-        "min_steps",
-        "limit_train_batches",
-        "limit_val_batches",
-        "val_check_interval",
-        "check_val_every_n_epoch",
-        "num_sanity_val_steps",
-        "log_every_n_steps",
-        "reload_dataloaders_every_n_epochs",
-        "logger",
-        "enable_checkpointing",
-        "enable_progress_bar",
-        "enable_model_summary",
-    }
-)
-"""Keywords that a probe only tells: a longer training leaves a lock valid."""
 
 _ONE_DEVICE = ("auto", "single_device", None)
 
@@ -88,7 +69,7 @@ def take(
         del taken["strategy"]
     if "logger" in differ and differ["logger"] is not None:
         taken["logger"] = differ["logger"]
-    return taken, {name: one for name, one in taken.items() if name not in LENGTHS}, notes
+    return taken, {name: one for name, one in taken.items() if name not in TOLD}, notes
 
 
 def _several_devices(differ: Mapping[str, Any]) -> list[str]:

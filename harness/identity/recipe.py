@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.lightning_names import TOLD
 from harness.matrix.settings import LrRangeSettings, SearchSettings
-from harness.matrix.trainer_settings import TOLD, TrainerSettings
+from harness.matrix.trainer_settings import TrainerSettings
 from harness.workload import defaults
 
 if TYPE_CHECKING:

@@ -43,27 +43,6 @@ ACCUMULATES = (
 )
 """The mistake where a matrix sets the accumulation twice."""
 
-TOLD = frozenset(
-    {
-        "max_epochs",
-        "min_epochs",
-        "max_steps",
-        "min_steps",
-        "limit_train_batches",
-        "limit_val_batches",
-        "val_check_interval",
-        "check_val_every_n_epoch",
-        "num_sanity_val_steps",
-        "log_every_n_steps",
-        "reload_dataloaders_every_n_epochs",
-        "logger",
-        "enable_checkpointing",
-        "enable_progress_bar",
-        "enable_model_summary",
-    }
-)
-"""The keywords that a probe does not obey: the workload reads them, for schedules and the like."""
-
 
 def _not_zero(value: int) -> int:
     if value == 0:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness.failures.crowding import blamed
 from harness.loaders.inference_loaders import InferenceLoaders
 from harness.memory_bounds import make_bound
 from harness.probe_tasks.growth import Kept, found, num_batches, projected
@@ -109,11 +110,7 @@ def infer(workload: Workload, request: InferRequest, tell: TellPhase) -> InferRe
         bound.lift()
         accelerator = request["bound"]["accelerator"]
         failure = explain_fit(error, workload, watch, tell, accelerator)
-        memory = watch.memory
-        if failure["outcome"] == "oom" and memory is not None:
-            crowded = bound.crowded_out(memory.free_bytes, memory.reserved_bytes)
-            if crowded is not None:
-                failure = {**failure, "outcome": "machine", "detail": crowded}
+        failure = blamed(failure, bound, watch.memory)
     bound.lift()
     peak = bound.peak_bytes()
     nothing = Kept("training", bound)

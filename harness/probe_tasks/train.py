@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.failures.crowding import blamed
 from harness.loaders.validation_loaders import validate_on_full_batches
 from harness.memory_bounds import make_bound
 from harness.probe_tasks.growth import Kept, found, num_batches, projected, steps_of
@@ -291,11 +292,7 @@ def train(
         bound.lift()
         accelerator = request["bound"]["accelerator"]
         failure = explain_fit(error, workload, watch, tell, accelerator)
-        memory = watch.memory
-        if failure["outcome"] == "oom" and memory is not None:
-            crowded = bound.crowded_out(memory.free_bytes, memory.reserved_bytes)
-            if crowded is not None:
-                failure = {**failure, "outcome": "machine", "detail": crowded}
+        failure = blamed(failure, bound, watch.memory)
     bound.lift()
     growth = found(
         watch.kept,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast, get_args
 
 from harness.failures.explain import explain
-from harness.lightning_hooks import Hook
+from harness.lightning_names import Hook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

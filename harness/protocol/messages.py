@@ -10,7 +10,7 @@ from pydantic import Field
 # pydantic cannot read the one of `typing` before Python 3.12.
 from typing_extensions import TypedDict
 
-from harness.lightning_hooks import Hook
+from harness.lightning_names import Hook
 from harness.protocol import lr
 from harness.protocol.case import (  # noqa: TC001 - pydantic reads them
     BoundSpec,

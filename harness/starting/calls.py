@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from harness.matrix.trainer_settings import REFUSED, TOLD, TrainerSettings, accepts
+from harness.lightning_names import TOLD
+from harness.matrix.trainer_settings import REFUSED, TrainerSettings, accepts
 from harness.starting.definitions import FILL_IN, NO_LITERAL, literal
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import zoo
 from lr_sweep_workloads import run
 from training_probes import Probing
 
-from harness.lightning_hooks import Hook
+from harness.lightning_names import Hook
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from harness.commands.inside.bounding import Bounding
 from harness.commands.inside.failures import FailureWatch
 from harness.commands.inside.reports import REQUEST, write
+from harness.failures.crowding import blamed
 
 if TYPE_CHECKING:
     from harness.commands.inside.failures import Noted
@@ -202,9 +203,7 @@ class Agent:
             if self._asked["snapshot"]:
                 with suppress(Exception):  # CUDA may have failed for good
                     bound.dump(self._asked["snapshot"])
-            crowded = bound.crowded_out(noted.memory.free_bytes, noted.memory.reserved_bytes)
-            if crowded is not None:
-                noted.failure = {**noted.failure, "outcome": "machine", "detail": crowded}
+            noted.failure = blamed(noted.failure, bound, noted.memory)
             self._peaks.append(bound.peak_bytes())
             bound.lift()
             self._report()

@@ -1,4 +1,4 @@
-"""Names the hooks of Lightning that the failure of a probe is told with."""
+"""Names of Lightning's that several processes know: hooks, and keywords of the Trainer."""
 
 from __future__ import annotations
 
@@ -41,3 +41,26 @@ Hook = Literal[
     "teardown",
 ]
 """The hooks of Lightning's that an error may come up in, apart from those that are phases."""
+
+TOLD = frozenset(
+    {
+        "max_epochs",
+        "min_epochs",
+        "max_steps",
+        "min_steps",
+        "limit_train_batches",
+        "limit_val_batches",
+        "val_check_interval",
+        "check_val_every_n_epoch",
+        "num_sanity_val_steps",
+        "log_every_n_steps",
+        "reload_dataloaders_every_n_epochs",
+        "logger",
+        "enable_checkpointing",
+        "enable_progress_bar",
+        "enable_model_summary",
+    }
+)
+"""The Trainer's keywords that a probe does not obey: the workload reads them, for schedules and the
+like, and another value leaves a lock valid.
+"""
