@@ -90,11 +90,15 @@ def run(worlds: Worlds, folder: Path, *flags: str, **changes: Any) -> tuple[int,
 
 
 def start(
-    folder: Path, environment: dict[str, str], *flags: str, zygotes: WarmZygotes | None = None
+    folder: Path,
+    environment: dict[str, str],
+    *flags: str,
+    zygotes: WarmZygotes | None = None,
+    seconds: float = 280,
 ) -> tuple[int, str]:
     """Run the cases of a project to the end; return the exit code and the output.
 
-    The zygotes of the run are new Pythons, or `zygotes`.
+    The zygotes of the run are new Pythons, or `zygotes`. The test fails after `seconds`.
     """
     if zygotes is not None:
         ours = environment | showing("of the case")
@@ -106,7 +110,7 @@ def start(
         check=False,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=seconds,
     )
     return done.returncode, done.stdout
 
