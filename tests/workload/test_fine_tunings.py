@@ -28,10 +28,16 @@ def spec(name: str, **given: Any) -> WorkloadSpec:
     return workload("", None) | {"module": None, "training": training}  # type: ignore[return-value]  # a TypedDict with one more of its keys
 
 
+REQUEST: Any = {
+    "bound": {"accelerator": "cpu", "budget_bytes": 1 << 30},
+    "trainer": {},
+    "batch_size": 2,
+}
+
+
 def described(name: str, **given: Any) -> Description:
     """Describe it."""
-    request: Any = {"bound": {"accelerator": "cpu", "budget_bytes": 1 << 30}, "trainer": {}}
-    found: Any = describe(build(spec(name, **given)), request, lambda _: None, {})
+    found: Any = describe(build(spec(name, **given)), REQUEST, lambda _: None, {})
     assert "fits" == found["outcome"], found["detail"]
     return Description(found["workload"], found["fingerprint"], None, None, False, False, 0)
 
@@ -102,7 +108,6 @@ def test_a_lock_without_the_number_is_not_stale_by_it() -> None:
 )
 def test_a_model_that_is_left_on_the_meta_device_is_told(name: str, given: dict[str, Any]) -> None:
     """With what gives it memory."""
-    request: Any = {"bound": {"accelerator": "cpu", "budget_bytes": 1 << 30}, "trainer": {}}
-    found: Any = describe(build(spec(name, **given)), request, lambda _: None, {})
+    found: Any = describe(build(spec(name, **given)), REQUEST, lambda _: None, {})
     assert "error" == found["outcome"]
     assert "still on the meta device, without memory: call to_empty(device=...)" in found["detail"]
