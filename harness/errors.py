@@ -56,5 +56,9 @@ class NotOfferedError(WorkloadError):
     """The workload does not offer a change that is tried."""
 
 
+class LoopEndedError(HarnessError):
+    """A training's own loop has ended before the steps that are needed of it."""
+
+
 class NoFullBatchError(Exception):
     """The data hold no full batch of the probe's size: an end of the search, and no mistake."""

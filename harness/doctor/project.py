@@ -39,7 +39,11 @@ def matrix(project: Project) -> Iterator[Finding]:
         return
     cases = paths.cases()
     some = f"{len(cases)} case{'s' if len(cases) > 1 else ''}"
-    yield Finding("ok", f"{shown_path(paths.matrix)}: {some}, without a mistake")
+    yield Finding(
+        "ok",
+        f"{shown_path(paths.matrix)}: {some}, read without a mistake; "
+        "`gpu-profile check` builds their workloads, which doctor does not",
+    )
 
 
 def lock(project: Project) -> Iterator[Finding]:

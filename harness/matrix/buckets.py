@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from harness.matrix.field_types import Allowed, Settings
@@ -42,12 +42,6 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _rising(edges: tuple[float, ...]) -> tuple[float, ...]:
-    if any(first >= second for first, second in itertools.pairwise(edges)):
-        raise PydanticCustomError("not_rising", "not rising")
-    return edges
-
-
 class BucketsSettings(Settings):
     """Buckets of lengths, each with a batch size of its own."""
 
@@ -60,10 +54,20 @@ class BucketsSettings(Settings):
     edges: Annotated[
         tuple[Annotated[int | float, Field(gt=0), BeforeValidator(_number)], ...],
         Field(min_length=1, max_length=MAX_BUCKETS),
-        AfterValidator(_rising),
         Allowed(f"a list of 1 to {MAX_BUCKETS} rising numbers above 0, such as [128, 256, 512]"),
     ]
     """The longest length of each bucket, the smallest first."""
+
+    @model_validator(mode="after")
+    def _rise(self) -> Self:
+        for first, second in itertools.pairwise(self.edges):
+            if first >= second:
+                raise self.broken(
+                    f"{second:g} stands behind {first:g}, and each edge is larger than the one "
+                    "before, such as [128, 256, 512]",
+                    "edges",
+                )
+        return self
 
 
 def with_buckets(

@@ -13,7 +13,10 @@ _FLAT = (
     "from batch {0} to {1} the memory grows less than the samples take: {2} does not seem to use "
     "batch_size, or its data hold fewer samples, so this batch size may be wrong; {3} in that case"
 )
-_OF_TRAINING = ("step()", "give the training's object `num_samples`")
+_OF_TRAINING = (
+    "the training",
+    "pass it on, or give the training's object `num_samples` or set search.max_batch_size",
+)
 _OF_COMMAND = ("the command", "set search.max_batch_size to their number")
 # Between two batches that are so far apart the memory has to grow: torch reserves a GPU's memory in
 # blocks of many MiB.

@@ -13,6 +13,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import LoopEndedError
 from harness.lr_range.suggestion import diverged
 from harness.lr_range.trials import can_stop
 from harness.memory_bounds import make_bound
@@ -267,7 +268,7 @@ def sweep(
             )
     except BaseException as raised:  # noqa: BLE001 - any end of the training is the answer
         error = (watch and watch.error) or raised
-        if isinstance(error, SweepRefusedError):
+        if isinstance(error, (SweepRefusedError, LoopEndedError)):
             refusal = str(error)
         else:
             failure = explain_fit(raised, workload, watch, noting, request["bound"]["accelerator"])

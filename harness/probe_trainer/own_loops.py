@@ -22,7 +22,7 @@ from torch.optim.optimizer import (
 )
 from torch.utils.data import DataLoader
 
-from harness.errors import HarnessError
+from harness.errors import LoopEndedError
 from harness.memory_bounds import HostBound
 from harness.memory_bounds.held import (
     Held,
@@ -99,10 +99,12 @@ class LoopFit:
             if self._raised is not None:
                 raise self._raised from None
         else:
-            raise HarnessError(
-                f"the loop of the training {self._module.class_path} ended by itself after "
-                f"{self._num_batches} optimizer steps: let it take more, by its number of steps or "
-                "of epochs; a probe ends it"
+            took = "1 optimizer step" if self._num_batches == 1 else f"{self._num_batches} steps"
+            raise LoopEndedError(
+                f"the loop of the training {self._module.class_path} ended by itself after {took}: "
+                "let it take more, by its number of steps or of epochs; a probe ends it after "
+                "search.steps_per_trial of them, and a trial of a learning rate after lr_range's "
+                "horizon"
             )
         finally:
             self._loading.close()

@@ -143,6 +143,7 @@ def _command(label: str, loop: Loop) -> Entry:
     comments = [
         f"{loop.where}: a loop of its own, run as it is, without an LR range test",
         "if a function holds the loop, `training` can call it, and then there is one",
+        "each probe writes what the script writes, over older files too: let it write elsewhere",
     ]
     if loop.length:
         comments.append("in a probe it takes the optimizer steps that are written here")

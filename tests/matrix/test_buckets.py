@@ -95,8 +95,8 @@ def test_edges_are_part_of_the_recipe(tmp_path: Path) -> None:
         (
             "buckets: {field: resolution, edges: [32, 16, 64]}",
             (
-                "models.net.buckets.edges: a list is not allowed; a list of 1 to 16 rising "
-                "numbers above 0, such as [128, 256, 512]"
+                "models.net.buckets.edges: 16 stands behind 32, and each edge is larger than the "
+                "one before, such as [128, 256, 512]"
             ),
         ),
         (

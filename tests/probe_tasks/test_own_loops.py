@@ -74,8 +74,9 @@ def test_data_without_a_full_batch_end_the_search(probe: Probing) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (loop("plain", max_steps=2), "loops_zoo.plain ended by itself after 2 optimizer steps"),
-        (loop("stepless"), "loops_zoo.stepless ended by itself after 0 optimizer steps"),
+        (loop("plain", max_steps=1), "loops_zoo.plain ended by itself after 1 optimizer step: "),
+        (loop("plain", max_steps=2), "loops_zoo.plain ended by itself after 2 steps: let it"),
+        (loop("stepless"), "loops_zoo.stepless ended by itself after 0 steps: let it"),
         (loop("failing"), "ValueError: the third step"),
     ],
 )
@@ -105,6 +106,12 @@ def test_sweep_sets_the_rates_within_the_steps() -> None:
     found: dict[str, Any] = run(loop("plain", accumulate=4), rates=rates)
     assert (None, rates, rates) == (found["refusal"], loops_zoo.steps, found["learning_rates"])
     assert pytest.approx(0.7, abs=0.1) == found["losses"][0]
+
+
+def test_sweep_beyond_the_end_of_a_loop_is_refused() -> None:
+    """A loop that is too short says nothing of its learning rate: it has not diverged."""
+    found: dict[str, Any] = run(loop("plain", max_steps=2), rates=[0.001, 0.01, 0.1])
+    assert "loops_zoo.plain ended by itself after 2 steps: let it" in found["refusal"]
 
 
 def test_sweep_of_two_optimizers_is_refused() -> None:
