@@ -1,4 +1,4 @@
-"""What a locked profile says of its device, by which another run finds it again."""
+"""The identity of a device, as a locked profile has it: another run finds the device by it."""
 
 from __future__ import annotations
 

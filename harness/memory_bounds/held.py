@@ -1,4 +1,4 @@
-"""What a training holds when its limit begins late: at its first batch, and not before it is built.
+"""Tensors that a training holds when its limit begins late: at its first batch, when all is built.
 
 On the CPU the limit is on what the case itself holds. A loop of its own makes models and loads data
 sets before its first batch, so the limit begins there, and counts these tensors as the case's.

@@ -204,7 +204,7 @@ def consistent_zeros_of(bound: BoundSpec) -> AbstractContextManager[Decisions | 
 
 
 class TrainingData:
-    """What a probe trains on: the data of the workload."""
+    """The data that a probe trains on: those of the workload."""
 
     def build(self, workload: Workload) -> Workload:
         """Return the workload with the data to train on."""

@@ -1,4 +1,4 @@
-"""What a training reads from a simulated GPU: zeros that agree with each other.
+"""Values that a training reads from a simulated GPU: zeros that agree with each other.
 
 `table` replaces torch's functions that read values, by the rules of `rules` and `sizes`.
 
