@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from harness.bounds.causes import because
-from harness.bounds.sizes import largest_expected, noise_of, smallest_allowed
+from harness.bounds.further_sizes import FurtherSize, judge_size
+from harness.bounds.sizes import noise_of, smallest_allowed
 from harness.bounds.verdict import Verdict, Violation
 from harness.case_names import label
 
@@ -62,18 +63,9 @@ def _judge(
     pair: tuple[Bucket, Bucket],
     max_drop: float,
 ) -> Verdict:
-    size, measured = (bucket.max_batch_size for bucket in pair)
+    then, now = pair
     step = locked.settings.get("search.round_to", 1)
-    noise = noise_of(locked, size, step if isinstance(step, int) else 1)
-    allowed = smallest_allowed(size, max_drop, noise)
-    change = f"batch size {measured} of bucket {label(pair[0].edge)} is"
-    if measured < allowed:
-        message = (
-            f"{change} {1 - measured / size:.1%} below the locked {size}; at least {allowed} is "
-            f"allowed (max_drop {100 * max_drop:g}%){because(measurement, locked)}"
-        )
-        return Verdict((Violation("bucket_batch_size", size, measured, allowed, message),))
-    if measured > max(largest_expected(size, max_drop), size + noise):
-        gain = f"{change} {measured / size - 1:.1%} above the locked {size}"
-        return Verdict(improvements=(gain,))
-    return Verdict()
+    noise = noise_of(locked, then.max_batch_size, step if isinstance(step, int) else 1)
+    of = f"bucket {label(then.edge)}"
+    size = FurtherSize("bucket_batch_size", of, then.max_batch_size, now.max_batch_size, noise)
+    return judge_size(size, measurement, locked, max_drop)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.bounds.causes import because
-from harness.bounds.sizes import largest_expected, noise_of, smallest_allowed
-from harness.bounds.verdict import Verdict, Violation
+from harness.bounds.further_sizes import FurtherSize, judge_size
+from harness.bounds.sizes import noise_of
+from harness.bounds.verdict import Verdict
 
 if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
@@ -21,33 +21,19 @@ def judge_inference(measurement: Measurement, locked: LockedProfile, max_drop: f
     same_recipe = measurement.recipe == locked.recipe
     return Verdict.combined(
         [
-            _judge(measurement, locked, function, max_drop)
-            for function in locked.inference_batch_sizes
+            judge_size(
+                FurtherSize(
+                    "inference_batch_size",
+                    function,
+                    size,
+                    measurement.inference_batch_sizes.get(function, 0),
+                    noise_of(locked, size),
+                ),
+                measurement,
+                locked,
+                max_drop,
+            )
+            for function, size in locked.inference_batch_sizes.items()
             if function in measurement.inference_batch_sizes or same_recipe
         ]
     )
-
-
-def _judge(
-    measurement: Measurement, locked: LockedProfile, function: str, max_drop: float
-) -> Verdict:
-    size = locked.inference_batch_sizes[function]
-    measured = measurement.inference_batch_sizes.get(function, 0)
-    noise = noise_of(locked, size)
-    allowed = smallest_allowed(size, max_drop, noise)
-    if measured < allowed:
-        found = (
-            f"batch size {measured} of {function} is {1 - measured / size:.1%} below the locked"
-            if measured
-            else f"no batch size of {function} fits, where"
-        )
-        is_locked = f"{size}" if measured else f"{size} is locked"
-        message = (
-            f"{found} {is_locked}; at least {allowed} is allowed (max_drop {100 * max_drop:g}%)"
-            f"{because(measurement, locked)}"
-        )
-        return Verdict((Violation("inference_batch_size", size, measured, allowed, message),))
-    if measured > max(largest_expected(size, max_drop), size + noise):
-        change = f"{measured / size - 1:.1%} above the locked {size}"
-        return Verdict(improvements=(f"batch size {measured} of {function} is {change}",))
-    return Verdict()
