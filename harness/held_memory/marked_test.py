@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import HarnessError
-from harness.held_memory.memory_history import active_blocks
+from harness.held_memory.memory_history import History, active_blocks
 from harness.held_memory.user_code import UserCode
 from harness.units import format_bytes, parse_size
 
@@ -124,24 +124,11 @@ def held_at_peak(
     entries: the allocator's history, in its order, with stacks.
     before: the bytes of what was held before, by address.
     """
-    held = peak = sum(before.values())
-    sizes, until = dict(before), 0
-    for number, entry in enumerate(entries, start=1):
-        if entry["action"] == "alloc":
-            sizes[entry["addr"]] = entry["size"]
-            held += entry["size"]
-        elif entry["action"] == "free_requested":
-            held -= sizes.pop(entry["addr"], 0)
-        if held > peak:
-            peak, until = held, number
-    live = {address: (size, _BEFORE) for address, size in before.items()}
-    for entry in entries[:until]:
-        if entry["action"] == "alloc":
-            line = user_code.line(entry.get("frames", ())) or _NO_LINE
-            live[entry["addr"]] = (entry["size"], line)
-        elif entry["action"] == "free_requested":
-            live.pop(entry["addr"], None)
+    history = History(entries, before)
+    history.attribute([], [], user_code)
+    peak, _, live = history.at_peak()
     holders: Counter[str] = Counter()
-    for size, line in live.values():
-        holders[line] += size
+    for one in live:
+        block = history.blocks[one]
+        holders[_BEFORE if one < len(before) else block.line or _NO_LINE] += block.num_bytes
     return peak, holders

@@ -123,15 +123,7 @@ class History:
 
         end: the number of the events that count.
         """
-        live = set(range(len(self.before)))
-        held = sum(self.blocks[one].num_bytes for one in live)
-        peak, at = held, 0
-        for number, event in enumerate(self.events[:end]):
-            held += self._change(event)
-            if held > peak:
-                peak, at = held, number + 1
-        for event in self.events[:at]:
-            (live.add if event >= 0 else live.discard)(event if event >= 0 else ~event)
+        peak, at, live = self.at_peak(end)
         holders: Counter[tuple[str, str, str]] = Counter()
         for one in live:
             block = self.blocks[one]
@@ -147,6 +139,23 @@ class History:
             ],
             "timeline": self._timeline(phases, end),
         }
+
+    def at_peak(self, end: int | None = None) -> tuple[int, int, set[int]]:
+        """Return the peak in bytes, the number of events before it, and the blocks live at it.
+
+        end: the number of the events that count; None: all. Blocks are indices of `blocks`; those
+        that were there before come first.
+        """
+        live = set(range(len(self.before)))
+        held = sum(self.blocks[one].num_bytes for one in live)
+        peak, at = held, 0
+        for number, event in enumerate(self.events[:end]):
+            held += self._change(event)
+            if held > peak:
+                peak, at = held, number + 1
+        for event in self.events[:at]:
+            (live.add if event >= 0 else live.discard)(event if event >= 0 else ~event)
+        return peak, at, live
 
     def _timeline(self, phases: Sequence[PhaseMark], end: int) -> dict[str, Any]:
         """Return the last step: what is live before it, and the kind and bytes of each event."""

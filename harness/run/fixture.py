@@ -85,6 +85,7 @@ class GpuProfile:
         measurement = self._session.measured(self.case)
         if measurement is not None and self._verdict is None:
             self._verdict = self._session.judge(self.case)
+        violations = self._verdict.violations if self._verdict else ()
         return CaseResult(
             case_id=self.case.id,
             axes=dict(self.case.axes),
@@ -94,16 +95,12 @@ class GpuProfile:
             measurement=measurement,
             # A case that was skipped has no device, and so no profile.
             locked=self.locked if self._verdict is not None else None,
-            violations=self._verdict.violations if self._verdict else (),
+            violations=violations,
             improvements=self._verdict.improvements if self._verdict else (),
             warnings=self._verdict.warnings if self._verdict else (),
             # An update also accepts cases whose tests never call `assert_within_bounds`.
             accepted=self._accepted
-            or (
-                measurement is not None
-                and self._verdict is not None
-                and self._session.updates(self._verdict.violations)
-            ),
+            or (measurement is not None and self._session.updates(violations)),
             update_command=self.update_command,
             verb_flags=self._session.paths.verb_flags,
             seconds=measurement.seconds if measurement is not None else 0.0,
