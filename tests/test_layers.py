@@ -71,7 +71,7 @@ LIBRARIES = {
         "zygote",
     ),
     "pytest": ("cli.find_paths", "plugin", "run"),
-    "pydantic": ("matrix", "probes", "protocol"),
+    "pydantic": ("cli.answers.json_schema", "matrix", "probes", "protocol"),
     "pynvml": ("devices.nvml.binding",),
     "matplotlib": ("figures",),
     "yaml": ("configurations.cli_runs", "matrix.yaml12"),

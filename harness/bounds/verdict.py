@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from harness.case_names import Scalar  # noqa: TC001 - the schema of report.json evaluates it
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from harness.case_names import Scalar
     from harness.matrix.settings import Gain
 
 Bound = Literal[

@@ -1,4 +1,4 @@
-"""The arguments of the verbs that take more than a case and the paths of matrix and lockfile."""
+"""The arguments of the verbs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,58 @@ from pathlib import Path
 from harness.cli.analyze import DEFAULT_FRACTIONS, DEFAULT_MODES, FORMATS
 
 CASE = "id, such as resnet18-h200-224"
+
+
+def add_paths(parser: argparse.ArgumentParser) -> None:
+    """Add the paths of matrix and lockfile."""
+    parser.add_argument(
+        "--matrix",
+        metavar="PATH",
+        help="default: that of a pytest run here, usually profiles/matrix.yaml",
+    )
+    parser.add_argument(
+        "--lock",
+        metavar="PATH",
+        help="default: that of a pytest run here, usually gpu-profile.lock beside the matrix",
+    )
+
+
+def add_show(parser: argparse.ArgumentParser) -> None:
+    """Add what `show` takes."""
+    parser.add_argument("case", metavar="CASE", help=CASE)
+    parser.add_argument(
+        "--field",
+        metavar="NAME",
+        help="print this value alone, for scripts: batch_size, device.name",
+    )
+
+
+def add_diff(parser: argparse.ArgumentParser) -> None:
+    """Add what `diff` takes."""
+    parser.add_argument("old", metavar="OLD", type=Path)
+    parser.add_argument("new", metavar="NEW", type=Path)
+
+
+def add_prune(parser: argparse.ArgumentParser) -> None:
+    """Add what `prune` takes."""
+    parser.add_argument("--dry-run", action="store_true", help="only print them")
+
+
+def add_review(parser: argparse.ArgumentParser) -> None:
+    """Add what `review` takes."""
+    parser.add_argument(
+        "candidate",
+        metavar="CANDIDATE",
+        type=Path,
+        nargs="?",
+        help="default: candidate.lock in the folder of results of a pytest run here",
+    )
+
+
+def add_probe(parser: argparse.ArgumentParser) -> None:
+    """Add what `probe` takes."""
+    parser.add_argument("case", metavar="CASE", help=CASE)
+    parser.add_argument("--batch-size", metavar="N", type=int, required=True)
 
 
 def add_merge(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +173,6 @@ def add_tune(parser: argparse.ArgumentParser) -> None:
         help="a setting as below models in the matrix, also several times: "
         "search.max_batch_size=64, lr_range.when=never, module.init_args.width=32",
     )
-    parser.add_argument("--json", action="store_true", help="print a case as in report.json")
     parser.add_argument(
         "--matrix",
         metavar="PATH",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from typing_extensions import TypedDict
 
 from harness.check.locked_cases import LockedCases, describes
+from harness.cli.answers.answer import Answer
 from harness.cli.common import say
 from harness.errors import WorkloadError
 from harness.lockfile.profiles import read_lock
@@ -19,19 +22,46 @@ if TYPE_CHECKING:
     from harness.run.paths import Paths
 
 
-def check(_options: argparse.Namespace, paths: Paths) -> int:
+Status = Literal["ok", "missing", "stale", "broken", "orphaned"]
+"""`broken`: the workload cannot be built; `orphaned`: the matrix has no case for the profile."""
+
+
+class CheckFinding(TypedDict):
+    """A finding on one case, or on a profile without a case."""
+
+    case: str
+    status: Status
+    message: str | None
+
+
+class CheckDocument(TypedDict):
+    """The answer of `check`."""
+
+    matrix: str
+    lock: str
+    lock_exists: bool
+    num_cases: int
+    """Cases of the matrix."""
+    num_ok: int
+    """Those that are locked and up to date."""
+    findings: list[CheckFinding]
+    """The cases in the order of the matrix, then profiles without a case. A stale case may have
+    several."""
+
+
+def check(_options: argparse.Namespace, paths: Paths) -> Answer:
     """Print whether each case is locked and up to date, and which profiles have no case.
 
-    Returns 1 when a case or a profile is not `ok`.
+    The exit code is 1 when a case or a profile is not `ok`.
     """
     cases = {case.id: case for case in paths.cases()}
     lock = read_lock(paths.lock)
     locked = LockedCases(lock, lambda: paths.surroundings)
     width = max(len(name) for name in (*cases, *(profile.case_id for profile in lock)))
-    found: list[str] = []
+    findings: list[CheckFinding] = []
 
-    def tell(status: str, case_id: str, text: str) -> None:
-        found.append(status)
+    def tell(status: Status, case_id: str, text: str) -> None:
+        findings.append({"case": case_id, "status": status, "message": text or None})
         say(one_line(f"{status:8}  {case_id:{width}}  {text}".rstrip()))
 
     for case in cases.values():
@@ -48,16 +78,25 @@ def check(_options: argparse.Namespace, paths: Paths) -> int:
                 profile.case_id,
                 f"locked on {was}, which its GPU label no longer matches: remove the block",
             )
+    found = [finding["status"] for finding in findings]
     in_lock = f"{'' if lock.exists else 'the missing '}{shown_path(paths.lock)}"
     say(f"{found.count('ok')} of {len(cases)} cases are locked and up to date in {in_lock}")
     if {"missing", "stale"} & {*found}:
         say(f"lock what is missing or stale with: {RELOCK}{paths.pytest_flags}")
     if any(profile.case_id not in cases for profile in lock):
         say(f"remove what is not in the matrix with: gpu-profile prune{paths.verb_flags}")
-    return int({*found} != {"ok"})
+    document: CheckDocument = {
+        "matrix": shown_path(paths.matrix),
+        "lock": shown_path(paths.lock),
+        "lock_exists": lock.exists,
+        "num_cases": len(cases),
+        "num_ok": found.count("ok"),
+        "findings": findings,
+    }
+    return Answer(int({*found} != {"ok"}), document)
 
 
-def _judge(case: Case, locked: LockedCases, paths: Paths) -> list[tuple[str, str]]:
+def _judge(case: Case, locked: LockedCases, paths: Paths) -> list[tuple[Status, str]]:
     """Return the findings on a case: `ok`, `missing`, `stale` or `broken`, with the reason."""
     profiles = locked.profiles(case)
     if not profiles:

@@ -1,4 +1,4 @@
-"""Runs the command `gpu-profile`: parses its arguments, resolves paths, and calls a verb."""
+"""Runs the command `gpu-profile`: parses its arguments, calls a verb, and prints its answer."""
 
 from __future__ import annotations
 
@@ -7,37 +7,17 @@ import io
 import os
 import sys
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.cli.analyze import analyze
-from harness.cli.arguments import (
-    CASE,
-    add_analyze,
-    add_merge,
-    add_predict,
-    add_simulate,
-    add_tune,
-)
-from harness.cli.calibrate import calibrate
-from harness.cli.check import check
+from harness.cli.answers.answer import Answer, error_document
+from harness.cli.answers.output import nothing_on_output, write_document
 from harness.cli.common import say_aside
-from harness.cli.doctor import doctor
-from harness.cli.find_paths import find_paths, read_paths, writable_paths
-from harness.cli.init import init
-from harness.cli.lockfile import diff, merge, prune, show
-from harness.cli.predicting.predict import predict
-from harness.cli.probe import probe
-from harness.cli.review import review
-from harness.cli.simulating.simulate import simulate
-from harness.cli.tune import tune
+from harness.cli.verbs import VERBS
 from harness.errors import HarnessError
 from harness.visible import ESCAPING, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from harness.run.paths import Paths
 
 _TROUBLE = 2
 _INTERRUPTED = 130
@@ -51,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 when all is well; 1 when something differs or a probe does not fit; 2 when there is no answer:
     wrong input, a device that is not here, a workload that cannot be built; 130 after Ctrl-C. That
-    of `simulate` is its program's.
+    of `simulate` is its program's. `--json` changes no exit code.
     """
     for stream in (sys.stdout, sys.stderr):
         # Names and messages may hold what a terminal's encoding does not have.
@@ -63,45 +43,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Before argparse sees it: whatever stands behind is the program's.
         place = given.index("--")
         given, command = given[:place], given[place + 1 :]
-    options = _parser().parse_args(given)
-    options.command = command
-    verb: Callable[[argparse.Namespace], int] = options.run
     try:
-        code = verb(options)
-        if sys.stdout is not None:  # `>&-`
-            sys.stdout.flush()
+        return _run(given, command)
     except BrokenPipeError:  # `gpu-profile diff OLD NEW | head`
         # Python flushes once more at its end, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
+
+
+def _run(given: list[str], command: list[str] | None) -> int:
+    try:
+        options = _parser().parse_args(given)
+    except _UsageError as error:
+        # A wrong argument hides whether the others were read.
+        if "--json" in given:
+            verb = next((verb.name for verb in VERBS if given[0] == verb.name), None)
+            write_document(verb, error_document(error))
+        say_aside(f"{error.usage}{error.prog}: error: {error}")
+        return _TROUBLE
+    options.command = command
+    as_json = getattr(options, "json", None) is True  # `simulate --json PATH` writes a file
+    if as_json:
+        return _answer_as_json(options)
+    try:
+        answer = options.run(options)
+        if sys.stdout is not None:  # `>&-`
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except (HarnessError, OSError, KeyboardInterrupt) as error:
+        return _say_trouble(error)
+    return answer.code if isinstance(answer, Answer) else int(answer)
+
+
+def _answer_as_json(options: argparse.Namespace) -> int:
+    verb: Callable[[argparse.Namespace], Answer] = options.run
+    try:
+        with nothing_on_output():
+            code, document = verb(options)
+    except (HarnessError, OSError, KeyboardInterrupt) as error:
+        code, document = _say_trouble(error), error_document(error)
+    write_document(options.verb, document)
+    return code
+
+
+def _say_trouble(error: BaseException) -> int:
+    """Tell an error on standard error, and return the exit code."""
+    if isinstance(error, KeyboardInterrupt):
         say_aside("gpu-profile: interrupted")
         return _INTERRUPTED
-    except (HarnessError, OSError) as error:
-        separator = "\n" if "\n" in str(error) else " "
-        say_aside(f"gpu-profile:{separator}{error}")
-        return _TROUBLE
-    return code
+    separator = "\n" if "\n" in str(error) else " "
+    say_aside(f"gpu-profile:{separator}{error}")
+    return _TROUBLE
+
+
+class _UsageError(Exception):
+    """A wrong argument, with the usage of the parser that found it."""
+
+    def __init__(self, message: str, prog: str, usage: str) -> None:
+        super().__init__(message)
+        self.prog = prog
+        self.usage = usage
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Tell a wrong argument and end: it may be the name of a file that others have chosen."""
-        super().error(visible(message))
+        """Raise a wrong argument: it may be the name of a file that others have chosen."""
+        raise _UsageError(visible(message), self.prog, self.format_usage())
 
 
 def _parser() -> argparse.ArgumentParser:
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument(
-        "--matrix",
-        metavar="PATH",
-        help="default: that of a pytest run here, usually profiles/matrix.yaml",
-    )
-    where.add_argument(
-        "--lock",
-        metavar="PATH",
-        help="default: that of a pytest run here, usually gpu-profile.lock beside the matrix",
-    )
     parser: argparse.ArgumentParser = _Parser(
         prog="gpu-profile",
         description="Answer questions about matrix and lockfile outside pytest.",
@@ -110,119 +121,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=metadata.version("pytest-gpu-profile")
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    def add(
-        name: str,
-        run: Callable[[argparse.Namespace], int],
-        text: str,
-        parents: Sequence[argparse.ArgumentParser] = (where,),
-    ) -> argparse.ArgumentParser:
+    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
+    for verb in VERBS:
         added = verbs.add_parser(
-            name,
-            parents=parents,
-            help=text,
-            description=f"{text[0].upper()}{text[1:]}.",
+            verb.name,
+            help=verb.text,
+            description=f"{verb.text[0].upper()}{verb.text[1:]}.",
             epilog=_EPILOG,
         )
-        added.set_defaults(run=run)
-        return added
-
-    add(
-        "init",
-        _with(read_paths, init),
-        "look at the project here, and write a first matrix, its test module and a CI workflow; "
-        "replace no file and run no code",
-        parents=(),
-    ).set_defaults(matrix=None, lock=None)
-    add(
-        "check", _with(find_paths, check), "list missing, stale and orphaned profiles; needs no GPU"
-    )
-    add(
-        "doctor",
-        doctor,
-        "check installation, machine, matrix and lockfile, and say how to mend each; "
-        "builds no workload",
-    )
-    shown = add("show", _with(read_paths, show), "print a locked profile, or one field of it")
-    shown.add_argument("case", metavar="CASE", help=CASE)
-    shown.add_argument(
-        "--field",
-        metavar="NAME",
-        help="print this value alone, for scripts: batch_size, device.name",
-    )
-    compared = add("diff", diff, "print what differs between two lockfiles", parents=())
-    compared.add_argument("old", metavar="OLD", type=Path)
-    compared.add_argument("new", metavar="NEW", type=Path)
-    pruned = add(
-        "prune", _with(writable_paths, prune), "remove profiles whose case is not in the matrix"
-    )
-    pruned.add_argument("--dry-run", action="store_true", help="only print them")
-    add_merge(
-        add(
-            "merge",
-            _with(writable_paths, merge),
-            "merge the measurements of other machines into the lockfile",
-        )
-    )
-    add(
-        "review",
-        _with(writable_paths, review),
-        "show each profile that the last run found beside the locked one, and take or leave it",
-    ).add_argument(
-        "candidate",
-        metavar="CANDIDATE",
-        type=Path,
-        nargs="?",
-        help="default: candidate.lock in the folder of results of a pytest run here",
-    )
-    probed = add(
-        "probe", _with(find_paths, probe), "try one batch size of one case and print how it ended"
-    )
-    probed.add_argument("case", metavar="CASE", help=CASE)
-    probed.add_argument("--batch-size", metavar="N", type=int, required=True)
-    add_analyze(
-        add(
-            "analyze",
-            _with(find_paths, analyze),
-            "search for the largest batch of a case at several shares of the memory; lock nothing",
-        )
-    )
-    add_predict(
-        add(
-            "predict",
-            _with(find_paths, predict),
-            "predict the largest batch of a case or of any workload, on GPUs that need not be here",
-        )
-    )
-    add_simulate(
-        add(
-            "simulate",
-            simulate,
-            "run a program, unmodified, under GPUs that are not there, and print its peak memory",
-            parents=(),
-        )
-    )
-    add_tune(
-        add(
-            "tune",
-            _with(find_paths, tune),
-            "find batch size and learning rate of a case or of any workload; lock nothing unless "
-            "--lock names a file",
-            parents=(),
-        )
-    )
-    add(
-        "calibrate",
-        _with(find_paths, calibrate),
-        "verify the facts about this machine's GPU that predictions rely on, "
-        "and compare locked predictions with locked measurements",
-    )
+        added.set_defaults(run=verb.run)
+        for add in verb.arguments:
+            add(added)
+        if verb.document is not None:
+            added.add_argument(
+                "--json", action="store_true", help="print one JSON document, and nothing else"
+            )
     return parser
-
-
-def _with(
-    find: Callable[[argparse.Namespace], Paths], verb: Callable[[argparse.Namespace, Paths], int]
-) -> Callable[[argparse.Namespace], int]:
-    """Return the verb as a function of the options alone; `find` finds its paths."""
-    return lambda options: verb(options, find(options))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from harness.matrix.case import Case
     from harness.run.paths import Paths
+
+
+_in_words = ContextVar("in_words", default=True)
 
 
 def find_case(name: str, paths: Paths) -> Case:
@@ -35,8 +39,22 @@ def find_case(name: str, paths: Paths) -> Case:
 
 
 def say(text: str) -> None:
-    """Print a line at once: some verbs build workloads for seconds between two lines."""
-    print(visible(text), flush=True)  # noqa: T201 - what the command is for
+    """Print a line at once: some verbs build workloads for seconds between two lines.
+
+    Under `--json` nothing is printed: the verb's document says the same.
+    """
+    if _in_words.get():
+        print(visible(text), flush=True)  # noqa: T201 - what the command is for
+
+
+@contextmanager
+def without_words() -> Iterator[None]:
+    """Let `say` say nothing inside."""
+    token = _in_words.set(False)
+    try:
+        yield
+    finally:
+        _in_words.reset(token)
 
 
 def say_aside(text: str) -> None:

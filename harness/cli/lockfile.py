@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tomli_w
+from typing_extensions import TypedDict
 
+from harness.cli.answers.answer import Answer
 from harness.cli.common import say
+from harness.device_identity import DeviceIdentity
 from harness.errors import HarnessError
 from harness.lockfile import diff as lock_diff
 from harness.lockfile import merge as lock_merge
 from harness.lockfile import write as lock_write
 from harness.lockfile.profiles import Lock, read_lock
 from harness.lockfile.render import block, render
+from harness.measurement import Profile
+from harness.report.json_report import without_extra
 from harness.report.words import place
 from harness.visible import cut, one_line
 from harness.wording import RELOCK, nearest, shown_path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from harness.lockfile.diff import Change, Difference
@@ -35,7 +40,53 @@ _DIGEST = "sha256:"
 _SHOWN_DIGEST = len(_DIGEST) + 12
 
 
-def show(options: argparse.Namespace, paths: Paths) -> int:
+class ShowDocument(TypedDict):
+    """The answer of `show`."""
+
+    case: str
+    profiles: list[Profile]
+    """One for each device on which the case is locked."""
+    field: str | None
+    """The name that `--field` asks for."""
+    value: Any
+    """Its value, as the lockfile has it."""
+
+
+class ChangeData(TypedDict):
+    """A value in which two profiles differ."""
+
+    name: str
+    """Dotted below a table: `workload.num_parameters`."""
+    old: Any
+    """null where only the new profile has the value."""
+    new: Any
+    """null where only the old profile has the value."""
+    relative: float | None
+    """The change as a share of the old value: 0.02 is 2% more. null of what is no number."""
+
+
+class DifferenceData(TypedDict):
+    """A profile that only one of two lockfiles has, or whose values differ."""
+
+    case: str
+    device: DeviceIdentity
+    kind: Literal["added", "removed", "changed"]
+    changes: list[ChangeData]
+    profile: Profile
+    """The new one, or the old one if it is removed."""
+
+
+class DiffDocument(TypedDict):
+    """The answer of `diff`."""
+
+    old: str
+    new: str
+    differences: list[DifferenceData]
+    other_changes: list[ChangeData]
+    """Changes of keys that this version does not know."""
+
+
+def show(options: argparse.Namespace, paths: Paths) -> Answer:
     """Print a locked profile as it stands in the lockfile, or one of its values."""
     lock = existing_lock(paths.lock)
     profiles = lock.of_case(options.case)
@@ -44,23 +95,36 @@ def show(options: argparse.Namespace, paths: Paths) -> int:
             options.case, dict.fromkeys(profile.case_id for profile in lock), "locked cases"
         )
         raise HarnessError(f"{shown_path(lock.path)} holds no profile of {options.case}; {known}")
+    document: ShowDocument = {
+        "case": options.case,
+        "profiles": [without_extra(profile) for profile in profiles],
+        "field": options.field,
+        "value": None,
+    }
     if options.field is None:
         say(render(replace(lock, profiles=tuple(profiles))).rstrip("\n"))
-        return 0
+        return Answer(0, document)
     if len(profiles) > 1:
         raise HarnessError(
             f"{options.case} is locked on several devices: "
             f"{'; '.join(place(profile.device, {}) for profile in profiles)}; "
             "print it without --field"
         )
-    say(_plain(_field(profiles[0], options.field)))
-    return 0
+    document["value"] = _field(profiles[0], options.field)
+    say(_plain(document["value"]))
+    return Answer(0, document)
 
 
-def diff(options: argparse.Namespace) -> int:
+def diff(options: argparse.Namespace) -> Answer:
     """Print what differs between two lockfiles; print nothing when they are equal."""
     old, new = existing_lock(options.old), existing_lock(options.new)
-    return int(_say_differences(old, new))
+    document: DiffDocument = {
+        "old": shown_path(options.old),
+        "new": shown_path(options.new),
+        "differences": [difference_data(one) for one in lock_diff.diff(old, new)],
+        "other_changes": _changes_data(lock_diff.changes_of_other_keys(old, new)),
+    }
+    return Answer(int(_say_differences(old, new)), document)
 
 
 def prune(options: argparse.Namespace, paths: Paths) -> int:
@@ -99,6 +163,24 @@ def _say_differences(old: Lock, new: Lock) -> bool:
     if others:
         say("\n".join(["keys that this gpu-profile does not know", *_change_lines(others)]))
     return bool(differences or others)
+
+
+def difference_data(difference: Difference) -> DifferenceData:
+    """Return a difference as JSON documents have it."""
+    return {
+        "case": difference.case_id,
+        "device": difference.device,
+        "kind": difference.kind,
+        "changes": _changes_data(difference.changes),
+        "profile": without_extra(difference.profile),
+    }
+
+
+def _changes_data(changes: Iterable[Change]) -> list[ChangeData]:
+    return [
+        {"name": one.name, "old": one.old, "new": one.new, "relative": one.relative}
+        for one in changes
+    ]
 
 
 def existing_lock(path: Path) -> Lock:

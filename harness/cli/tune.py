@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypedDict
+
+from harness.cli.answers.answer import Answer
 from harness.cli.common import find_case, say, say_aside
 from harness.cli.yaml_arguments import (
     cases_with,
@@ -33,7 +35,8 @@ from harness.direct.tuned import Tuned
 from harness.errors import HarnessError, WorkloadError
 from harness.matrix.without_file import OVERRIDES
 from harness.report.case_result import CaseResult
-from harness.report.json_report import render_json
+from harness.report.documents import ReportedCase
+from harness.report.json_report import reported_case
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
@@ -46,7 +49,15 @@ if TYPE_CHECKING:
 _WORKLOAD = ("module", "data", "training")
 
 
-def tune(options: argparse.Namespace, paths: Paths) -> int:
+class TuneDocument(TypedDict):
+    """The answer of `tune`."""
+
+    case: ReportedCase
+    locked_in: str | None
+    """The lockfile that `--lock` names, where the values are now."""
+
+
+def tune(options: argparse.Namespace, paths: Paths) -> Answer:
     """Measure a case of the matrix, or a workload of the command line, as if nothing were locked.
 
     Print what was found. Write it into the lockfile that `--lock` names, if it does.
@@ -64,19 +75,20 @@ def tune(options: argparse.Namespace, paths: Paths) -> int:
             refuse_nothing(case, found)
     except NothingTrainsError as error:
         _tell(error)
+        assert found is not None, "that nothing trains is judged of what was found"
         say_aside(f"gpu-profile: {error}")
-        if options.json and found is not None:
-            say(_json(case, found))
-        return 1
+        return Answer(1, _document(case, found))
     except HarnessError as error:
         _tell(error)
         raise
     tuned = Tuned.of(found)
-    say(_json(case, found) if options.json else str(tuned))
+    say(str(tuned))
+    document = _document(case, found)
     if options.lock is not None:
         tuned.lock(paths.lock)
-        say_aside(f"locked {tuned.case_id} in {shown_path(paths.lock)}")
-    return 0
+        document["locked_in"] = shown_path(paths.lock)
+        say_aside(f"locked {tuned.case_id} in {document['locked_in']}")
+    return Answer(0, document)
 
 
 def _asked(options: argparse.Namespace, paths: Paths) -> tuple[Case, AskedGpu]:
@@ -131,8 +143,7 @@ def _tell(error: HarnessError) -> None:
         say_aside(note)
 
 
-def _json(case: Case, found: Measurement) -> str:
-    """Return what was found, as a case of report.json."""
+def _document(case: Case, found: Measurement) -> TuneDocument:
     result = CaseResult(
         case_id=case.id,
         axes=case.axes,
@@ -140,4 +151,4 @@ def _json(case: Case, found: Measurement) -> str:
         measurement=found,
         seconds=found.seconds,
     )
-    return json.dumps(render_json([result])["cases"][0], indent=2, allow_nan=False)
+    return {"case": reported_case(result), "locked_in": None}

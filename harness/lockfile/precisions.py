@@ -9,16 +9,15 @@ Runs in pytest's process and in training scripts.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from harness.case_names import case_id, label
+from harness.case_names import Scalar, case_id, label
 from harness.measurement import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.case_names import Scalar
     from harness.measurement import Profile
 
 AXIS = "precision"
@@ -61,10 +60,6 @@ class Recommendation:
         text = f"{which}: {self.reason}"
         others = "; ".join(f"{name}: {why}" for name, why in self.left_out.items())
         return f"{text}; left out: {others}" if others else text
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return asdict(self)
 
 
 def group_of(axes: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -175,7 +170,7 @@ def _is_finite(profile: Profile) -> bool:
     )
 
 
-def _long(precision: Any) -> str:
+def _long(precision: Scalar) -> str:
     """Return a precision under its long name; Lightning has short ones."""
     return _SHORT.get(label(precision), label(precision))
 

@@ -36,18 +36,18 @@ def matrix_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = schema["$defs"]
     models = {model.__name__: model for model in _subclasses(Settings)}
     for name, definition in [*definitions.items(), ("MatrixFile", schema)]:
-        documented = _attribute_docs(models[name])
+        documented = _all_docs(models[name])
         for field, value in definition["properties"].items():
             if field in documented:
                 value["description"] = documented[field]
             if name not in _LITERAL:
                 definition["properties"][field] = _or_reference(value)
     definitions["Reference"] = _REFERENCE
-    cleaned = _clean(schema)
+    document = cleaned(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "GPU profile matrix",
-        **cleaned,
+        **document,
     }
 
 
@@ -72,33 +72,38 @@ def _or_reference(value: dict[str, Any]) -> dict[str, Any]:
     return {**annotations, "anyOf": [*kinds, {"$ref": "#/$defs/Reference"}]}
 
 
-def _clean(value: Any) -> Any:
+def cleaned(value: Any) -> Any:
     """Return a schema without generated titles and defaults of null, which tell a user nothing."""
     if isinstance(value, dict):
         return {
-            key: _clean(item)
+            key: cleaned(item)
             for key, item in value.items()
             if not (key == "title" and isinstance(item, str))
             and not (key == "default" and item is None)
         }
-    return [_clean(item) for item in value] if isinstance(value, list) else value
+    return [cleaned(item) for item in value] if isinstance(value, list) else value
 
 
-def _attribute_docs(model: type[Settings]) -> dict[str, str]:
+def _all_docs(model: type[Settings]) -> dict[str, str]:
     """Return the docstrings below the attributes of a model and its bases."""
     docs: dict[str, str] = {}
     for base in reversed([base for base in model.__mro__ if issubclass(base, Settings)]):
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        assert isinstance(tree, ast.ClassDef)
-        for statement, after in zip(tree.body, tree.body[1:], strict=False):
-            if (
-                isinstance(statement, ast.AnnAssign)
-                and isinstance(statement.target, ast.Name)
-                and isinstance(after, ast.Expr)
-                and isinstance(after.value, ast.Constant)
-            ):
-                docs[statement.target.id] = str(after.value.value)
+        docs |= attribute_docs(base)
     return docs
+
+
+def attribute_docs(one: type) -> dict[str, str]:
+    """Return the docstrings below the attributes that stand in the body of a class."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        statement.target.id: str(after.value.value)
+        for statement, after in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(statement, ast.AnnAssign)
+        and isinstance(statement.target, ast.Name)
+        and isinstance(after, ast.Expr)
+        and isinstance(after.value, ast.Constant)
+    }
 
 
 def _subclasses(model: type[Settings]) -> Iterator[type[Settings]]:

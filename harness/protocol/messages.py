@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from harness.lightning_names import Hook
 from harness.protocol import lr
-from harness.protocol.case import (  # noqa: TC001 - pydantic reads them
+from harness.protocol.case import (
     BoundSpec,
     BucketSpec,
     CaseSpec,

@@ -5,13 +5,13 @@ The keys of version 1 keep their meaning; others may be added.
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
-from harness.case_names import MAIN_AXES
 from harness.lockfile.measured import VERSION
-from harness.measurement import Measurement
+from harness.measurement import Profile
+from harness.report.documents import MEASURED
+from harness.report.plain_data import plain_data
 from harness.report.tracebacks import shorten
 
 if TYPE_CHECKING:
@@ -21,24 +21,7 @@ if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
     from harness.measurement import Probe
     from harness.report.case_result import CaseResult
-
-# Fields that have a key of their own, that words show better, or that would make the report large.
-_APART = {
-    "axes",
-    "device",
-    "workload",
-    "settings",
-    "predicted_at_locked",
-    "predicted_lines",
-    "buckets",
-    "probes",
-    "speeds",
-    "speeds_again",
-    "lr_curves",
-    "warnings",
-    "seconds",
-}
-_MEASURED = tuple(one.name for one in fields(Measurement) if one.name not in _APART)
+    from harness.report.documents import Report, ReportedCase
 
 
 def render_json(
@@ -53,58 +36,52 @@ def render_json(
     is the committed profile that the case was compared with.
     """
     rows = sorted(results, key=lambda result: result.case_id)
-    return {
+    content: Report = {
         "version": VERSION,
         "preset": preset,
-        "recommended_precisions": [_finite(one.to_json()) for one in recommendations],
-        "cases": [_finite(_case(result)) for result in rows],
+        "recommended_precisions": list(recommendations),
+        "cases": [reported_case(result) for result in rows],
     }
+    data: dict[str, Any] = plain_data(content)
+    return data
 
 
-def _case(result: CaseResult) -> dict[str, Any]:
-    measurement = result.measurement
-    return {
+def reported_case(result: CaseResult) -> ReportedCase:
+    """Return the result of a case as report.json has it."""
+    found = result.measurement
+    case: ReportedCase = {
         "id": result.case_id,
-        **{axis: result.axes.get(axis) for axis in MAIN_AXES},
-        "axes": dict(result.axes),
+        "model": result.axes.get("model"),
+        "gpu": result.axes.get("gpu"),
+        "resolution": result.axes.get("resolution"),
+        "axes": result.axes,
         "status": result.status,
         "reason": result.reason,
         "source": result.source,
-        **{name: getattr(measurement, name, None) for name in _MEASURED},
-        "device": asdict(measurement.device) if measurement else None,
-        "buckets": [asdict(bucket) for bucket in measurement.buckets] if measurement else [],
-        "probes": [_probe(probe) for probe in measurement.probes] if measurement else [],
-        "speeds": [asdict(speed) for speed in measurement.speeds] if measurement else [],
-        "speeds_again": [asdict(one) for one in measurement.speeds_again] if measurement else [],
-        "violations": [asdict(violation) for violation in result.violations],
+        "device": found.device if found else None,
+        "buckets": list(found.buckets) if found else [],
+        "probes": [_shown(probe) for probe in found.probes] if found else [],
+        "speeds": list(found.speeds) if found else [],
+        "speeds_again": list(found.speeds_again) if found else [],
+        "violations": list(result.violations),
         "improvements": list(result.improvements),
         "warnings": list(result.all_warnings),
-        "locked": _locked(result.locked) if result.locked else None,
+        "locked": without_extra(result.locked) if result.locked else None,
         "accepted": result.accepted,
         "update_command": result.update_command,
         "seconds": result.seconds,
     }
+    measured = {name: getattr(found, name, None) for name in MEASURED}
+    return cast("ReportedCase", {**measured, **case})
 
 
-def _locked(profile: LockedProfile) -> dict[str, Any]:
-    # Unknown keys of a newer lock may hold TOML's dates, which JSON lacks.
-    return {key: value for key, value in asdict(profile).items() if key != "extra"}
+def without_extra(profile: LockedProfile) -> Profile:
+    """Return a locked profile without the keys of its block that this version does not know."""
+    return Profile(**profile.profile_values())
 
 
-def _probe(probe: Probe) -> dict[str, Any]:
-    shown = asdict(probe)
+def _shown(probe: Probe) -> Probe:
     if probe.traceback is not None:
-        shown["traceback"] = shorten(probe.traceback)
+        probe = replace(probe, traceback=shorten(probe.traceback))
     # Readers know three outcomes; a data set that is too small is an error of the data.
-    if probe.outcome == "dataset":
-        shown |= {"outcome": "error", "phase": "data"}
-    return shown
-
-
-def _finite(value: Any) -> Any:
-    """Return the value with lists for tuples and None for floats that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return replace(probe, outcome="error", phase="data") if probe.outcome == "dataset" else probe

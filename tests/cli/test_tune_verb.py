@@ -45,7 +45,7 @@ def test_workload_of_the_command_line_is_locked_where_asked(
     more = ["--set", "module.init_args.width=32", "--json", "--lock", "other.lock"]
     assert 0 == main(["tune", *workload, *FAST, *NEVER, *more])
     shown = capsys.readouterr()
-    case = json.loads(shown.out)
+    case = json.loads(shown.out)["case"]
     assert ["Net-cpu-48MiB-1", 8, "passed"] == [
         case[name] for name in ("id", "max_batch_size", "status")
     ]

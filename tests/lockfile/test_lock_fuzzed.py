@@ -32,7 +32,8 @@ from harness.lockfile.toml_text import LockError
 from harness.lockfile.write import update_lock
 from harness.matrix.settings import BoundsSettings
 from harness.probes.description import Description
-from harness.report.json_report import _locked
+from harness.report.json_report import without_extra
+from harness.report.plain_data import plain_data
 
 NAME = "gpu-profile.lock"
 REFERENCE = (TESTS.parent / "profiles" / NAME).read_text(encoding="utf-8")
@@ -117,7 +118,7 @@ def assert_usable(profile: LockedProfile) -> None:
     """Judge by a profile, report it and compare it with the matrix, as runs and `check` do."""
     verdict = judge(measurement(), profile, BoundsSettings())
     json.dumps([asdict(violation) for violation in verdict.violations])
-    json.dumps(_locked(profile))
+    json.dumps(plain_data(without_extra(profile)), allow_nan=False)
     built = Description(
         workload={"num_parameters": 1},
         fingerprint="sha256:f2",

@@ -1,0 +1,152 @@
+"""The verbs of the command: what each of them runs, takes, and answers as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.cli.analyze import analyze
+from harness.cli.arguments import (
+    add_analyze,
+    add_diff,
+    add_merge,
+    add_paths,
+    add_predict,
+    add_probe,
+    add_prune,
+    add_review,
+    add_show,
+    add_simulate,
+    add_tune,
+)
+from harness.cli.calibrate import calibrate
+from harness.cli.check import CheckDocument, check
+from harness.cli.doctor import doctor
+from harness.cli.find_paths import find_paths, read_paths, writable_paths
+from harness.cli.init import init
+from harness.cli.lockfile import DiffDocument, ShowDocument, diff, merge, prune, show
+from harness.cli.predicting.predict import predict
+from harness.cli.probe import probe
+from harness.cli.review import review
+from harness.cli.simulating.simulate import simulate
+from harness.cli.tune import TuneDocument, tune
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from harness.cli.answers.answer import Answer
+    from harness.run.paths import Paths
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command."""
+
+    name: str
+    run: Callable[[argparse.Namespace], Answer | int]
+    text: str
+    """What it does, for `--help`."""
+    arguments: tuple[Callable[[argparse.ArgumentParser], None], ...] = (add_paths,)
+    """Functions that add its arguments to a parser; `add_paths` adds `--matrix` and `--lock`."""
+    document: type | None = None
+    """The TypedDict of its document under `--json`."""
+
+
+def _with(
+    find: Callable[[argparse.Namespace], Paths],
+    verb: Callable[[argparse.Namespace, Paths], Answer | int],
+) -> Callable[[argparse.Namespace], Answer | int]:
+    """Return the verb as a function of the options alone; `find` finds its paths."""
+    return lambda options: verb(options, find(options))
+
+
+def _without_paths(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(matrix=None, lock=None)
+
+
+VERBS = (
+    Verb(
+        "init",
+        _with(read_paths, init),
+        "look at the project here, and write a first matrix, its test module and a CI workflow; "
+        "replace no file and run no code",
+        (_without_paths,),
+    ),
+    Verb(
+        "check",
+        _with(find_paths, check),
+        "list missing, stale and orphaned profiles; needs no GPU",
+        document=CheckDocument,
+    ),
+    Verb(
+        "doctor",
+        doctor,
+        "check installation, machine, matrix and lockfile, and say how to mend each; "
+        "builds no workload",
+    ),
+    Verb(
+        "show",
+        _with(read_paths, show),
+        "print a locked profile, or one field of it",
+        (add_paths, add_show),
+        ShowDocument,
+    ),
+    Verb("diff", diff, "print what differs between two lockfiles", (add_diff,), DiffDocument),
+    Verb(
+        "prune",
+        _with(writable_paths, prune),
+        "remove profiles whose case is not in the matrix",
+        (add_paths, add_prune),
+    ),
+    Verb(
+        "merge",
+        _with(writable_paths, merge),
+        "merge the measurements of other machines into the lockfile",
+        (add_paths, add_merge),
+    ),
+    Verb(
+        "review",
+        _with(writable_paths, review),
+        "show each profile that the last run found beside the locked one, and take or leave it",
+        (add_paths, add_review),
+    ),
+    Verb(
+        "probe",
+        _with(find_paths, probe),
+        "try one batch size of one case and print how it ended",
+        (add_paths, add_probe),
+    ),
+    Verb(
+        "analyze",
+        _with(find_paths, analyze),
+        "search for the largest batch of a case at several shares of the memory; lock nothing",
+        (add_paths, add_analyze),
+    ),
+    Verb(
+        "predict",
+        _with(find_paths, predict),
+        "predict the largest batch of a case or of any workload, on GPUs that need not be here",
+        (add_paths, add_predict),
+    ),
+    Verb(
+        "simulate",
+        simulate,
+        "run a program, unmodified, under GPUs that are not there, and print its peak memory",
+        (add_simulate,),
+    ),
+    Verb(
+        "tune",
+        _with(find_paths, tune),
+        "find batch size and learning rate of a case or of any workload; lock nothing unless "
+        "--lock names a file",
+        (add_tune,),
+        TuneDocument,
+    ),
+    Verb(
+        "calibrate",
+        _with(find_paths, calibrate),
+        "verify the facts about this machine's GPU that predictions rely on, "
+        "and compare locked predictions with locked measurements",
+    ),
+)

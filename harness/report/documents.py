@@ -1,0 +1,69 @@
+"""The types of report.json. Its JSON Schema is generated from them (`harness.cli.answers`)."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from typing_extensions import TypedDict
+
+from harness.bounds.verdict import Violation
+from harness.case_names import Scalar
+from harness.lockfile.precisions import Recommendation
+from harness.measurement import Bucket, DeviceIdentity, Measurement, Probe, Profile, Source, Speed
+from harness.report.case_result import Status
+
+
+class ReportedCase(TypedDict):
+    """A case of report.json, which has the values of `MEASURED` besides."""
+
+    id: str
+    model: Scalar | None
+    gpu: Scalar | None
+    resolution: Scalar | None
+    axes: dict[str, Scalar]
+    status: Status
+    reason: str | None
+    """Why the case was skipped, failed or could not be run."""
+    source: Source
+    device: DeviceIdentity | None
+    buckets: list[Bucket]
+    probes: list[Probe]
+    speeds: list[Speed]
+    speeds_again: list[Speed]
+    violations: list[Violation]
+    improvements: list[str]
+    warnings: list[str]
+    locked: Profile | None
+    """The committed profile that the case was compared with."""
+    accepted: bool
+    update_command: str | None
+    seconds: float
+
+
+class Report(TypedDict):
+    """The content of report.json."""
+
+    version: int
+    preset: str | None
+    recommended_precisions: list[Recommendation]
+    cases: list[ReportedCase]
+
+
+# Fields that have a key of their own, that words show better, or that would make the report large.
+_APART = {
+    "axes",
+    "device",
+    "workload",
+    "settings",
+    "predicted_at_locked",
+    "predicted_lines",
+    "buckets",
+    "probes",
+    "speeds",
+    "speeds_again",
+    "lr_curves",
+    "warnings",
+    "seconds",
+}
+MEASURED = tuple(one.name for one in fields(Measurement) if one.name not in _APART)
+"""The fields of a measurement that a case of report.json has under the same names, or null."""

@@ -1,0 +1,25 @@
+"""Makes values ready for JSON, which has neither dataclasses, tuples nor dates, and no NaN."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, is_dataclass
+from datetime import date, time
+from typing import Any
+
+
+def plain_data(value: Any) -> Any:
+    """Return a value as JSON holds it.
+
+    Dataclasses become objects, tuples lists, and numbers that are not finite None. The dates and
+    times of TOML, which a lock may hold under a key of others, become text (ISO 8601).
+    """
+    if is_dataclass(value):
+        return {one.name: plain_data(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain_data(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_data(item) for item in value]
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
