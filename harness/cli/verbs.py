@@ -25,6 +25,7 @@ from harness.cli.doctor import doctor
 from harness.cli.find_paths import find_paths, read_paths, writable_paths
 from harness.cli.init import init
 from harness.cli.lockfile import DiffDocument, ShowDocument, diff, merge, prune, show
+from harness.cli.predicting.documents import PredictDocument
 from harness.cli.predicting.predict import predict
 from harness.cli.probe import probe
 from harness.cli.review import review
@@ -128,6 +129,7 @@ VERBS = (
         _with(find_paths, predict),
         "predict the largest batch of a case or of any workload, on GPUs that need not be here",
         (add_paths, add_predict),
+        PredictDocument,
     ),
     Verb(
         "simulate",

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabulate import tabulate
 
+from harness.cli.answers.answer import Answer
 from harness.cli.common import progress_aside, say, say_aside
 from harness.cli.predicting.cases import asked_cases, at_half
-from harness.cli.predicting.what_if import what_if
+from harness.cli.predicting.documents import prediction_data
+from harness.cli.predicting.what_if import AS_IT_IS, what_if, what_if_lines
 from harness.devices.cuda_environment import allocator_settings
 from harness.errors import HarnessError, WorkloadError
 from harness.predict import timeline
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
+    from harness.cli.predicting.documents import PredictDocument, PredictionData
     from harness.matrix.case import Case
     from harness.predict.gpus import GpuFacts
     from harness.predict.holders import PeakHolders
@@ -51,9 +54,10 @@ _SHOWN_KINDS = {
 }
 
 
-class _Answer(NamedTuple):
+class _Predicted(NamedTuple):
     case: Case
     prediction: Prediction
+    data: PredictionData
 
     @property
     def where(self) -> str:
@@ -75,7 +79,7 @@ class _Outputs(NamedTuple):
         return path.with_name(f"{path.stem}-{gpu.label}-{case.resolution}{path.suffix}")
 
 
-def predict(options: argparse.Namespace, paths: Paths) -> int:
+def predict(options: argparse.Namespace, paths: Paths) -> Answer:
     """Search each case on each GPU, simulated, and print what was found."""
     if options.plot is not None and Path(options.plot).suffix.lower() != ".png":
         raise HarnessError(f"--plot {options.plot}: pictures are PNG; end the name in .png")
@@ -97,10 +101,13 @@ def predict(options: argparse.Namespace, paths: Paths) -> int:
     with progress_aside():
         answers, files = _answers(asked, outputs, paths)
     say("\n".join([*_lines(answers, several=len(cases) > 1), *files]))
-    return int(any(not answer.prediction.max_batch_size for answer in answers))
+    document: PredictDocument = {"predictions": [one.data for one in answers], "what_if": []}
+    return Answer(int(any(not one.prediction.max_batch_size for one in answers)), document)
 
 
-def _what_if(asked: list[tuple[Case, GpuFacts]], options: argparse.Namespace, paths: Paths) -> int:
+def _what_if(
+    asked: list[tuple[Case, GpuFacts]], options: argparse.Namespace, paths: Paths
+) -> Answer:
     if len(asked) > 1 or options.plot is not None or options.snapshot is not None:
         raise HarnessError(
             "--what-if is for one case on one GPU, and draws nothing: name one --gpu and one "
@@ -108,14 +115,19 @@ def _what_if(asked: list[tuple[Case, GpuFacts]], options: argparse.Namespace, pa
         )
     ((case, gpu),) = asked
     with progress_aside():
-        lines, fits = what_if(case, gpu, at_half(case, options, paths), paths)
-    say("\n".join(lines))
-    return int(not fits)
+        tried = what_if(case, gpu, at_half(case, options, paths), paths)
+    say("\n".join(what_if_lines(case, tried)))
+    changes = [one.data() for one in tried]
+    as_it_is = [
+        one["prediction"] for one in changes if one["prediction"] and one["change"] == AS_IT_IS
+    ]
+    document: PredictDocument = {"predictions": as_it_is, "what_if": changes}
+    return Answer(int(not any(one.batch_size for one in tried)), document)
 
 
 def _answers(
     asked: list[tuple[Case, GpuFacts]], outputs: _Outputs, paths: Paths
-) -> tuple[list[_Answer], list[str]]:
+) -> tuple[list[_Predicted], list[str]]:
     """Return the predictions, and a line for each file that was written."""
     answers, files = [], []
     with tempfile.TemporaryDirectory() as folder, Simulation() as simulation:
@@ -132,15 +144,19 @@ def _answers(
             except WorkloadError as error:
                 say_aside(error.detail)
                 raise
-            answers.append(_Answer(case, prediction))
+            data = prediction_data(case, prediction)
+            answers.append(_Predicted(case, prediction, data))
+            recorded = prediction.holders is not None
             if snapshot is not None:
+                data["snapshot"] = shown_path(snapshot) if recorded else None
                 files.append(
                     f"no snapshot for {answers[-1].where}: nothing recorded its allocations"
-                    if prediction.holders is None
+                    if not recorded
                     else f"snapshot for https://pytorch.org/memory_viz: {shown_path(snapshot)}"
                 )
             if outputs.plot is not None:
                 path = outputs.of(outputs.plot, case, gpu)
+                data["plot"] = shown_path(path) if recorded else None
                 files.append(_plot(answers[-1], path))
     return answers, files
 
@@ -153,7 +169,7 @@ def _gpu_of(case: Case) -> GpuFacts:
     return by_name(case.device.name, case.device.memory)
 
 
-def _plot(answer: _Answer, path: Path) -> str:
+def _plot(answer: _Predicted, path: Path) -> str:
     """Draw a step of a prediction, and return a line about it."""
     prediction = answer.prediction
     if prediction.holders is None:
@@ -170,7 +186,7 @@ def _plot(answer: _Answer, path: Path) -> str:
     return f"timeline: {shown_path(path)}"
 
 
-def _lines(answers: list[_Answer], *, several: bool) -> Iterable[str]:
+def _lines(answers: list[_Predicted], *, several: bool) -> Iterable[str]:
     case = answers[0].case
     name = case.model if several else case.id
     torch = answers[0].prediction.made_with["torch"]
@@ -180,7 +196,7 @@ def _lines(answers: list[_Answer], *, several: bool) -> Iterable[str]:
         [_row(answer, several=several) for answer in answers], headers="keys", disable_numparse=True
     )
 
-    def label(answer: _Answer) -> str:
+    def label(answer: _Predicted) -> str:
         return answer.where if several else answer.prediction.gpu.label
 
     for answer in answers if len(answers) <= _SHOWN_PREDICTIONS else []:
@@ -209,7 +225,7 @@ def _moment(phase: str) -> str:
     return f"in the {_STEP_PARTS[part]} of step {step}" if part else _MOMENTS[phase]
 
 
-def _row(answer: _Answer, *, several: bool) -> dict[str, Any]:
+def _row(answer: _Predicted, *, several: bool) -> dict[str, Any]:
     prediction = answer.prediction
     kinds = None if prediction.holders is None else prediction.holders.by_kind()
     return (

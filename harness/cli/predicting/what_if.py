@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from harness.cli.predicting.documents import prediction_data
 from harness.errors import HarnessError, MachineError, NotOfferedError, WorkloadError
 from harness.predict.changes import Change, changes_of
 from harness.predict.prediction import predict
@@ -19,6 +20,7 @@ from harness.units import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from harness.cli.predicting.documents import WhatIfData
     from harness.matrix.case import Case
     from harness.predict.gpus import GpuFacts
     from harness.predict.prediction import Prediction
@@ -26,14 +28,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("harness")
 
-_AS_IT_IS = "as it is"
+AS_IT_IS = "as it is"
+"""The name of the case without a change."""
 
 
 @dataclass(frozen=True)
-class _Tried:
+class Tried:
     """A change, and what came of it."""
 
     name: str
+    case: Case
+    """The case with the change."""
     prediction: Prediction | None = None
     why_not: str = ""
     """Why there is no prediction."""
@@ -43,11 +48,18 @@ class _Tried:
         """The largest batch; 0 where nothing fits."""
         return 0 if self.prediction is None else self.prediction.max_batch_size
 
+    def data(self) -> WhatIfData:
+        """Return it as JSON documents have it."""
+        found = self.prediction
+        return {
+            "change": self.name,
+            "prediction": None if found is None else prediction_data(self.case, found),
+            "message": self.why_not or None,
+        }
 
-def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> tuple[list[str], bool]:
-    """Predict a case as it is, and with each change that it offers.
 
-    Return the lines to print, and whether any batch fits.
+def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> list[Tried]:
+    """Predict a case as it is, and with each change that it offers; the largest batch first.
 
     halved: the same case at half its resolution; None where it has none.
 
@@ -72,36 +84,37 @@ def what_if(case: Case, gpu: GpuFacts, halved: Case | None, paths: Paths) -> tup
             return predict(opened, gpu, with_holders=False)
 
         now = largest(case)
-        tried = [_Tried(_AS_IT_IS, now)]
+        tried = [Tried(AS_IT_IS, case, now)]
         for change in changes_of(case, halved):
             _log.info("%s: trying it", change.case.id)
             tried.append(_try(change, largest))
-    return [*_lines(case, now, tried)], any(one.batch_size for one in tried)
+    return sorted(tried, key=lambda one: (one.prediction is None, -one.batch_size))
 
 
-def _try(change: Change, largest: Any) -> _Tried:
+def _try(change: Change, largest: Any) -> Tried:
     try:
-        return _Tried(change.name, largest(change.case))
+        return Tried(change.name, change.case, largest(change.case))
     except MachineError:
         raise
     except NotOfferedError as error:
-        return _Tried(change.name, why_not=f"not offered: {error}")
+        return Tried(change.name, change.case, why_not=f"not offered: {error}")
     except WorkloadError as error:
         # A part of the answer: the change does not go with this workload.
-        return _Tried(change.name, why_not=f"does not train: {error}")
+        return Tried(change.name, change.case, why_not=f"does not train: {error}")
 
 
-def _lines(case: Case, now: Prediction, tried: list[_Tried]) -> Iterator[str]:
+def what_if_lines(case: Case, tried: list[Tried]) -> Iterator[str]:
+    """Yield the lines that show what was tried."""
+    now = next(one.prediction for one in tried if one.name == AS_IT_IS)
+    assert now is not None, "a case that does not train as it is has no changes"
     torch = now.made_with["torch"]
     yield (
         f"{case.id} on {now.gpu.label}, one change at a time, predicted with torch {torch} on a "
         "simulated GPU; nothing ran on a GPU"
     )
     yield ""
-    ranked = sorted(
-        (one for one in tried if one.prediction is not None), key=lambda one: -one.batch_size
-    )
-    yield tabulate([_row(one, now) for one in ranked], headers="keys", disable_numparse=True)
+    ranked = [_row(one, now) for one in tried if one.prediction is not None]
+    yield tabulate(ranked, headers="keys", disable_numparse=True)
     others = [one for one in tried if one.prediction is None]
     if others:
         yield ""
@@ -109,7 +122,7 @@ def _lines(case: Case, now: Prediction, tried: list[_Tried]) -> Iterator[str]:
         yield f"{one.name}: {one.why_not}"
 
 
-def _row(one: _Tried, now: Prediction) -> dict[str, Any]:
+def _row(one: Tried, now: Prediction) -> dict[str, Any]:
     prediction = one.prediction
     assert prediction is not None, "the others have no row"
     times = one.batch_size / now.max_batch_size if now.max_batch_size else None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jsonschema  # type: ignore[import-untyped] # its types are published apart
 import pytest
 from command_line import CASE, Output, of_case
 from hostile_words import HOSTILE, assert_harmless
+from json_documents import document
 
 import harness
 import harness.cli.lockfile
@@ -18,31 +18,6 @@ from harness.cli.command_line import main
 from harness.lockfile.write import update_lock
 
 SHIPPED = Path(harness.__file__).with_name("output.schema.json")
-
-
-def closed(schema: Any) -> Any:
-    """Return a schema that allows no key which it does not name."""
-    if isinstance(schema, list):
-        return [closed(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    inside = {key: closed(item) for key, item in schema.items()}
-    return inside | {"additionalProperties": False} if "properties" in schema else inside
-
-
-CLOSED = closed(output_schema())
-
-
-def document(capsys: Output, *arguments: str, code: int, kind: str | None = None) -> Any:
-    """Run a verb with `--json`; return what it prints, which its part of the schema describes.
-
-    kind: the definition, if it is not that of the verb.
-    """
-    assert code == main([*arguments, "--json"])
-    printed = json.loads(capsys.readouterr().out)
-    part = {"$ref": f"#/$defs/{kind or arguments[0]}", "$defs": CLOSED["$defs"]}
-    jsonschema.validate(printed, part, jsonschema.Draft202012Validator)
-    return printed
 
 
 def test_shipped_schema_is_up_to_date() -> None:

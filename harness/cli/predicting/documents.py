@@ -1,0 +1,132 @@
+"""The JSON document of `gpu-profile predict`, with `--what-if` and without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypedDict
+
+from harness.case_names import Scalar
+from harness.device_identity import DeviceIdentity
+from harness.measurement import BoundedBy, Probe
+
+if TYPE_CHECKING:
+    from harness.matrix.case import Case
+    from harness.predict.holders import PeakHolders
+    from harness.predict.prediction import Prediction
+
+
+class HolderData(TypedDict):
+    """The memory of one kind that one line of one module holds at the peak."""
+
+    kind: str
+    """parameter, gradient, optimizer, workspace, input, activation or activation gradient."""
+    module: str | None
+    """Dotted; null outside of all modules, or where the kind is counted as a whole."""
+    line: str | None
+    """The innermost line of the user's code."""
+    num_bytes: int
+
+
+class PeakData(TypedDict):
+    """What holds the memory of a training at its peak."""
+
+    batch_size: int
+    live_bytes: int
+    """As the training asks for it: without what the allocator adds."""
+    phase: str | None
+    """`step 2 backward`, `model`, `batch` or `validation`."""
+    holders: list[HolderData]
+    """The largest first; together they are `live_bytes`."""
+
+
+class PredictionData(TypedDict):
+    """The largest batch of one case on one GPU. Nothing ran on a GPU."""
+
+    case: str
+    """Its id in the matrix, where it may have another GPU."""
+    model: str
+    gpu: str
+    """The label of the GPU that it is predicted for."""
+    resolution: Scalar
+    device: DeviceIdentity
+    """That GPU: its product name, and NVML's total."""
+    max_batch_size: int
+    """0 where nothing fits."""
+    safe_batch_size: int
+    """A batch size to train with before any measurement."""
+    bounded_by: BoundedBy
+    peak_memory_bytes: int
+    """Reserved at `max_batch_size`, or at the smallest batch that is allowed if none fits."""
+    memory_limit_bytes: int
+    held_at_peak: PeakData | None
+    """null where nothing can tell."""
+    made_with: dict[str, str]
+    notes: list[str]
+    """What to know before the values are used."""
+    probes: list[Probe]
+    plot: str | None
+    """The path of its picture, if `--plot` asks for one."""
+    snapshot: str | None
+    """The path of its snapshot, if `--snapshot` asks for one."""
+
+
+class WhatIfData(TypedDict):
+    """A change that `--what-if` has tried."""
+
+    change: str
+    """`as it is` for the case without a change."""
+    prediction: PredictionData | None
+    message: str | None
+    """Why there is no prediction."""
+
+
+class PredictDocument(TypedDict):
+    """The answer of `predict`."""
+
+    predictions: list[PredictionData]
+    """One for each case and GPU; with `--what-if` the case as it is."""
+    what_if: list[WhatIfData]
+    """The largest batch first; empty without `--what-if`."""
+
+
+def prediction_data(case: Case, prediction: Prediction) -> PredictionData:
+    """Return a prediction as JSON documents have it; it has no files yet."""
+    gpu = prediction.gpu
+    return {
+        "case": case.id,
+        "model": case.model,
+        "gpu": gpu.label,
+        "resolution": case.resolution,
+        "device": DeviceIdentity(gpu.name, gpu.nvml_bytes),
+        "max_batch_size": prediction.max_batch_size,
+        "safe_batch_size": prediction.safe_batch_size,
+        "bounded_by": prediction.bounded_by,
+        "peak_memory_bytes": prediction.peak_memory_bytes,
+        "memory_limit_bytes": prediction.memory_limit_bytes,
+        "held_at_peak": None if prediction.holders is None else _peak(prediction.holders),
+        "made_with": dict(prediction.made_with),
+        "notes": list(prediction.notes),
+        # Their logs are in a folder that is gone.
+        "probes": [replace(probe, log=None) for probe in prediction.probes],
+        "plot": None,
+        "snapshot": None,
+    }
+
+
+def _peak(holders: PeakHolders) -> PeakData:
+    return {
+        "batch_size": holders.batch_size,
+        "live_bytes": holders.peak_bytes,
+        "phase": holders.phase or None,
+        "holders": [
+            {
+                "kind": holder.kind,
+                "module": holder.module or None,
+                "line": holder.line or None,
+                "num_bytes": holder.num_bytes,
+            }
+            for holder in holders.holders
+        ],
+    }
