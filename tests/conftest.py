@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import ExitStack
@@ -45,6 +46,9 @@ assert matplotlib.backends.backend_agg is not None
 # processes would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Runs of the tests are no steps of GitHub's: what they print is compared.
+os.environ.pop("GITHUB_ACTIONS", None)
 
 # Tests with these fixtures start zygotes or pytest runs, as a rule.
 _PROBING = {"start", "start_zygote", "net", "ran", "project", "pytester"}

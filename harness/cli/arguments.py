@@ -79,6 +79,23 @@ def add_merge(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_comment(parser: argparse.ArgumentParser) -> None:
+    """Add what `comment` takes."""
+    parser.add_argument(
+        "reports",
+        metavar="REPORT",
+        nargs="*",
+        type=Path,
+        help="report.json of a run, also several; default: that of the last run here",
+    )
+    parser.add_argument(
+        "--label",
+        metavar="NAME",
+        help="each label has a comment of its own; default: the name of the CI job",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only print the comment")
+
+
 def add_analyze(parser: argparse.ArgumentParser) -> None:
     """Add what `analyze` takes."""
     parser.add_argument("case", metavar="CASE", help=CASE)

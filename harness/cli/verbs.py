@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.cli.analyze import analyze
 from harness.cli.arguments import (
     add_analyze,
+    add_comment,
     add_diff,
     add_merge,
     add_paths,
@@ -21,6 +22,7 @@ from harness.cli.arguments import (
 )
 from harness.cli.calibrate import calibrate
 from harness.cli.check import CheckDocument, check
+from harness.cli.comment import CommentDocument, comment
 from harness.cli.doctor import doctor
 from harness.cli.find_paths import find_paths, read_paths, writable_paths
 from harness.cli.init import init
@@ -111,6 +113,14 @@ VERBS = (
         _with(writable_paths, review),
         "show each profile that the last run found beside the locked one, and take or leave it",
         (add_paths, add_review),
+    ),
+    Verb(
+        "comment",
+        _with(read_paths, comment),
+        "write the results of a run as a comment under its pull request on GitHub or GitLab, or "
+        "replace the earlier one",
+        (add_paths, add_comment),
+        CommentDocument,
     ),
     Verb(
         "probe",

@@ -26,7 +26,8 @@ VERSION = 1
 _CANDIDATE = "candidate.lock"
 _REPORT = "report.json"
 # A report of a thousand cases, each with thirty probes and their tracebacks, has 40 MB.
-_MAX_BYTES = 48 * 1024**2
+MAX_BYTES = 48 * 1024**2
+"""The limit of a report's size."""
 # It has 500,000 of these, and each may become an object of a hundred bytes.
 _MAX_PARTS = 2_000_000
 _MAX_MEMORY = 2**63
@@ -63,18 +64,15 @@ def measured_beside(candidate: Path) -> Measured | None:
     if candidate.name != _CANDIDATE:
         return None
     try:
-        data = read_bounded(path, _MAX_BYTES)
+        data = read_bounded(path, MAX_BYTES)
     except UnreadableFileError as error:
         raise _refused(path, str(error)) from error
     if data is None:
         return None
-    report = _parsed(path, data)
-    version = report.get("version", VERSION)
-    if version != VERSION or isinstance(version, bool):
-        raise _refused(path, f"version is {_shown(version)}; {VERSION} is read")
-    cases = report.get("cases")
-    if not isinstance(cases, list):
-        raise _refused(path, f"`cases` is {_shown(cases)}; a list is needed")
+    try:
+        cases = parse_cases(data)
+    except ValueError as error:
+        raise _refused(path, str(error)) from error
     measured = Measured()
     for number, case in enumerate(cases):
         _add_case(measured, case, _Place(path, number))
@@ -115,18 +113,25 @@ def _add_case(measured: Measured, case: object, place: _Place) -> None:
     measured.add(case["id"], DeviceIdentity(name, memory))
 
 
-def _parsed(path: Path, data: bytes) -> dict[str, Any]:
+def parse_cases(data: bytes) -> list[Any]:
+    """Return the cases of a report, each as JSON has it. Raises ValueError with the reason."""
     if sum(map(data.count, (b",", b"[", b"{"))) > _MAX_PARTS:
-        raise _refused(path, f"more than {_MAX_PARTS:,} values: this is no report of a run")
+        raise ValueError(f"more than {_MAX_PARTS:,} values: this is no report of a run")
     try:
         report = json.loads(data, parse_constant=_refuse_constant)
     except RecursionError as error:
-        raise _refused(path, "nests too deeply") from error
+        raise ValueError("nests too deeply") from error
     except ValueError as error:  # JSON, UTF-8, or a number with too many digits
-        raise _refused(path, f"not JSON: {one_line(str(error))[:200]}") from error
+        raise ValueError(f"not JSON: {one_line(str(error))[:200]}") from error
     if not isinstance(report, dict):
-        raise _refused(path, f"the whole of it is {_shown(report)}; an object is needed")
-    return report
+        raise ValueError(f"the whole of it is {_shown(report)}; an object is needed")  # noqa: TRY004 - a bad value
+    version = report.get("version", VERSION)
+    if version != VERSION or isinstance(version, bool):
+        raise ValueError(f"version is {_shown(version)}; {VERSION} is read")
+    cases = report.get("cases")
+    if not isinstance(cases, list):
+        raise ValueError(f"`cases` is {_shown(cases)}; a list is needed")  # noqa: TRY004 - a bad value
+    return cases
 
 
 def _refuse_constant(name: str) -> NoReturn:

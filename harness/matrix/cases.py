@@ -83,6 +83,19 @@ def parse_matrix(
     return tuple(cases)
 
 
+def lines_of_models(path: Path) -> dict[str, int]:
+    """Return the line of each entry below `models` in a matrix that has been loaded before.
+
+    Returns nothing where the file can no longer be read.
+    """
+    try:
+        document = read_yaml(_read_text(path, shown_path(path)))
+    except MatrixError:
+        return {}
+    root = document.root if isinstance(document.root, dict) else {}
+    return {name: document.position(("models", name)).line for name in mapping_at(root, "models")}
+
+
 def _read_text(path: Path, file: str) -> str:
     remedy = "write the matrix there, or name another file with --gpu-profile-matrix"
     try:

@@ -5,6 +5,7 @@ Runs in pytest's process; imports neither torch nor pytest. May import bounds, l
 
 from __future__ import annotations
 
+from harness.report.annotations import annotation_commands
 from harness.report.estimate import CostItem, cost_of, estimate_line
 from harness.report.failure import error_text, failure_text
 from harness.report.headline import headline
@@ -15,6 +16,7 @@ from harness.report.table import render_table, status_markup
 
 __all__ = [
     "CostItem",
+    "annotation_commands",
     "append_step_summary",
     "cost_of",
     "error_text",

@@ -13,6 +13,19 @@ from harness.measurement import Bucket, DeviceIdentity, Measurement, Probe, Prof
 from harness.report.case_result import Status
 
 
+class Grown(TypedDict):
+    """What holds more memory at the peak than when the prediction was locked."""
+
+    holder: str
+    """Kind and module: `activation of layers.0`."""
+    then_bytes: int
+    now_bytes: int
+    at_most: bool
+    """Whether `then_bytes` is an upper limit, because only larger holders were locked."""
+    line: str
+    """The line of the user's code, `model.py:33`; empty if none is known."""
+
+
 class ReportedCase(TypedDict):
     """A case of report.json, which has the values of `MEASURED` besides."""
 
@@ -24,12 +37,16 @@ class ReportedCase(TypedDict):
     status: Status
     reason: str | None
     """Why the case was skipped, failed or could not be run."""
+    headline: str | None
+    """Why the case failed or could not be run, in one line; null of a case that did neither."""
     source: Source
     device: DeviceIdentity | None
     buckets: list[Bucket]
     probes: list[Probe]
     speeds: list[Speed]
     speeds_again: list[Speed]
+    grown: list[Grown]
+    """The largest growth first."""
     violations: list[Violation]
     improvements: list[str]
     warnings: list[str]

@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from harness.bounds.predicted import growth
 from harness.lockfile.measured import VERSION
 from harness.measurement import Profile
 from harness.report.documents import MEASURED
+from harness.report.headline import headline
 from harness.report.plain_data import plain_data
 from harness.report.tracebacks import shorten
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
     from harness.measurement import Probe
     from harness.report.case_result import CaseResult
-    from harness.report.documents import Report, ReportedCase
+    from harness.report.documents import Grown, Report, ReportedCase
 
 
 def render_json(
@@ -57,12 +59,14 @@ def reported_case(result: CaseResult) -> ReportedCase:
         "axes": result.axes,
         "status": result.status,
         "reason": result.reason,
+        "headline": headline(result) if result.status in ("failed", "error") else None,
         "source": result.source,
         "device": found.device if found else None,
         "buckets": list(found.buckets) if found else [],
         "probes": [_shown(probe) for probe in found.probes] if found else [],
         "speeds": list(found.speeds) if found else [],
         "speeds_again": list(found.speeds_again) if found else [],
+        "grown": _grown(result),
         "violations": list(result.violations),
         "improvements": list(result.improvements),
         "warnings": list(result.all_warnings),
@@ -73,6 +77,21 @@ def reported_case(result: CaseResult) -> ReportedCase:
     }
     measured = {name: getattr(found, name, None) for name in MEASURED}
     return cast("ReportedCase", {**measured, **case})
+
+
+def _grown(result: CaseResult) -> list[Grown]:
+    if result.measurement is None or result.locked is None:
+        return []
+    return [
+        {
+            "holder": one.holder,
+            "then_bytes": one.then_bytes,
+            "now_bytes": one.now_bytes,
+            "at_most": one.at_most,
+            "line": one.line,
+        }
+        for one in growth(result.measurement, result.locked)
+    ]
 
 
 def without_extra(profile: LockedProfile) -> Profile:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from harness.measurement import Measurement
     from harness.report.case_result import CaseResult
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&])|(?<=www)(\.)|(:)(?=//)|(@)")
+_SPECIAL = re.compile(
+    r"(@|(?:[#!]|(?<!\w)gh-)(?=\d))|([\\`*_\[\]<>|~#&])|(?<=www)(\.)|(:)(?=//)", re.IGNORECASE
+)
 _ID = re.compile(r"[\w.-]+")
 # GitHub refuses a step's whole summary when it is larger.
 _SUMMARY_LIMIT_BYTES = 1024 * 1024
@@ -84,8 +86,9 @@ def escape(text: str) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    # GitHub looks for names of people in the finished page: an escape alone would not hide one.
-    return "@&#8203;" if found[4] else f"\\{found[0]}"
+    # GitHub and GitLab look for names of people, and for issues (`#1`, `GH-1`, `!1`), in the
+    # finished page: an escape alone would not hide one.
+    return f"{found[1]}&#8203;" if found[1] else f"\\{found[0]}"
 
 
 def code(text: str) -> str:

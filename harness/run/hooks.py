@@ -15,6 +15,7 @@ from harness import report
 from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError, MachineError
 from harness.report.case_result import CaseResult
+from harness.run.annotating import annotations_of
 from harness.run.fixture import GpuProfile
 from harness.run.interruption import interrupted_cases
 from harness.run.opening import open_session
@@ -259,6 +260,9 @@ class Run:
                 ),
                 red=True,
             )
+        for command in annotations_of(results, self.session.paths.matrix):
+            # As it is: what others have put into it is escaped, and the rest is for GitHub.
+            terminalreporter.write_line(command)
 
     def _on_sigterm(self, _signal: int, _frame: FrameType | None) -> None:
         """End the run as Ctrl-C does: code that catches the exceptions of tests lets it pass."""

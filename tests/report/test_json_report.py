@@ -37,6 +37,8 @@ KEYS = [
     "seconds",
 ]
 FURTHER_KEYS = [
+    "headline",
+    "grown",
     "device",
     "fingerprint",
     "recipe",

@@ -100,6 +100,8 @@ def test_empty_run() -> None:
         ("*a* [b](c) <d>", "\\*a\\* \\[b\\](c) \\<d\\>"),
         ("two\nlines", "two lines"),
         ("ask @team, mail a@b.c", "ask @&#8203;team, mail a@&#8203;b.c"),
+        ("fixes #1, gh-2 !3, o/r#4", "fixes #&#8203;1, gh-&#8203;2 !&#8203;3, o/r#&#8203;4"),
+        ("# a, high-2!", "\\# a, high-2!"),
         ("http://x.y www.x.y a: b", "http\\://x.y www\\.x.y a: b"),
         ("\x1b[2J\u202e", "\\\\x1b\\[2J\\\\u202e"),
         ("3.2e-03", "3.2e-03"),
