@@ -98,11 +98,14 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class LrCurve:
-    """The raw result of the sweep with one seed."""
+    """The raw result of a sweep or a trial with one seed."""
 
     seed: int
     learning_rates: tuple[float, ...]
+    """The rate of each step that was taken."""
     losses: tuple[float, ...]
+    num_steps: int | None = None
+    """The steps that were asked for; a training that diverges takes fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +314,12 @@ class Measurement(Profile):
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Rebuild a measurement from `to_json`, also after a round trip through JSON."""
         curves = tuple(
-            LrCurve(curve["seed"], tuple(curve["learning_rates"]), tuple(curve["losses"]))
+            LrCurve(
+                curve["seed"],
+                tuple(curve["learning_rates"]),
+                tuple(curve["losses"]),
+                curve.get("num_steps"),
+            )
             for curve in data["lr_curves"]
         )
         own = {

@@ -104,6 +104,15 @@ def warm_zygotes() -> Iterator[WarmZygotes]:
         yield warm
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep what runs and commands put into the user's cache in one folder, also of their own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture
 def new_zygotes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let zygotes begin as they do in use: with a new Python."""

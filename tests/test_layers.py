@@ -48,6 +48,7 @@ LAYERS = (
     ("batch_search", "check", "starting"),
     ("predict",),
     ("measure", "report", "zygote"),
+    ("page",),
     ("run",),
     ("doctor", "pull_request"),
     ("direct",),
@@ -71,11 +72,19 @@ LIBRARIES = {
         "zygote",
     ),
     "pytest": ("cli.find_paths", "plugin", "run"),
-    "pydantic": ("cli.answers.json_schema", "matrix", "probes", "protocol"),
+    "jinja2": ("page.writing",),
+    "pydantic": (
+        "cli.answers.json_schema",
+        "matrix",
+        "page.report_model",
+        "probes",
+        "protocol",
+    ),
     "pynvml": ("devices.nvml.binding",),
     "matplotlib": ("figures",),
     "yaml": ("configurations.cli_runs", "matrix.yaml12"),
     "tomli_w": ("cli.lockfile", "lockfile.render"),
+    "vl_convert": ("page.library",),
 }
 """Who may import a library, inside functions and for typing, too."""
 
@@ -105,6 +114,7 @@ PYTESTS = (
     "lockfile",
     "matrix",
     "measure",
+    "page",
     "predict",
     "probes",
     "pull_request",

@@ -96,6 +96,18 @@ def add_comment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only print the comment")
 
 
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add what `report` takes."""
+    parser.add_argument(
+        "report",
+        metavar="REPORT",
+        type=Path,
+        nargs="?",
+        help="default: report.json in the folder of results of a pytest run here",
+    )
+    parser.add_argument("--html", metavar="OUT", type=Path, required=True, help="the file to write")
+
+
 def add_analyze(parser: argparse.ArgumentParser) -> None:
     """Add what `analyze` takes."""
     parser.add_argument("case", metavar="CASE", help=CASE)

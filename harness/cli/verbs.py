@@ -15,6 +15,7 @@ from harness.cli.arguments import (
     add_predict,
     add_probe,
     add_prune,
+    add_report,
     add_review,
     add_show,
     add_simulate,
@@ -30,6 +31,7 @@ from harness.cli.lockfile import DiffDocument, ShowDocument, diff, merge, prune,
 from harness.cli.predicting.documents import PredictDocument
 from harness.cli.predicting.predict import predict
 from harness.cli.probe import probe
+from harness.cli.report import ReportDocument, report
 from harness.cli.review import review
 from harness.cli.simulating.simulate import simulate
 from harness.cli.tune import TuneDocument, tune
@@ -121,6 +123,13 @@ VERBS = (
         "replace the earlier one",
         (add_paths, add_comment),
         CommentDocument,
+    ),
+    Verb(
+        "report",
+        _with(read_paths, report),
+        "make one HTML page of a run's report, with charts; needs no network to be read",
+        (add_paths, add_report),
+        ReportDocument,
     ),
     Verb(
         "probe",

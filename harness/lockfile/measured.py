@@ -5,14 +5,12 @@ The report may come from a stranger, as the candidate may.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from harness.bounded_file import UnreadableFileError, read_bounded
+from harness.lockfile.report_file import UnreadableReportError, read_report, shown
 from harness.lockfile.toml_text import LockError
 from harness.measurement import DeviceIdentity
-from harness.visible import one_line
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
@@ -20,18 +18,9 @@ if TYPE_CHECKING:
 
     from harness.lockfile.profiles import LockedProfile
 
-VERSION = 1
-"""The version of `report.json`."""
-
 _CANDIDATE = "candidate.lock"
 _REPORT = "report.json"
-# A report of a thousand cases, each with thirty probes and their tracebacks, has 40 MB.
-MAX_BYTES = 48 * 1024**2
-"""The limit of a report's size."""
-# It has 500,000 of these, and each may become an object of a hundred bytes.
-_MAX_PARTS = 2_000_000
 _MAX_MEMORY = 2**63
-_MAX_SHOWN = 80
 
 
 class Measured:
@@ -64,17 +53,13 @@ def measured_beside(candidate: Path) -> Measured | None:
     if candidate.name != _CANDIDATE:
         return None
     try:
-        data = read_bounded(path, MAX_BYTES)
-    except UnreadableFileError as error:
+        report = read_report(path)
+    except UnreadableReportError as error:
         raise _refused(path, str(error)) from error
-    if data is None:
+    if report is None:
         return None
-    try:
-        cases = parse_cases(data)
-    except ValueError as error:
-        raise _refused(path, str(error)) from error
     measured = Measured()
-    for number, case in enumerate(cases):
+    for number, case in enumerate(report["cases"]):
         _add_case(measured, case, _Place(path, number))
     return measured
 
@@ -88,7 +73,7 @@ class _Place:
 
     def refuse(self, key: str, value: object, wanted: str) -> NoReturn:
         where = f"cases[{self._number}]{key}"
-        raise _refused(self._path, f"{where} is {_shown(value)}; {wanted} is needed")
+        raise _refused(self._path, f"{where} is {shown(value)}; {wanted} is needed")
 
 
 def _add_case(measured: Measured, case: object, place: _Place) -> None:
@@ -113,40 +98,9 @@ def _add_case(measured: Measured, case: object, place: _Place) -> None:
     measured.add(case["id"], DeviceIdentity(name, memory))
 
 
-def parse_cases(data: bytes) -> list[Any]:
-    """Return the cases of a report, each as JSON has it. Raises ValueError with the reason."""
-    if sum(map(data.count, (b",", b"[", b"{"))) > _MAX_PARTS:
-        raise ValueError(f"more than {_MAX_PARTS:,} values: this is no report of a run")
-    try:
-        report = json.loads(data, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("nests too deeply") from error
-    except ValueError as error:  # JSON, UTF-8, or a number with too many digits
-        raise ValueError(f"not JSON: {one_line(str(error))[:200]}") from error
-    if not isinstance(report, dict):
-        raise ValueError(f"the whole of it is {_shown(report)}; an object is needed")  # noqa: TRY004 - a bad value
-    version = report.get("version", VERSION)
-    if version != VERSION or isinstance(version, bool):
-        raise ValueError(f"version is {_shown(version)}; {VERSION} is read")
-    cases = report.get("cases")
-    if not isinstance(cases, list):
-        raise ValueError(f"`cases` is {_shown(cases)}; a list is needed")  # noqa: TRY004 - a bad value
-    return cases
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
-
-
 def _refused(path: Path, reason: str) -> LockError:
     return LockError(
         f"{shown_path(path)}: cannot be read as the report of a run: {reason}. It names the "
         f"profiles of {_CANDIDATE} that the run measured: copy it anew from the run, or remove it "
         "to merge all that the candidate changes"
     )
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, (dict, list)):
-        return "an object" if isinstance(value, dict) else "a list"
-    return one_line(json.dumps(value, default=str))[:_MAX_SHOWN]

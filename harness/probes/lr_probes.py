@@ -79,7 +79,9 @@ def sweep(
         return Sweep(failure=failed_probe(answer, result, batch_size))
     if result["refusal"] is not None:
         return Sweep(refusal=result["refusal"])
-    curve = LrCurve(seed, tuple(result["learning_rates"]), tuple(result["losses"]))
+    curve = LrCurve(
+        seed, tuple(result["learning_rates"]), tuple(result["losses"]), len(learning_rates)
+    )
     return Sweep(
         curve, raised=result["raised"] and f"{result['raised']} (its output is in {answer.log})"
     )

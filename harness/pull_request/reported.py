@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from harness.bounded_file import UnreadableFileError, read_bounded
 from harness.errors import HarnessError
-from harness.lockfile.measured import MAX_BYTES, parse_cases
+from harness.lockfile.report_file import UnreadableReportError, read_report
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
@@ -70,11 +69,11 @@ def _rank(one: Reported) -> int:
 
 def _read(path: Path) -> list[Reported]:
     try:
-        data = read_bounded(path, MAX_BYTES)
-        if data is None:
+        report = read_report(path)
+        if report is None:
             raise HarnessError(f"{shown_path(path)} does not exist; name the report.json of a run")
-        return [_case(_Fields(case, f"cases[{n}]")) for n, case in enumerate(parse_cases(data))]
-    except (UnreadableFileError, ValueError) as error:
+        return [_case(_Fields(case, f"cases[{n}]")) for n, case in enumerate(report["cases"])]
+    except (UnreadableReportError, ValueError) as error:
         raise HarnessError(
             f"{shown_path(path)}: cannot be read as the report of a run: {error}; name the "
             "report.json of a run"

@@ -26,6 +26,24 @@ class Grown(TypedDict):
     """The line of the user's code, `model.py:33`; empty if none is known."""
 
 
+class LrSweep(TypedDict):
+    """A sweep of an LR range test, thinned: of each stretch the lowest and the highest loss."""
+
+    seed: int
+    learning_rates: list[float]
+    losses: list[float | None]
+    """One that is no finite number is null."""
+
+
+class LrTrial(TypedDict):
+    """A trial of an LR range test at one learning rate."""
+
+    seed: int
+    learning_rate: float
+    loss: float | None
+    """The mean over the second half of its steps; null where it diverged."""
+
+
 class ReportedCase(TypedDict):
     """A case of report.json, which has the values of `MEASURED` besides."""
 
@@ -45,6 +63,8 @@ class ReportedCase(TypedDict):
     probes: list[Probe]
     speeds: list[Speed]
     speeds_again: list[Speed]
+    lr_sweeps: list[LrSweep]
+    lr_trials: list[LrTrial]
     grown: list[Grown]
     """The largest growth first."""
     violations: list[Violation]

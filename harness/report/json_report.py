@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.bounds.predicted import growth
-from harness.lockfile.measured import VERSION
+from harness.lockfile.report_file import VERSION
 from harness.measurement import Profile
 from harness.report.documents import MEASURED
 from harness.report.headline import headline
+from harness.report.lr_curves import lr_sweeps, lr_trials
 from harness.report.plain_data import plain_data
 from harness.report.tracebacks import shorten
 
@@ -66,6 +67,8 @@ def reported_case(result: CaseResult) -> ReportedCase:
         "probes": [_shown(probe) for probe in found.probes] if found else [],
         "speeds": list(found.speeds) if found else [],
         "speeds_again": list(found.speeds_again) if found else [],
+        "lr_sweeps": lr_sweeps(found) if found else [],
+        "lr_trials": lr_trials(found) if found else [],
         "grown": _grown(result),
         "violations": list(result.violations),
         "improvements": list(result.improvements),
