@@ -130,9 +130,11 @@ def pytest_configure(config: pytest.Config) -> None:
                 )
         return
     from harness.run.hooks import Run  # noqa: PLC0415 - an idle plugin must cost nothing
+    from harness.run.showing_progress import ShownProgress  # noqa: PLC0415 - as above
 
     config.stash[_RUN] = run = Run(config, {name: _option(config, name) for name in _OPTIONS})
     config.pluginmanager.register(run, "gpu_profile_run")
+    config.pluginmanager.register(ShownProgress(config, run), "gpu_profile_progress")
     if (collection := config.stash.get(_COLLECTION, None)) is not None:
         collection.restrict()
 

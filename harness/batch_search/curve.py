@@ -95,6 +95,7 @@ def _validation(opened: OpenCase, histories: Histories, before: Sequence[Probe])
         num_samples=opened.description.num_validation_samples,
         locked=None,
         aim=_aim(before, limit),
+        phase="search for validation",
     )
     return search_batch_sizes(opened, sizes, probe, known=_fitting(before, limit))
 

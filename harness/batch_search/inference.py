@@ -34,6 +34,7 @@ def search_inference(opened: OpenCase, function: InferenceFunction) -> FoundBatc
         minimum=settings.validation_minimum,
         maximum=settings.validation_maximum,
         num_samples=samples_in_pass(runner, function),
+        phase=f"search for {function}",
         locked=locked.inference_batch_sizes.get(function) if locked else None,
     )
     with recorded_histories(runner, allow_thrashing=settings.allow_thrashing) as histories:

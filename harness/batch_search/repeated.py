@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.batch_search.training import allowed_sizes, search_training, train
 from harness.probes.outcomes import describe_outcome, describe_probe
+from harness.progress.events import tell_phase
 
 if TYPE_CHECKING:
     from harness.batch_search.sizes import FoundBatch
@@ -28,6 +29,7 @@ def with_repeated_bracket(
     best = found.max_batch_size
     if not best:
         return found, ()
+    tell_phase(opened.case.id, "search, its bracket once more")
     _log.info("%s: repeating the bracket of batch %d", opened.case.id, best)
     again = _again(opened, found, best)
     if again.outcome != "fits":

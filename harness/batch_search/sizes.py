@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.batch_search.multiples import probe_multiples
 from harness.global_batch.divisors import divisors, micro_batches
 from harness.probes.outcomes import describe_growth, describe_probe
+from harness.progress.events import Event, tell, tell_phase
 from harness.search.search import SearchResult, multiples, search
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Sizes:
     """Only its divisors are tried: they make a step of so many samples exactly."""
     share: float = 1.0
     """The limit of the phase that is searched, as a share of training's."""
+    phase: str = "search"
+    """The name of this search while it goes on."""
 
     @property
     def cap(self) -> int:
@@ -188,10 +191,17 @@ def _search(
     settings, whole = opened.case.search, opened.runner.memory_limit_bytes
     limit = None if whole is None else int(sizes.share * whole)
 
-    def logged(try_batch: TryBatch) -> TryBatch:
+    tell_phase(opened.case.id, sizes.phase)
+
+    def logged(try_batch: TryBatch, *, proves: bool = True) -> TryBatch:
         def run(batch_size: int) -> Probe:
             done = try_batch(batch_size)
-            _log.info("%s: %s", opened.case.id, describe_probe(done, limit))
+            told = describe_probe(done, limit)
+            _log.info("%s: %s", opened.case.id, told)
+            # A scout that fits proves nothing.
+            fits = done.outcome == "fits"
+            size = batch_size if proves or not fits else None
+            tell(Event(opened.case.id, "probe", told, batch_size=size, fits=fits))
             return done
 
         return run
@@ -199,7 +209,7 @@ def _search(
     def search_in(allowed: Sequence[int], max_trials: int) -> SearchResult[Probe]:
         return search(
             logged(probe),
-            scout=None if scout is None else logged(scout),
+            scout=None if scout is None else logged(scout, proves=False),
             mode=settings.mode,
             memory_limit_bytes=limit,
             init_val=settings.init_val,

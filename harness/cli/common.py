@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.lockfile.profiles import read_lock
-from harness.run.terminal_progress import TerminalProgress
+from harness.progress.block import Block, can_draw
+from harness.progress.display import Progress
 from harness.visible import visible
 from harness.wording import nearest, shown_path
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.matrix.case import Case
+    from harness.progress.display import Style
     from harness.run.paths import Paths
 
 
@@ -62,20 +63,33 @@ def say_aside(text: str) -> None:
     print(visible(text), file=sys.stderr, flush=True)  # noqa: T201 - what the command is for
 
 
-@contextmanager
-def progress_aside() -> Iterator[None]:
-    """Show on the terminal which probe is running; standard output keeps the answer alone."""
+class _StandardError:
+    """Standard error of a command: nobody else begins a line there."""
 
-    def write(text: str) -> None:
-        sys.stderr.write(text)
+    def settle(self) -> None:
+        """Write what is in the buffers: both streams may lead to one terminal."""
+        sys.stdout.flush()
         sys.stderr.flush()
 
-    with TerminalProgress(
-        write=write,
-        write_line=lambda text: write(f"{text}\n"),
-        room=lambda: os.get_terminal_size(sys.stderr.fileno()).columns,
-        suspend_capture=nullcontext,
-        verbose=False,
-        tty=sys.stderr.isatty(),
-    ):
+    def line(self, text: str) -> None:
+        say_aside(text)
+
+    line_from_elsewhere = line
+
+
+@contextmanager
+def progress_aside(
+    total: int | None = None, *, verbose: bool = False, prefix: str = ""
+) -> Iterator[None]:
+    """Show what goes on on standard error; standard output keeps the answer alone.
+
+    total: how many cases the verb works on, one after the other; None if nobody knows.
+    verbose: whether each record of the log is a line; `prefix`, with which it begins, is left out.
+    """
+    block = Block(sys.stderr, color=True, column=lambda: 0)
+    style: Style = "block" if can_draw(sys.stderr) else "lines"
+    with Progress(
+        _StandardError(), block, style=style, verbose=verbose, anybody=True, prefix=prefix
+    ) as progress:
+        progress.state.total = total
         yield

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from harness.cli.answers.answer import Answer
-from harness.cli.common import find_case, say, say_aside
+from harness.cli.common import find_case, progress_aside, say, say_aside
 from harness.cli.yaml_arguments import (
     cases_with,
     entries_of,
@@ -20,7 +20,6 @@ from harness.cli.yaml_arguments import (
 )
 from harness.direct.arguments import direct_case
 from harness.direct.gpu_argument import AskedGpu, asked_gpu
-from harness.direct.live_lines import live_lines
 from harness.direct.measuring import (
     NothingTrainsError,
     measure,
@@ -70,7 +69,7 @@ def tune(options: argparse.Namespace, paths: Paths) -> Answer:
     try:
         with results_folder(None) as results:
             around = replace(paths.surroundings, directory=results)
-            with live_lines(f"{case.id}: "):
+            with progress_aside(verbose=True, prefix=f"{case.id}: "):
                 found = measure(case, device, around)
             refuse_nothing(case, found)
     except NothingTrainsError as error:

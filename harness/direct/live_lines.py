@@ -5,10 +5,10 @@ from __future__ import annotations
 import builtins
 import logging
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from harness.run.terminal_progress import TerminalProgress, logger
+from harness.progress.display import LogLines, logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +33,5 @@ def live_lines(prefix: str, *, shown: bool = True) -> Iterator[None]:
             stream.write(text)
             stream.flush()
 
-    with TerminalProgress(
-        write=write,
-        write_line=lambda text: write(f"{text.removeprefix(prefix)}\n"),
-        room=lambda: 0,
-        suspend_capture=nullcontext,
-        verbose=True,
-        tty=False,
-    ):
+    with LogLines(lambda text: write(f"{text.removeprefix(prefix)}\n"), verbose=True):
         yield

@@ -38,6 +38,8 @@ class Case:
     """The data of each bucket of lengths; the workload has those of the last one."""
     bucket_arguments: tuple[str, ...] = ()
     """The arguments that an edge replaces, such as `data.init_args.length`."""
+    loggers: tuple[dict[str, Any], ...] = ()
+    """The loggers that get what a run finds, each with its class_path and init_args."""
 
     @property
     def without_preset(self) -> Case:

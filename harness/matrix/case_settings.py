@@ -15,6 +15,8 @@ from harness.matrix import buckets, commands
 from harness.matrix.callables import CallableSpec
 from harness.matrix.case import Case
 from harness.matrix.file_model import WorkloadSettings
+from harness.matrix.layers import mapping_at, merge_layers, origin
+from harness.matrix.loggers import CASE, KEY, LoggersSettings
 from harness.matrix.presets import LAYERS
 from harness.matrix.references import references, substitute
 from harness.matrix.settings import (
@@ -27,7 +29,7 @@ from harness.matrix.settings import (
 from harness.matrix.trainer_settings import ACCUMULATES, TrainerSettings, other_accumulation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from harness.case_names import Scalar
     from harness.matrix.field_types import Settings
@@ -142,6 +144,9 @@ class Resolver:
         self._context = context
         self._preset: Preset | None = preset
         self._layers = LAYERS[preset] if preset else {}
+        named = root.get(KEY)
+        named = {KEY: named} if isinstance(named, list) else {}
+        self._loggers = Part(named, LoggersSettings, lambda place: place, context)
         self._parts: dict[tuple[str, ...], Part] = {}
         self._pairs: dict[tuple[str, str], tuple[Part, ...]] = {}
         self._stated: dict[tuple[str, str], tuple[Part, ...]] = {}
@@ -164,6 +169,10 @@ class Resolver:
         if None in made:
             return None
         case = self._with_buckets(Case(identifier, axes, *made), parts[0])
+        logged = self._loggers.resolve({CASE: identifier, **axes}, identifier)
+        if logged is None:
+            return None
+        case = replace(case, loggers=logged.plain())
         if case.workload.get("command") is not None:
             case = replace(case, trainer={})
         elif case.workload.get("training") is not None:
@@ -268,25 +277,9 @@ class Resolver:
         if key not in self._parts:
             merged, origins = merge_layers(layers)
             self._parts[key] = Part(
-                merged, _OVERRIDES[kind], lambda place: _origin(place, origins, kind), self._context
+                merged, _OVERRIDES[kind], lambda place: origin(place, origins, kind), self._context
             )
         return self._parts[key]
-
-
-def merge_layers(
-    layers: Iterable[tuple[Path, Mapping[str, Any]]],
-) -> tuple[dict[str, Any], dict[Path, Path]]:
-    """Merge mappings recursively, the later ones over the earlier ones.
-
-    A mapping with a class_path replaces the earlier mapping as a whole, so that no init_args of
-    another class remain. Each layer comes with its path in the file. Returns the merged mapping,
-    and the path in the file of each of its keys.
-    """
-    merged: dict[str, Any] = {}
-    origins: dict[Path, Path] = {}
-    for path, layer in layers:
-        _merge_into(merged, layer, (), path, origins)
-    return merged, origins
 
 
 def _plain(settings: WorkloadSettings | TrainerSettings) -> dict[str, Any]:
@@ -313,36 +306,3 @@ def _count(value: Any) -> int:
         return 1 + len(value) // 2 if "${" in value else 1
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + sum(map(_count, items))
-
-
-def _merge_into(
-    target: dict[str, Any],
-    layer: Mapping[str, Any],
-    at: Path,
-    path: Path,
-    origins: dict[Path, Path],
-) -> None:
-    for key, value in layer.items():
-        here, there = (*at, key), (*path, key)
-        origins[here] = there
-        if isinstance(value, dict) and "class_path" not in value:
-            known = target.get(key)
-            if not isinstance(known, dict) or "class_path" in known:
-                known = target[key] = {}
-            _merge_into(known, value, here, there, origins)
-        else:
-            target[key] = value
-
-
-def _origin(place: Path, origins: Mapping[Path, Path], kind: str) -> Path:
-    """Return the path in the file at which a place in merged settings is, or would be, written."""
-    for length in range(len(place), 0, -1):
-        if place[:length] in origins:
-            return (*origins[place[:length]], *place[length:])
-    return (kind, *place)
-
-
-def mapping_at(owner: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return the mapping at a key; an empty one for anything else, which was reported before."""
-    value = owner.get(key)
-    return value if isinstance(value, dict) else {}

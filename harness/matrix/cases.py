@@ -9,13 +9,14 @@ from pydantic import ValidationError
 
 from harness.bounded_file import UnreadableFileError, read_bounded
 from harness.case_names import LABEL, LABEL_FORM, MAIN_AXES
-from harness.matrix import commands
+from harness.matrix import commands, loggers
 from harness.matrix.axes import check_ids, read_axes
 from harness.matrix.callables import CallableSpec
-from harness.matrix.case_settings import Context, Resolver, mapping_at
+from harness.matrix.case_settings import Context, Resolver
 from harness.matrix.class_paths import ClassPaths
 from harness.matrix.field_types import CLASS_PATH, LAYER
 from harness.matrix.file_model import MatrixFile
+from harness.matrix.layers import mapping_at
 from harness.matrix.mistakes import MatrixError, Mistakes, shown
 from harness.matrix.presets import LAYERS
 from harness.matrix.references import Unresolved, references, substitute
@@ -152,7 +153,11 @@ def _check_file(root: dict[str, Any], axes: Sequence[str], mistakes: Mistakes) -
     for path, name in references(_definitions(root)):
         if name.startswith("${"):
             mistakes.add(path, f"{name} has no closing brace; write $${{ for a plain ${{")
-        elif name not in known and not (_in_command(path) and name == commands.BATCH_SIZE):
+        elif (
+            name not in known
+            and not (_in_command(path) and name == commands.BATCH_SIZE)
+            and not loggers.is_case(path, name)
+        ):
             # Hydra and shells have references of their own, which a command may hand over.
             own = f"; write $${{{name}}} for one of the program's own" * _in_command(path)
             mistakes.add(path, f"${{{name}}}: no such axis; {nearest(name, axes, 'axes')}{own}")
@@ -245,6 +250,8 @@ def _check_spec(
         mistakes.add_invalid(CallableSpec, error, lambda below: (*place, *below))
     class_path = spec["class_path"]
     if isinstance(class_path, Unresolved) or not re.match(CLASS_PATH, str(class_path)):
+        return
+    if loggers.may_be_absent(place, class_path, checker):
         return
     found = checker.check(class_path)
     if found.answer == "missing":

@@ -11,6 +11,7 @@ from harness.matrix.buckets import BucketsSettings  # noqa: TC001 - pydantic eva
 from harness.matrix.callables import CallableSpec  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.commands import Command  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.field_types import Allowed, DottedName, Settings
+from harness.matrix.loggers import Loggers  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.presets import Preset  # noqa: TC001 - pydantic evaluates it
 from harness.matrix.settings import (
     BoundsSettings,
@@ -155,3 +156,5 @@ class MatrixFile(Overrides):
     """What to train, by the labels of the axis `model`."""
     gpus: Annotated[dict[str, GpuEntry], Field(json_schema_extra=_LABELLED), _DEFINITIONS]
     """Where to train, by the labels of the axis `gpu`."""
+    loggers: Loggers = ()
+    """Loggers of Lightning, which get metrics, tuned values and plots of each case."""

@@ -11,6 +11,7 @@ from harness.batch_search.training import keeps_memory, train
 from harness.errors import MachineError, WorkloadError
 from harness.failures.broken_libraries import broken_library
 from harness.probes.outcomes import describe_outcome
+from harness.progress.events import tell_phase
 
 if TYPE_CHECKING:
     from harness.batch_search.sizes import FoundBatch
@@ -61,6 +62,7 @@ def soak(opened: OpenCase, measurement: Measurement) -> None:
     steps, batch_size = case.search.soak_steps, measurement.batch_size
     if not steps:
         return
+    tell_phase(case.id, "soak")
     _log.info("%s: training batch %d for %d steps", case.id, batch_size, steps)
     grows = keeps_memory(measurement.probes)
     if measurement.buckets:

@@ -28,6 +28,7 @@ from harness.predict.gpus import by_name, is_instance
 from harness.probes.open_cases import open_case
 from harness.probes.outcomes import warn_of_growth
 from harness.probes.resuming import resuming
+from harness.progress.events import tell_phase, within
 
 if TYPE_CHECKING:
     from harness.batch_search.sizes import FoundBatch
@@ -79,6 +80,7 @@ def measure_case(
     started = time.monotonic()
     with device.hold():
         host_memory.check_memory(device)
+        tell_phase(case.id, "building the workload")
         _log.info("%s: building the workload", case.id)
         with open_case(case, device, locked, surroundings) as opened:
             measurement = _measure(opened)
@@ -149,7 +151,9 @@ def _predicted(opened: OpenCase) -> Predicted | None:
         product = device.identity.product
         # Only the total of an instance is in no table.
         gpu = by_name(product, device.total_bytes if is_instance(product) else None)
-        predicted = predict_for(case, gpu, opened.surroundings.below(f"{case.id}/predicted"))
+        around = opened.surroundings.below(f"{case.id}/predicted")
+        with within("prediction"):
+            predicted = predict_for(case, gpu, around)
     except HarnessError as error:
         # Its machine is another one than the measurement's: no trouble there ends this.
         _log.debug("%s: not predicted: %s", case.id, error)

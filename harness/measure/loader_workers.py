@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from harness.measure.so_far import keep
 from harness.probes.loader_probe import measure_loading
+from harness.progress.events import tell_phase
 from harness.wording import listed
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def with_workers(opened: OpenCase, measurement: Measurement) -> Measurement:
         return _warned(measurement, _SIMULATED)
     if opened.case.preset == "quick" and opened.locked and opened.locked.num_workers is not None:
         return replace(measurement, num_workers=opened.locked.num_workers)
+    tell_phase(opened.case.id, "loader workers")
     keep(opened, measurement, "the timing of the loader")
     num_cpus = len(os.sched_getaffinity(0))
     found: dict[int, Loading] = {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.batch_search.training import keeps_memory
 from harness.lr_range.find import NoLossesError, OutOfTimeError
+from harness.progress.events import tell_phase
 from harness.units import format_seconds
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class ProbeTrainings:
             if seconds > _LONG_SECONDS and unbounded and self._opened.locked is None:
                 level = logging.WARNING
                 text += f"; to make it shorter, {_CHEAPER}; lr_range.max_seconds bounds it"
+        tell_phase(case.id, "LR range test")
         _log.log(level, text)
 
     def sweep(self, seed: int, learning_rates: Sequence[float]) -> Sequence[float]:

@@ -12,6 +12,7 @@ from harness.devices.cpu import processor
 from harness.identity.same_workload import same_workload
 from harness.measure.so_far import TIMING, keep
 from harness.probes.outcomes import describe_outcome
+from harness.progress.events import tell_phase
 from harness.throughput import (
     Rounds,
     candidates,
@@ -128,6 +129,7 @@ class _Timing:
         Each round begins with another size, so none always follows the same one.
         """
         number = len(self.rounds)
+        tell_phase(self._opened.case.id, f"timing of batch sizes, round {number + 1}")
         shift = number % len(sizes) if sizes else 0
         speeds: dict[int, float] = {}
         for size in (*sizes[shift:], *sizes[:shift]):

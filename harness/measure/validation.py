@@ -38,6 +38,7 @@ def with_validation(opened: OpenCase, measurement: Measurement) -> Measurement:
             num_samples=opened.description.num_validation_samples,
             locked=locked.validation_batch_size if locked else None,
             share=share,
+            phase="search for validation",
         ),
         probe,
     )

@@ -21,6 +21,7 @@ from harness.measurement import LOCKED_HOLDERS, Predicted
 from harness.predict.holders import PeakHolders
 from harness.predict.safe import safe_batch_size, safe_if_fits
 from harness.probes.outcomes import advise_multiple, describe_outcome, warn_of_growth
+from harness.progress.events import tell_phase
 from harness.search.estimates import safe_size
 
 if TYPE_CHECKING:
@@ -212,6 +213,7 @@ def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> 
     opened = case.opened
     if opened.case.workload.get("command") is not None:
         return None
+    tell_phase(opened.case.id, "holders of memory")
     _log.info("%s: finding what holds the memory of batch %d", opened.case.id, batch_size)
     file = opened.runner.directory / f"holders-b{batch_size}.json"
     try:

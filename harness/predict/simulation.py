@@ -13,6 +13,7 @@ from harness.batch_search.histories import recorded_histories
 from harness.errors import NotOfferedError
 from harness.predict.device import SimulatedDevice
 from harness.probes.open_cases import OpenCase, describe, open_runner
+from harness.progress.events import tell_phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +107,7 @@ class Simulation:
             self.close()
             folder = self._zygote.enter_context(tempfile.TemporaryDirectory(prefix="gpu-profile-"))
             self._device = SimulatedDevice(case, gpu, Path(folder) / "world")
+            tell_phase(case.id, "building the workload")
             _log.info("%s: building the workload", case.id)
             self._runner = self._zygote.enter_context(open_runner(case, self._device, surroundings))
             self._key = key

@@ -6,7 +6,7 @@ Runs in pytest's process; imports neither torch nor pytest. May import bounds, l
 from __future__ import annotations
 
 from harness.report.annotations import annotation_commands
-from harness.report.estimate import CostItem, cost_of, estimate_line
+from harness.report.estimate import CostItem, cost_of, estimate_line, seconds_of
 from harness.report.failure import error_text, failure_text
 from harness.report.headline import headline
 from harness.report.json_report import render_json
@@ -28,6 +28,7 @@ __all__ = [
     "render_json",
     "render_markdown",
     "render_table",
+    "seconds_of",
     "status_markup",
     "summary_lines",
     "why_nothing",

@@ -103,7 +103,7 @@ def estimate_line(
         return f"{start}{number} to check against the lock; nothing is measured"
     if not cases:
         return f"{start}no selected case runs on this machine"
-    known = [seconds for seconds in map(_seconds, cases) if seconds is not None]
+    known = [seconds for seconds in map(seconds_of, cases) if seconds is not None]
     parts = [number, f"about {_num_probes(cases)}", *_lr_steps(cases)]
     if known:
         parts.append(f"about {format_seconds(sum(known))}")
@@ -155,7 +155,7 @@ def _lr_steps(cases: Sequence[CostItem]) -> list[str]:
 
 def _note(cases: Sequence[CostItem], preset: Preset | None) -> str:
     unlocked = sum(case.locked is None for case in cases)
-    without_speed = sum(case.locked is not None and _seconds(case) is None for case in cases)
+    without_speed = sum(case.locked is not None and seconds_of(case) is None for case in cases)
     notes = [f"{words.count(unlocked, 'case')} never locked"] if unlocked else []
     if without_speed:
         notes.append(f"{words.count(without_speed, 'case')} without a locked speed")
@@ -167,7 +167,8 @@ def _note(cases: Sequence[CostItem], preset: Preset | None) -> str:
     return f"{text}; {_FEWER_STEPS}" if long else text
 
 
-def _seconds(case: CostItem) -> float | None:
+def seconds_of(case: CostItem) -> float | None:
+    """Return about how long a case takes; None where no lock has its speed."""
     locked = case.locked
     if locked is None or not locked.samples_per_second:
         return None

@@ -21,7 +21,6 @@ from harness.run.interruption import interrupted_cases
 from harness.run.opening import open_session
 from harness.run.paths import Paths
 from harness.run.recommending import recommended_precisions
-from harness.run.terminal_progress import TerminalProgress, show_progress
 from harness.visible import visible
 from harness.wording import shown_path
 
@@ -66,9 +65,9 @@ class Run:
         self._interrupted: list[CaseResult] = []
         self.nothing_measured = False
         self.errors: list[str] = []
+        self.warnings: tuple[str, ...] = ()
         self._terminated = False
         self._interrupted_while_writing = False
-        self._progress: TerminalProgress | None = None
         self._previous_handler: Any = None
 
     def open(self, case: Case, item: pytest.Item) -> GpuProfile:
@@ -85,13 +84,10 @@ class Run:
         return f"{path}::{item.nodeid.partition('::')[2]}"
 
     def pytest_sessionstart(self) -> None:
-        """Make SIGTERM end the run in order, and start to show progress."""
+        """Make SIGTERM end the run in order."""
         # Python allows no other thread to set handlers.
         if threading.current_thread() is threading.main_thread():
             self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
-        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
-        self._progress = show_progress(self.config, None if self.is_worker else terminal)
-        self._progress.__enter__()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Locate the imported test in the module that imported it, not in this package."""
@@ -103,17 +99,20 @@ class Run:
         """Return the estimate for the whole matrix under xdist, whose workers collect the tests."""
         if self.is_worker or not getattr(self.config.option, "numprocesses", None):
             return None
-        return self._estimate([case for case in self.session.cases if self._is_here(case)])
+        return self._estimate([case for case in self.session.cases if self.is_here(case)])
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> str | None:
         """Return the estimate for the selected cases, made from the lockfile."""
         if self.is_worker:
             return None
+        return self._estimate(self.cases_here(items))
+
+    def cases_here(self, items: list[pytest.Item]) -> list[Case]:
+        """Return the cases of tests that run on this machine."""
         chosen = (
             item.callspec.params["gpu_profile"] for item in items if hasattr(item, "callspec")
         )
-        cases = {case.id: case for case in chosen if self._is_here(case)}
-        return self._estimate(list(cases.values()))
+        return list({case.id: case for case in chosen if self.is_here(case)}.values())
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -121,8 +120,6 @@ class Run:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach the case's result to the report that decides its status."""
         made = yield
-        if self._progress is not None:
-            self._progress.clear()  # before pytest writes its letter
         if call.when == "teardown" or (call.when == "setup" and made.passed):
             return made
         error = call.excinfo.value if call.excinfo else None
@@ -170,8 +167,6 @@ class Run:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the results and, under an update, the lockfile; fail a run that found no values."""
-        if self._progress is not None:
-            self._progress.__exit__(None, None, None)
         self.session.procedure.close()
         try:
             if not self.is_worker and not self.config.option.collectonly:
@@ -207,11 +202,13 @@ class Run:
             return
         if self.session.update:
             self._try_to(self.session.write_lock, results, session)
-        # Last: a run that is killed before this has its cases' answers still.
+        # A run that is killed before this has its cases' answers still.
         self.session.forget_answers(results)
         self.nothing_measured = self.session.found_nothing(results)
         if self.nothing_measured:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        # Last: a logger may take its time.
+        self.warnings += self.session.log(results)
 
     def _try_to(
         self,
@@ -250,6 +247,8 @@ class Run:
                 "The lockfile is intact, either old or new",
                 red=True,
             )
+        for warning in self.warnings:
+            terminalreporter.write_line(visible(f"warning: {warning}"), yellow=True)
         for error in self.errors:
             terminalreporter.write_line(visible(error), red=True)
         if self.nothing_measured:
@@ -269,7 +268,8 @@ class Run:
         self._terminated = True
         raise KeyboardInterrupt("terminated by SIGTERM")
 
-    def _is_here(self, case: Case) -> bool:
+    def is_here(self, case: Case) -> bool:
+        """Return whether this machine has the device of a case, and it is in no trouble."""
         try:
             self.session.identity(case)
         except HarnessError:
@@ -280,10 +280,11 @@ class Run:
     def _estimate(self, cases: list[Case]) -> str:
         session = self.session
         return report.estimate_line(
-            [self._cost(case) for case in cases], session.procedure.source, session.preset
+            [self.cost(case) for case in cases], session.procedure.source, session.preset
         )
 
-    def _cost(self, case: Case) -> report.CostItem:
+    def cost(self, case: Case) -> report.CostItem:
+        """Return the work that this run will do for a case."""
         return report.cost_of(case, self.session.locked(case))
 
 

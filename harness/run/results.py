@@ -63,6 +63,13 @@ class Results:
         make_plain_folder(self.folder / name / case_id)
         return self.folder / name
 
+    def folder_of_loggers(self) -> Path:
+        """Return the folder of what loggers print; raises MachineError where it cannot be made."""
+        make_results_folder(self.folder, WRITTEN)
+        folder = self.folder / "loggers"
+        make_plain_folder(folder)
+        return folder
+
     def write(
         self,
         results: Sequence[CaseResult],

@@ -11,8 +11,10 @@ from harness.errors import HarnessError, MachineError
 from harness.file_locks import WAIT_SECONDS
 from harness.lockfile.profiles import read_lock
 from harness.lockfile.write import refuse_read_only, update_lock
+from harness.loggers import log_run
 from harness.measure.so_far import FOUND_NAME, read_found
 from harness.probes.kept_answers import NAME, forget
+from harness.progress.events import working_on
 from harness.run.results import Results, lockable
 from harness.run.results_folder import refuse_project_folder
 
@@ -149,7 +151,7 @@ class Session:
         known = self._measured.get(case.id)
         if known is None:
             try:
-                with self.results.of_case(case.id):
+                with working_on(case.id), self.results.of_case(case.id):
                     around = replace(self.paths.surroundings, run=self.run_id)
                     known = self._find(case).run(self.locked(case), around)
             except HarnessError as error:
@@ -195,6 +197,16 @@ class Session:
         for result in results:
             if result.measurement is not None:
                 forget(self.paths.results / result.case_id / NAME, self.run_id)
+
+    def log(self, results: Sequence[CaseResult]) -> tuple[str, ...]:
+        """Give what was measured to the loggers; return a warning for each that failed."""
+        if self.procedure.source != "measured" or not any(case.loggers for case in self.cases):
+            return ()
+        try:
+            folder = self.results.folder_of_loggers()
+        except HarnessError as error:
+            return (f"nothing was logged: {error}",)
+        return log_run(self.cases, results, self.paths.surroundings, folder)
 
     def write_lock(self, results: Sequence[CaseResult]) -> None:
         """Lock the accepted values. Raises LockError when the lockfile cannot be written."""

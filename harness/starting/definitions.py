@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.matrix.source_names import Imported
+from harness.matrix.class_paths.source_names import Imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

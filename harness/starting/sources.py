@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.bounded_file import UnreadableFileError, read_bounded
-from harness.matrix.source_names import Names, names_of, parse_source
+from harness.matrix.class_paths.source_names import Names, names_of, parse_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

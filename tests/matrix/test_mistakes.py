@@ -74,14 +74,14 @@ gpus:
             "",
             (
                 "1: null is not allowed; a mapping of trainer, search, lr_range, workers, bounds, version,"
-                " preset, matrix, models, gpus"
+                " preset, matrix, models, gpus, loggers"
             ),
         ),
         (
             "- 1",
             (
                 "1: a list is not allowed; a mapping of trainer, search, lr_range, workers, bounds,"
-                " version, preset, matrix, models, gpus"
+                " version, preset, matrix, models, gpus, loggers"
             ),
         ),
         (

@@ -98,7 +98,7 @@ def predict(options: argparse.Namespace, paths: Paths) -> Answer:
     ]
     if options.what_if:
         return _what_if(asked, options, paths)
-    with progress_aside():
+    with progress_aside(len(asked)):
         answers, files = _answers(asked, outputs, paths)
     say("\n".join([*_lines(answers, several=len(cases) > 1), *files]))
     document: PredictDocument = {"predictions": [one.data for one in answers], "what_if": []}

@@ -17,7 +17,7 @@ from functools import cached_property
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.matrix.source_names import Binding, Imported, Names, read_names
+from harness.matrix.class_paths.source_names import Binding, Imported, Names, read_names
 from harness.wording import closest
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class ClassPaths:
         self._lookups: dict[str, Lookup] = {}
         # Finders cache a folder's contents until its time stamp changes.
         importlib.invalidate_caches()
+
+    def has_package(self, class_path: str) -> bool:
+        """Return whether the package that a dotted path begins with is installed."""
+        return self._spec(class_path.partition(".")[0]) is not None
 
     def check(self, class_path: str) -> Lookup:
         """Return the answer for a dotted path, such as `module.Name` or `module.Class.method`."""
