@@ -23,10 +23,18 @@ _MAX_LISTED = 40
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as the user would type it: relative if it is below the working directory."""
+    """Return a path in one line, as the user would type it."""
+    return one_line(typed_path(path))
+
+
+def typed_path(path: Path) -> str:
+    """Return a path as the user would type it: relative if it is below the working directory.
+
+    For programs: it holds whatever the names of the folders hold.
+    """
     absolute = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links
     here = str(Path.cwd()) + os.sep
-    return one_line(absolute.removeprefix(here))
+    return absolute.removeprefix(here)
 
 
 def nearest(word: str, known: Iterable[str], kind: str) -> str:

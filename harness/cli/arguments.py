@@ -24,6 +24,25 @@ def add_paths(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`."""
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document, and nothing else"
+    )
+
+
+def add_json_of_program(parser: argparse.ArgumentParser) -> None:
+    """Add `--json [PATH]` of a verb whose standard output is a program's."""
+    parser.add_argument(
+        "--json",
+        metavar="PATH",
+        nargs="?",
+        const=True,
+        help="also write the peaks as JSON; without PATH print them, and nothing else, on standard "
+        "output: what the program prints goes to standard error",
+    )
+
+
 def add_show(parser: argparse.ArgumentParser) -> None:
     """Add what `show` takes."""
     parser.add_argument("case", metavar="CASE", help=CASE)
@@ -213,7 +232,7 @@ def add_tune(parser: argparse.ArgumentParser) -> None:
 def add_simulate(parser: argparse.ArgumentParser) -> None:
     """Add what `simulate` takes."""
     parser.usage = (
-        "%(prog)s --gpu LABEL [--count N] [--memory SIZE] [--json PATH] [--snapshot PATH] "
+        "%(prog)s --gpu LABEL [--count N] [--memory SIZE] [--json [PATH]] [--snapshot PATH] "
         "-- COMMAND ..."
     )
     parser.epilog = "Exit code: the program's, or 128 + N where signal N ended it; 2 if none ran."
@@ -231,7 +250,6 @@ def add_simulate(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="the memory of each, such as 24GiB; default: that of the GPU",
     )
-    parser.add_argument("--json", metavar="PATH", help="also write the peaks as JSON")
     parser.add_argument(
         "--snapshot",
         metavar="PATH",

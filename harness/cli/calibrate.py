@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tabulate import tabulate
+from typing_extensions import TypedDict
 
+from harness.cli.answers.answer import Answer
 from harness.cli.common import say
+from harness.device_identity import DeviceIdentity
 from harness.devices.nvml.gpus import visible_gpus
 from harness.errors import HarnessError, MachineError
 from harness.lockfile.profiles import read_lock
@@ -18,7 +21,7 @@ from harness.predict.gpus import MIB, by_name
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from harness.devices.nvml.gpu import Gpu
     from harness.lockfile.profiles import LockedProfile
@@ -32,10 +35,55 @@ _TOLERANCE = 0.007
 _OFF = 0.05
 
 
-def calibrate(_options: argparse.Namespace, paths: Paths) -> int:
+FactName = Literal["nvml_total_bytes", "torch_total_bytes", "compute_capability", "multiprocessors"]
+Verdict = Literal["same", "differs", "unknown"]
+
+_WORDS: dict[FactName, str] = {
+    "nvml_total_bytes": "NVML's total, MiB",
+    "torch_total_bytes": "torch's total, MiB",
+    "compute_capability": "compute capability",
+    "multiprocessors": "multiprocessors",
+}
+
+
+class FactData(TypedDict):
+    """A fact about the GPU that predictions rely on."""
+
+    name: FactName
+    table: int | str | None
+    """In the table of GPUs; null where it has none."""
+    here: int | str
+    verdict: Verdict
+
+
+class ComparedPrediction(TypedDict):
+    """A locked prediction beside the locked measurement."""
+
+    case: str
+    predicted_batch_size: int
+    max_batch_size: int
+    relative: float
+    """How far the prediction is off: 0.02 is 2% too much."""
+    verdict: Verdict
+
+
+class CalibrateDocument(TypedDict):
+    """The answer of `calibrate`."""
+
+    device: DeviceIdentity
+    torch: str
+    cuda: str
+    in_table: bool
+    facts: list[FactData]
+    context_bytes: int
+    """What context and libraries take outside of torch's allocator."""
+    predictions: list[ComparedPrediction]
+
+
+def calibrate(_options: argparse.Namespace, paths: Paths) -> Answer:
     """Measure the first visible GPU, and compare it with the table and the locked predictions.
 
-    Returns 1 when the table is wrong, or a locked prediction by more than 5%.
+    The exit code is 1 when the table is wrong, or a locked prediction by more than 5%.
     """
     gpus = visible_gpus()
     if not gpus:
@@ -47,9 +95,10 @@ def calibrate(_options: argparse.Namespace, paths: Paths) -> int:
     profiles = [
         profile for profile in read_lock(paths.lock) if profile.device.matches(gpu.identity)
     ]
-    lines, wrong = report(gpu.name, gpu.memory_bytes, facts, profiles)
-    say("\n".join(lines))
-    return int(wrong)
+    document = compare(gpu.identity, facts, profiles)
+    say("\n".join(_lines(document)))
+    rows = (*document["facts"], *document["predictions"])
+    return Answer(int(any(row["verdict"] == "differs" for row in rows)), document)
 
 
 def measure(gpu: Gpu) -> dict[str, Any]:
@@ -78,52 +127,73 @@ def measure(gpu: Gpu) -> dict[str, Any]:
     raise MachineError(f"{gpu.name} ({gpu.uuid}) could not be measured: {reason}")
 
 
-def report(
-    name: str, nvml_bytes: int, facts: dict[str, Any], profiles: Iterable[LockedProfile]
-) -> tuple[list[str], bool]:
-    """Compare the facts of a GPU with the table, and locked measurements with their predictions.
-
-    Returns the lines to show, and whether something differs.
-    """
-    here = _values(nvml_bytes, facts["total_bytes"], facts["capability"], facts["multiprocessors"])
-    known = _find(name)
-    table: dict[str, Any] = dict.fromkeys(here)
+def compare(
+    device: DeviceIdentity, facts: dict[str, Any], profiles: Iterable[LockedProfile]
+) -> CalibrateDocument:
+    """Compare the facts of a GPU with the table, and locked measurements with their predictions."""
+    known = _find(device.name)
+    here = _values(
+        device.memory_bytes, facts["total_bytes"], facts["capability"], facts["multiprocessors"]
+    )
+    table: dict[FactName, int | str | None] = dict.fromkeys(here)
     if known is not None:
-        table = _values(known.nvml_bytes, known.total_bytes, known.capability, known.sm_count)
-    rows = [
+        table |= _values(known.nvml_bytes, known.total_bytes, known.capability, known.sm_count)
+    return {
+        "device": device,
+        "torch": facts["torch"],
+        "cuda": facts["cuda"],
+        "in_table": known is not None,
+        "facts": [
+            {
+                "name": name,
+                "table": table[name],
+                "here": value,
+                "verdict": _verdict(table[name], value),
+            }
+            for name, value in here.items()
+        ],
+        "context_bytes": facts["context_bytes"],
+        "predictions": [
+            _comparison(profile)
+            for profile in profiles
+            if profile.source == "measured" and profile.predicted_batch_size
+        ],
+    }
+
+
+def _lines(document: CalibrateDocument) -> Iterator[str]:
+    yield f"{document['device'].name}, torch {document['torch']}, CUDA {document['cuda']}"
+    yield ""
+    yield from _table(
         {
-            "what": what,
-            "table": "-" if table[what] is None else table[what],
-            "here": value,
-            "": _verdict(table[what], value),
+            "what": _WORDS[fact["name"]],
+            "table": _shown(fact["table"]),
+            "here": _shown(fact["here"]),
+            "": fact["verdict"],
         }
-        for what, value in here.items()
-    ]
-    lines = [f"{name}, torch {facts['torch']}, CUDA {facts['cuda']}", "", *_table(rows)]
-    lines += [
-        "",
-        (
-            f"outside torch's allocator: {facts['context_bytes'] / MIB:.0f} MiB "
-            "(context and libraries)"
-        ),
-    ]
-    predictions = [
-        _comparison(profile)
-        for profile in profiles
-        if profile.source == "measured" and profile.predicted_batch_size
-    ]
-    if predictions:
-        lines += ["", *_table(predictions)]
-    off = any(row[""] == "differs" for row in (*rows, *predictions))
-    if known is None:
-        lines += [
-            "",
-            (
-                "this GPU is not in the table (harness/predict/gpu_table.py); "
-                "its row needs the values above"
-            ),
-        ]
-    return lines, off
+        for fact in document["facts"]
+    )
+    yield ""
+    outside = document["context_bytes"] / MIB
+    yield f"outside torch's allocator: {outside:.0f} MiB (context and libraries)"
+    if document["predictions"]:
+        yield ""
+        yield from _table(
+            {
+                "case": one["case"],
+                "predicted": one["predicted_batch_size"],
+                "measured": one["max_batch_size"],
+                "off by": f"{one['relative']:+.1%}",
+                "": one["verdict"],
+            }
+            for one in document["predictions"]
+        )
+    if not document["in_table"]:
+        yield ""
+        yield (
+            "this GPU is not in the table (harness/predict/gpu_table.py); "
+            "its row needs the values above"
+        )
 
 
 def _find(name: str) -> GpuFacts | None:
@@ -135,34 +205,41 @@ def _find(name: str) -> GpuFacts | None:
 
 def _values(
     nvml_bytes: int, total_bytes: int, capability: Iterable[int], multiprocessors: int
-) -> dict[str, Any]:
+) -> dict[FactName, int | str]:
     return {
-        "NVML's total, MiB": nvml_bytes // MIB,
-        "torch's total, MiB": total_bytes // MIB,
-        "compute capability": ".".join(map(str, capability)),
-        "multiprocessors": str(multiprocessors),
+        "nvml_total_bytes": nvml_bytes,
+        "torch_total_bytes": total_bytes,
+        "compute_capability": ".".join(map(str, capability)),
+        "multiprocessors": multiprocessors,
     }
 
 
-def _verdict(known: Any, measured: Any) -> str:
+def _shown(value: float | str | None) -> str:
+    if value is None:
+        return "-"
+    # Of these numbers, those of memory are far above any count.
+    return str(value // MIB) if isinstance(value, int) and value > MIB else str(value)
+
+
+def _verdict(known: int | str | None, measured: int | str) -> Verdict:
     if known is None:
         return "unknown"
-    if isinstance(known, str):
+    if isinstance(known, str) or isinstance(measured, str) or known < MIB:
         return "same" if known == measured else "differs"
     return "same" if abs(measured - known) <= _TOLERANCE * known else "differs"
 
 
-def _comparison(profile: LockedProfile) -> dict[str, Any]:
+def _comparison(profile: LockedProfile) -> ComparedPrediction:
     assert profile.predicted_batch_size is not None, "only profiles with a prediction are compared"
     off = profile.predicted_batch_size / profile.max_batch_size - 1
     return {
         "case": profile.case_id,
-        "predicted": profile.predicted_batch_size,
-        "measured": profile.max_batch_size,
-        "off by": f"{off:+.1%}",
-        "": "same" if abs(off) <= _OFF else "differs",
+        "predicted_batch_size": profile.predicted_batch_size,
+        "max_batch_size": profile.max_batch_size,
+        "relative": off,
+        "verdict": "same" if abs(off) <= _OFF else "differs",
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> list[str]:
-    return tabulate(rows, headers="keys", disable_numparse=True).splitlines()
+def _table(rows: Iterable[dict[str, Any]]) -> list[str]:
+    return tabulate([*rows], headers="keys", disable_numparse=True).splitlines()

@@ -13,7 +13,7 @@ from harness.errors import WorkloadError
 from harness.lockfile.profiles import read_lock
 from harness.report.words import place
 from harness.visible import one_line
-from harness.wording import RELOCK, shown_path
+from harness.wording import RELOCK, shown_path, typed_path
 
 if TYPE_CHECKING:
     import argparse
@@ -86,8 +86,8 @@ def check(_options: argparse.Namespace, paths: Paths) -> Answer:
     if any(profile.case_id not in cases for profile in lock):
         say(f"remove what is not in the matrix with: gpu-profile prune{paths.verb_flags}")
     document: CheckDocument = {
-        "matrix": shown_path(paths.matrix),
-        "lock": shown_path(paths.lock),
+        "matrix": typed_path(paths.matrix),
+        "lock": typed_path(paths.lock),
         "lock_exists": lock.exists,
         "num_cases": len(cases),
         "num_ok": found.count("ok"),

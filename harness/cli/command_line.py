@@ -17,7 +17,7 @@ from harness.errors import HarnessError
 from harness.visible import ESCAPING, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 _TROUBLE = 2
 _INTERRUPTED = 130
@@ -62,29 +62,27 @@ def _run(given: list[str], command: list[str] | None) -> int:
         say_aside(f"{error.usage}{error.prog}: error: {error}")
         return _TROUBLE
     options.command = command
-    as_json = getattr(options, "json", None) is True  # `simulate --json PATH` writes a file
-    if as_json:
+    if options.json is True:  # `simulate --json PATH` writes a file
         return _answer_as_json(options)
     try:
-        answer = options.run(options)
+        answer: Answer = options.run(options)
         if sys.stdout is not None:  # `>&-`
             sys.stdout.flush()
     except BrokenPipeError:
         raise
     except (HarnessError, OSError, KeyboardInterrupt) as error:
         return _say_trouble(error)
-    return answer.code if isinstance(answer, Answer) else int(answer)
+    return answer.code
 
 
 def _answer_as_json(options: argparse.Namespace) -> int:
-    verb: Callable[[argparse.Namespace], Answer] = options.run
     try:
         with nothing_on_output():
-            code, document = verb(options)
+            answer: Answer = options.run(options)
     except (HarnessError, OSError, KeyboardInterrupt) as error:
-        code, document = _say_trouble(error), error_document(error)
-    write_document(options.verb, document)
-    return code
+        answer = Answer(_say_trouble(error), error_document(error))
+    write_document(options.verb, answer.document)
+    return answer.code
 
 
 def _say_trouble(error: BaseException) -> int:
@@ -132,8 +130,5 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=verb.run)
         for add in verb.arguments:
             add(added)
-        if verb.document is not None:
-            added.add_argument(
-                "--json", action="store_true", help="print one JSON document, and nothing else"
-            )
+        verb.json(added)
     return parser

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from typing_extensions import TypedDict
+
+from harness.cli.answers.answer import Answer
 from harness.cli.common import say
 from harness.cli.find_paths import read_paths
 from harness.doctor import gpus, installation, machine, project
-from harness.doctor.findings import Project, run_checks
+from harness.doctor.findings import Level, Project, run_checks
 from harness.visible import one_line, visible
 
 if TYPE_CHECKING:
@@ -32,18 +35,52 @@ CHECKS: tuple[Check, ...] = (
 _WIDTH = max(len(name) for name, _ in CHECKS)
 
 
-def doctor(options: argparse.Namespace) -> int:
-    """Print what each check has found, and what to do; return 1 where something is wrong.
+class DoctorFinding(TypedDict):
+    """A finding of one check."""
+
+    check: str
+    level: Level
+    found: str
+    remedy: str | None
+    """What to do; null where nothing is to do, or `found` says it."""
+
+
+class DoctorDocument(TypedDict):
+    """The answer of `doctor`."""
+
+    num_wrong: int
+    num_notes: int
+    num_ok: int
+    findings: list[DoctorFinding]
+
+
+def doctor(options: argparse.Namespace) -> Answer:
+    """Print what each check has found, and what to do; the exit code is 1 if something is wrong.
 
     Neither builds a workload nor imports anything of the project, and writes nothing.
     """
     found: Counter[str] = Counter()
+    findings: list[DoctorFinding] = []
     for name, finding in run_checks(CHECKS, Project(lambda: read_paths(options))):
         found[finding.level] += 1
         _tell(name, finding)
+        findings.append(
+            {
+                "check": name,
+                "level": finding.level,
+                "found": finding.found,
+                "remedy": finding.remedy or None,
+            }
+        )
     notes = f"{found['note']} note{'' if found['note'] == 1 else 's'}"
     say(f"{found['wrong']} wrong, {notes}, {found['ok']} ok")
-    return int(found["wrong"] > 0)
+    document: DoctorDocument = {
+        "num_wrong": found["wrong"],
+        "num_notes": found["note"],
+        "num_ok": found["ok"],
+        "findings": findings,
+    }
+    return Answer(int(found["wrong"] > 0), document)
 
 
 def _tell(name: str, finding: Finding) -> None:

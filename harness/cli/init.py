@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import TypedDict
+
+from harness.cli.answers.answer import Answer
 from harness.cli.common import say
 from harness.errors import HarnessError
 from harness.matrix.cases import parse_matrix
@@ -17,7 +20,7 @@ from harness.starting.matrix_text import matrix_text
 from harness.starting.other_files import PACKAGE, TEST_MODULE, repository, workflow_text, write_new
 from harness.starting.sources import Sources, read_project
 from harness.visible import cut, one_line
-from harness.wording import shown_path
+from harness.wording import shown_path, typed_path
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +31,36 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 20
 
 
-def init(options: argparse.Namespace, paths: Paths) -> int:  # noqa: ARG001 - a verb's signature
+class InitFound(TypedDict):
+    """A class, a function or a script that a matrix can name."""
+
+    class_path: str
+    kind: str
+    where: str
+    """FILE:LINE."""
+
+
+class InitDocument(TypedDict):
+    """The answer of `init`."""
+
+    num_files: int
+    """Python files that were read."""
+    found: list[InitFound]
+    loops: list[str]
+    """FILE:LINE of training loops that stand in no function or script that a matrix can name."""
+    trainers: list[str]
+    """FILE:LINE of Trainers, likewise."""
+    machine: str
+    left_out: list[str]
+    """What could not be read, or is not used, with the reason."""
+    wrote: list[str]
+    kept: list[str]
+    """Files that were there, and are as they were."""
+    fill_in: list[str]
+    """What a person has to complete."""
+
+
+def init(options: argparse.Namespace, paths: Paths) -> Answer:  # noqa: ARG001 - a verb's signature
     """Write what is missing of matrix, test module and workflow; leave what is there."""
     root = Path(paths.root)
     sources = read_project(root, paths.python_path)
@@ -69,7 +101,21 @@ def init(options: argparse.Namespace, paths: Paths) -> int:  # noqa: ARG001 - a 
         to_do.append(f"{shown_path(workflow)}: in place of {PACKAGE}, where pip finds it")
     _say_list("fill in", to_do)
     say("next\n  pytest --gpu-profile")
-    return 0
+    document: InitDocument = {
+        "num_files": project.files,
+        "found": [
+            {"class_path": class_path, "kind": kind, "where": where}
+            for class_path, kind, where in project.found
+        ],
+        "loops": [one.where for one in project.calls.loops],
+        "trainers": [one.where for one in project.calls.trainers],
+        "machine": machine.said,
+        "left_out": project.notes,
+        "wrote": [typed_path(path) for path in wrote],
+        "kept": [typed_path(path) for path in left],
+        "fill_in": to_do,
+    }
+    return Answer(0, document)
 
 
 def _load(matrix: str, paths: Paths, folders: tuple[str, ...]) -> None:

@@ -1,89 +1,47 @@
 """The verbs of `gpu-profile` that read and write lockfiles: `show`, `diff`, `prune`, `merge`.
 
-Each returns its exit code.
+The words of a difference are also those of `review`.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from typing_extensions import TypedDict
 
 from harness.cli.answers.answer import Answer
 from harness.cli.common import say
-from harness.device_identity import DeviceIdentity
+from harness.cli.lock_documents import changes_data, difference_data
 from harness.errors import HarnessError
 from harness.lockfile import diff as lock_diff
 from harness.lockfile import merge as lock_merge
 from harness.lockfile import write as lock_write
 from harness.lockfile.profiles import Lock, read_lock
 from harness.lockfile.render import block, render
-from harness.measurement import Profile
 from harness.report.json_report import without_extra
 from harness.report.words import place
 from harness.visible import cut, one_line
-from harness.wording import RELOCK, nearest, shown_path
+from harness.wording import RELOCK, nearest, shown_path, typed_path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from harness.cli.lock_documents import (
+        DiffDocument,
+        MergeDocument,
+        PruneDocument,
+        ShowDocument,
+    )
     from harness.lockfile.diff import Change, Difference
     from harness.lockfile.profiles import LockedProfile
     from harness.run.paths import Paths
 
 _DIGEST = "sha256:"
 _SHOWN_DIGEST = len(_DIGEST) + 12
-
-
-class ShowDocument(TypedDict):
-    """The answer of `show`."""
-
-    case: str
-    profiles: list[Profile]
-    """One for each device on which the case is locked."""
-    field: str | None
-    """The name that `--field` asks for."""
-    value: Any
-    """Its value, as the lockfile has it."""
-
-
-class ChangeData(TypedDict):
-    """A value in which two profiles differ."""
-
-    name: str
-    """Dotted below a table: `workload.num_parameters`."""
-    old: Any
-    """null where only the new profile has the value."""
-    new: Any
-    """null where only the old profile has the value."""
-    relative: float | None
-    """The change as a share of the old value: 0.02 is 2% more. null of what is no number."""
-
-
-class DifferenceData(TypedDict):
-    """A profile that only one of two lockfiles has, or whose values differ."""
-
-    case: str
-    device: DeviceIdentity
-    kind: Literal["added", "removed", "changed"]
-    changes: list[ChangeData]
-    profile: Profile
-    """The new one, or the old one if it is removed."""
-
-
-class DiffDocument(TypedDict):
-    """The answer of `diff`."""
-
-    old: str
-    new: str
-    differences: list[DifferenceData]
-    other_changes: list[ChangeData]
-    """Changes of keys that this version does not know."""
 
 
 def show(options: argparse.Namespace, paths: Paths) -> Answer:
@@ -119,15 +77,15 @@ def diff(options: argparse.Namespace) -> Answer:
     """Print what differs between two lockfiles; print nothing when they are equal."""
     old, new = existing_lock(options.old), existing_lock(options.new)
     document: DiffDocument = {
-        "old": shown_path(options.old),
-        "new": shown_path(options.new),
+        "old": typed_path(options.old),
+        "new": typed_path(options.new),
         "differences": [difference_data(one) for one in lock_diff.diff(old, new)],
-        "other_changes": _changes_data(lock_diff.changes_of_other_keys(old, new)),
+        "other_changes": changes_data(lock_diff.changes_of_other_keys(old, new)),
     }
     return Answer(int(_say_differences(old, new)), document)
 
 
-def prune(options: argparse.Namespace, paths: Paths) -> int:
+def prune(options: argparse.Namespace, paths: Paths) -> Answer:
     """Remove the profiles whose case is not in the matrix."""
     keep = {case.id for case in paths.cases()}
     lock = existing_lock(paths.lock)
@@ -143,15 +101,25 @@ def prune(options: argparse.Namespace, paths: Paths) -> int:
             f"nothing to remove: the matrix has the case of every profile in "
             f"{shown_path(paths.lock)}"
         )
-    return 0
+    document: PruneDocument = {
+        "lock": typed_path(paths.lock),
+        "dry_run": options.dry_run,
+        "removed": [{"case": one.case_id, "device": one.device} for one in orphans],
+    }
+    return Answer(0, document)
 
 
-def merge(options: argparse.Namespace, paths: Paths) -> int:
+def merge(options: argparse.Namespace, paths: Paths) -> Answer:
     """Merge candidates of other machines, or another branch's lockfile, into the lockfile."""
     before, after = lock_merge.merge_into(paths.lock, options.candidates, options.base)
     if not _say_differences(before, after):
         say(f"nothing to merge: {shown_path(paths.lock)} holds it all")
-    return 0
+    document: MergeDocument = {
+        "lock": typed_path(paths.lock),
+        "differences": [difference_data(one) for one in lock_diff.diff(before, after)],
+        "other_changes": changes_data(lock_diff.changes_of_other_keys(before, after)),
+    }
+    return Answer(0, document)
 
 
 def _say_differences(old: Lock, new: Lock) -> bool:
@@ -163,24 +131,6 @@ def _say_differences(old: Lock, new: Lock) -> bool:
     if others:
         say("\n".join(["keys that this gpu-profile does not know", *_change_lines(others)]))
     return bool(differences or others)
-
-
-def difference_data(difference: Difference) -> DifferenceData:
-    """Return a difference as JSON documents have it."""
-    return {
-        "case": difference.case_id,
-        "device": difference.device,
-        "kind": difference.kind,
-        "changes": _changes_data(difference.changes),
-        "profile": without_extra(difference.profile),
-    }
-
-
-def _changes_data(changes: Iterable[Change]) -> list[ChangeData]:
-    return [
-        {"name": one.name, "old": one.old, "new": one.new, "relative": one.relative}
-        for one in changes
-    ]
 
 
 def existing_lock(path: Path) -> Lock:

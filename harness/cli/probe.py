@@ -6,12 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import TypedDict
+
 from harness.batch_search.training import train
+from harness.cli.answers.answer import Answer
 from harness.cli.common import find_case, say, say_aside
+from harness.device_identity import DeviceIdentity
 from harness.devices.finding import find_device
 from harness.errors import HarnessError, WorkloadError
+from harness.measurement import Probe
 from harness.probes.open_cases import open_case
 from harness.probes.outcomes import describe_probe
+from harness.report.json_report import shown_probe
 from harness.run.results import Results
 from harness.wording import shown_path
 
@@ -21,7 +27,17 @@ if TYPE_CHECKING:
     from harness.run.paths import Paths
 
 
-def probe(options: argparse.Namespace, paths: Paths) -> int:
+class ProbeDocument(TypedDict):
+    """The answer of `probe`."""
+
+    case: str
+    device: DeviceIdentity
+    memory_limit_bytes: int | None
+    """null where the probe ended before it was known."""
+    probe: Probe
+
+
+def probe(options: argparse.Namespace, paths: Paths) -> Answer:
     """Try one batch size with the case's own settings; keep the output beside that of runs."""
     if options.batch_size < 1:
         raise HarnessError(
@@ -45,4 +61,10 @@ def probe(options: argparse.Namespace, paths: Paths) -> int:
         say_aside(done.traceback)
     say(f"{case.id}: {describe_probe(done, opened.runner.memory_limit_bytes)}")
     say(f"output: {shown_path(Path(done.log or ''))}")
-    return int(done.outcome != "fits")
+    document: ProbeDocument = {
+        "case": case.id,
+        "device": device.identity,
+        "memory_limit_bytes": opened.runner.memory_limit_bytes,
+        "probe": shown_probe(done),
+    }
+    return Answer(int(done.outcome != "fits"), document)

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from typing_extensions import TypedDict
+
+from harness.cli.answers.answer import Answer
 from harness.cli.common import say
+from harness.cli.lock_documents import DifferenceData, difference_data
 from harness.cli.lockfile import difference_lines
 from harness.errors import HarnessError
 from harness.lockfile.diff import diff
 from harness.lockfile.profiles import read_lock
 from harness.lockfile.write import refuse_read_only, update_lock
 from harness.visible import cut
-from harness.wording import shown_path
+from harness.wording import shown_path, typed_path
 
 if TYPE_CHECKING:
     import argparse
@@ -37,12 +41,21 @@ _CHOICES: dict[str, Literal["take", "leave", "take all", "leave all"]] = {
 }
 
 
-def review(options: argparse.Namespace, paths: Paths) -> int:
+class ReviewDocument(TypedDict):
+    """The answer of `review`, which under `--json` asks nothing and takes nothing."""
+
+    candidate: str
+    lock: str
+    differences: list[DifferenceData]
+    """What the lockfile would take from the candidate."""
+
+
+def review(options: argparse.Namespace, paths: Paths) -> Answer:
     """Ask of each profile of a candidate that differs from the locked one; lock those taken.
 
-    Return 0 when the lockfile then holds all of the candidate's profiles, and 1 when some were
-    left. The answers are lines of standard input; where it ends, the rest is left. After Ctrl-C
-    nothing is taken.
+    The exit code is 0 when the lockfile then holds all of the candidate's profiles, and 1 when some
+    were left. The answers are lines of standard input; where it ends, the rest is left. After
+    Ctrl-C nothing is taken. Under `--json` all are left.
     """
     candidate = read_lock(options.candidate or paths.results / "candidate.lock")
     if not candidate.exists:
@@ -50,17 +63,23 @@ def review(options: argparse.Namespace, paths: Paths) -> int:
             f"{shown_path(candidate.path)} does not exist; each run of `pytest --gpu-profile` "
             "leaves one, in the folder of its results"
         )
-    refuse_read_only(paths.lock)
+    if not options.json:
+        refuse_read_only(paths.lock)
     offered = [one for one in diff(read_lock(paths.lock), candidate) if one.kind != "removed"]
+    document: ReviewDocument = {
+        "candidate": typed_path(candidate.path),
+        "lock": typed_path(paths.lock),
+        "differences": [difference_data(one) for one in offered],
+    }
     if not offered:
         say(f"nothing to review: {shown_path(paths.lock)} holds all of what was found")
-        return 0
-    taken = _ask(offered)
+        return Answer(0, document)
+    taken = [] if options.json else _ask(offered)
     if taken:
         update_lock(paths.lock, taken)
     left = len(offered) - len(taken)
     say(f"{len(taken)} of {len(offered)} taken into {shown_path(paths.lock)}, {left} left")
-    return int(left > 0)
+    return Answer(int(left > 0), document)
 
 
 def _ask(offered: Sequence[Difference]) -> list[LockedProfile]:

@@ -36,7 +36,7 @@ from harness.matrix.without_file import OVERRIDES
 from harness.report.case_result import CaseResult
 from harness.report.documents import ReportedCase
 from harness.report.json_report import reported_case
-from harness.wording import shown_path
+from harness.wording import shown_path, typed_path
 
 if TYPE_CHECKING:
     import argparse
@@ -85,8 +85,8 @@ def tune(options: argparse.Namespace, paths: Paths) -> Answer:
     document = _document(case, found)
     if options.lock is not None:
         tuned.lock(paths.lock)
-        document["locked_in"] = shown_path(paths.lock)
-        say_aside(f"locked {tuned.case_id} in {document['locked_in']}")
+        document["locked_in"] = typed_path(paths.lock)
+        say_aside(f"locked {tuned.case_id} in {shown_path(paths.lock)}")
     return Answer(0, document)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.cli.analyze import analyze
+from harness.cli.analyze import AnalyzeDocument, analyze
 from harness.cli.arguments import (
     add_analyze,
     add_comment,
     add_diff,
+    add_json,
+    add_json_of_program,
     add_merge,
     add_paths,
     add_predict,
@@ -21,18 +23,20 @@ from harness.cli.arguments import (
     add_simulate,
     add_tune,
 )
-from harness.cli.calibrate import calibrate
+from harness.cli.calibrate import CalibrateDocument, calibrate
 from harness.cli.check import CheckDocument, check
 from harness.cli.comment import CommentDocument, comment
-from harness.cli.doctor import doctor
+from harness.cli.doctor import DoctorDocument, doctor
 from harness.cli.find_paths import find_paths, read_paths, writable_paths
-from harness.cli.init import init
-from harness.cli.lockfile import DiffDocument, ShowDocument, diff, merge, prune, show
+from harness.cli.init import InitDocument, init
+from harness.cli.lock_documents import DiffDocument, MergeDocument, PruneDocument, ShowDocument
+from harness.cli.lockfile import diff, merge, prune, show
 from harness.cli.predicting.documents import PredictDocument
 from harness.cli.predicting.predict import predict
-from harness.cli.probe import probe
+from harness.cli.probe import ProbeDocument, probe
 from harness.cli.report import ReportDocument, report
-from harness.cli.review import review
+from harness.cli.review import ReviewDocument, review
+from harness.cli.simulating.documents import SimulateDocument
 from harness.cli.simulating.simulate import simulate
 from harness.cli.tune import TuneDocument, tune
 
@@ -49,19 +53,20 @@ class Verb:
     """A verb of the command."""
 
     name: str
-    run: Callable[[argparse.Namespace], Answer | int]
+    run: Callable[[argparse.Namespace], Answer]
     text: str
     """What it does, for `--help`."""
-    arguments: tuple[Callable[[argparse.ArgumentParser], None], ...] = (add_paths,)
+    arguments: tuple[Callable[[argparse.ArgumentParser], None], ...]
     """Functions that add its arguments to a parser; `add_paths` adds `--matrix` and `--lock`."""
-    document: type | None = None
+    document: type
     """The TypedDict of its document under `--json`."""
+    json: Callable[[argparse.ArgumentParser], None] = add_json
 
 
 def _with(
     find: Callable[[argparse.Namespace], Paths],
-    verb: Callable[[argparse.Namespace, Paths], Answer | int],
-) -> Callable[[argparse.Namespace], Answer | int]:
+    verb: Callable[[argparse.Namespace, Paths], Answer],
+) -> Callable[[argparse.Namespace], Answer]:
     """Return the verb as a function of the options alone; `find` finds its paths."""
     return lambda options: verb(options, find(options))
 
@@ -77,18 +82,22 @@ VERBS = (
         "look at the project here, and write a first matrix, its test module and a CI workflow; "
         "replace no file and run no code",
         (_without_paths,),
+        InitDocument,
     ),
     Verb(
         "check",
         _with(find_paths, check),
         "list missing, stale and orphaned profiles; needs no GPU",
-        document=CheckDocument,
+        (add_paths,),
+        CheckDocument,
     ),
     Verb(
         "doctor",
         doctor,
         "check installation, machine, matrix and lockfile, and say how to mend each; "
         "builds no workload",
+        (add_paths,),
+        DoctorDocument,
     ),
     Verb(
         "show",
@@ -97,24 +106,33 @@ VERBS = (
         (add_paths, add_show),
         ShowDocument,
     ),
-    Verb("diff", diff, "print what differs between two lockfiles", (add_diff,), DiffDocument),
+    Verb(
+        "diff",
+        diff,
+        "print what differs between two lockfiles",
+        (add_diff,),
+        DiffDocument,
+    ),
     Verb(
         "prune",
         _with(writable_paths, prune),
         "remove profiles whose case is not in the matrix",
         (add_paths, add_prune),
+        PruneDocument,
     ),
     Verb(
         "merge",
         _with(writable_paths, merge),
         "merge the measurements of other machines into the lockfile",
         (add_paths, add_merge),
+        MergeDocument,
     ),
     Verb(
         "review",
         _with(writable_paths, review),
         "show each profile that the last run found beside the locked one, and take or leave it",
         (add_paths, add_review),
+        ReviewDocument,
     ),
     Verb(
         "comment",
@@ -136,12 +154,14 @@ VERBS = (
         _with(find_paths, probe),
         "try one batch size of one case and print how it ended",
         (add_paths, add_probe),
+        ProbeDocument,
     ),
     Verb(
         "analyze",
         _with(find_paths, analyze),
         "search for the largest batch of a case at several shares of the memory; lock nothing",
         (add_paths, add_analyze),
+        AnalyzeDocument,
     ),
     Verb(
         "predict",
@@ -155,6 +175,8 @@ VERBS = (
         simulate,
         "run a program, unmodified, under GPUs that are not there, and print its peak memory",
         (add_simulate,),
+        SimulateDocument,
+        add_json_of_program,
     ),
     Verb(
         "tune",
@@ -169,5 +191,7 @@ VERBS = (
         _with(find_paths, calibrate),
         "verify the facts about this machine's GPU that predictions rely on, "
         "and compare locked predictions with locked measurements",
+        (add_paths,),
+        CalibrateDocument,
     ),
 )

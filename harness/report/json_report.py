@@ -64,7 +64,7 @@ def reported_case(result: CaseResult) -> ReportedCase:
         "source": result.source,
         "device": found.device if found else None,
         "buckets": list(found.buckets) if found else [],
-        "probes": [_shown(probe) for probe in found.probes] if found else [],
+        "probes": [shown_probe(probe) for probe in found.probes] if found else [],
         "speeds": list(found.speeds) if found else [],
         "speeds_again": list(found.speeds_again) if found else [],
         "lr_sweeps": lr_sweeps(found) if found else [],
@@ -102,7 +102,8 @@ def without_extra(profile: LockedProfile) -> Profile:
     return Profile(**profile.profile_values())
 
 
-def _shown(probe: Probe) -> Probe:
+def shown_probe(probe: Probe) -> Probe:
+    """Return a probe as programs read it: three outcomes, and a traceback of bounded length."""
     if probe.traceback is not None:
         probe = replace(probe, traceback=shorten(probe.traceback))
     # Readers know three outcomes; a data set that is too small is an error of the data.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_line import CASE, Output
+from json_documents import document
 
 import harness.cli.analyze
 from harness.batch_search.curve import search_curve
-from harness.cli.analyze import KEYS
+from harness.cli.analyze import COLUMNS
 from harness.cli.command_line import main
 
 if TYPE_CHECKING:
@@ -31,12 +31,6 @@ def measured(project: Project, lock: Path) -> Project:
     return project
 
 
-def rows(text: str) -> list[dict[str, Any]]:
-    """Return what the verb has printed as JSON."""
-    found: list[dict[str, Any]] = json.loads(text)
-    return found
-
-
 def test_each_fraction_and_mode_has_its_largest_batch(measured: Project, capsys: Output) -> None:
     """Each is verified by probes below its own limit; the second fraction takes few of them.
 
@@ -46,16 +40,18 @@ def test_each_fraction_and_mode_has_its_largest_batch(measured: Project, capsys:
     log = measured.results / CASE / "002-train-b4.log"
     log.parent.mkdir(parents=True)
     log.write_text("of a run", encoding="utf-8")
-    arguments = ["--fractions", "45%,0.9", "--modes", "train,val", "--format", "json"]
-    assert 0 == main(["analyze", CASE, *arguments])
-    found = rows(capsys.readouterr().out)
-    assert [list(KEYS)] * 4 == [list(row) for row in found]
+    arguments = ["--fractions", "45%,0.9", "--modes", "train,val"]
+    told = document(capsys, "analyze", CASE, *arguments, code=0)
+    found = told["points"]
     assert [("train", 0.45), ("train", 0.9), ("val", 0.45), ("val", 0.9)] == [
         (row["mode"], row["fraction"]) for row in found
     ]
-    assert {(CASE, "cpu", "measured", "memory")} == {
-        (row["case"], row["device"], row["source"], row["bounded_by"]) for row in found
-    }
+    assert (CASE, {"name": "cpu", "memory_bytes": 48 << 20}, "measured") == (
+        told["case"],
+        told["device"],
+        told["source"],
+    )
+    assert {"memory"} == {row["bounded_by"] for row in found}
     for less, more in (found[:2], found[2:]):
         assert (int(0.45 * (48 << 20)), int(0.9 * (48 << 20))) == (
             less["memory_limit_bytes"],
@@ -65,7 +61,7 @@ def test_each_fraction_and_mode_has_its_largest_batch(measured: Project, capsys:
             assert 0.9 < row["peak_memory_bytes"] / row["memory_limit_bytes"] <= 1
         # The curve is a line but for its beginning, and the noise of a peak is a sample.
         assert 0.35 < less["max_batch_size"] / more["max_batch_size"] < 0.5
-        assert 2 <= less["probes"] <= 4
+        assert 2 <= less["num_probes"] <= 4
     assert before == measured.lock.read_bytes()
     assert "of a run" == log.read_text(encoding="utf-8")
     assert (measured.results / "analyze" / CASE / "001-describe.log").exists()
@@ -85,13 +81,28 @@ def test_interruption_prints_what_was_found(
     printed = capsys.readouterr()
     assert "gpu-profile: interrupted\n" == printed.err
     (row,) = csv.DictReader(printed.out.splitlines())
-    assert [*KEYS] == [*row]
+    assert [*COLUMNS] == [*row]
     assert ("train", "0.9", "16", "cap") == (
         row["mode"],
         row["fraction"],
         row["max_batch_size"],
         row["bounded_by"],
     )
+
+
+def test_interruption_is_a_document_with_what_was_found(
+    project: Project, lock: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under `--json` the document of the error holds the points that are done."""
+
+    def interrupted(*arguments: Any) -> Iterator[CurvePoint]:
+        yield next(search_curve(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(harness.cli.analyze, "search_curve", interrupted)
+    told = document(capsys, "analyze", CASE, code=130, kind="error")
+    (point,) = told["error"]["found"]["points"]
+    assert ("train", 0.9, 16) == (point["mode"], point["fraction"], point["max_batch_size"])
 
 
 def test_workload_that_fails_at_every_size_has_no_batch(
@@ -158,11 +169,14 @@ def test_curve_of_a_gpu_that_is_not_here(project: Project, lock: Path, capsys: O
     text = matrix.read_text(encoding="utf-8").replace("data: {class_path: {", "data: {")
     text = text.replace("init_args: {}}}", "init_args: {num_samples: 2000000}}")
     matrix.write_text(text.replace("zoo.Net}", "zoo.Net, init_args: {width: 65536}}"), "utf-8")
-    arguments = ["--gpu", "T4", "--fractions", "0.6,0.9", "--format", "json"]
-    assert 0 == main(["analyze", CASE, *arguments])
-    less, more = rows(capsys.readouterr().out)
-    assert [("predicted", "memory")] * 2 == [
-        (row["source"], row["bounded_by"]) for row in (less, more)
-    ]
+    arguments = ["--gpu", "T4", "--fractions", "0.6,0.9"]
+    told = document(capsys, "analyze", CASE, *arguments, code=0)
+    less, more = told["points"]
+    assert ("predicted", "Tesla T4", "memory", "memory") == (
+        told["source"],
+        told["device"]["name"],
+        less["bounded_by"],
+        more["bounded_by"],
+    )
     assert 0.6 < less["max_batch_size"] / more["max_batch_size"] < 0.7
-    assert less["probes"] <= 3
+    assert less["num_probes"] <= 3

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from json_documents import assert_described
 from measurements import H200, locked
 from nvml_stub import gpu, world
 
-from harness.cli.calibrate import report
+from harness.cli.answers.answer import document_text
+from harness.cli.calibrate import _lines, compare
 from harness.cli.command_line import main
+from harness.device_identity import DeviceIdentity
 from harness.predict.gpus import by_label
 
 if TYPE_CHECKING:
@@ -18,7 +22,19 @@ if TYPE_CHECKING:
 
     from projects import Project
 
+    from harness.lockfile.profiles import LockedProfile
+
 MIB = 1 << 20
+
+
+def report(
+    name: str, nvml_bytes: int, facts: dict[str, Any], profiles: list[LockedProfile]
+) -> tuple[list[str], bool]:
+    """Return the lines of a comparison, and whether something differs; check its document."""
+    found = compare(DeviceIdentity(name, nvml_bytes), facts, profiles)
+    assert_described(json.loads(document_text("calibrate", found)), "calibrate")
+    verdicts = {row["verdict"] for row in (*found["facts"], *found["predictions"])}
+    return [*_lines(found)], "differs" in verdicts
 
 
 def facts(**changes: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from command_line import CASE, Output
+from json_documents import document
 
 from harness.cli.command_line import main
 
@@ -53,6 +54,22 @@ def test_probe_that_fits_tells_its_peak_and_leaves_the_logs_of_runs(
     assert "of a run" == log.read_text(encoding="utf-8")
 
 
+def test_probe_is_a_document(project: Project, lock: Path, capsys: Output) -> None:
+    """The document holds the probe as report.json has it, whether or not it fits."""
+    told = document(capsys, "probe", CASE, "--batch-size", "4", code=0)
+    assert (CASE, {"name": "cpu", "memory_bytes": 48 << 20}, 48 << 20, "fits", 4) == (
+        told["case"],
+        told["device"],
+        told["memory_limit_bytes"],
+        told["probe"]["outcome"],
+        told["probe"]["batch_size"],
+    )
+    project.write_matrix("Raises")
+    told = document(capsys, "probe", "raises-cpu-48MiB-1", "--batch-size", "4", code=1)
+    assert ("error", "backward") == (told["probe"]["outcome"], told["probe"]["phase"])
+    assert "in explode" in told["probe"]["traceback"]
+
+
 def test_probe_that_fails_shows_the_users_traceback(
     project: Project, lock: Path, capsys: Output
 ) -> None:
@@ -77,4 +94,7 @@ def test_probe_of_a_workload_that_cannot_be_built_shows_the_traceback(
     assert 2 == main(["probe", CASE, "--batch-size", "4"])
     *traceback, last = capsys.readouterr().err.splitlines()
     assert "Traceback (most recent call last):" in traceback
+    told = document(capsys, "probe", CASE, "--batch-size", "4", code=2, kind="error")
+    assert "workload" == told["error"]["kind"]
+    assert told["error"]["detail"].startswith("Traceback (most recent call last):")
     assert last.startswith("gpu-profile: the workload cannot be built: TypeError: ")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command_line import Output, of_case
+from json_documents import document
 
 from harness.cli.command_line import main
 from harness.lockfile.profiles import read_lock
@@ -41,6 +42,18 @@ def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> int:
 def sizes(lock: Path) -> dict[str, int]:
     """Return the locked batch of each case."""
     return {str(profile.axes["model"]): profile.batch_size for profile in read_lock(lock)}
+
+
+def test_document_lists_what_could_be_taken_and_takes_nothing(
+    lock: Path, candidate: Path, capsys: Output
+) -> None:
+    """`--json` asks no question, so all is left and the exit code is 1."""
+    before = lock.read_bytes()
+    told = document(capsys, "review", code=1)
+    assert [("net", "changed"), ("other", "added"), ("third", "added")] == [
+        (one["profile"]["axes"]["model"], one["kind"]) for one in told["differences"]
+    ]
+    assert (".gpu-profile/candidate.lock", before) == (told["candidate"], lock.read_bytes())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command_line import CASE, Output
+from json_documents import assert_described, document
 
 from harness.cli.command_line import main
 from harness.lockfile.profiles import read_lock
@@ -45,7 +46,10 @@ def test_workload_of_the_command_line_is_locked_where_asked(
     more = ["--set", "module.init_args.width=32", "--json", "--lock", "other.lock"]
     assert 0 == main(["tune", *workload, *FAST, *NEVER, *more])
     shown = capsys.readouterr()
-    case = json.loads(shown.out)["case"]
+    told = json.loads(shown.out)
+    assert_described(told, "tune")
+    assert "other.lock" == told["locked_in"]
+    case = told["case"]
     assert ["Net-cpu-48MiB-1", 8, "passed"] == [
         case[name] for name in ("id", "max_batch_size", "status")
     ]
@@ -62,6 +66,12 @@ def test_workload_that_nowhere_fits_exits_with_1(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = lock.read_bytes()
     wide = ["--set", "module.init_args.width=900", "--gpu", "cpu-1MiB", "--lock", str(lock)]
+    told = document(capsys, "tune", CASE, *FAST, *wide, code=1)
+    assert ("failed", 0, None) == (
+        told["case"]["status"],
+        told["case"]["max_batch_size"],
+        told["locked_in"],
+    )
     assert 1 == main(["tune", CASE, *FAST, *wide])
     shown = capsys.readouterr()
     assert "" == shown.out

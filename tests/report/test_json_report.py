@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 from case_results import CPU, OOM, axes, command, locked, measurement, result, several, unmeasured
+from json_documents import assert_described
 
 from harness import report
+from harness.lockfile.precisions import Recommendation
 from harness.measurement import LrCurve, Probe, Speed
 from harness.report.case_result import CaseResult
 
@@ -84,6 +86,15 @@ def test_every_case_has_every_key() -> None:
     cases = report.render_json(several())["cases"]
     assert len(cases) == 5
     assert [{*KEYS, *FURTHER_KEYS}] * 5 == [set(case) for case in cases]
+
+
+def test_schema_describes_it() -> None:
+    """The shipped schema has a definition of report.json, which knows every key."""
+    recommended = Recommendation(
+        {"model": "net", "gpu": "h200"}, "bf16-mixed", "net-h200-1-bf16-mixed", "it is the fastest"
+    )
+    content = report.render_json([*several(), result(lock=locked())], "quick", [recommended])
+    assert_described(json.loads(json.dumps(content)), "report.json")
 
 
 def test_values_of_a_measured_case() -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from json_documents import assert_described
+from simulate_verb import VERB, Simulate
 from simulated_worlds import CONTEXT, GIB, H100_TOTAL, MIB
-
-if TYPE_CHECKING:
-    from simulate_verb import Simulate
 
 pytestmark = pytest.mark.simulated
 
@@ -225,6 +225,20 @@ def test_program_without_cuda_is_told(simulate: Simulate) -> None:
     ended = simulate("sh", "-c", "exit 5")
     assert [5, "", []] == [ended.code, ended.output, ended.told["processes"]]
     assert "No process used CUDA." in ended.errors
+
+
+def test_document_has_standard_output_to_itself(simulate: Simulate) -> None:
+    """Without a path `--json` prints; what the program prints goes to standard error."""
+    done = subprocess.run(
+        [*VERB, "--gpu", "H100", "--json", "--", "sh", "-c", "echo of the program; exit 5"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=simulate.folder,
+    )
+    told = json.loads(done.stdout)
+    assert_described(told, "simulate")
+    assert (5, 5, True) == (done.returncode, told["exit_code"], "of the program" in done.stderr)
 
 
 def test_memory_replaces_that_of_a_known_gpu(simulate: Simulate) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from json_documents import assert_described
 from projects import WORKLOADS
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def test_changes_are_ranked_and_those_not_offered_are_named(folder: Path) -> Non
     """
     done = ask(folder, "net-t4-1", "--what-if")
     assert 0 == done.returncode, done.stderr
+    told = json.loads(ask(folder, "net-t4-1", "--what-if", "--json").stdout)
+    assert_described(told, "predict")
     rows = re.findall(r"^(\S.*?) {2,}(\d+) +(\d\.\d\d) ", done.stdout, re.MULTILINE)
     batches = {name: int(batch) for name, batch, _ in rows}
     assert {"as it is", "bf16-mixed", "fused optimizer"} == {*batches}

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from json_documents import assert_described
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -57,4 +59,6 @@ class Simulate:
             cwd=self.folder,
         )
         told = json.loads(result.read_text(encoding="utf-8")) if result.exists() else None
+        if told is not None:
+            assert_described(told, "simulate")
         return Ended(done.returncode, done.stdout, done.stderr, told)

@@ -17,6 +17,8 @@ from harness.report.plain_data import plain_data
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_FOUND = "gpu_profile_found"
+
 VERSION = 1
 """The version of all documents: their keys keep their meaning, and others may be added."""
 
@@ -70,6 +72,8 @@ class Error(TypedDict):
     """As on standard error without `--json`; of several mistakes each has a line."""
     detail: str | None
     """The traceback of the user's code."""
+    found: dict[str, Any] | None
+    """What the verb has found by then, as its document has it."""
 
 
 class ErrorDocument(TypedDict):
@@ -90,8 +94,14 @@ def error_document(error: BaseException) -> ErrorDocument:
             "kind": kind,
             "message": "\n".join([message, *notes]),
             "detail": getattr(error, "detail", None) or None,
+            "found": getattr(error, _FOUND, None),
         }
     }
+
+
+def keep_found(error: BaseException, document: Mapping[str, object]) -> None:
+    """Let the document of an error hold what was found before it."""
+    setattr(error, _FOUND, document)
 
 
 def document_text(verb: str | None, document: Mapping[str, object]) -> str:

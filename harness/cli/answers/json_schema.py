@@ -30,7 +30,7 @@ def output_schema() -> dict[str, Any]:
     answer, `#/$defs/error` what any verb prints when it has none, and `#/$defs/report.json` that
     file. Objects may have further keys: later versions of gpu-profile add some.
     """
-    answers = {verb.name: verb.document for verb in VERBS if verb.document is not None}
+    answers = {verb.name: verb.document for verb in VERBS}
     types: dict[str, Any] = {**answers, _ERROR: ErrorDocument, _REPORT: Report}
     definitions = _definitions([*types.values(), Measurement])
     _add_measured(definitions)

@@ -22,7 +22,7 @@ from harness.predict.gpus import by_label, by_name
 from harness.predict.prediction import predict as predict_on
 from harness.predict.simulation import Simulation
 from harness.units import format_bytes
-from harness.wording import shown_path
+from harness.wording import shown_path, typed_path
 
 if TYPE_CHECKING:
     import argparse
@@ -148,7 +148,7 @@ def _answers(
             answers.append(_Predicted(case, prediction, data))
             recorded = prediction.holders is not None
             if snapshot is not None:
-                data["snapshot"] = shown_path(snapshot) if recorded else None
+                data["snapshot"] = typed_path(snapshot) if recorded else None
                 files.append(
                     f"no snapshot for {answers[-1].where}: nothing recorded its allocations"
                     if not recorded
@@ -156,7 +156,7 @@ def _answers(
                 )
             if outputs.plot is not None:
                 path = outputs.of(outputs.plot, case, gpu)
-                data["plot"] = shown_path(path) if recorded else None
+                data["plot"] = typed_path(path) if recorded else None
                 files.append(_plot(answers[-1], path))
     return answers, files
 

@@ -1,11 +1,10 @@
-"""Shows what the processes of a simulated world needed of its GPUs, as a table and as JSON."""
+"""Shows what the processes of a simulated world needed of its GPUs, as a table."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.report.table import align
 from harness.units import format_bytes
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from harness.simulated.peaks import Peak
     from harness.simulated.world import World
 
-_VERSION = 1
 _UNKNOWN = "unknown"
 _NONE = "-"
 _HEADINGS = ["process", "rank", "GPU", "peak allocated", "peak reserved", "left on the GPU"]
@@ -42,7 +40,7 @@ def as_text(world: World, code: int, visible: str | None = None) -> str:
     name = one_line(world.raw.gpus[0].name.decode())
     total = format_bytes(world.raw.gpus[0].total)
     lines = ["", f"gpu-profile: exit code {code} on {gpus} x simulated {name}, {total} each"]
-    peaks = _by_rank(world)
+    peaks = by_rank(world)
     if peaks:
         lines += ["", *_table(world, peaks).splitlines(), ""]
     else:
@@ -57,44 +55,7 @@ def as_text(world: World, code: int, visible: str | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_json(world: World, code: int, command: Sequence[str]) -> str:
-    """Return the same for programs: sizes are in bytes, and what is not known is null."""
-    peaks = _by_rank(world)
-    content: dict[str, Any] = {
-        "version": _VERSION,
-        "simulated": True,
-        "command": list(command),
-        "exit_code": code,
-        "gpus": [
-            {
-                "gpu": gpu,
-                "name": world.raw.gpus[gpu].name.decode(),
-                "total_bytes": world.raw.gpus[gpu].total,
-                "peak_used_bytes": world.peak_used_bytes(gpu),
-                "headroom_bytes": _headroom(world, gpu),
-            }
-            for gpu in range(world.raw.num_gpus)
-        ],
-        "processes": [
-            {
-                "pid": peak.pid,
-                "rank": peak.rank,
-                "local_rank": peak.local_rank,
-                "gpu": peak.gpu,
-                "peak_reserved_bytes": peak.reserved_bytes,
-                "peak_allocated_bytes": peak.allocated_bytes,
-                "context_bytes": world.raw.gpus[peak.gpu].context,
-                "refused_allocations": peak.refused,
-                "where": None if peak.where is None else asdict(peak.where),
-            }
-            for peak in peaks
-        ],
-        "not_listed": world.num_peaks - len(peaks),
-    }
-    return json.dumps(content, indent=1) + "\n"
-
-
-def _by_rank(world: World) -> list[Peak]:
+def by_rank(world: World) -> list[Peak]:
     """Return the peaks in the order of ranks; those without one in the order of their first use."""
     return sorted(world.peaks(), key=lambda peak: -1 if peak.rank is None else peak.rank)
 
@@ -107,7 +68,7 @@ def _table(world: World, peaks: Sequence[Peak]) -> str:
             str(peak.gpu),
             _bytes(peak.allocated_bytes),
             _bytes(peak.reserved_bytes),
-            format_bytes(_headroom(world, peak.gpu)),
+            format_bytes(headroom(world, peak.gpu)),
         ]
         for peak in peaks
     ]
@@ -142,7 +103,7 @@ def _refusals(peaks: Sequence[Peak]) -> list[str]:
     ]
 
 
-def _headroom(world: World, gpu: int) -> int:
+def headroom(world: World, gpu: int) -> int:
     """Return what was free on a GPU when it was fullest: contexts and all processes count."""
     return int(world.raw.gpus[gpu].total) - world.peak_used_bytes(gpu)
 

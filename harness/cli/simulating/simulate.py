@@ -8,11 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.cli.answers.answer import Answer, document_text
 from harness.cli.child import find_program, run_program
 from harness.cli.common import say_aside
 from harness.cli.guardian import guarded
-from harness.cli.simulating.peaks import as_json, as_text
-from harness.cli.simulating.snapshots import keep_snapshots
+from harness.cli.simulating.documents import simulate_document
+from harness.cli.simulating.peaks import as_text
+from harness.cli.simulating.snapshots import keep_snapshots, snapshot_lines
 from harness.errors import HarnessError
 from harness.files import refuse_read_only, write_text
 from harness.predict.gpus import assumed, by_label, called, simulated
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
     from harness.simulated.world import SimulatedGpu
 
 
-def simulate(options: argparse.Namespace) -> int:
-    """Run the command of the options, print each process's peaks, and return its exit code.
+def simulate(options: argparse.Namespace) -> Answer:
+    """Run the command of the options, print each process's peaks, and answer with its exit code.
+
+    Standard output is the program's. Under `--json` without a path it is the document's, and what
+    the program prints goes to standard error.
 
     Raises HarnessError for wrong options, where a simulated GPU cannot be had here, and where the
     program cannot be started.
@@ -45,7 +50,7 @@ def simulate(options: argparse.Namespace) -> int:
             f"--count {options.count} is not allowed; a whole number from 1 to {MAX_GPUS}"
         )
     gpu = simulated_gpu(options.gpu, options.memory)
-    path = None if options.json is None else Path(options.json)
+    path = Path(options.json) if isinstance(options.json, str) else None
     snapshot = None if options.snapshot is None else Path(options.snapshot)
     for written in filter(None, (path, snapshot)):
         # Before the program runs: nobody wants to lose the result of a long run.
@@ -61,11 +66,13 @@ def simulate(options: argparse.Namespace) -> int:
         # A reader that has gone away, as `2>&1 | head` does, must not change the exit code.
         with suppress(BrokenPipeError):
             say_aside(as_text(world, code, os.environ.get("CUDA_VISIBLE_DEVICES")).rstrip("\n"))
+        kept = [] if snapshot is None else keep_snapshots(Path(folder), snapshot, world)
+        document = simulate_document(world, code, options.command, kept)
         if path is not None:
-            write_text(path, as_json(world, code, options.command))
+            write_text(path, document_text("simulate", document))
         if snapshot is not None:
-            say_aside(keep_snapshots(Path(folder), snapshot, world).rstrip("\n"))
-    return code
+            say_aside(snapshot_lines(kept))
+    return Answer(code, document)
 
 
 def simulated_gpu(label: str, memory: str | None) -> SimulatedGpu:

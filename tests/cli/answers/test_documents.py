@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jsonschema  # type: ignore[import-untyped] # its types are published apart
 import pytest
-from command_line import CASE, Output, of_case
+from command_line import CASE, Output, configure, of_case
 from hostile_words import HOSTILE, assert_harmless
 from json_documents import document
 
@@ -15,7 +20,12 @@ import harness
 import harness.cli.lockfile
 from harness.cli.answers.json_schema import output_schema, schema_text
 from harness.cli.command_line import main
+from harness.cli.doctor import CHECKS
+from harness.cli.verbs import VERBS, Verb
 from harness.lockfile.write import update_lock
+
+if TYPE_CHECKING:
+    from projects import Project
 
 SHIPPED = Path(harness.__file__).with_name("output.schema.json")
 
@@ -76,6 +86,96 @@ def test_check_answers_with_each_finding(lock: Path, capsys: Output) -> None:
         (one["case"], one["status"]) for one in found["findings"]
     ]
     assert (1, 0, True) == (found["num_cases"], found["num_ok"], found["lock_exists"])
+
+
+def test_prune_answers_with_what_it_removes(lock: Path, capsys: Output) -> None:
+    """So does a dry run, which removes nothing."""
+    update_lock(lock, [of_case("gone")])
+    gone = [{"case": "gone-cpu-48MiB-1", "device": {"name": "cpu", "memory_bytes": 48 << 20}}]
+    for arguments, expected in ((["--dry-run"], gone), ([], gone), ([], [])):
+        pruned = document(capsys, "prune", *arguments, code=0)
+        assert (bool(arguments), expected) == (pruned["dry_run"], pruned["removed"])
+
+
+def test_merge_answers_with_what_it_changes(lock: Path, capsys: Output) -> None:
+    """The lockfile then holds it all, so there is nothing the second time."""
+    other = lock.with_name("other.lock")
+    other.write_bytes(lock.read_bytes())
+    update_lock(other, [of_case("added")])
+    for kinds in (["added"], []):
+        merged = document(capsys, "merge", str(other), code=0)
+        assert kinds == [one["kind"] for one in merged["differences"]]
+
+
+def test_doctor_answers_with_each_finding(lock: Path, capsys: Output) -> None:
+    """Each check has findings, and their levels are counted."""
+    checked = document(capsys, "doctor", code=0)
+    assert {name for name, _ in CHECKS} == {one["check"] for one in checked["findings"]}
+    assert checked["num_ok"] == [one["level"] for one in checked["findings"]].count("ok")
+
+
+def test_init_answers_with_what_it_found_and_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """The second time all files are kept."""
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text(
+        "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x): return x\n",
+        encoding="utf-8",
+    )
+    files = {
+        "profiles/matrix.yaml",
+        "profiles/test_profiles.py",
+        ".github/workflows/gpu-profile.yml",
+    }
+    first, second = (document(capsys, "init", code=0) for _ in range(2))
+    assert [("nets.Net", "nets.py:2")] == [
+        (one["class_path"], one["where"]) for one in first["found"]
+    ]
+    assert [(files, set()), (set(), files)] == [
+        ({*one["wrote"]}, {*one["kept"]}) for one in (first, second)
+    ]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_every_verb_has_a_document(verb: Verb) -> None:
+    """Whoever adds a verb types its answer, and its parser has the flag."""
+    assert "verb" in output_schema()["$defs"][verb.name]["properties"]
+    parser = argparse.ArgumentParser()
+    verb.json(parser)
+    assert parser.parse_args(["--json"]).json is True
+
+
+def test_output_is_utf_8_whatever_the_locale_says(lock: Path) -> None:
+    """A pipe to a program has JSON's encoding."""
+    update_lock(lock, [of_case(lr_refusal="zu kurz für €", learning_rate=None, learning_rates=())])
+    code = "import sys; from harness.cli.command_line import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "show", CASE, "--field", "lr_refusal", "--json"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        capture_output=True,
+    )
+    assert "für €" in done.stdout.decode("utf-8")
+    assert "zu kurz für €" == json.loads(done.stdout)["value"]
+
+
+def test_what_others_print_goes_to_standard_error(project: Project, lock: Path) -> None:
+    """A plugin of pytest, or a program that it starts, cannot put a line before the document."""
+    (project.path / "chatty.py").write_text(
+        "import os\nprint('a plugin')\nos.system('echo a program')\n", encoding="utf-8"
+    )
+    configure(project, "addopts = -p chatty\npythonpath = .")
+    code = "import sys; from harness.cli.command_line import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "check", "--json"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(project.path), *sys.path])},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (1, "check") == (done.returncode, json.loads(done.stdout)["verb"])
+    assert {"a plugin", "a program"} <= {*done.stderr.splitlines()}
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,11 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from json_documents import assert_described
 
-from harness.cli.simulating.peaks import LIMITS, as_json, as_text
+from harness.cli.answers.answer import document_text
+from harness.cli.simulating.documents import simulate_document
+from harness.cli.simulating.peaks import LIMITS, as_text
 from harness.simulated.layout import MAX_PEAKS, RawPeak
 from harness.simulated.world import SimulatedGpu, World
 
@@ -64,7 +67,10 @@ def test_table_tells_that_workspaces_were_not_counted(world: World) -> None:
 
 def test_json_has_bytes_and_null(world: World) -> None:
     """A program reads what is not known as null."""
-    told = json.loads(as_json(world, 1, ["python", "train.py"]))
+    told = json.loads(
+        document_text("simulate", simulate_document(world, 1, ["python", "train.py"], []))
+    )
+    assert_described(told, "simulate")
     assert [["python", "train.py"], 1, 0] == [
         told["command"],
         told["exit_code"],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.cli.simulating.snapshots import keep_snapshots
+from harness.cli.simulating.snapshots import keep_snapshots, snapshot_lines
 from harness.simulated.layout import RawPeak
 from harness.simulated.world import SimulatedGpu, World
 
@@ -39,11 +39,14 @@ def test_names_tell_the_process_where_there_are_several(
         (tmp_path / f"{pid}.pickle").write_bytes(b"")
     target = tmp_path / "kept"
     target.mkdir()
-    told = keep_snapshots(tmp_path, target / "memory.pickle", world)
+    kept = keep_snapshots(tmp_path, target / "memory.pickle", world)
+    assert pids == [one.pid for one in kept]
+    told = snapshot_lines(kept)
     assert names == sorted(path.name for path in target.iterdir())
-    assert len(pids) == told.count("show them at https://pytorch.org/memory_viz\n")
+    assert len(pids) == told.count("show them at https://pytorch.org/memory_viz")
 
 
 def test_missing_snapshot_is_told(world: World, tmp_path: Path) -> None:
     """A process that was killed has left none."""
-    assert keep_snapshots(tmp_path, tmp_path / "memory.pickle", world).startswith("No snapshot: ")
+    kept = keep_snapshots(tmp_path, tmp_path / "memory.pickle", world)
+    assert snapshot_lines(kept).startswith("No snapshot: ")
