@@ -195,6 +195,10 @@ class Profile:
     """Versions of the prediction; those of the same torch and simulation are compared exactly."""
     predicted_peak: dict[str, int] = field(default_factory=dict)
     """The largest holders of memory at the peak of the predicted batch, in bytes."""
+    memory: dict[str, int] = field(default_factory=dict)
+    """Bytes at the peak of `max_batch_size` whatever the batch, by holder: `activation of head`."""
+    memory_per_sample: dict[str, int] = field(default_factory=dict)
+    """Bytes for each of its samples, by holder; where it is empty, `memory` holds all of them."""
     inference_batch_sizes: dict[str, int] = field(default_factory=dict)
     """The largest batch of `validate`, `test` and `predict` alone: those of `search.inference`."""
     buckets: tuple[Bucket, ...] = ()
@@ -265,6 +269,8 @@ class Measurement(Profile):
     """All holders of memory at the peak of the locked predicted batch, in bytes."""
     predicted_lines: dict[str, str] = field(default_factory=dict)
     """The line of the user's code behind each of these holders: `model.py:33`."""
+    memory_lines: dict[str, str] = field(default_factory=dict)
+    """The line of the user's code behind each holder of `memory`: `model.py:33`."""
     lr_kept: bool = False
     """Whether the learning rate is the locked one, without a new LR range test."""
     lr_confirmed: bool = False
@@ -337,10 +343,5 @@ class Measurement(Profile):
 
 def _probe_from_json(data: dict[str, Any]) -> Probe:
     growth = data.get("growth")
-    return Probe(
-        **data
-        | {
-            "notes": tuple(data["notes"]),
-            "growth": None if growth is None else Growth(**growth),
-        }
-    )
+    growing = None if growth is None else Growth(**growth)
+    return Probe(**data | {"notes": tuple(data["notes"]), "growth": growing})

@@ -46,10 +46,16 @@ def add_json_of_program(parser: argparse.ArgumentParser) -> None:
 def add_show(parser: argparse.ArgumentParser) -> None:
     """Add what `show` takes."""
     parser.add_argument("case", metavar="CASE", help=CASE)
-    parser.add_argument(
+    printed = parser.add_mutually_exclusive_group()
+    printed.add_argument(
         "--field",
         metavar="NAME",
         help="print this value alone, for scripts: batch_size, device.name",
+    )
+    printed.add_argument(
+        "--memory",
+        action="store_true",
+        help="print where the memory goes at the peak: by kind, by module, and for each sample",
     )
 
 

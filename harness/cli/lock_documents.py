@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import TypedDict
 
+from harness.cli.showing.memory import MemoryData
 from harness.device_identity import DeviceIdentity
 from harness.measurement import Profile
 from harness.report.json_report import without_extra
@@ -26,6 +27,8 @@ class ShowDocument(TypedDict):
     """The name that `--field` asks for."""
     value: Any
     """Its value, as the lockfile has it."""
+    memory: list[MemoryData] | None
+    """Where the memory goes on each device, if `--memory` asks for it."""
 
 
 class ChangeData(TypedDict):

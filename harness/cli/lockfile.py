@@ -14,6 +14,7 @@ import tomli_w
 from harness.cli.answers.answer import Answer
 from harness.cli.common import say
 from harness.cli.lock_documents import changes_data, difference_data
+from harness.cli.showing.memory import show_memory
 from harness.errors import HarnessError
 from harness.lockfile import diff as lock_diff
 from harness.lockfile import merge as lock_merge
@@ -58,7 +59,11 @@ def show(options: argparse.Namespace, paths: Paths) -> Answer:
         "profiles": [without_extra(profile) for profile in profiles],
         "field": options.field,
         "value": None,
+        "memory": None,
     }
+    if options.memory:
+        document["memory"] = show_memory(profiles, paths)
+        return Answer(0, document)
     if options.field is None:
         say(render(replace(lock, profiles=tuple(profiles))).rstrip("\n"))
         return Answer(0, document)

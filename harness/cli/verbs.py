@@ -102,7 +102,7 @@ VERBS = (
     Verb(
         "show",
         _with(read_paths, show),
-        "print a locked profile, or one field of it",
+        "print a locked profile, one field of it, or where its memory goes",
         (add_paths, add_show),
         ShowDocument,
     ),

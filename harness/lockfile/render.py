@@ -88,7 +88,7 @@ def block(profile: LockedProfile) -> dict[str, Any]:
 
 def _ordered(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """Return a table with its keys in the order of the file."""
-    if name == "predicted_peak":  # readers want the largest first
+    if name in ("predicted_peak", "memory", "memory_per_sample"):  # readers want the largest first
         return dict(sorted(table.items(), key=lambda item: (-item[1], item[0])))
     first = _FIRST.get(name, ())
     keys = [key for key in first if key in table]

@@ -19,6 +19,7 @@ from harness.measure.flat_memory import warn_of_flat_memory
 from harness.measure.inference import with_inference
 from harness.measure.learning_rate import kept_if_unchanged, with_learning_rate
 from harness.measure.loader_workers import with_workers
+from harness.measure.memory import with_memory
 from harness.measure.so_far import SOAK, forget, keep
 from harness.measure.throughput import with_speed_confirmed, with_throughput
 from harness.measure.validation import with_validation
@@ -124,6 +125,7 @@ def _measure_all(opened: OpenCase) -> Measurement:
         keep(opened, measurement, SOAK)
         soak(opened, measurement)
         measurement = with_snapshot(opened, measurement)
+        measurement = with_memory(start, measurement)
         keep(opened, kept_if_unchanged(measurement, opened.locked), "the search for validation")
         measurement = with_validation(start, measurement)
         measurement = with_inference(start, measurement)

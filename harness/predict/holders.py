@@ -84,3 +84,18 @@ class PeakHolders:
         for holder in self.holders:
             sums[holder.kind] += holder.num_bytes
         return sums
+
+    def by_name(self) -> dict[str, int]:
+        """Return bytes by `activation of blocks.0`, the largest first: lines move, names stay."""
+        sums: Counter[str] = Counter()
+        for holder in self.holders:
+            sums[str(holder)] += holder.num_bytes
+        return dict(sums.most_common())
+
+    def lines(self) -> dict[str, str]:
+        """Return for each name the line of the user's code that holds most of its bytes."""
+        found: dict[str, str] = {}
+        for holder in self.holders:  # the largest first
+            if holder.line:
+                found.setdefault(str(holder), holder.line)
+        return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -80,9 +79,9 @@ class Prediction:
         return Predicted(
             batch_size=self.max_batch_size,
             made_with=dict(self.made_with),
-            peak={} if self.holders is None else _largest(_named(self.holders)),
-            at_locked={} if self.at_locked is None else _named(self.at_locked),
-            lines={} if self.at_locked is None else _lines(self.at_locked),
+            peak={} if self.holders is None else _largest(self.holders.by_name()),
+            at_locked={} if self.at_locked is None else self.at_locked.by_name(),
+            lines={} if self.at_locked is None else self.at_locked.lines(),
         )
 
 
@@ -233,26 +232,9 @@ def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> 
     return holders
 
 
-def _named(holders: PeakHolders) -> dict[str, int]:
-    """Return the bytes by `activation of blocks.0`, the largest first: lines move, names stay."""
-    sums: Counter[str] = Counter()
-    for holder in holders.holders:
-        sums[str(holder)] += holder.num_bytes
-    return dict(sums.most_common())
-
-
 def _largest(holders: Mapping[str, int]) -> dict[str, int]:
     """Return the first holders, which are the largest."""
     return dict(list(holders.items())[:LOCKED_HOLDERS])
-
-
-def _lines(holders: PeakHolders) -> dict[str, str]:
-    """Return for each holder the line of the user's code that holds most of its bytes."""
-    lines: dict[str, str] = {}
-    for holder in holders.holders:  # the largest first
-        if holder.line:
-            lines.setdefault(str(holder), holder.line)
-    return lines
 
 
 def _notes(best: Probe | None) -> tuple[str, ...]:

@@ -48,28 +48,30 @@ class Origin(list[str]):
 
 
 class Attribution:
-    """Notes who runs at each event of the allocator."""
+    """Notes who runs at each event of the allocator.
 
-    def __init__(self, user_code: UserCode) -> None:
+    Args:
+        user_code: finds the user's lines.
+        clock: returns the number of the event that comes next, or what stands for it.
+        device: the kind of device whose tensors count, `cuda` or `cpu`.
+        stacks: whether the allocator's history has a stack for each event.
+
+    """
+
+    def __init__(
+        self, user_code: UserCode, clock: Callable[[], int], device: str, *, stacks: bool
+    ) -> None:
         self.marks: list[Mark] = []
         self.labels: list[Label] = []
         self.phases: list[PhaseMark] = []
+        self.clock = clock
+        self._device = device
+        self._stacks = stacks
         self._user_code = user_code
         self._stack: list[Running] = []
         self._sensitive: list[Any] = []
-        self._start = 0
-        self._start = self.clock()
         self._now = Running(ACTIVATION, "")
         self.begin_phase("model")
-
-    def clock(self) -> int:
-        """Return the number of allocations and frees so far."""
-        # Of the public way it is the first part, which takes 10 microseconds.
-        counts = torch._C._cuda_memoryStats(0).get("allocation")  # noqa: SLF001
-        if counts is None:  # nothing was ever allocated
-            return 0
-        total = counts["all"]
-        return int(total["allocated"] + total["freed"]) - self._start
 
     def begin(self, running: Running) -> None:
         """Count what is allocated from now on for `running`."""
@@ -98,7 +100,7 @@ class Attribution:
         for tensor in tensors:
             # Some subclasses of tensors have no storage of their own, some layouts have several.
             with suppress(RuntimeError, NotImplementedError):
-                if tensor is not None and tensor.is_cuda:
+                if tensor is not None and tensor.device.type == self._device:
                     self.labels.append(Label(clock, tensor.untyped_storage().data_ptr(), kind))
 
     def follow_modules(self, root: torch.nn.Module) -> None:
@@ -194,6 +196,9 @@ class Attribution:
                 return format_stack()
             # No user's line runs where a backward pass makes nodes, to be differentiated again.
             line = self._user_code.current_line() or self._now.line
+            if not self._stacks and line != self._now.line:
+                # A node is made before its operator allocates anything.
+                self.begin(self._now._replace(line=line))
             return Origin([self._now.module, line])
 
         anomaly = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()

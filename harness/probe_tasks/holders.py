@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import pickle
-from contextlib import ExitStack, contextmanager, suppress
+import os
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.errors import HarnessError
-from harness.held_memory.memory_history import History, active_blocks
-from harness.held_memory.user_code import UserCode
-from harness.memory_bounds import CudaBound
 from harness.probe_tasks.attribution import (
     ACTIVATION,
     TRAINING_STEP,
     VALIDATION_STEP,
-    Attribution,
     Running,
 )
+from harness.probe_tasks.recordings.cuda import CudaRecording, NoHistoryError, NoLimit
+from harness.probe_tasks.recordings.host import HostNoLimit, HostRecording
 from harness.probe_tasks.train import StepWatch
 from harness.probe_tasks.trainer import (
     consistent_zeros_of,
@@ -32,7 +29,6 @@ from harness.probe_tasks.trainer import (
 )
 from harness.probe_trainer.fit_failures import explain_fit
 from harness.probe_trainer.optimizer_steps import watch_steps
-from harness.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,84 +43,7 @@ if TYPE_CHECKING:
     )
     from harness.workload.build import Workload
 
-# With its stack an entry takes 2 KB of the host, in torch and again in Python.
-_MAX_ENTRIES = 500_000
-
-
-class NoHistoryError(HarnessError):
-    """The allocator keeps no history of this training."""
-
-
-class NoLimit(CudaBound):
-    """Starts CUDA as a probe does, and limits nothing: what holds the memory need not fit."""
-
-    def __init__(self) -> None:
-        super().__init__(None, 0.0)
-
-    def rescale(self, share: float) -> None:
-        """Allow all of the GPU's memory."""
-        del share
-        self.lift()
-
-
-class Recording:
-    """The history that torch's allocator keeps from now on."""
-
-    def __init__(self, *, whole: bool) -> None:
-        backend = torch.cuda.get_allocator_backend()
-        if backend != "native":
-            raise NoHistoryError(
-                f"the allocator {backend} keeps no history, so nobody knows what holds the memory: "
-                "take `backend` out of PYTORCH_CUDA_ALLOC_CONF"
-            )
-        self._before = active_blocks(torch.cuda.memory._snapshot()["segments"])  # noqa: SLF001 - documented
-        torch.cuda.memory._record_memory_history(  # noqa: SLF001 - documented
-            context="all" if whole else "alloc", stacks="python", max_entries=_MAX_ENTRIES
-        )
-        self.user_code = UserCode()
-        self.attribution = Attribution(self.user_code)
-        self.end: int | None = None
-        """The number of events that are the training's; None while it runs."""
-        self._given_back = 0
-
-    def stop(self) -> None:
-        """Count no further events, and make cuBLAS give back its workspaces: so they are known."""
-        if self.end is None:
-            self.end = self._given_back = self.attribution.clock()
-            with suppress(RuntimeError):  # CUDA may have failed for good
-                torch._C._cuda_clearCublasWorkspaces()  # noqa: SLF001 - no public way
-                self._given_back = self.attribution.clock()
-
-    def dump(self, path: str) -> None:
-        """Write torch's snapshot, for https://pytorch.org/memory_viz."""
-        with Path(path).open("wb") as stream:
-            pickle.dump(torch.cuda.memory._snapshot(), stream)  # noqa: SLF001 - documented
-
-    def summary(self) -> dict[str, Any]:
-        """Return what held the memory, as plain data; it ends the history."""
-        self.stop()
-        attribution, end = self.attribution, self.end
-        peak = torch.cuda.memory_stats(0)["requested_bytes.all.peak"]
-        (entries, *_) = torch.cuda.memory._snapshot()["device_traces"]  # noqa: SLF001 - documented
-        torch.cuda.memory._record_memory_history(enabled=None)  # noqa: SLF001 - documented
-        if len(entries) >= _MAX_ENTRIES:
-            raise NoHistoryError(
-                f"the training allocates and frees more than {_MAX_ENTRIES // 3} times in its "
-                "steps, and the allocator's history ends there: lower accumulate_grad_batches, "
-                "which does not change what holds the memory"
-            )
-        history = History(entries, self._before)
-        history.attribute(attribution.marks, attribution.labels, self.user_code)
-        assert end is not None, "stopped above"
-        history.name_freed(end, self._given_back, "workspace", "cuBLAS")
-        found = history.summary(attribution.phases, end)
-        if found["peak_bytes"] < peak:
-            raise NoHistoryError(
-                f"the allocator's history explains {format_bytes(found['peak_bytes'])} of a peak of "
-                f"{format_bytes(peak)}: something else began the history anew, such as a call of "
-                "torch.cuda.memory._record_memory_history in the training"
-            )
-        return found
+    Recording = CudaRecording | HostRecording
 
 
 class HoldersWatch(StepWatch):
@@ -221,7 +140,10 @@ class HoldersWatch(StepWatch):
             if attribution.phases[-1].phase != "validation":
                 attribution.begin_phase("batch")
             with attribution.running(Running("input", "")):
-                return move(*arguments, **named)
+                batch = move(*arguments, **named)
+            if isinstance(self.recording, HostRecording):
+                self.recording.moved(batch)
+            return batch
 
         strategy.batch_to_device = batch_to_device
 
@@ -234,29 +156,64 @@ class HoldersWatch(StepWatch):
 def holders(
     workload: Workload, request: HoldersRequest, tell: TellPhase
 ) -> HoldersResult | Failure:
-    """Train one batch size, and write what holds the memory at its peak."""
+    """Train one batch size, and write what holds the memory at its peak.
+
+    A second batch size, if one is asked for, is trained first, in a fork of this probe.
+    """
     tell("setup")
+    smaller = request.get("smaller")
+    if smaller is not None and _can_fork():
+        _in_fork(workload, {**request, **smaller, "snapshot": None})
+    return _hold(workload, request, tell)
+
+
+def _can_fork() -> bool:
+    """Return whether nothing runs here that does not survive a fork."""
+    threads = list(Path("/proc/self/task").iterdir())
+    return len(threads) == 1 and not torch.cuda.is_initialized()  # type: ignore[no-untyped-call] # untyped in torch
+
+
+def _in_fork(workload: Workload, request: HoldersRequest) -> None:
+    """Do the same for the other batch size; if it fails there is no file."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        _hold(workload, request, lambda _phase: None)
+    finally:
+        os._exit(0)
+
+
+def _hold(workload: Workload, request: HoldersRequest, tell: TellPhase) -> HoldersResult | Failure:
     seed_everything()
-    bound = NoLimit()
+    accelerator = request["bound"]["accelerator"]
+    bound: MemoryBound = NoLimit()
     watch: HoldersWatch | None = None
     try:
-        if request["bound"]["accelerator"] != "cuda":
+        if accelerator != "cuda" and request["snapshot"] is not None:
             raise NoHistoryError(  # noqa: TRY301 - reported like any other failure
-                "only a GPU's allocator keeps a history: name a GPU, which may be a simulated one"
+                "only a GPU's allocator keeps a snapshot: name a GPU, which may be a simulated one"
             )
-        bound.start()
-        recording = Recording(whole=request["snapshot"] is not None)
+        recording: Recording
+        if accelerator == "cuda":
+            bound.start()
+            recording = CudaRecording(whole=request["snapshot"] is not None)
+        else:
+            recording = HostRecording()
+            bound = HostNoLimit(recording)
         watch = make_callback(
             workload.lightning, HoldersWatch, bound, tell, _as_training(request), recording
         )
         _train(workload, request, bound, watch)
-        if request["snapshot"] is not None:
+        if request["snapshot"] is not None and isinstance(recording, CudaRecording):
             recording.dump(request["snapshot"])
         found = {"batch_size": request["batch_size"], **recording.summary()}
         Path(request["file"]).write_text(json.dumps(found), encoding="ascii")
     except BaseException as error:  # noqa: BLE001 - whatever ends the user's training is the answer
-        return explain_fit(error, workload, watch, tell, "cuda")
-    return {"outcome": "fits", "peak_memory_bytes": bound.peak_bytes(), **bound.facts()}
+        return explain_fit(error, workload, watch, tell, accelerator)
+    peak = bound.peak_bytes() if accelerator == "cuda" else found["peak_bytes"]
+    return {"outcome": "fits", "peak_memory_bytes": peak, **bound.facts()}
 
 
 def _as_training(request: HoldersRequest) -> TrainRequest:
@@ -284,6 +241,8 @@ def _train(
 ) -> None:
     """Run the user's training, as a probe does."""
     with consistent_zeros_of(request["bound"]), watch.following:
+        if isinstance(watch.recording, HostRecording):
+            watch.following.enter_context(watch.recording.following_loaders())
         trainer = make_trainer(
             workload,
             bound,

@@ -251,23 +251,15 @@ class ProbeRunner:
         return lr_probes.group_rates(self.ask, batch_size, values)
 
     def holders(
-        self,
-        batch_size: int,
-        *,
-        steps: int = 2,
-        validation_steps: int = 0,
-        file: Path,
-        snapshot: Path | None = None,
+        self, batch_size: int, *, steps: int = 2, **options: Unpack[holders_probe.HoldersOptions]
     ) -> Probe:
         """Write what holds the memory at the peak, as `holders_probe.holders` describes it."""
         return holders_probe.holders(
             partial(self.ask, timeout=self._timeout_of(steps)),
             batch_size,
             steps=steps,
-            validation_steps=validation_steps,
-            file=file,
-            snapshot=snapshot,
             micro_batches=self._short_step,
+            **options,
         )
 
     @overload

@@ -102,6 +102,14 @@ class InferTask(TypedDict):
     history: str | None  # as in a `TrainTask`
 
 
+class SmallerBatch(TypedDict):
+    """A second batch size, which shows what depends on the batch."""
+
+    batch_size: int
+    file: str
+    """As in a `HoldersTask`; it is not written where this size does not train."""
+
+
 class HoldersTask(TypedDict):
     """Train one batch size without a limit, and find out what holds the memory at the peak."""
 
@@ -116,6 +124,7 @@ class HoldersTask(TypedDict):
     snapshot: str | None
     """The file for torch's snapshot with stacks; None writes none."""
     micro_batches: int | None  # as in a `TrainTask`
+    smaller: NotRequired[SmallerBatch]
 
 
 class ProbeContext(TypedDict):

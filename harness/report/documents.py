@@ -94,6 +94,7 @@ _APART = {
     "settings",
     "predicted_at_locked",
     "predicted_lines",
+    "memory_lines",
     "buckets",
     "probes",
     "speeds",

@@ -30,6 +30,8 @@ def hostile(word: str = HOSTILE, **changes: Any) -> LockedProfile:
         "made_with": {word: word, "torch": word},
         "predicted_with": {word: word, "torch": word},
         "predicted_peak": {word: 3},
+        "memory": {word: 3, f"activation of {word}": 1 << 62, f"{word} of a\nb": 0},
+        "memory_per_sample": {f"activation of {word}": 1 << 62},
     }
     unknown = {word: word, "unknown": {word: [word, {word: word}]}, "device": {word: word}}
     return replace(of_case(**values | changes), extra=unknown)
@@ -68,6 +70,7 @@ def test_no_verb_prints_what_is_obeyed(locks: list[str], capsys: Output) -> None
     base.write_text(render(Lock(base, (of_case(),))), encoding="utf-8")
     asked = [
         ["show", CASE],
+        ["show", CASE, "--memory"],
         *(["show", CASE, "--field", name] for name in FIELDS),
         ["show", HOSTILE],
         ["diff", *locks],

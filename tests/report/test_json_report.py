@@ -47,6 +47,8 @@ FURTHER_KEYS = [
     "made_with",
     "predicted_with",
     "predicted_peak",
+    "memory",
+    "memory_per_sample",
     "emulated",
     "accumulate_grad_batches",
     "global_batch_size",

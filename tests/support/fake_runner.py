@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,6 +128,10 @@ class Rehearsal:
     """Samples/s of a batch size in a timed probe; 0 where it fails."""
     timed: list[int] = field(default_factory=list)
     """The batch size of each timed probe."""
+    held: int | None = None
+    """The bytes that a sample holds at the peak; None where nothing can be found out."""
+    asked_holders: list[int] = field(default_factory=list)
+    """The batch size of each probe that finds out what holds the memory."""
     lasts: int = 10_000
     """Steps after which a training runs out of memory, whatever its batch size."""
     afresh: str | None = None
@@ -189,6 +194,29 @@ class Rehearsal:
             steps=min(arguments["steps"], self.lasts),
             **self.flaw,
         )
+
+    def holders(self, batch_size: int, **options: Any) -> Probe:
+        """Write what `held` says of each batch size that is asked for."""
+        self.asked_holders.append(batch_size)
+        smaller = options["smaller"]
+        asked = {batch_size: str(options["file"])}
+        if smaller is not None:
+            asked[smaller["batch_size"]] = smaller["file"]
+        for size, path in asked.items():
+            if self.held is not None:
+                Path(path).write_text(json.dumps(self._holders(size)), encoding="ascii")
+        return Probe(batch_size, "fits", peak_memory_bytes=0)
+
+    def _holders(self, batch_size: int) -> dict[str, Any]:
+        assert self.held is not None, "asked where it is there"
+        activations = batch_size * self.held
+        return {
+            "batch_size": batch_size,
+            "peak_bytes": self.base + activations,
+            "phase": "",
+            "holders": [["parameter", "", "", self.base], ["activation", "head", "", activations]],
+            "timeline": {"kinds": [], "start": [], "events": [], "phases": []},
+        }
 
     def group_rates(self, batch_size: int, values: Sequence[float] = ()) -> GroupRates:
         """Return what `attribute` and `rates_of` say."""
