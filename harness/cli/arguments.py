@@ -43,6 +43,11 @@ def add_json_of_program(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_case(parser: argparse.ArgumentParser) -> None:
+    """Add the case of a verb that takes nothing else."""
+    parser.add_argument("case", metavar="CASE", help=CASE)
+
+
 def add_show(parser: argparse.ArgumentParser) -> None:
     """Add what `show` takes."""
     parser.add_argument("case", metavar="CASE", help=CASE)
@@ -198,6 +203,32 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
         "--snapshot",
         metavar="PATH",
         help="write the history of its allocations, for https://pytorch.org/memory_viz (pickle)",
+    )
+
+
+def add_bisect(parser: argparse.ArgumentParser) -> None:
+    """Add what `bisect` takes."""
+    parser.add_argument("case", metavar="CASE", help=CASE)
+    for name, what in (("good", "before it"), ("bad", "that has it")):
+        parser.add_argument(
+            f"--{name}", metavar="REV", required=True, help=f"a commit {what}, as git names it"
+        )
+    parser.add_argument(
+        "--below",
+        metavar="N",
+        type=int,
+        help="a largest batch below N is bad; default: one below what bounds.batch_size allows at "
+        "--good",
+    )
+    parser.add_argument(
+        "--gpu", metavar="LABEL", help="a GPU, such as H200; default: the case's own"
+    )
+    parser.add_argument(
+        "--link",
+        metavar="PATH",
+        action="append",
+        help="what git does not hold, such as data: link to it in each revision; also several "
+        "times, relative to the top of the repository",
     )
 
 

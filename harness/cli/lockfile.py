@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from harness.run.paths import Paths
 
 _DIGEST = "sha256:"
+_LARGEST_SHARE = 100.0
 _SHOWN_DIGEST = len(_DIGEST) + 12
 
 
@@ -134,7 +135,7 @@ def _say_differences(old: Lock, new: Lock) -> bool:
         say("\n".join(difference_lines(difference)))
     others = lock_diff.changes_of_other_keys(old, new)
     if others:
-        say("\n".join(["keys that this gpu-profile does not know", *_change_lines(others)]))
+        say("\n".join(["keys that this gpu-profile does not know", *change_lines(others)]))
     return bool(differences or others)
 
 
@@ -194,19 +195,24 @@ def difference_lines(difference: Difference) -> list[str]:
         return [f"{title}: added, {', '.join(shown)}"]
     if difference.kind == "removed":
         return [f"{title}: removed"]
-    return [title, *_change_lines(difference.changes)]
+    return [title, *change_lines(difference.changes)]
 
 
-def _change_lines(changes: Sequence[Change]) -> list[str]:
+def change_lines(changes: Sequence[Change]) -> list[str]:
     """Return a line for each changed value, in columns."""
     named = [(cut(change.name), change) for change in changes]
     name_width = max(len(name) for name, _ in named)
     rows = [(f"  {name:{name_width}}  {_transition(change)}", change) for name, change in named]
-    width = max((len(text) for text, change in rows if change.relative is not None), default=0)
+    width = max((len(text) for text, change in rows if _has_share(change)), default=0)
     return [
-        text if change.relative is None else f"{text:{width}}  {change.relative:+.1%}"
+        f"{text:{width}}  {change.relative:+.1%}" if _has_share(change) else text
         for text, change in rows
     ]
+
+
+def _has_share(change: Change) -> bool:
+    """Return whether a change says more as a share: from 12 bytes to 300 MB none does."""
+    return change.relative is not None and change.relative < _LARGEST_SHARE
 
 
 def _transition(change: Change) -> str:

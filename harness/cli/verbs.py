@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from harness.cli.analyze import AnalyzeDocument, analyze
 from harness.cli.arguments import (
     add_analyze,
+    add_bisect,
+    add_case,
     add_comment,
     add_diff,
     add_json,
@@ -26,6 +28,9 @@ from harness.cli.arguments import (
 from harness.cli.calibrate import CalibrateDocument, calibrate
 from harness.cli.check import CheckDocument, check
 from harness.cli.comment import CommentDocument, comment
+from harness.cli.commits.bisect import bisect
+from harness.cli.commits.documents import BisectDocument, HistoryDocument
+from harness.cli.commits.history import history
 from harness.cli.doctor import DoctorDocument, doctor
 from harness.cli.find_paths import find_paths, read_paths, writable_paths
 from harness.cli.init import InitDocument, init
@@ -107,6 +112,13 @@ VERBS = (
         ShowDocument,
     ),
     Verb(
+        "history",
+        _with(read_paths, history),
+        "list the commits that changed a case in the lockfile, and what each of them changed",
+        (add_paths, add_case),
+        HistoryDocument,
+    ),
+    Verb(
         "diff",
         diff,
         "print what differs between two lockfiles",
@@ -169,6 +181,14 @@ VERBS = (
         "predict the largest batch of a case or of any workload, on GPUs that need not be here",
         (add_paths, add_predict),
         PredictDocument,
+    ),
+    Verb(
+        "bisect",
+        bisect,
+        "predict commits between a good one and a bad one, and name the one that made the largest "
+        "batch of a case smaller",
+        (add_paths, add_bisect),
+        BisectDocument,
     ),
     Verb(
         "simulate",

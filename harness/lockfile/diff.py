@@ -84,12 +84,19 @@ def diff(old: Lock, new: Lock) -> list[Difference]:
         after = new.partner(before)
         if after is None:
             found.append(Difference(before, "removed"))
-        elif changes := tuple(_changes(_flat(block(before)), _flat(block(after)))):
-            found.append(Difference(after, "changed", changes))
+        elif changed := changes(before, after):
+            found.append(Difference(after, "changed", changed))
     found += [Difference(after, "added") for after in new if old.partner(after) is None]
     return sorted(
         found, key=lambda difference: (difference.case_id, difference.device.name, difference.kind)
     )
+
+
+def changes(before: LockedProfile, after: LockedProfile) -> tuple[Change, ...]:
+    """Return the values in which two profiles differ, in the order of the file."""
+    if before is after:
+        return ()
+    return tuple(_changes(_flat(block(before)), _flat(block(after))))
 
 
 def changes_of_other_keys(old: Lock, new: Lock) -> tuple[Change, ...]:

@@ -91,6 +91,7 @@ def predict(
     *,
     with_holders: bool = True,
     snapshot: Path | None = None,
+    expected: int | None = None,
 ) -> Prediction:
     """Search for the largest batch under the case's own fraction, budget and bounds.
 
@@ -101,6 +102,7 @@ def predict(
 
     with_holders: also find out what holds the memory, which takes a probe of its own.
     snapshot: the file for what that probe has recorded, as in `held`.
+    expected: the batch that the search tries first, where neither a lock nor a history tells one.
 
     Raises UnpredictableError when the training depends on values or asks what is not simulated,
     WorkloadError when it fails at every batch size, MachineError when the machine is at fault.
@@ -113,7 +115,7 @@ def predict(
     start = None if profile is None or not locked else replace(profile, max_batch_size=locked)
     found = search_training(
         replace(opened, locked=start),
-        case.histories.largest_kept(case.device.limit_bytes, maximum),
+        case.histories.largest_kept(case.device.limit_bytes, maximum) or expected,
         case.histories,
     )
     refuse_unpredictable(found)

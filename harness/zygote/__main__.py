@@ -34,6 +34,7 @@ from harness.zygote.probe_process import (
     build_and_run,
     cuda_trouble,
     end,
+    guard_imports,
     probe_afresh,
     run,
     start_afresh,
@@ -131,6 +132,7 @@ class Zygote:
         thresholds = gc.get_threshold()
         gc.set_threshold(_PATIENT_COLLECTOR, *thresholds[1:])
         try:
+            guard_imports()
             built = build(case["workload"])
         except BaseException as error:  # noqa: BLE001 - the user's constructors may raise anything
             from harness.failures.explain import explain  # noqa: PLC0415 - imports torch

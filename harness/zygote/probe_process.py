@@ -172,5 +172,14 @@ def probe_afresh() -> None:
     writer = KeptPipe(given["writer"])
     os.set_inheritable(writer.number, False)
     sys.path[:] = given["case"]["sys_path"]
+    guard_imports()
     request = given["request"]
     build_and_run(request["workload"] or given["case"]["workload"], request, writer)
+
+
+def guard_imports() -> None:
+    """Refuse imports from the folders that the environment names, if it names any."""
+    if "GPU_PROFILE_NO_IMPORTS_FROM" in ENVIRONMENT:
+        from harness.workload.import_guard import guard  # noqa: PLC0415 - few probes have it
+
+        guard()

@@ -31,6 +31,10 @@ _MOST_FAILURES = 3
 
 def begin(torch: Any, folder: str) -> None:
     """Look into this process from now on; torch has just been imported."""
+    if "GPU_PROFILE_NO_IMPORTS_FROM" in os.environ:
+        from harness.workload.import_guard import guard  # noqa: PLC0415 - few programs have it
+
+        guard()
     asked = json.loads((Path(folder) / REQUEST).read_text(encoding="utf-8"))
     Agent(torch, Path(folder), asked).install()
 
