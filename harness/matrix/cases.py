@@ -160,7 +160,8 @@ def _check_file(root: dict[str, Any], axes: Sequence[str], mistakes: Mistakes) -
         ):
             # Hydra and shells have references of their own, which a command may hand over.
             own = f"; write $${{{name}}} for one of the program's own" * _in_command(path)
-            mistakes.add(path, f"${{{name}}}: no such axis; {nearest(name, axes, 'axes')}{own}")
+            hint = nearest(name, loggers.names(path, axes), "axes")
+            mistakes.add(path, f"${{{name}}}: no such axis; {hint}{own}")
     _check_labels(root, mistakes)
 
 

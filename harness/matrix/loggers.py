@@ -8,6 +8,8 @@ from harness.matrix.callables import CallableSpec
 from harness.matrix.field_types import Allowed, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.matrix.class_paths import ClassPaths
 
 KEY = "loggers"
@@ -32,6 +34,11 @@ class LoggersSettings(Settings):
 def is_case(place: tuple[str | int, ...], name: str) -> bool:
     """Return whether a reference is that of a logger to its case."""
     return place[:1] == (KEY,) and name == CASE
+
+
+def names(place: tuple[str | int, ...], axes: Sequence[str]) -> list[str]:
+    """Return what a place may refer to."""
+    return [*axes, *([CASE] if place[:1] == (KEY,) else [])]
 
 
 def may_be_absent(place: tuple[str | int, ...], class_path: str, checker: ClassPaths) -> bool:

@@ -14,7 +14,8 @@ from harness.progress.display import Progress
 from harness.progress.workers import Receiver, sending_events
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
     from typing import TextIO
 
     from harness.matrix.case import Case
@@ -110,8 +111,7 @@ class _PytestTerminal:
     """Pytest's terminal, which captures output and begins lines that it ends later."""
 
     def __init__(self, config: pytest.Config, terminal: Any, stream: TextIO) -> None:
-        capture = config.pluginmanager.get_plugin("capturemanager")
-        self._suspend = capture.global_and_fixture_disabled if capture else nullcontext
+        self._suspend = _without_capture(config)
         self._writer = config.get_terminal_writer()
         self._terminal = terminal
         self._stream = stream
@@ -142,16 +142,26 @@ class _PytestTerminal:
         return self._writer.width_of_current_line if self._is_pytests else None
 
 
-class _StandardErrorOfWorkers:
+class _StandardError:
     """Standard error, where nobody else would tell what a run waits for."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._suspend = _without_capture(config)
 
     def settle(self) -> None:
         """Do nothing: each line is written at once."""
 
     def line(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - as said
+        with self._suspend():
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - as said
 
     line_from_elsewhere = line
+
+
+def _without_capture(config: pytest.Config) -> Callable[[], AbstractContextManager[None]]:
+    """Return what makes a context in which output reaches the terminal."""
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    return capture.global_and_fixture_disabled if capture else nullcontext
 
 
 def _make_progress(config: pytest.Config) -> Progress:
@@ -162,7 +172,7 @@ def _make_progress(config: pytest.Config) -> Progress:
     """
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is None or hasattr(config, "workerinput"):
-        return Progress(_StandardErrorOfWorkers(), style="none")
+        return Progress(_StandardError(config), style="none")
     stream = own_stream(sys.stdout)
     output = _PytestTerminal(config, terminal, stream)
     block = Block(
@@ -184,5 +194,7 @@ def _style(config: pytest.Config, stream: TextIO) -> Style:
     if config.get_verbosity() < 0:
         return "none"
     # Pytest's live log writes to the terminal while a test runs, and shows the same.
-    live_log = config.getoption("log_cli_level", None) is not None or config.getini("log_cli")
+    live_log = config.pluginmanager.hasplugin("logging") and (
+        config.getoption("log_cli_level") is not None or config.getini("log_cli")
+    )
     return "lines" if live_log or not can_draw(stream) else "block"
