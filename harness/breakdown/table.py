@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 OTHERS = "other modules"
 """Stands for the modules that the table does not name."""
 
+# People read the table: less than this share of all says nothing, and is with the others.
+_LEAST_SHARE = 0.001
 _OUTSIDE = "outside of all modules"
 
 
@@ -76,7 +78,8 @@ def _largest(held: Mapping[str, int]) -> dict[str, int]:
     """Return the largest holders, and the others of each kind in one."""
     ordered = sorted(held, key=lambda name: (-held[name], name))
     whole = [name for name in ordered if not module_of(name)]
-    named = [name for name in ordered if module_of(name)][:LOCKED_HOLDERS]
+    least = _LEAST_SHARE * sum(held.values())
+    named = [name for name in ordered if module_of(name) and held[name] >= least][:LOCKED_HOLDERS]
     return dict(_as_named(held, dict.fromkeys([*whole, *named], 0)))
 
 

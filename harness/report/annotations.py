@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.bounds.predicted import growth
+from harness.bounds.grown import growth
 from harness.report.headline import headline
 from harness.report.words import count
 from harness.units import format_bytes

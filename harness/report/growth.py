@@ -1,11 +1,11 @@
-"""Renders what holds more memory at the peak than when a prediction was locked."""
+"""Renders what holds more memory at the peak than when the case was locked."""
 
 from __future__ import annotations
 
 import textwrap
 from typing import TYPE_CHECKING
 
-from harness.bounds.predicted import growth
+from harness.bounds.grown import batch_of, growth
 from harness.report import words
 from harness.report.table import align
 from harness.units import format_bytes
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _SHOWN = 6
 
 
-def growth_block(prediction: Measurement, locked: LockedProfile) -> str:
+def growth_block(found: Measurement, locked: LockedProfile) -> str:
     """Return a heading and a row for each holder that has grown, the largest growth first.
 
     Returns an empty text if none has grown.
     """
-    grown = growth(prediction, locked)
+    grown = growth(found, locked)
     if not grown:
         return ""
     rows = [
@@ -39,7 +39,7 @@ def growth_block(prediction: Measurement, locked: LockedProfile) -> str:
     table = align(rows, ["left", "right", "left", "right", "right", "left"])
     more = f"\nand {words.count(len(grown) - _SHOWN, 'other')}" if len(grown) > _SHOWN else ""
     heading = (
-        f"  what holds more memory at the peak of batch {locked.predicted_batch_size} "
+        f"  what holds more memory at the peak of batch {batch_of(found, locked)} "
         "than when it was locked:\n"
     )
     return heading + textwrap.indent(table + more, "    ")

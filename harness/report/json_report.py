@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.bounds.predicted import growth
+from harness.bounds.grown import growth
 from harness.lockfile.report_file import VERSION
 from harness.measurement import Profile
 from harness.report.documents import MEASURED

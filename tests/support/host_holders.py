@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 
 def hold(
-    tmp_path: Path, module: str, batch_size: int = 32, *, data: str = "", **changes: Any
+    tmp_path: Path, module: str, batch_size: int = 32, *, spec: Any = None, **changes: Any
 ) -> PeakHolders:
-    """Return what a probe of two steps finds. `changes` are of its request."""
+    """Return what a probe of two steps finds. `changes` are of its request.
+
+    spec: a workload in place of that of `module`.
+    """
     file = tmp_path / "holders.json"
     request: Any = {
         "task": "holders",
@@ -35,7 +38,7 @@ def hold(
         "workload": None,
     }
     whole: HoldersRequest = request | changes
-    result = holders(build(workload(module, data)), whole, lambda _phase: None)
+    result = holders(build(spec or workload(module, None)), whole, lambda _phase: None)
     assert "fits" == result["outcome"], result
     return PeakHolders.read(file)
 
