@@ -21,6 +21,7 @@ from simulated_worlds import Worlds, h100, inside
 from torch_server import TorchServer
 from warm_zygotes import WarmZygotes, start_new
 
+import harness.page.library
 import harness.run.hooks
 from harness.devices.cpu import CpuDevice
 from harness.devices.nvml import gpus as nvml
@@ -111,6 +112,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_pages() -> Iterator[None]:
+    """Let runs write no page, which takes a tenth of a second; `pages` is for those that do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness.page, "is_available", lambda: False)
+        yield
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs in this process write their page, as they do in use."""
+    monkeypatch.setattr(harness.page, "is_available", harness.page.library.is_available)
 
 
 @pytest.fixture

@@ -111,13 +111,7 @@ def add_merge(parser: argparse.ArgumentParser) -> None:
 
 def add_comment(parser: argparse.ArgumentParser) -> None:
     """Add what `comment` takes."""
-    parser.add_argument(
-        "reports",
-        metavar="REPORT",
-        nargs="*",
-        type=Path,
-        help="report.json of a run, also several; default: that of the last run here",
-    )
+    _add_reports(parser)
     parser.add_argument(
         "--label",
         metavar="NAME",
@@ -126,15 +120,19 @@ def add_comment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only print the comment")
 
 
+def _add_reports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "reports",
+        metavar="REPORT",
+        nargs="*",
+        type=Path,
+        help="report.json of a run, also several; default: that of the last run here",
+    )
+
+
 def add_report(parser: argparse.ArgumentParser) -> None:
     """Add what `report` takes."""
-    parser.add_argument(
-        "report",
-        metavar="REPORT",
-        type=Path,
-        nargs="?",
-        help="default: report.json in the folder of results of a pytest run here",
-    )
+    _add_reports(parser)
     parser.add_argument("--html", metavar="OUT", type=Path, required=True, help="the file to write")
 
 

@@ -1,4 +1,4 @@
-"""The verb `report`: makes the page of a run from its report.json."""
+"""The verb `report`: makes the page of one or more runs from report.json."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def report(options: argparse.Namespace, paths: Paths) -> Answer:
     target = options.html
     if target.suffix.lower() not in (".html", ".htm"):
         raise HarnessError(f"--html {shown_path(target)}: a page is HTML; end the name in .html")
-    found = page.read_report_of_run(options.report or paths.results / "report.json")
+    found = page.read_reports(options.reports or [paths.results / "report.json"])
     page.write_page(target, found, page.lock_history_of(paths.lock))
     document: ReportDocument = {
         "path": str(target),

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from harness.page.history import lock_history_of
 from harness.page.library import is_available
-from harness.page.report_model import read_report_of_run, report_of
+from harness.page.report_model import read_reports, report_of
 from harness.page.writing import render_page, write_page
 
 __all__ = [
     "is_available",
     "lock_history_of",
-    "read_report_of_run",
+    "read_reports",
     "render_page",
     "report_of",
     "write_page",

@@ -16,6 +16,7 @@ from harness.visible import cut, one_line, visible
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _MAX_TEXT = 8000
@@ -185,8 +186,25 @@ def report_of(data: dict[str, Any], path: Path | None = None) -> Report:
         raise _refused(path, f"{place} is {shown(first['input'])}: {message}") from error
 
 
-def read_report_of_run(path: Path) -> Report:
-    """Read the report of a run. Raises HarnessError when the file is missing, or no report."""
+def read_reports(paths: Sequence[Path]) -> Report:
+    """Read the reports of one or more runs as one, as those of several machines.
+
+    A case that one run has skipped, because the GPU was not there, is as another has found it; of
+    several that have found it, the first counts. Raises HarnessError for a file that is missing, or
+    no report.
+    """
+    cases: dict[str, Case] = {}
+    presets: dict[str, None] = {}
+    for report in map(_read, paths):
+        presets |= dict.fromkeys([report.preset] if report.preset else [])
+        for case in report.cases:
+            known = cases.get(case.id)
+            if known is None or (known.device is None and case.device is not None):
+                cases[case.id] = case
+    return Report(preset=", ".join(presets) or None, cases=tuple(cases.values()))
+
+
+def _read(path: Path) -> Report:
     try:
         data = read_report(path)
     except UnreadableReportError as error:

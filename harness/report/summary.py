@@ -30,11 +30,13 @@ def summary_lines(
     lock_path: str,
     results_path: str,
     recommendations: Sequence[Recommendation] = (),
+    has_page: bool = False,
 ) -> list[str]:
     """Return the lines at the end of a run, at most `width` columns wide.
 
     Only paths and commands may be wider. `locked` holds the ids of the cases that were written to
-    the lock at `lock_path`; the run's files are in the folder `results_path`.
+    the lock at `lock_path`; the run's files are in the folder `results_path`, with a page if
+    `has_page`.
     """
     if not results:
         return []
@@ -47,7 +49,8 @@ def summary_lines(
     blocks.append(
         [line for text in better for line in ([text] if text[0] == " " else _wrapped(text, width))]
     )
-    ending = [f"results in {results_path}: report.md, report.json, candidate.lock"]
+    page = "report.html, " if has_page else ""
+    ending = [f"results in {results_path}: {page}report.md, report.json, candidate.lock"]
     if locked:
         ending.insert(0, f"locked {words.count(len(locked), 'case')} in {lock_path}")
     blocks.append(ending)

@@ -207,7 +207,8 @@ class Run:
         self.nothing_measured = self.session.found_nothing(results)
         if self.nothing_measured:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        # Last: a logger may take its time.
+        # Last: the page and a logger may take their time.
+        self.warnings += self.session.write_page()
         self.warnings += self.session.log(results)
 
     def _try_to(
@@ -237,6 +238,7 @@ class Run:
             lock_path=shown_path(self.session.paths.lock),
             results_path=shown_path(self.session.paths.results),
             recommendations=self._recommendations,
+            has_page=self.session.results.has_page,
         ):
             terminalreporter.write_line(visible(line))
         for result in self._interrupted:

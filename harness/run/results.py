@@ -6,9 +6,9 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from harness import report
+from harness import page, report
 from harness.errors import HarnessError
 from harness.file_locks import WAIT_SECONDS
 from harness.files import write_text
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from harness.measurement import Measurement
     from harness.report.case_result import CaseResult
 
-WRITTEN = ("report.json", "report.md", "candidate.lock")
+PAGE = "report.html"
+WRITTEN = ("report.json", "report.md", "candidate.lock", PAGE)
 
 
 class Results:
@@ -42,6 +43,12 @@ class Results:
     def __init__(self, folder: Path, wait_seconds: float = WAIT_SECONDS) -> None:
         self.folder = folder
         self._wait_seconds = wait_seconds
+        self._reported: dict[str, Any] | None = None
+
+    @property
+    def has_page(self) -> bool:
+        """Whether there is a page of this run: an earlier run's is removed."""
+        return (self.folder / PAGE).exists()
 
     @property
     def are_written(self) -> bool:
@@ -92,6 +99,9 @@ class Results:
         markdown = report.render_markdown(results, header, recommendations)
         write_text(self.folder / "report.md", markdown, follow=False)
         write_candidate(self.folder / "candidate.lock", lock, lockable(results))
+        self._reported = data
+        # It would show other results.
+        (self.folder / PAGE).unlink(missing_ok=True)
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             try:
                 report.append_step_summary(markdown, Path(summary))
@@ -100,6 +110,22 @@ class Results:
                     f"{summary}, which GITHUB_STEP_SUMMARY names, cannot be written: "
                     f"{error.strerror}"
                 ) from error
+
+    def write_page(self, lock: Path) -> tuple[str, ...]:
+        """Write the page of what was reported, where the extra that makes it is installed.
+
+        Returns why there is none: a failing page fails no run.
+
+        lock: the lockfile whose history the page shows.
+        """
+        if self._reported is None or not page.is_available():
+            return ()
+        try:
+            report_shown = page.report_of(self._reported)
+            page.write_page(self.folder / PAGE, report_shown, page.lock_history_of(lock))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the results are written
+            return (f"{PAGE} is not written: {str(error) or type(error).__name__}",)
+        return ()
 
 
 def lockable(results: Iterable[CaseResult]) -> list[LockedProfile]:

@@ -192,6 +192,10 @@ class Session:
         """Write the run's reports and its candidate lockfile. Raises HarnessError."""
         self.results.write(results, self.paths.lock, self.preset, recommendations)
 
+    def write_page(self) -> tuple[str, ...]:
+        """Write the page of the reports; return warnings. It may take a second."""
+        return self.results.write_page(self.paths.lock)
+
     def forget_answers(self, results: Sequence[CaseResult]) -> None:
         """Remove the answers of probes that were kept, once the run has all it wanted of a case."""
         for result in results:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from case_results import several
+from case_results import measurement, result, several
 from command_line import Output, configure
 from json_documents import document
 from page_reports import as_json
@@ -55,6 +55,22 @@ def test_other_report_is_named(project: Project, capsys: Output) -> None:
     found = document(capsys, "report", "downloaded/report.json", "--html", "out.html", code=0)
     assert ("out.html", 5) == (found["path"], found["cases"])
     assert (project.path / "out.html").stat().st_size == found["size_bytes"]
+
+
+def test_reports_of_several_machines_are_one_page(project: Project, capsys: Output) -> None:
+    """A case that one machine has skipped is as another has found it."""
+    skipped, *others = several()
+    (project.path / "one").mkdir()
+    first = project.path / "one" / "report.json"
+    first.write_text(json.dumps(as_json(skipped, *others)), encoding="utf-8")
+    elsewhere = measurement(axes=skipped.axes, max_batch_size=777, batch_size=777)
+    second = project.path / "two.json"
+    second.write_text(json.dumps(as_json(result(elsewhere))), encoding="utf-8")
+    assert 0 == main(["report", str(first), str(second), "--html", "out.html"])
+    assert "5 cases" in capsys.readouterr().out
+    text = (project.path / "out.html").read_text(encoding="utf-8")
+    assert "3 failed, 1 error, 1 passed" in text
+    assert '<td class="number">777</td>' in text
 
 
 @pytest.mark.usefixtures("project")

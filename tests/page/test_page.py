@@ -13,7 +13,7 @@ from hostile_words import assert_harmless
 from page_reports import MARKUP, as_json, every_state, hostile, many, page_report
 
 from harness.errors import HarnessError
-from harness.page import read_report_of_run, render_page, report_of, write_page
+from harness.page import read_reports, render_page, report_of, write_page
 from harness.page.history import Locks
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_wrong_types_are_refused_with_their_place(
     path = tmp_path / "report.json"
     path.write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(HarnessError) as raised:
-        read_report_of_run(path)
+        read_reports([path])
     assert told in str(raised.value)
     assert str(raised.value).startswith(str(path))
 
@@ -166,14 +166,14 @@ def test_files_that_are_no_report_are_refused(tmp_path: Path, text: str, told: s
     path = tmp_path / "report.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(HarnessError) as raised:
-        read_report_of_run(path)
+        read_reports([path])
     assert told in str(raised.value)
 
 
 def test_missing_report_says_who_writes_one(tmp_path: Path) -> None:
     """Without a file the message names the command that leaves it."""
     with pytest.raises(HarnessError, match="does not exist; each run of `pytest --gpu-profile`"):
-        read_report_of_run(tmp_path / "report.json")
+        read_reports([tmp_path / "report.json"])
 
 
 def test_link_in_the_place_of_the_page_is_replaced(tmp_path: Path) -> None:

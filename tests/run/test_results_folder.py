@@ -104,6 +104,7 @@ def test_links_inside_of_a_cases_folder_are_removed_not_followed(
     assert not (results.folder / CASE / name).is_symlink()
 
 
+@pytest.mark.usefixtures("pages")
 @pytest.mark.parametrize("name", [*WRITTEN, ".gitignore"])
 @pytest.mark.parametrize("kind", ["link", "broken link", "hard link", "pipe"])
 def test_what_stands_in_the_place_of_a_report_is_replaced_not_written_through(
@@ -120,6 +121,7 @@ def test_what_stands_in_the_place_of_a_report_is_replaced_not_written_through(
     else:
         place.symlink_to(victim / ("thesis.txt" if kind == "link" else "nothing"))
     results.write([], tmp_path / "gpu-profile.lock")
+    results.write_page(tmp_path / "gpu-profile.lock")
     assert PRECIOUS == survivors(victim)
     if name in WRITTEN:
         assert place.is_file()

@@ -1,0 +1,58 @@
+"""The page that a run leaves beside its reports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from case_results import several
+
+from harness.page import library
+from harness.run.results import Results
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from projects import Project
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    """Make the results of a run."""
+    (tmp_path / "project").mkdir()
+    return Results(tmp_path / "project" / ".gpu-profile", 0)
+
+
+@pytest.mark.usefixtures("pages")
+def test_run_leaves_a_page_and_names_it(canned_project: Project) -> None:
+    """The last line of a run has the name of the page before those of the reports."""
+    run = canned_project.run("--gpu-profile")
+    run.stdout.fnmatch_lines(
+        ["results in .gpu-profile: report.html, report.md, report.json, candidate.lock"]
+    )
+    text = (canned_project.path / ".gpu-profile" / "report.html").read_text(encoding="utf-8")
+    assert "net-cpu-48MiB-1" in text
+
+
+def test_without_the_extra_there_is_none(results: Results, tmp_path: Path) -> None:
+    """Nor is that of an earlier run left there, for it would show other results."""
+    results.write([], tmp_path / "gpu-profile.lock")
+    (results.folder / "report.html").write_text("of an earlier run", encoding="utf-8")
+    lock = tmp_path / "gpu-profile.lock"
+    results.write(several(), lock)
+    assert ((), False) == (results.write_page(lock), results.has_page)
+
+
+@pytest.mark.usefixtures("pages")
+def test_a_page_that_fails_is_told_and_fails_nothing(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reports are written all the same."""
+    monkeypatch.setattr(library, "_SNIPPET", "no ( script")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lock = tmp_path / "gpu-profile.lock"
+    results.write(several(), lock)
+    (warning,) = results.write_page(lock)
+    assert warning.startswith("report.html is not written: ")
+    assert not results.has_page
+    assert (results.folder / "report.json").is_file()
