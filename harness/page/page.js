@@ -15,7 +15,7 @@
 
   const config = (colours) => ({
     background: null, padding: 2, font: getComputedStyle(document.body).fontFamily, aria: false,
-    view: { stroke: null },
+    view: { stroke: null }, mark: { aria: false }, line: { aria: false }, point: { aria: false }, rule: { aria: false }, rect: { aria: false }, bar: { aria: false },
     axis: { labelColor: colours.soft, titleColor: colours.soft, gridColor: colours.line, domainColor: colours.line, tickColor: colours.line, labelFontSize: 11, titleFontSize: 11, titleFontWeight: "normal", titlePadding: 8 },
     axisX: { grid: false },
     legend: { orient: "top", direction: "horizontal", labelColor: colours.ink, labelFontSize: 11, symbolSize: 60, offset: 6, symbolOpacity: 1 },

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import canned_measurements as canned
 import pytest
 from case_results import several
 
+import harness.measure.measuring
 from harness.page import library
 from harness.run.results import Results
 
@@ -24,13 +26,14 @@ def results(tmp_path: Path) -> Results:
 
 
 @pytest.mark.usefixtures("pages")
-def test_run_leaves_a_page_and_names_it(canned_project: Project) -> None:
+def test_run_leaves_a_page_and_names_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last line of a run has the name of the page before those of the reports."""
-    run = canned_project.run("--gpu-profile")
+    monkeypatch.setattr(harness.measure.measuring, "measure_case", canned.measure_case)
+    run = project.run("--gpu-profile")
     run.stdout.fnmatch_lines(
         ["results in .gpu-profile: report.html, report.md, report.json, candidate.lock"]
     )
-    text = (canned_project.path / ".gpu-profile" / "report.html").read_text(encoding="utf-8")
+    text = (project.path / ".gpu-profile" / "report.html").read_text(encoding="utf-8")
     assert "net-cpu-48MiB-1" in text
 
 
