@@ -27,7 +27,6 @@ from harness.cli.arguments import (
 )
 from harness.cli.calibrate import CalibrateDocument, calibrate
 from harness.cli.check import CheckDocument, check
-from harness.cli.comment import CommentDocument, comment
 from harness.cli.commits.bisect import bisect
 from harness.cli.commits.documents import BisectDocument, HistoryDocument
 from harness.cli.commits.history import history
@@ -39,7 +38,8 @@ from harness.cli.lockfile import diff, merge, prune, show
 from harness.cli.predicting.documents import PredictDocument
 from harness.cli.predicting.predict import predict
 from harness.cli.probe import ProbeDocument, probe
-from harness.cli.report import ReportDocument, report
+from harness.cli.reporting.comment import CommentDocument, comment
+from harness.cli.reporting.report import ReportDocument, report
 from harness.cli.review import ReviewDocument, review
 from harness.cli.simulating.documents import SimulateDocument
 from harness.cli.simulating.simulate import simulate
