@@ -86,7 +86,7 @@ def progress_aside(
     total: how many cases the verb works on, one after the other; None if nobody knows.
     verbose: whether each record of the log is a line; `prefix`, with which it begins, is left out.
     """
-    block = Block(sys.stderr, color=True, column=lambda: 0)
+    block = Block(sys.stderr, color=True, column=lambda: 0, prints=True)
     style: Style = "block" if can_draw(sys.stderr) else "lines"
     with Progress(
         _StandardError(), block, style=style, verbose=verbose, anybody=True, prefix=prefix

@@ -10,6 +10,7 @@ from harness.batch_search.training import SCOUTING_STEPS, num_steps
 from harness.breakdown.table import make_table
 from harness.errors import WorkloadError
 from harness.predict.holders import PeakHolders
+from harness.progress.events import tell_phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,7 @@ def with_memory(opened: OpenCase, measurement: Measurement) -> Measurement:
     file, other = (
         opened.runner.directory / f"memory-b{one}.json" for one in (size, f"{smaller}-smaller")
     )
+    tell_phase(opened.case.id, "holders of memory")
     _log.info("%s: finding where the memory of batch %d goes", opened.case.id, size)
     try:
         opened.runner.holders(

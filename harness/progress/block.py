@@ -24,7 +24,8 @@ class Block:
         color: whether lines have styles; NO_COLOR is obeyed anyway.
         column: returns the column of the cursor before the block is drawn, and the cursor goes back
             there. None: nobody knows it, and the cursor stays on the line below.
-        prints: whether the program's own output may come in between. It then goes above the block.
+        prints: whether the program's own output may come in between. What would go to a terminal
+            then goes above the block.
 
     """
 
@@ -101,8 +102,8 @@ class Block:
             console=self._console,
             auto_refresh=False,
             transient=True,
-            redirect_stdout=self._prints,
-            redirect_stderr=self._prints,
+            redirect_stdout=self._prints and _is_terminal(sys.stdout),
+            redirect_stderr=self._prints and _is_terminal(sys.stderr),
             vertical_overflow="crop",
         )
         self._live.start()
@@ -154,8 +155,11 @@ def own_stream(stream: TextIO) -> TextIO:
 
 def can_draw(stream: TextIO) -> bool:
     """Return whether a stream is a terminal that moves its cursor when asked to."""
+    return _is_terminal(stream) and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+
+
+def _is_terminal(stream: TextIO) -> bool:
     try:
-        is_terminal = stream.isatty()
+        return stream.isatty()
     except ValueError:  # closed
         return False
-    return is_terminal and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")

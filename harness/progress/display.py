@@ -165,9 +165,10 @@ class Progress:
     def take(self, event: Event) -> None:
         """Take an event, in any thread."""
         with self._lock:
-            if self._anybody and event.kind != "end" and event.case_id not in self.state.running:
+            if self._anybody and event.case_id not in self.state.running:
                 self.state.running.clear()
-                self.state.take(Event(event.case_id, "begin"), self._clock())
+                if event.kind not in ("begin", "end"):
+                    self.state.take(Event(event.case_id, "begin"), self._clock())
             self.state.take(event, self._clock())
             try:
                 if event.kind == "begin" and _is_main_thread():

@@ -20,7 +20,7 @@ class Event:
     case_id: str
     kind: Kind
     text: str = ""
-    """The name of a phase, or one line on what has just happened."""
+    """The name of a phase, or one line on what has just happened; of a case that begins, where."""
     batch_size: int | None = None
     """What a probe has shown: the size, and whether it fits. None: it has proved nothing."""
     fits: bool = False
@@ -46,9 +46,12 @@ def tell(event: Event) -> None:
 
 
 @contextmanager
-def working_on(case_id: str) -> Iterator[None]:
-    """Tell that a case begins, and how ever the block ends, that the case does."""
-    tell(Event(case_id, "begin"))
+def working_on(case_id: str, where: str = "") -> Iterator[None]:
+    """Tell that a case begins, and however the block ends, that the case does.
+
+    where: what tells it from others with this id, such as `on H100`.
+    """
+    tell(Event(case_id, "begin", where))
     try:
         yield
     finally:

@@ -24,6 +24,8 @@ class CaseState:
     number: int
     """The number of cases that had begun, with this one."""
     begun: float
+    where: str = ""
+    """Where it runs, if that tells it from others: `on H100`."""
     phase: str = ""
     fits: int | None = None
     """The largest batch size that is proved to fit in this phase."""
@@ -52,7 +54,7 @@ class CaseState:
         self.said = "" if said == self.phase else said
 
     @property
-    def where(self) -> str:
+    def step(self) -> str:
         """The phase with its bracket: `search: 85 fits, 90 does not`."""
         known = [
             *(() if self.fits is None else (f"{self.fits} fits",)),
@@ -78,7 +80,7 @@ class RunState:
         """Take an event; those of cases that nobody has begun are of another run."""
         if event.kind == "begin":
             self.began += 1
-            self.running[event.case_id] = CaseState(event.case_id, self.began, now)
+            self.running[event.case_id] = CaseState(event.case_id, self.began, now, event.text)
             return
         case = self.running.get(event.case_id)
         if case is None:
@@ -112,14 +114,14 @@ class RunState:
 
     def parts(self, case: CaseState, now: float) -> tuple[str, ...]:
         """Return the words on a case: which it is, its phase and bracket, elapsed and left."""
-        name = one_line(case.case_id)
+        name = one_line(f"{case.case_id} {case.where}".strip())
         if self.total is not None and self.total > 1:
             name = f"case {case.number} of {max(self.total, self.began)}: {name}"
         left = self.seconds_left(now)
         times = elapsed(now - case.begun) + (
             "" if left is None else f", about {format_seconds(left)} left"
         )
-        return tuple(part for part in (name, case.where, times) if part)
+        return tuple(part for part in (name, case.step, times) if part)
 
 
 def elapsed(seconds: float) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.progress.block import Block
 from harness.progress.display import LINE_SECONDS, Progress, logger
-from harness.progress.events import Event, tell
+from harness.progress.events import Event, tell, working_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -251,3 +251,16 @@ def test_a_closed_terminal_does_not_end_the_run(screen: Screen, progress: Progre
     screen.write = open  # type: ignore[assignment, method-assign] # it raises OSError for a text
     tell(Event("net", "phase", "search"))
     assert "search" == progress.state.running["net"].phase
+
+
+def test_verb_works_on_what_tells_first(screen: Screen) -> None:
+    """A verb need not begin its cases; where one runs tells it from others of its name."""
+    screen.write("\n")
+    block = Block(screen, color=False, column=lambda: 0)
+    with Progress(Lines(), block, style="block", anybody=True, clock=Clock()) as progress:
+        progress.state.total = 2
+        tell(Event("net", "phase", "search"))
+        assert "case 1 of 2: net  search  0:00" == screen.lines[-1]
+        with working_on("net", "on H100"):
+            assert "case 2 of 2: net on H100  0:00" == screen.lines[-1]
+        assert {} == progress.state.running

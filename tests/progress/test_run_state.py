@@ -38,7 +38,7 @@ def test_each_phase_has_a_bracket_of_its_own() -> None:
     """What fits in training says nothing of validation."""
     known = (Event("a", "phase", "search"), probe(8, fits=True))
     state = begun(*known, Event("a", "phase", "soak"), estimates={})
-    assert "soak" == state.running["a"].where
+    assert "soak" == state.running["a"].step
 
 
 def test_position_and_time_left() -> None:

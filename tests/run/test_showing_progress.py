@@ -156,9 +156,9 @@ def test_workers_have_a_line_each(project: Project, warm_zygotes: WarmZygotes) -
     project.write_matrix("Net", "Scheduled")
     with running(project, warm_zygotes, "-n2") as terminal:
         seen = terminal.run_until(lambda lines: sum("of 2: " in one for one in lines) == 2)
-        assert [f"case 1 of 2: {CASE}"] == [
-            line.partition("  ")[0] for line in seen if line.startswith("case 1")
-        ]
+        shown = [line.partition("  ")[0].partition(" of 2: ") for line in seen if "of 2: " in line]
+        assert {"case 1", "case 2"} == {number for number, _, _ in shown}
+        assert {CASE, "scheduled-cpu-48MiB-1"} == {name for _, _, name in shown}
         assert 1 == terminal.run_to_the_end()
         assert "of 2: " not in terminal.text
 

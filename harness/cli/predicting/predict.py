@@ -21,6 +21,7 @@ from harness.predict import timeline
 from harness.predict.gpus import by_label, by_name
 from harness.predict.prediction import predict as predict_on
 from harness.predict.simulation import Simulation
+from harness.progress.events import working_on
 from harness.units import format_bytes
 from harness.wording import shown_path, typed_path
 
@@ -137,10 +138,11 @@ def _answers(
             if outputs.snapshot is not None:
                 snapshot = outputs.of(outputs.snapshot, case, gpu)
             try:
-                opened = simulation.open(case, gpu, None, surroundings)
-                prediction = predict_on(
-                    opened, gpu, snapshot=None if snapshot is None else snapshot.absolute()
-                )
+                with working_on(case.id, f"on {gpu.label}"):
+                    opened = simulation.open(case, gpu, None, surroundings)
+                    prediction = predict_on(
+                        opened, gpu, snapshot=None if snapshot is None else snapshot.absolute()
+                    )
             except WorkloadError as error:
                 say_aside(error.detail)
                 raise
