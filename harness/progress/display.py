@@ -19,7 +19,6 @@ from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
     from harness.progress.block import Block
 
@@ -74,12 +73,7 @@ class LogLines(logging.Handler):
         logger.addHandler(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop listening, and restore the level."""
         logger.removeHandler(self)
         if self._lowered:
@@ -144,12 +138,7 @@ class Progress:
         self._open.enter_context(LogLines(self._record, verbose=verbose))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop listening, and leave the terminal as it was."""
         self._open.close()
         self._ended.set()
