@@ -48,6 +48,15 @@ def add_case(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("case", metavar="CASE", help=CASE)
 
 
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """Add what `check` takes."""
+    parser.add_argument(
+        "--lock-only",
+        action="store_true",
+        help="only read the lockfile, and neither the matrix nor any code",
+    )
+
+
 def add_show(parser: argparse.ArgumentParser) -> None:
     """Add what `show` takes."""
     parser.add_argument("case", metavar="CASE", help=CASE)

@@ -10,6 +10,7 @@ from harness.cli.arguments import (
     add_analyze,
     add_bisect,
     add_case,
+    add_check,
     add_comment,
     add_diff,
     add_json,
@@ -80,6 +81,11 @@ def _without_paths(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(matrix=None, lock=None)
 
 
+def _paths_of_check(options: argparse.Namespace) -> Paths:
+    """Return paths: without workloads to build, nothing of the checkout need run to find them."""
+    return read_paths(options) if options.lock_only else find_paths(options)
+
+
 VERBS = (
     Verb(
         "init",
@@ -91,9 +97,9 @@ VERBS = (
     ),
     Verb(
         "check",
-        _with(find_paths, check),
+        _with(_paths_of_check, check),
         "list missing, stale and orphaned profiles; needs no GPU",
-        (add_paths,),
+        (add_paths, add_check),
         CheckDocument,
     ),
     Verb(

@@ -8,6 +8,8 @@ measured; the others do not count as changes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.lockfile.diff import diff
@@ -21,9 +23,10 @@ from harness.wording import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 _MAX_SHOWN = 3
+# Begins the names of the files that git hands to a merge driver.
+_GITS_FILE = ".merge_file_"
 
 
 def merge_into(
@@ -51,7 +54,7 @@ def merge(base: Lock, ours: Lock, theirs: Iterable[Lock]) -> Lock:
 
     Raises LockError with every conflict.
     """
-    sides = (ours, *theirs)
+    sides = (_named(ours, "ours"), *(_named(lock, "theirs") for lock in theirs))
     conflicts: list[str] = []
     profiles: list[LockedProfile] = []
     for some in with_profiles(base, [profile for side in sides for profile in side]):
@@ -72,11 +75,19 @@ def merge(base: Lock, ours: Lock, theirs: Iterable[Lock]) -> Lock:
             extra[key] = value
     if conflicts:
         remedy = (
-            "nothing is merged: lock these cases again, or merge without the lockfile whose values "
-            "you do not want"
+            "nothing is merged: take the lockfile of one side (git checkout --ours, or --theirs), "
+            "and lock these cases again"
+            if ours.path.name.startswith(_GITS_FILE)
+            else "nothing is merged: lock these cases again, or merge without the lockfile whose "
+            "values you do not want"
         )
         raise LockError("\n".join([*conflicts, remedy]))
     return Lock(ours.path, sort(profiles), exists=True, extra=extra)
+
+
+def _named(lock: Lock, side: str) -> Lock:
+    """Return a lock under the name that git's users know, in place of that of git's own file."""
+    return replace(lock, path=Path(side)) if lock.path.name.startswith(_GITS_FILE) else lock
 
 
 def _changed(before: Any, now: Iterable[tuple[Lock, Any]]) -> list[tuple[Lock, Any]]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +18,6 @@ from harness.lockfile.toml_text import LockError
 from harness.lockfile.write import update_lock
 
 ON_A100 = locked(gpu="a100", device=A100)
-GIT = shutil.which("git")
 ON_CPU = locked(gpu="cpu", device=CPU, emulated=True)
 
 
@@ -194,45 +190,3 @@ def test_a_candidate_that_is_not_there_is_told(lock: Path, capsys: Output) -> No
     assert 2 == main(["merge", "absent.lock"])
     assert "gpu-profile: absent.lock does not exist\n" == capsys.readouterr().err
     assert before == lock.read_bytes()
-
-
-@pytest.mark.skipif(GIT is None, reason="git is not installed")
-def test_git_merges_with_it(lock: Path) -> None:
-    """As git's merge driver, it merges neighbouring profiles and a file that both sides added."""
-    root = lock.parents[1]
-    code = "import sys; from harness.cli.command_line import main; sys.exit(main())"
-    driver = f"{sys.executable} -c '{code}' merge --base %O --lock %A %B"
-    (root / ".gitattributes").write_text("*.lock merge=gpu-profile\n", encoding="utf-8")
-
-    def git(*arguments: str) -> None:
-        identity = ["-c", "user.name=x", "-c", "user.email=x@y.z", "-c", "commit.gpgsign=false"]
-        configuration = [*identity, "-c", f"merge.gpu-profile.driver={driver}"]
-        done = subprocess.run(
-            [str(GIT), *configuration, *arguments],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert 0 == done.returncode, done.stdout + done.stderr
-
-    def commit(profile: LockedProfile) -> None:
-        update_lock(lock, [profile])
-        git("add", "-A")
-        git("commit", "-m", "lock")
-
-    git("init", "-b", "main")
-    lock.unlink()
-    git("add", "-A")
-    git("commit", "-m", "project")
-    git("branch", "other")
-    commit(of_case())
-    git("checkout", "other")
-    commit(of_case("vit"))
-    git("merge", "main")
-    git("checkout", "-b", "third")
-    commit(of_case(batch_size=3000))
-    git("checkout", "other")
-    commit(of_case("resnet"))
-    git("merge", "third")
-    assert {CASE: 3000, "resnet-cpu-48MiB-1": 3328, "vit-cpu-48MiB-1": 3328} == sizes(lock)
