@@ -72,7 +72,7 @@ def render_comment(label: str, cases: Sequence[Reported], run: RunLink) -> str:
     text += "".join(f"\n{part}\n" for part in (*shown_sections, *_skipped(cases)))
     if left_out:
         text += f"\nLeft out here: {' and '.join(left_out)}. report.md of the run has them all.\n"
-    return f"{text}\n{_ending(run)}"
+    return f"{text}{_ending(run)}"
 
 
 def render_missing(label: str, run: RunLink) -> str:
@@ -80,7 +80,7 @@ def render_missing(label: str, run: RunLink) -> str:
     name = f": {_short(label)}" if label else ""
     return (
         f"### GPU profiles{name}\n\nThe run left no report: it ended before any case did. Its log "
-        f"says why.\n\n{_ending(run)}"
+        f"says why.\n{_ending(run)}"
     )
 
 
@@ -149,12 +149,16 @@ def _skipped(cases: Sequence[Reported]) -> Iterator[str]:
 
 
 def _ending(run: RunLink) -> str:
-    commit = f"of commit {escape(run.commit[:12])}" if run.commit else ""
-    where = f"[the run]({run.url})" if run.url else "the run"
-    return (
-        f"<sub>Results {commit}{', from ' if commit else 'from '}{where}: its artifacts hold "
-        "report.md and candidate.lock.</sub>\n"
+    if not run.commit and not run.url:
+        return ""
+    commit = f" of commit {escape(run.commit[:12])}" if run.commit else ""
+    where = (
+        f"{',' if commit else ''} from [the run]({run.url}): its artifacts hold report.md and "
+        "candidate.lock"
+        if run.url
+        else ""
     )
+    return f"\n<sub>Results{commit}{where}.</sub>\n"
 
 
 def _name(one: Reported) -> str:

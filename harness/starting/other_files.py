@@ -22,6 +22,7 @@ _JOB = """\
   {name}:
     runs-on: {runner}
     timeout-minutes: 60
+    permissions: {{contents: read, pull-requests: write}}
     steps:
       - uses: actions/checkout@v4
 {note}      - run: pip install {project}{package}
@@ -32,6 +33,11 @@ _JOB = """\
           name: gpu-profile-{name}
           path: {results}
           include-hidden-files: true  # the folder's name begins with a dot
+      - run: gpu-profile comment
+        if: ${{{{ !cancelled() }}}}
+        continue-on-error: true  # the verdict is that of the cases
+        env:
+          GITHUB_TOKEN: ${{{{ github.token }}}}
 """
 _CUDA = "      # torch's CUDA build, as on PyPI: some gigabytes, so keep pip's cache between runs\n"
 

@@ -23,6 +23,7 @@ def lockfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a project with a lockfile, a broken matrix and a conftest that must not run."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "profiles" / "gpu-profile.lock"
+    path.parent.mkdir()
     update_lock(path, [locked()])
     (tmp_path / "profiles" / "matrix.yaml").write_text("no: matrix", encoding="utf-8")
     (tmp_path / "conftest.py").write_text("open('ran', 'w')\n", encoding="utf-8")

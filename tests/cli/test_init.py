@@ -189,10 +189,11 @@ def test_workflow_has_the_jobs_of_the_machines(
     runs = {
         name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()
     }
+    comment = "gpu-profile comment"
     install = "pip install -e . /path/to/pytest-gpu-profile"
     expected = {
-        "measure": [install, "pytest --gpu-profile"],
-        "predict": [install, "pytest --gpu-profile --gpu-profile-predict"],
+        "measure": [install, "pytest --gpu-profile", comment],
+        "predict": [install, "pytest --gpu-profile --gpu-profile-predict", comment],
     }
     assert (expected if has_gpu else {"measure-cpu": expected["measure"]}) == runs
 

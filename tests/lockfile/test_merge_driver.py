@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(GIT is None, reason="git is not installed")
 
 
 class Repository:
-    """A repository on the branch `main` with a branch `theirs`; its lock holds two cases of 3328."""
+    """A repository with the branches `main` and `theirs`; its lock holds two cases of 3328."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

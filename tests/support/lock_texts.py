@@ -64,10 +64,16 @@ def run_of(path: Path, name: str, *profiles: LockedProfile, report: bool = True)
     folder = path.parent / name
     folder.mkdir()
     write_candidate(folder / "candidate.lock", path, profiles)
-    cases = [{"id": profile.case_id, "device": asdict(profile.device)} for profile in profiles]
+    cases = [
+        {"id": profile.case_id, "status": "passed", "device": asdict(profile.device)}
+        for profile in profiles
+    ]
     if report:
         report_text = json.dumps(
-            {"version": 1, "cases": [*cases, {"id": "skipped", "device": None}]}
+            {
+                "version": 1,
+                "cases": [*cases, {"id": "skipped", "status": "skipped", "device": None}],
+            }
         )
         (folder / "report.json").write_text(report_text, encoding="utf-8")
     return folder / "candidate.lock"
