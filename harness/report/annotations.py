@@ -75,7 +75,8 @@ def _culprits(failed: Sequence[CaseResult], workspace: Path) -> Iterator[_Annota
             place = _inside(Path(file), workspace) if file and line.isdecimal() else None
             if place is not None:
                 then = f"{'at most ' if grown.at_most else ''}{format_bytes(grown.then_bytes)}"
-                text = f"{grown.holder} holds {format_bytes(grown.now_bytes)}, locked {then}"
+                now = format_bytes(grown.now_bytes)
+                text = f"{one.case_id}: {grown.holder} holds {now}, locked {then}"
                 names, texts = found.setdefault((place, int(line)), ({}, {}))
                 names[one.case_id] = texts[text] = None
     for at, (names, texts) in found.items():

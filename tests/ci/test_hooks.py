@@ -70,5 +70,5 @@ def test_stale_lock_is_not_pushed(project: Project, lock: Path) -> None:
     """The values of another workload are told before the push, and not at each commit."""
     code, printed = run_hook(project, "gpu-profile-check", "pre-push")
     assert 1 == code
-    assert "stale     net-cpu-48MiB-1  the lock is stale" in printed
+    assert "\nstale     net-cpu-48MiB-1" in printed, printed
     assert 0 == run_hook(project, "gpu-profile-check")[0]

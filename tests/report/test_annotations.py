@@ -65,7 +65,8 @@ def test_line_that_holds_more_is_a_warning(workspace: Path) -> None:
     assert (
         "::warning file=net.py,line=33,"
         "title=more memory%3A resnet18-cpu-256MiB-32%2C vit-cpu-256MiB-32::"
-        "activation of a holds 14.0 MiB, locked 10.0 MiB"
+        "resnet18-cpu-256MiB-32: activation of a holds 14.0 MiB, locked 10.0 MiB; "
+        "vit-cpu-256MiB-32: activation of a holds 14.0 MiB, locked 10.0 MiB"
     ) == told
 
 
