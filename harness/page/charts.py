@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.page.comparison import duration, share_of_limit
+from harness.page.memory import compare_holders, describe_holders
 from harness.report import words
 from harness.units import format_bytes, format_speed
 
@@ -39,7 +40,7 @@ def charts(case: Case, locks: Locks) -> list[Chart]:
         _bracket(case),
         _throughput(case),
         *_learning_rate(case),
-        *_holders(case),
+        _holders(case),
         *_history(case, locks),
     ]
 
@@ -79,7 +80,7 @@ def numbers(case: Case, locks: Locks) -> dict[str, Any]:
         "rate": _rounded(_drawn_rate(case)),
         "range": [] if case.largest_learning_rate is not None else [*case.learning_rate_range],
         "lockedRate": _rounded(case.locked.learning_rate) if case.locked else None,
-        "holders": _holder_rows(case),
+        "holders": [[*holder] for holder in compare_holders(case).holders],
         "history": [[*change] for change in changes_of(case, locks)],
     }
     return {key: value for key, value in found.items() if value not in (None, [])}
@@ -211,27 +212,12 @@ def _why_no_rate(case: Case) -> str:
     return "No LR range test was asked for."
 
 
-def _holders(case: Case) -> list[Chart]:
+def _holders(case: Case) -> Chart:
     title = "What holds the memory at the peak"
-    rows = _holder_rows(case)
-    if not rows:
-        return []
-    name, _, size = max(rows, key=lambda row: row[2] or 0)
-    text = (
-        f"The {words.count(len(rows), 'largest holder')[2:]}"
-        if len(rows) == 1
-        else f"The {len(rows)} largest holders"
-    )
-    text += f" at the predicted batch. The largest is {name}"
-    text += f", {format_bytes(size)}." if size else "."
-    return [Chart("holders", title, text)]
-
-
-def _holder_rows(case: Case) -> list[list[Any]]:
-    """Return for each holder its name and its bytes, locked and now."""
-    locked = case.locked.predicted_peak if case.locked else {}
-    names = [*case.predicted_peak] or [*locked]
-    return [[name, locked.get(name), case.predicted_peak.get(name)] for name in names]
+    found = compare_holders(case)
+    if not found.holders:
+        return Chart("holders", title, "The run has not found it out.", drawn=False)
+    return Chart("holders", title, describe_holders(case, found))
 
 
 def changes_of(case: Case, locks: Locks) -> tuple[Change, ...]:

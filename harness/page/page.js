@@ -55,6 +55,32 @@
     box.append(made);
   }
 
+  /* Adds the picture and the table to a chart's title and caption, which name and describe it. */
+  function prepare(section, name, caseNumbers) {
+    const [title, caption] = section.children;
+    title.id = name;
+    caption.id = `${name}-caption`;
+    const plot = element("div");
+    plot.className = "plot";
+    plot.setAttribute("role", "img");
+    plot.setAttribute("aria-labelledby", title.id);
+    plot.setAttribute("aria-describedby", caption.id);
+    const data = element("details");
+    data.className = "data";
+    const summary = element("summary", "Numbers");
+    const ofWhat = element("span", ` of ${title.textContent}`);
+    ofWhat.className = "unseen";
+    summary.append(ofWhat);
+    const box = element("div");
+    box.className = "scroll";
+    box.tabIndex = 0;
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-label", summary.textContent);
+    data.append(summary, box);
+    data.addEventListener("toggle", () => fill(section, caseNumbers));
+    section.append(plot, data);
+  }
+
   const sections = (body) => body.querySelectorAll("[data-chart]");
   const isOpen = (body) => body.querySelector("[aria-expanded]").getAttribute("aria-expanded") === "true";
 
@@ -64,12 +90,12 @@
     button.setAttribute("aria-expanded", String(opened));
     body.querySelector(".below").hidden = !opened;
     if (!opened || body.dataset.drawn) return;
-    body.dataset.drawn = "true";
-    for (const section of sections(body)) {
-      const own = numbers[body.dataset.case];
+    const own = numbers[body.dataset.case];
+    sections(body).forEach((section, at) => {
+      if (!section.querySelector(".plot")) prepare(section, `chart-${body.dataset.case}-${at}`, own);
       draw(section, own);
-      section.querySelector(".data").addEventListener("toggle", () => fill(section, own));
-    }
+    });
+    body.dataset.drawn = "true";
   }
 
   const known = (text) => (text === "" ? null : text);

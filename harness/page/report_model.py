@@ -124,6 +124,8 @@ class Values(_Part):
     made_with: dict[Line, Line] = Field(default_factory=dict)
     predicted_with: dict[Line, Line] = Field(default_factory=dict)
     predicted_peak: dict[Line, Count] = Field(default_factory=dict)
+    memory: dict[Line, Count] = Field(default_factory=dict)
+    memory_per_sample: dict[Line, Count] = Field(default_factory=dict)
     inference_batch_sizes: dict[Line, Count] = Field(default_factory=dict)
     buckets: tuple[Bucket, ...] = ()
 
@@ -136,6 +138,16 @@ class Violation(_Part):
     measured: Label | None = None
     allowed: Label | None = None
     message: Text = ""
+
+
+class Grown(_Part):
+    """What holds more memory than when it was locked, at the locked batch."""
+
+    holder: Line
+    then_bytes: Count
+    now_bytes: Count
+    at_most: bool = False
+    line: Line = ""
 
 
 class Case(Values):
@@ -157,6 +169,8 @@ class Case(Values):
     speeds: tuple[Speed, ...] = ()
     lr_sweeps: tuple[Sweep, ...] = ()
     lr_trials: tuple[Trial, ...] = ()
+    predicted_at_locked: dict[Line, Count] = Field(default_factory=dict)
+    grown: tuple[Grown, ...] = ()
     violations: tuple[Violation, ...] = ()
     improvements: tuple[Text, ...] = ()
     warnings: tuple[Text, ...] = ()

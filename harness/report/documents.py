@@ -67,6 +67,9 @@ class ReportedCase(TypedDict):
     lr_trials: list[LrTrial]
     grown: list[Grown]
     """The largest growth first."""
+    predicted_at_locked: dict[str, int]
+    """What holds memory at the peak of the locked predicted batch: the largest holders, and those
+    that are locked, in bytes."""
     violations: list[Violation]
     improvements: list[str]
     warnings: list[str]

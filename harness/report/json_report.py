@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness.bounds.grown import growth
 from harness.lockfile.report_file import VERSION
-from harness.measurement import Profile
+from harness.measurement import LOCKED_HOLDERS, Profile
 from harness.report.documents import MEASURED
 from harness.report.headline import headline
 from harness.report.lr_curves import lr_sweeps, lr_trials
@@ -70,6 +70,7 @@ def reported_case(result: CaseResult) -> ReportedCase:
         "lr_sweeps": lr_sweeps(found) if found else [],
         "lr_trials": lr_trials(found) if found else [],
         "grown": _grown(result),
+        "predicted_at_locked": _predicted_at_locked(result),
         "violations": list(result.violations),
         "improvements": list(result.improvements),
         "warnings": list(result.all_warnings),
@@ -80,6 +81,14 @@ def reported_case(result: CaseResult) -> ReportedCase:
     }
     measured = {name: getattr(found, name, None) for name in MEASURED}
     return cast("ReportedCase", {**measured, **case})
+
+
+def _predicted_at_locked(result: CaseResult) -> dict[str, int]:
+    if result.measurement is None or result.locked is None:
+        return {}
+    held, locked = result.measurement.predicted_at_locked, result.locked.predicted_peak
+    largest = sorted(held, key=lambda name: -held[name])[:LOCKED_HOLDERS]
+    return {name: held[name] for name in held if name in largest or name in locked}
 
 
 def _grown(result: CaseResult) -> list[Grown]:

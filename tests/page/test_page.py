@@ -95,7 +95,9 @@ STATES = [
     "Kept from the lock, not run again: 0.00316",
     "Now. This case was never locked.",
     "1 probe in 0.9 s: 1 failed. The last one, batch 1, failed in forward.",
-    "The 3 largest holders at the predicted batch. The largest is activation of layers.0",
+    "At the peak of batch 500. The most is held by activation of layers.0, 120.0 MiB.",
+    "activation of layers.0 holds 30.0 MiB more than when it was locked.",
+    "The run has not found it out.",
     "bucket up to 512 201 (largest 210) 200 (largest 210, bounded by dataset)",
     "20 probes, batch ",
 ]

@@ -46,6 +46,8 @@ def _searched(number: int) -> CaseResult:
     draw = random.Random(number)  # noqa: S311 - no secret
     where = axes(model=f"vision_transformer_{number:03}", resolution=224)
     largest = draw.randrange(300, 3000)
+    held = {f"activation of blocks.{block}.mlp": 80_000 + 100 * block for block in range(15)}
+    fixed = {"parameter": 22 * MIB, "gradient": 22 * MIB, "optimizer": 44 * MIB}
     slope = 250 * MIB / largest
     sizes = [draw.randrange(2, 2 * largest) for _ in range(18)] + [largest, largest + 1]
     probes = tuple(
@@ -77,10 +79,18 @@ def _searched(number: int) -> CaseResult:
         probes=probes,
         lr_curves=sweeps + trials,
         speeds=tuple(Speed(size, 900.0 + size, 12.5, 5) for size in sorted({*sizes})[:4]),
+        memory=fixed,
+        memory_per_sample=held,
         seconds=draw.uniform(60, 400),
     )
     before = draw.choice([largest, largest - 3, largest + 90])
-    lock = locked(axes=where, max_batch_size=before, batch_size=before)
+    lock = locked(
+        axes=where,
+        max_batch_size=before,
+        batch_size=before,
+        memory=fixed,
+        memory_per_sample=held | {"activation of blocks.3.mlp": 40_000},
+    )
     return result(found, lock)
 
 
