@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 # A logger imports Lightning, often torch, and may upload: W&B alone waits 30 s for its service.
 _SECONDS, _SECONDS_PER_CASE = 120.0, 10.0
-_GOODBYE = 5.0
 # Classes of Lightning's whose constructor says that their library is missing.
 _LIBRARIES = {
     "TensorBoardLogger": "tensorboard",
@@ -121,7 +121,7 @@ class _Process:
         task = {"sys_path": self._surroundings.sys_path, "cases": self._logger.cases}
         data = json.dumps(task).encode()
         try:
-            with self._log.open("wb") as output, _file_of(data) as source:
+            with _new_file(self._log) as output, _file_of(data) as source:
                 self._process = subprocess.Popen(
                     # -P: a user's own package called `harness` must not come before this one.
                     [sys.executable, "-P", "-m", "harness.loggers.inside", str(self._writer)],
@@ -141,18 +141,25 @@ class _Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._end()
         os.close(self._answers)
+
+    def _end(self) -> None:
+        """End the process with what it started. Its number is its own until it is waited for."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def warnings(self, deadline: float, limit: float) -> Iterator[str]:
         """Wait for the end, and yield a line if not all cases were logged."""
-        in_time = True
+        ended = os.pidfd_open(self._process.pid)
         try:
-            self._process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            in_time = False
+            left = max(0.0, deadline - time.monotonic())
+            in_time = bool(select.select([ended], [], [], left)[0])
+        finally:
+            os.close(ended)
+        self._end()
         answers = self._read()
         logged = [one for one in answers if one.get("error") is None]
         missing = len(self._logger.cases) - len(logged)
@@ -221,6 +228,12 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _texts(item)
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """Open an empty file; no link is followed, which may lead anywhere."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
 def _file_of(data: bytes) -> BinaryIO:

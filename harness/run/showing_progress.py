@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,8 +50,9 @@ class ShownProgress:
     def pytest_configure_node(self, node: Any) -> None:
         """Give xdist's workers the address to which they send."""
         if self._receiver is None and self._progress is not None:
-            self._receiver = Receiver(self._progress.take)
-            self._open.callback(self._receiver.close)
+            with suppress(OSError):  # no sockets here, so workers show no progress
+                self._receiver = Receiver(self._progress.take)
+                self._open.callback(self._receiver.close)
         if self._receiver is not None:
             node.workerinput[_ADDRESS] = self._receiver.address
 

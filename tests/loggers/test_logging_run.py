@@ -266,3 +266,15 @@ def read_wandb(file: Path) -> list[dict[str, Any]]:
                     }
                 )
     return rows
+
+
+def test_output_goes_to_no_link(run: Run) -> None:
+    """A checkout may hold a link in the place of a log, to a file of the user's."""
+    own = run.folder / "own.txt"
+    own.write_text("mine", encoding="utf-8")
+    (run.logs / "1-Recording.log").symlink_to(own)
+    (warning,) = run.log(("loggers_zoo.Recording", {"file": "out"}))
+    assert ("mine", "Recording could not be started: Too many levels of symbolic links") == (
+        own.read_text(encoding="utf-8"),
+        warning,
+    )

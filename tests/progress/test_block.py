@@ -212,8 +212,8 @@ def test_log_gets_a_line_now_and_then(clock: Clock) -> None:
             progress.tick()
         tell(Event("net", "end"))
     assert [
-        "gpu-profile: net, search: 8 fits, 16 does not, 0:30",
         "gpu-profile: net, search: 8 fits, 16 does not, 1:00",
+        "gpu-profile: net, search: 8 fits, 16 does not, 2:00",
     ] == lines.written
 
 
