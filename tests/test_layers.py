@@ -50,7 +50,7 @@ LAYERS = (
     ("measure", "report", "zygote"),
     ("loggers", "page"),
     ("run",),
-    ("doctor", "pull_request"),
+    ("benchmark_formats", "doctor", "pull_request"),
     ("direct",),
     ("cli", "optuna", "train_time"),
     ("plugin", "testing", "harness"),
@@ -104,6 +104,7 @@ PROBES = (
 PYTESTS = (
     "allocator",
     "batch_search",
+    "benchmark_formats",
     "bounds",
     "breakdown",
     "check",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from harness.benchmark_formats import FORMATS as BENCHMARK_FORMATS
 from harness.cli.analyze import DEFAULT_FRACTIONS, DEFAULT_MODES, FORMATS
 
 CASE = "id, such as resnet18-h200-224"
@@ -142,7 +143,14 @@ def _add_reports(parser: argparse.ArgumentParser) -> None:
 def add_report(parser: argparse.ArgumentParser) -> None:
     """Add what `report` takes."""
     _add_reports(parser)
-    parser.add_argument("--html", metavar="OUT", type=Path, required=True, help="the file to write")
+    made = parser.add_mutually_exclusive_group(required=True)
+    made.add_argument("--html", metavar="OUT", type=Path, help="the page to write")
+    made.add_argument(
+        "--format",
+        choices=tuple(BENCHMARK_FORMATS),
+        help="print the values instead, for Bencher's adapter json, or for these tools of "
+        "github-action-benchmark",
+    )
 
 
 def add_analyze(parser: argparse.ArgumentParser) -> None:

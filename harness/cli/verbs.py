@@ -163,7 +163,8 @@ VERBS = (
     Verb(
         "report",
         _with(read_paths, report),
-        "make one HTML page of a run's report, with charts; needs no network to be read",
+        "make one HTML page of a run's report, with charts, which needs no network to be read; "
+        "or print its values for services that follow benchmarks",
         (add_paths, add_report),
         ReportDocument,
     ),

@@ -139,6 +139,10 @@ class Run:
                 profile = GpuProfile(self.session, case, self._typed(item))
             result = profile.result(status, _reason(made, error))
             made.gpu_profile = result.to_json()  # type: ignore[attr-defined] # xdist sends it along
+            # The report of the teardown, whose properties JUnit's XML has, takes those of the item.
+            properties = report.properties_of(result)
+            item.user_properties += properties
+            made.user_properties += properties
         return made
 
     @pytest.hookimpl(optionalhook=True)

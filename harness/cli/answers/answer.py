@@ -105,12 +105,16 @@ def keep_found(error: BaseException, document: Mapping[str, object]) -> None:
 
 
 def document_text(verb: str | None, document: Mapping[str, object]) -> str:
-    """Return a document as text: JSON with a line break at its end.
+    """Return a document as text, with its version and its verb."""
+    return json_text({"version": VERSION, "verb": verb, **document})
+
+
+def json_text(content: Any) -> str:
+    """Return data as JSON with a line break at its end.
 
     Each character that cannot be seen is escaped, as JSON escapes it, and so are half characters,
     which UTF-8 lacks: nothing in a name steers the terminal, or the log of a CI system.
     """
-    content: dict[str, Any] = {"version": VERSION, "verb": verb, **document}
     text = json.dumps(plain_data(content), indent=2, ensure_ascii=False, allow_nan=False)
     lines = [line if line.isprintable() else _escaped(line) for line in text.split("\n")]
     return _OBEYED.sub(r"\\u0023", "\n".join(lines)) + "\n"

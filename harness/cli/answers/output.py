@@ -39,12 +39,17 @@ def nothing_on_output() -> Iterator[None]:
 
 
 def write_document(verb: str | None, document: Mapping[str, object]) -> None:
-    """Write a document to standard output, in UTF-8 whatever the locale says."""
+    """Write a document to standard output."""
+    write_utf8(document_text(verb, document))
+
+
+def write_utf8(text: str) -> None:
+    """Write JSON to standard output, in UTF-8 whatever the locale says."""
     if sys.stdout is None:  # `>&-`
         return
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
-    sys.stdout.write(document_text(verb, document))
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 

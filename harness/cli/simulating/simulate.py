@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.answers.answer import Answer, document_text
-from harness.cli.child import find_program, run_program
 from harness.cli.common import say_aside
-from harness.cli.guardian import guarded
+from harness.cli.simulating.child import find_program, run_program
 from harness.cli.simulating.documents import simulate_document
+from harness.cli.simulating.guardian import guarded
 from harness.cli.simulating.peaks import as_text
 from harness.cli.simulating.snapshots import keep_snapshots, snapshot_lines
 from harness.errors import HarnessError

@@ -99,3 +99,20 @@ def test_without_the_extra_the_command_that_installs_it_is_named(
     assert "needs vl-convert-python, which is not installed" in said
     assert "pip install 'pytest-gpu-profile[report]'" in said
     assert not (project.path / "out.html").exists()
+
+
+@pytest.mark.usefixtures("last_run")
+def test_format_of_a_service_is_printed_alone(capsys: Output) -> None:
+    """It is JSON for that service; under `--json` it stands in the document."""
+    assert 0 == main(["report", "--format", "bencher"])
+    printed = json.loads(capsys.readouterr().out)
+    told = document(capsys, "report", "--format", "bencher", code=0)
+    assert ("bencher", printed, None) == (told["format"], told["content"], told["path"])
+
+
+@pytest.mark.usefixtures("last_run")
+def test_page_and_format_exclude_each_other(capsys: Output) -> None:
+    """One of them is needed."""
+    for arguments in (["--html", "out.html", "--format", "bencher"], []):
+        told = document(capsys, "report", *arguments, code=2, kind="error")
+        assert "usage" == told["error"]["kind"]

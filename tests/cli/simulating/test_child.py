@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.cli.child import run_program
+from harness.cli.simulating.child import run_program
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Runs the rest of its arguments as a program, and tells the exit code.
 _OUTER = """
 import os, sys
-from harness.cli.child import run_program
+from harness.cli.simulating.child import run_program
 code = run_program(sys.argv[1], sys.argv[1:], os.environ)
 print("code", code, flush=True)
 """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.cli.guardian import guarded
+from harness.cli.simulating.guardian import guarded
 from harness.simulated.world import SimulatedGpu, World
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 COMMAND = """
 import os, sys
 from pathlib import Path
-from harness.cli.child import run_program
-from harness.cli.guardian import guarded
+from harness.cli.simulating.child import run_program
+from harness.cli.simulating.guardian import guarded
 from harness.simulated.world import World
 folder = Path(sys.argv[1])
 world = World(folder / "world")

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli.child import FORWARDED
+from harness.cli.simulating.child import FORWARDED
 from harness.simulated.mark import WORLD
 
 if TYPE_CHECKING:
