@@ -212,6 +212,18 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
         "activation checkpointing, channels_last, another optimizer, half the resolution",
     )
     parser.add_argument(
+        "--all",
+        action="store_true",
+        help="predict every case of the matrix that names a GPU; with --gpu every case",
+    )
+    parser.add_argument(
+        "--compare",
+        metavar="REQUIREMENT",
+        nargs=2,
+        help="predict in two environments, such as torch==2.12.1 torch==2.13.0, and show what "
+        "moves; each may be several requirements with blanks between them, or paths",
+    )
+    parser.add_argument(
         "--plot", metavar="PATH", help="draw the memory of a training step over time (PNG)"
     )
     parser.add_argument(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
+from harness.cli.elsewhere.growth import GrownHolderData, grown_data
 from harness.cli.lock_documents import DifferenceData, difference_data
 
 if TYPE_CHECKING:
@@ -67,17 +68,6 @@ class RevisionData(TypedDict):
     """Why it could not be predicted."""
 
 
-class GrownHolderData(TypedDict):
-    """What holds more memory at the peak of the good commit's largest batch."""
-
-    holder: str
-    """`activation of blocks.0`."""
-    line: str | None
-    """The innermost line of the user's code."""
-    old_bytes: int
-    new_bytes: int
-
-
 class BisectDocument(TypedDict):
     """The answer of `bisect`."""
 
@@ -137,15 +127,7 @@ def bisect_document(case: str, found: Found) -> BisectDocument:
         ],
         "predictions": found.predictions,
         "changes": found.changes(),
-        "grown": [
-            {
-                "holder": one.holder,
-                "line": one.line or None,
-                "old_bytes": one.then_bytes,
-                "new_bytes": one.now_bytes,
-            }
-            for one in found.grown()
-        ],
+        "grown": grown_data(found.grown()),
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from typing_extensions import TypedDict
+
 from harness.bounds.predicted import Growth
 from harness.identity.fingerprint import mapping_changes, workload_changes
 from harness.units import format_bytes
@@ -14,6 +16,17 @@ if TYPE_CHECKING:
     from harness.cli.elsewhere.answers import CaseAnswer, Held
 
 SHOWN_GROWTHS = 6
+
+
+class GrownHolderData(TypedDict):
+    """What holds more memory in one prediction than in another, at the same batch size."""
+
+    holder: str
+    """`activation of blocks.0`."""
+    line: str | None
+    """The innermost line of the user's code."""
+    old_bytes: int
+    new_bytes: int
 
 
 def grown(then: Held | None, now: Held | None) -> list[Growth]:
@@ -54,3 +67,16 @@ def other_changes(then: CaseAnswer, now: CaseAnswer) -> list[str]:
     """Return what else differs: settings of the recipe, and parts of the workload."""
     settings = mapping_changes(then["settings"], now["settings"], absent="the default")
     return [*settings, *workload_changes(then["workload"], now["workload"])]
+
+
+def grown_data(growths: list[Growth]) -> list[GrownHolderData]:
+    """Return growths as JSON documents have them."""
+    return [
+        {
+            "holder": one.holder,
+            "line": one.line or None,
+            "old_bytes": one.then_bytes,
+            "new_bytes": one.now_bytes,
+        }
+        for one in growths
+    ]

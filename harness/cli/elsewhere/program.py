@@ -20,14 +20,13 @@ from harness.cli.common import progress_aside
 from harness.cli.elsewhere.answers import Asked, CaseAnswer, CaseRefusal, Held, key
 from harness.cli.elsewhere.search_path import editable_folders, move
 from harness.cli.find_paths import find_paths
+from harness.cli.predicting.cases import cases_named, gpus_of
 from harness.devices.cuda_environment import allocator_settings
 from harness.errors import HarnessError, MachineError, WorkloadError
 from harness.identity.recipe import recipe
-from harness.predict.gpus import by_label, by_name
 from harness.predict.prediction import held, predict
 from harness.predict.simulation import Simulation
 from harness.simulated.library import library
-from harness.wording import nearest, shown_path
 from harness.zygote.prctl import die_with_parent
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from harness.predict.gpus import GpuFacts
     from harness.predict.holders import PeakHolders
     from harness.probes.open_cases import Surroundings
-    from harness.run.paths import Paths
 
 
 def main(request: Path, answers: Path) -> int:
@@ -72,7 +70,7 @@ def _answer(asked: Asked, tell: Callable[[CaseAnswer | CaseRefusal], None]) -> N
     paths = find_paths(Namespace(matrix=asked["matrix"], lock=asked["lock"]))
     with tempfile.TemporaryDirectory() as folder, Simulation() as simulation:
         surroundings = replace(paths.surroundings, directory=Path(folder))
-        for case in cases_asked(asked["case"], paths, named_gpus=bool(asked["gpus"])):
+        for case in cases_named(asked["case"], paths, named_gpus=bool(asked["gpus"])):
             try:
                 gpus = gpus_of(case, asked["gpus"])
             except HarnessError as error:
@@ -83,40 +81,6 @@ def _answer(asked: Asked, tell: Callable[[CaseAnswer | CaseRefusal], None]) -> N
                     tell(_predict(case, gpu, asked, simulation, surroundings))
                 except HarnessError as error:
                     tell(_refused(case.id, gpu.label, error))
-
-
-def cases_asked(name: str | None, paths: Paths, *, named_gpus: bool) -> tuple[Case, ...]:
-    """Return the case of this id, or all that can be predicted.
-
-    Raises HarnessError where the matrix has no such case, or none that names a GPU.
-    """
-    cases = paths.cases()
-    if name is None:
-        found = tuple(one for one in cases if named_gpus or one.device.name is not None)
-        if not found:
-            raise HarnessError(
-                f"{shown_path(paths.matrix)} has no case that names a GPU: name one with --gpu"
-            )
-        return found
-    found = tuple(one for one in cases if one.id == name)
-    if not found:
-        known = nearest(name, [one.id for one in cases], "cases")
-        raise HarnessError(f"{shown_path(paths.matrix)} has no case {name}; {known}")
-    return found
-
-
-def gpus_of(case: Case, labels: list[str]) -> list[GpuFacts]:
-    """Return the GPUs with these labels, or else the case's own.
-
-    Raises HarnessError for a label that is not known, and where the case runs on the CPU.
-    """
-    if labels:
-        return [by_label(label) for label in labels]
-    if case.device.name is None:
-        raise HarnessError(
-            f"{case.id} runs on the CPU, where it is measured: name a GPU with --gpu"
-        )
-    return [by_name(case.device.name, case.device.memory)]
 
 
 def _predict(

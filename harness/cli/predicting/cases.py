@@ -9,11 +9,15 @@ from harness.cli.yaml_arguments import cases_with, read_argument, read_spec
 from harness.errors import HarnessError
 from harness.matrix.without_file import as_label, make_cases
 from harness.predict.changes import half_of
+from harness.predict.gpus import by_label, by_name
+from harness.wording import shown_path
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from harness.matrix.case import Case
+    from harness.predict.gpus import GpuFacts
     from harness.run.paths import Paths
 
 # Stands for the GPU that --gpu names; no product has this name.
@@ -26,10 +30,13 @@ def asked_cases(options: argparse.Namespace, paths: Paths) -> list[Case]:
     Raises HarnessError for arguments that exclude each other or cannot be read, and MatrixError for
     mistakes in their values.
     """
+    if options.all:
+        _refuse_beside_all(options)
+        return list(cases_named(None, paths, named_gpus=bool(options.gpu)))
     resolutions = [read_argument("--resolution", text) for text in options.resolution or ()]
     if (options.case is None) == (options.module is None):
         raise HarnessError(
-            "name either a CASE of the matrix, or a workload with --module and --data"
+            "name either a CASE of the matrix, or a workload with --module and --data, or --all"
         )
     if options.module is not None:
         return list(_of_arguments(options, resolutions or [1], paths))
@@ -41,6 +48,57 @@ def asked_cases(options: argparse.Namespace, paths: Paths) -> list[Case]:
     return (
         list(cases_with(case, paths, axes={"resolution": resolutions})) if resolutions else [case]
     )
+
+
+def cases_named(name: str | None, paths: Paths, *, named_gpus: bool) -> tuple[Case, ...]:
+    """Return the case of this id, or all that can be predicted.
+
+    named_gpus: whether other GPUs replace the cases' own, so that those of the CPU count, too.
+
+    Raises HarnessError where the matrix has no such case, or none that names a GPU.
+    """
+    if name is not None:
+        return (find_case(name, paths),)
+    cases = paths.cases()
+    found = tuple(one for one in cases if named_gpus or one.device.name is not None)
+    if not found:
+        raise HarnessError(
+            f"{shown_path(paths.matrix)} has no case that names a GPU: name one with --gpu"
+        )
+    return found
+
+
+def gpus_of(case: Case, labels: Sequence[str]) -> list[GpuFacts]:
+    """Return the GPUs with these labels, or else the case's own.
+
+    Raises HarnessError for a label that is not known, and where the case runs on the CPU.
+    """
+    if labels:
+        return [by_label(label) for label in labels]
+    if case.device.name is None:
+        raise HarnessError(
+            f"{case.id} runs on the CPU, where it is measured: name a GPU with --gpu"
+        )
+    return [by_name(case.device.name, case.device.memory)]
+
+
+def _refuse_beside_all(options: argparse.Namespace) -> None:
+    others = {
+        "CASE": options.case,
+        "--module": options.module,
+        "--data": options.data,
+        "--trainer": options.trainer,
+        "--resolution": options.resolution,
+        "--what-if": options.what_if or None,
+        "--plot": options.plot,
+        "--snapshot": options.snapshot,
+    }
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise HarnessError(
+            f"--all predicts the cases of the matrix as they are, so {given[0]} does not go with "
+            "it; --gpu and --compare do"
+        )
 
 
 def at_half(case: Case, options: argparse.Namespace, paths: Paths) -> Case | None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypedDict
 
 from harness.case_names import Scalar
+from harness.cli.elsewhere.growth import GrownHolderData
 from harness.device_identity import DeviceIdentity
 from harness.measurement import BoundedBy, Probe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.matrix.case import Case
     from harness.predict.holders import PeakHolders
     from harness.predict.prediction import Prediction
@@ -82,6 +85,52 @@ class WhatIfData(TypedDict):
     """Why there is no prediction."""
 
 
+class RefusedCaseData(TypedDict):
+    """A case that cannot be predicted."""
+
+    case: str
+    gpu: str | None
+    """The label of the GPU; null where that is not known."""
+    message: str
+
+
+class ComparedSideData(TypedDict):
+    """One of the two environments of `--compare`."""
+
+    requirement: str
+    replaced: dict[str, str]
+    """The version of each package that is not that of the present environment."""
+    conflicts: list[str]
+    """What pip finds broken in it, and not in the present environment."""
+    problem: str | None
+    """Why nothing was predicted in it."""
+
+
+class ComparedCaseData(TypedDict):
+    """A case, predicted in two environments."""
+
+    case: str
+    gpu: str
+    """The label of the GPU."""
+    first: int | None
+    """The largest batch in the first environment; null where it could not be predicted."""
+    second: int | None
+    allowed: int | None
+    """The smallest batch in the second one that `bounds.batch_size` allows."""
+    problems: list[str]
+    """Why a side could not be predicted."""
+    grown: list[GrownHolderData]
+    """At the peak of `first`, in the second environment; the largest growth first."""
+
+
+class ComparisonData(TypedDict):
+    """The answer of `--compare`."""
+
+    first: ComparedSideData
+    second: ComparedSideData
+    cases: list[ComparedCaseData]
+
+
 class PredictDocument(TypedDict):
     """The answer of `predict`."""
 
@@ -89,6 +138,25 @@ class PredictDocument(TypedDict):
     """One for each case and GPU; with `--what-if` the case as it is."""
     what_if: list[WhatIfData]
     """The largest batch first; empty without `--what-if`."""
+    refused: list[RefusedCaseData]
+    """What could not be predicted under `--all`."""
+    comparison: ComparisonData | None
+    """null without `--compare`, which leaves `predictions` empty."""
+
+
+def predict_document(
+    predictions: Sequence[PredictionData] = (),
+    what_if: Sequence[WhatIfData] = (),
+    refused: Sequence[RefusedCaseData] = (),
+    comparison: ComparisonData | None = None,
+) -> PredictDocument:
+    """Return the document; what is not given was not asked for."""
+    return {
+        "predictions": [*predictions],
+        "what_if": [*what_if],
+        "refused": [*refused],
+        "comparison": comparison,
+    }
 
 
 def prediction_data(case: Case, prediction: Prediction) -> PredictionData:

@@ -12,13 +12,14 @@ from tabulate import tabulate
 
 from harness.cli.answers.answer import Answer
 from harness.cli.common import progress_aside, say, say_aside
-from harness.cli.predicting.cases import asked_cases, at_half
-from harness.cli.predicting.documents import prediction_data
+from harness.cli.predicting.cases import asked_cases, at_half, gpus_of
+from harness.cli.predicting.compare import compare
+from harness.cli.predicting.documents import predict_document, prediction_data
+from harness.cli.predicting.every_case import every_case
 from harness.cli.predicting.what_if import AS_IT_IS, what_if, what_if_lines
 from harness.devices.cuda_environment import allocator_settings
 from harness.errors import HarnessError, WorkloadError
 from harness.predict import timeline
-from harness.predict.gpus import by_label, by_name
 from harness.predict.prediction import predict as predict_on
 from harness.predict.simulation import Simulation
 from harness.progress.events import working_on
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-    from harness.cli.predicting.documents import PredictDocument, PredictionData
+    from harness.cli.predicting.documents import PredictionData
     from harness.matrix.case import Case
     from harness.predict.gpus import GpuFacts
     from harness.predict.holders import PeakHolders
@@ -85,6 +86,8 @@ def predict(options: argparse.Namespace, paths: Paths) -> Answer:
     if options.plot is not None and Path(options.plot).suffix.lower() != ".png":
         raise HarnessError(f"--plot {options.plot}: pictures are PNG; end the name in .png")
     allocator_settings(os.environ)  # refuses the settings that torch would refuse
+    if options.compare is not None:
+        return compare(options, paths)
     cases = asked_cases(options, paths)
     labels = options.gpu or []
     outputs = _Outputs(
@@ -92,17 +95,15 @@ def predict(options: argparse.Namespace, paths: Paths) -> Answer:
         None if options.snapshot is None else Path(options.snapshot),
         several=len(cases) * max(1, len(labels)) > 1,
     )
-    asked = [
-        (case, gpu)
-        for case in cases
-        for gpu in ([by_label(label) for label in labels] or [_gpu_of(case)])
-    ]
+    if options.all:
+        return every_case(cases, labels, paths)
+    asked = [(case, gpu) for case in cases for gpu in gpus_of(case, labels)]
     if options.what_if:
         return _what_if(asked, options, paths)
     with progress_aside(len(asked)):
         answers, files = _answers(asked, outputs, paths)
     say("\n".join([*_lines(answers, several=len(cases) > 1), *files]))
-    document: PredictDocument = {"predictions": [one.data for one in answers], "what_if": []}
+    document = predict_document([one.data for one in answers])
     return Answer(int(any(not one.prediction.max_batch_size for one in answers)), document)
 
 
@@ -122,7 +123,7 @@ def _what_if(
     as_it_is = [
         one["prediction"] for one in changes if one["prediction"] and one["change"] == AS_IT_IS
     ]
-    document: PredictDocument = {"predictions": as_it_is, "what_if": changes}
+    document = predict_document(as_it_is, changes)
     return Answer(int(not any(one.batch_size for one in tried)), document)
 
 
@@ -161,14 +162,6 @@ def _answers(
                 data["plot"] = typed_path(path) if recorded else None
                 files.append(_plot(answers[-1], path))
     return answers, files
-
-
-def _gpu_of(case: Case) -> GpuFacts:
-    if case.device.name is None:
-        raise HarnessError(
-            f"{case.id} runs on the CPU, where it is measured: name a GPU with --gpu"
-        )
-    return by_name(case.device.name, case.device.memory)
 
 
 def _plot(answer: _Predicted, path: Path) -> str:
