@@ -34,7 +34,8 @@ def test_case_is_tuned_with_other_settings_and_the_lock_stays(
     assert ["batch size        8", "largest batch     8, bounded by cap"] == rows[:2]
     tries = shown.err.splitlines()
     assert "building the workload" == tries[0]
-    assert tries[-1].startswith("batch 8 fits, peak ")
+    assert tries[-2].startswith("batch 8 fits, peak ")
+    assert "finding where the memory of batch 8 goes" == tries[-1]
 
 
 def test_workload_of_the_command_line_is_locked_where_asked(
