@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
+from harness.git.commit_fields import FORMAT, OPTIONS, read_fields
 from harness.git.program import GitError, run_git
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
-
-_LAST_SECOND = 253_402_300_799
-_FIELDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +47,10 @@ def resolve(top: Path, revision: str) -> CommitInfo:
 def info(top: Path, name: str) -> CommitInfo:
     """Return what people know a commit by."""
     printed = run_git(
-        top,
-        *("log", "--max-count=1", "--no-show-signature", "--no-color", "--no-mailmap"),
-        *("--encoding=UTF-8", "--format=%H%x00%T%x00%ct%x00%<(200,trunc)%an%x00%<(200,trunc)%s"),
-        *(name, "--"),
+        top, "log", "--max-count=1", *OPTIONS, f"--format=%H%x00%T%x00{FORMAT}", name, "--"
     )
-    full, tree, seconds, author, subject = printed.decode("utf-8", "replace").split("\0")
-    date = datetime.fromtimestamp(min(int(seconds), _LAST_SECOND), UTC)
-    return CommitInfo(full, tree, date, author.strip()[:200], subject.strip()[:200])
+    full, tree, *fields = printed.decode("utf-8", "replace").split("\0")
+    return CommitInfo(full, tree, *read_fields(*fields))
 
 
 class Bisection:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from harness.git.commit_fields import FORMAT, OPTIONS, read_fields
 from harness.git.program import GitError, run_git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
-# Of a subject and of a name. Git itself cuts them by their width, so that one commit cannot fill
-# the memory; characters without a width are cut here.
-_MAX_TEXT = 200
-_FORMAT = f"%H%x00%ct%x00%<({_MAX_TEXT},trunc)%an%x00%<({_MAX_TEXT},trunc)%s"
 _FIELDS = 4
 _FILES = ("100644", "100755")
 _GONE = "000000"
-# The last second that `datetime` knows, of the year 9999.
-_LAST_SECOND = 253_402_300_799
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +59,8 @@ def commits_of(folder: Path, name: str, limit: int) -> list[Commit]:
         "--no-abbrev",
         "--no-ext-diff",
         "--no-textconv",
-        "--no-color",
-        "--no-mailmap",
-        "--no-show-signature",
-        "--encoding=UTF-8",
-        f"--format={_FORMAT}",
+        *OPTIONS,
+        f"--format=%H%x00{FORMAT}",
         "--",
         name,
     )
@@ -78,9 +70,11 @@ def commits_of(folder: Path, name: str, limit: int) -> list[Commit]:
 def _read(parts: Iterator[str]) -> Iterator[Commit]:
     part = next(parts, "")
     while part:
-        commit, seconds, author, subject = (part, *(next(parts, "") for _ in range(_FIELDS - 1)))
-        if not seconds.isdigit():
-            raise GitError(f"`git log` prints what is no log: {part[:80]!r}")
+        commit, *fields = (part, *(next(parts, "") for _ in range(_FIELDS - 1)))
+        try:
+            date, author, subject = read_fields(*fields)
+        except ValueError as error:
+            raise GitError(f"`git log` prints what is no log: {part[:80]!r}") from error
         part = next(parts, "")
         while part.startswith("\n:"):
             # ":MODE MODE BLOB BLOB STATUS", then one path, or two for a rename.
@@ -88,9 +82,9 @@ def _read(parts: Iterator[str]) -> Iterator[Commit]:
             paths = [next(parts, "") for _ in range(2 if status[:1] in ("R", "C") else 1)]
             yield Commit(
                 commit,
-                datetime.fromtimestamp(min(int(seconds), _LAST_SECOND), UTC),
-                author[:_MAX_TEXT].strip(),
-                subject[:_MAX_TEXT].strip(),
+                date,
+                author,
+                subject,
                 paths[-1],
                 None if mode == _GONE else blob,
                 is_file=mode in _FILES,
