@@ -134,6 +134,7 @@ def test_conflict_in_one_case_loses_nothing(repository: Repository, *, removes: 
     assert before == repository.sizes()
 
 
+@pytest.mark.slow
 def test_conflict_is_solved_by_taking_one_side(repository: Repository) -> None:
     """After `git checkout --theirs` the lock is theirs, and the merge can be committed."""
     repository.commit(locked(batch_size=3000))

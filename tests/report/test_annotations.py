@@ -9,6 +9,7 @@ import pytest
 from case_results import locked, measurement, result, unmeasured
 
 from harness.report.annotations import SHOWN, annotation_commands
+from harness.run.annotating import annotations_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,18 +107,26 @@ def test_matrix_outside_of_the_repository(
     assert ["::error title=resnet18-cpu-256MiB-32::x"] == told
 
 
-@pytest.mark.parametrize("actions", ["true", "false"])
-def test_run_annotates_in_github_alone(
-    project: Project, monkeypatch: pytest.MonkeyPatch, actions: str
-) -> None:
+def test_run_annotates_in_github(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole run prints the command at the model's line, in a line of its own."""
-    monkeypatch.setenv("GITHUB_ACTIONS", actions)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(project.path))
     told = [line for line in project.run("--gpu-profile").outlines if line.startswith("::")]
     matrix = (project.path / "profiles" / "matrix.yaml").read_text(encoding="utf-8")
     number = 1 + next(n for n, line in enumerate(matrix.splitlines()) if line.startswith("  net: "))
-    expected = (
-        f"::error file=profiles/matrix.yaml,line={number},title=net-cpu-48MiB-1::"
-        "never locked on cpu, 48.0 MiB"
-    )
-    assert [expected] * (actions == "true") == told
+    place = f"file=profiles/matrix.yaml,line={number},title=net-cpu-48MiB-1"
+    assert [f"::error {place}::never locked on cpu, 48.0 MiB"] == told
+
+
+def test_no_other_run_annotates(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, or under another CI system, the commands would only be noise."""
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    assert [] == annotations_of([unmeasured("error", "x")], workspace / "profiles" / "matrix.yaml")
+
+
+def test_matrix_that_is_gone_has_no_lines(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A matrix that is removed during the run is no error at its end."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(workspace))
+    told = annotations_of([unmeasured("error", "x")], workspace / "gone.yaml")
+    assert ["::error title=resnet18-cpu-256MiB-32::x"] == told
