@@ -32,6 +32,11 @@ def find_case(name: str, paths: Paths) -> Case:
     lockfile is damaged, because the case's values could not be locked.
     """
     read_lock(paths.lock)
+    return case_named(name, paths)
+
+
+def case_named(name: str, paths: Paths) -> Case:
+    """Return the case with this id; raises HarnessError as `find_case` does."""
     cases = {case.id: case for case in paths.cases()}
     if name not in cases:
         known = nearest(name, cases, "cases")

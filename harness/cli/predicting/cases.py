@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import find_case
+from harness.cli.common import case_named, find_case
 from harness.cli.yaml_arguments import cases_with, read_argument, read_spec
 from harness.errors import HarnessError
 from harness.matrix.without_file import as_label, make_cases
@@ -58,7 +58,7 @@ def cases_named(name: str | None, paths: Paths, *, named_gpus: bool) -> tuple[Ca
     Raises HarnessError where the matrix has no such case, or none that names a GPU.
     """
     if name is not None:
-        return (find_case(name, paths),)
+        return (case_named(name, paths),)
     cases = paths.cases()
     found = tuple(one for one in cases if named_gpus or one.device.name is not None)
     if not found:
