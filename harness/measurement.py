@@ -134,6 +134,10 @@ class Predicted:
     """All holders of memory at the peak of the locked predicted batch, to see what has grown."""
     lines: dict[str, str] = field(default_factory=dict)
     """The line of the user's code behind each holder of `at_locked`: `model.py:33`."""
+    step: tuple[int, ...] = ()
+    """The live memory over the last training step, in bytes, thinned; it has the step's peak."""
+    step_at_locked: tuple[int, ...] = ()
+    """The same at the locked predicted batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +199,8 @@ class Profile:
     """Versions of the prediction; those of the same torch and simulation are compared exactly."""
     predicted_peak: dict[str, int] = field(default_factory=dict)
     """The largest holders of memory at the peak of the predicted batch, in bytes."""
+    predicted_step: tuple[int, ...] = ()
+    """The live memory over a training step of the predicted batch, in bytes, thinned."""
     memory: dict[str, int] = field(default_factory=dict)
     """Bytes at the peak of `max_batch_size` whatever the batch, by holder: `activation of head`."""
     memory_per_sample: dict[str, int] = field(default_factory=dict)
@@ -240,6 +246,7 @@ class Profile:
             "learning_rates": tuple(data["learning_rates"]),
             "learning_rate_range": tuple(data["learning_rate_range"]),
             "group_learning_rates": tuple(data["group_learning_rates"]),
+            "predicted_step": tuple(data["predicted_step"]),
             "buckets": tuple(Bucket(**bucket) for bucket in data["buckets"]),
         }
         return cls(**values)
@@ -267,6 +274,8 @@ class Measurement(Profile):
 
     predicted_at_locked: dict[str, int] = field(default_factory=dict)
     """All holders of memory at the peak of the locked predicted batch, in bytes."""
+    predicted_step_at_locked: tuple[int, ...] = ()
+    """The live memory over a training step of the locked predicted batch, in bytes, thinned."""
     predicted_lines: dict[str, str] = field(default_factory=dict)
     """The line of the user's code behind each of these holders: `model.py:33`."""
     memory_lines: dict[str, str] = field(default_factory=dict)
@@ -308,6 +317,8 @@ class Measurement(Profile):
             predicted_batch_size=predicted.batch_size,
             predicted_with=predicted.made_with,
             predicted_peak=predicted.peak,
+            predicted_step=predicted.step,
+            predicted_step_at_locked=predicted.step_at_locked,
             predicted_at_locked=predicted.at_locked,
             predicted_lines=predicted.lines,
         )
@@ -335,6 +346,7 @@ class Measurement(Profile):
             "lr_curves": curves,
             "warnings": tuple(data["warnings"]),
             "artifacts": tuple(data["artifacts"]),
+            "predicted_step_at_locked": tuple(data["predicted_step_at_locked"]),
             "group_rates_at_locked": tuple(data["group_rates_at_locked"]),
         }
         # `slots=True` makes a second class; a bare super() would refer to the first.

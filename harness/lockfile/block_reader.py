@@ -61,14 +61,7 @@ class Block:
 
     def count(self, key: str, minimum: int = 1) -> int:
         """Read a whole number that is at least `minimum`."""
-        value = self._take(key)
-        if (
-            not isinstance(value, int)
-            or isinstance(value, bool)
-            or not minimum <= value < _MAX_INTEGER
-        ):
-            self._refuse(key, value, f"a whole number from {minimum}")
-        return value
+        return self._count_of(key, self._take(key), minimum)
 
     def number(self, key: str) -> float:
         """Read a number above 0."""
@@ -80,6 +73,13 @@ class Block:
         if not isinstance(values, list):
             self._refuse(key, values, "a list of numbers")
         return tuple(self._number_of(key, value) for value in values)
+
+    def sizes(self, key: str) -> tuple[int, ...]:
+        """Read a list of whole numbers from 0; a missing list is empty."""
+        values = self._table.pop(key, [])
+        if not isinstance(values, list):
+            self._refuse(key, values, "a list of whole numbers")
+        return tuple(self._count_of(key, value, 0) for value in values)
 
     def flag(self, key: str) -> bool:
         """Read true or false; a missing flag is false."""
@@ -174,6 +174,15 @@ class Block:
         if key not in self._table:
             self.fail(key, "is missing")
         return self._table.pop(key)
+
+    def _count_of(self, key: str, value: Any, minimum: int) -> int:
+        if (
+            not isinstance(value, int)
+            or isinstance(value, bool)
+            or not minimum <= value < _MAX_INTEGER
+        ):
+            self._refuse(key, value, f"a whole number from {minimum}")
+        return value
 
     def _number_of(self, key: str, value: Any) -> float:
         # Compared before it is converted, because an integer may be too large for a float.

@@ -262,6 +262,7 @@ _READERS: dict[str, Callable[[Block, str], Any]] = {
     "str": Block.string,
     "str | None": Block.string,
     "tuple[float, ...]": Block.numbers,
+    "tuple[int, ...]": Block.sizes,
     "Source": lambda block, key: block.word(key, get_args(Source)),
     "BoundedBy": lambda block, key: block.word(key, get_args(BoundedBy)),
     "tuple[Bucket, ...]": read_buckets,

@@ -97,6 +97,7 @@ def _in_place_of(old: LockedProfile, new: LockedProfile) -> LockedProfile:
         predicted_batch_size=new.predicted_batch_size,
         predicted_with=new.predicted_with,
         predicted_peak=new.predicted_peak,
+        predicted_step=new.predicted_step,
     )
 
 

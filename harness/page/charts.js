@@ -185,5 +185,26 @@ const CHARTS = (() => {
   const batches = (numbers, theme) => overCommits(numbers, theme, "largest batch", "batch", 3);
   const rates = (numbers, theme) => overCommits(numbers, theme, "learning rate", "rate", 4);
 
-  return { batches, rates, memory, bracket, throughput, trials, sweeps, holders };
+  /* Both steps run from 0 to 100% of their allocations and frees: they need not have as many. */
+  function step(numbers, theme) {
+    const [then, now] = numbers.step;
+    const [unit, name] = unitOf(Math.max(...then, ...now));
+    const line = (sizes, when) => sizes.map((size, at) => ({ x: (100 * at) / Math.max(1, sizes.length - 1), y: size / unit, shown: bytes(size), when }));
+    const used = then.length ? ["locked", "now"] : ["now"];
+    return {
+      spec: {
+        data: { values: [...line(then, "locked"), ...line(now, "now")] }, mark: { type: "line", strokeWidth: 1.8, interpolate: "step-after" },
+        encoding: {
+          x: { field: "x", type: "quantitative", title: "% of the step's allocations and frees", axis: { tickCount: 5 } },
+          y: { field: "y", type: "quantitative", title: name, scale: { zero: true }, axis: { tickCount: 5 } },
+          color: { field: "when", type: "nominal", title: null, scale: { domain: used, range: used.map((one) => (one === "now" ? theme.series[0] : theme.soft)) } },
+          strokeDash: { field: "when", type: "nominal", title: null, scale: { domain: used, range: used.map((one) => (one === "now" ? [1, 0] : [5, 3])) } },
+        },
+      },
+      columns: ["part of the step", ...used],
+      rows: now.map((size, at) => [`${at + 1} of ${now.length}`, ...(then.length ? [bytes(then[Math.round((at * (then.length - 1)) / Math.max(1, now.length - 1))])] : []), bytes(size)]),
+    };
+  }
+
+  return { step, batches, rates, memory, bracket, throughput, trials, sweeps, holders };
 })();

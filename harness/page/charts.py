@@ -41,6 +41,7 @@ def charts(case: Case, locks: Locks) -> list[Chart]:
         _throughput(case),
         *_learning_rate(case),
         _holders(case),
+        _step(case),
         *_history(case, locks),
     ]
 
@@ -81,6 +82,7 @@ def numbers(case: Case, locks: Locks) -> dict[str, Any]:
         "range": [] if case.largest_learning_rate is not None else [*case.learning_rate_range],
         "lockedRate": _rounded(case.locked.learning_rate) if case.locked else None,
         "holders": [[*holder] for holder in compare_holders(case).holders],
+        "step": [*_steps(case)],
         "history": [[*change] for change in changes_of(case, locks)],
     }
     return {key: value for key, value in found.items() if value not in (None, [])}
@@ -218,6 +220,30 @@ def _holders(case: Case) -> Chart:
     if not found.holders:
         return Chart("holders", title, "The run has not found it out.", drawn=False)
     return Chart("holders", title, describe_holders(case, found))
+
+
+def _steps(case: Case) -> tuple[tuple[int, ...], tuple[int, ...]] | tuple[()]:
+    """Return the live memory over a step, locked and now: of the same batch if it is locked."""
+    then = case.locked.predicted_step if case.locked else ()
+    now = case.predicted_step_at_locked if then else case.predicted_step
+    return (then, now) if now else ()
+
+
+def _step(case: Case) -> Chart:
+    title = "Memory over a training step"
+    steps = _steps(case)
+    if not steps:
+        why = "Only a prediction records a step, and this case has none with its modules."
+        return Chart("step", title, why, drawn=False)
+    then, now = steps
+    if not then or case.locked is None:
+        text = f"Of batch {case.predicted_batch_size}, which is not locked with its step: at most"
+        return Chart("step", title, f"{text} {format_bytes(max(now))} are live.")
+    text = (
+        f"Of batch {case.locked.predicted_batch_size}. At most {format_bytes(max(then))} were live "
+        f"when it was locked, and {format_bytes(max(now))} are now."
+    )
+    return Chart("step", title, text)
 
 
 def changes_of(case: Case, locks: Locks) -> tuple[Change, ...]:

@@ -82,6 +82,8 @@ class Prediction:
             peak={} if self.holders is None else _largest(self.holders.by_name()),
             at_locked={} if self.at_locked is None else self.at_locked.by_name(),
             lines={} if self.at_locked is None else self.at_locked.lines(),
+            step=() if self.holders is None else self.holders.timeline.thinned(),
+            step_at_locked=() if self.at_locked is None else self.at_locked.timeline.thinned(),
         )
 
 

@@ -61,6 +61,7 @@ PREDICTED: dict[str, Any] = {
     "predicted_batch_size": 3600,
     "predicted_with": {"torch": "2.13.0"},
     "predicted_peak": {"parameter": 4096},
+    "predicted_step": (1024, 4096, 2048),
 }
 
 

@@ -98,6 +98,8 @@ STATES = [
     "At the peak of batch 500. The most is held by activation of layers.0, 120.0 MiB.",
     "activation of layers.0 holds 30.0 MiB more than when it was locked.",
     "The run has not found it out.",
+    "Of batch 500. At most 170.0 MiB were live when it was locked, and 200.0 MiB are now.",
+    "Only a prediction records a step, and this case has none with its modules.",
     "bucket up to 512 201 (largest 210) 200 (largest 210, bounded by dataset)",
     "20 probes, batch ",
 ]

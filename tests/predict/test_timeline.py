@@ -44,3 +44,18 @@ def test_long_steps_are_thinned_to_their_peaks() -> None:
     drawn = timeline._thinned(live, 10_001)
     assert 7_777 in drawn
     assert len(drawn) <= 4_000
+
+
+def test_thinned_step_keeps_the_peak() -> None:
+    """Of each stretch the most is kept, over all kinds, in at most 32 numbers."""
+    rising = tuple(range(100))
+    falling = tuple(reversed(rising))
+    live = {"parameter": (7,) * 200, "activation": rising + falling}
+    sizes = Timeline(live, ()).thinned()
+    assert (29, 106) == (len(sizes), max(sizes))
+    assert sizes[:2] == (6 + 7, 13 + 7)
+
+
+def test_short_step_is_kept_whole() -> None:
+    """What is no longer than the lock's line stands there as it was."""
+    assert (3, 5, 4) == Timeline({"parameter": (1, 1, 1), "input": (2, 4, 3)}, ()).thinned()

@@ -47,6 +47,8 @@ FURTHER_KEYS = [
     "made_with",
     "predicted_with",
     "predicted_peak",
+    "predicted_step",
+    "predicted_step_at_locked",
     "memory",
     "memory_per_sample",
     "emulated",

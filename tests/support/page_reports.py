@@ -194,11 +194,21 @@ def _predicted() -> CaseResult:
         probes=tuple(replace(one, samples_per_second=None) for one in measurement().probes),
         lr_curves=(),
         artifacts=(),
-    ).with_prediction(Predicted(471, {"torch": "2.12.1", "simulated": "1"}, now, now))
+    ).with_prediction(
+        Predicted(
+            471,
+            {"torch": "2.12.1", "simulated": "1"},
+            now,
+            now,
+            step=tuple(size * MIB for size in (80, 120, 180, 150, 80)),
+            step_at_locked=tuple(size * MIB for size in (80, 130, 200, 160, 80)),
+        )
+    )
     lock = replace(
         locked(axes=where, source="predicted", max_batch_size=500, batch_size=450),
         predicted_batch_size=500,
         predicted_peak=then,
+        predicted_step=tuple(size * MIB for size in (80, 120, 170, 140, 80)),
         learning_rate=None,
     )
     return replace(result(found, None), locked=lock, source="predicted", status="failed")
