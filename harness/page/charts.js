@@ -12,10 +12,13 @@ const CHARTS = (() => {
     const [unit, name] = unitOf(number);
     return `${(number / unit).toFixed(1)} ${name}`;
   };
+  /* Both ends of a long name tell holders apart, and an axis would cut the second one. */
+  const short = (name) => (name.length <= 30 ? name : `${name.slice(0, 11)}…${name.slice(-18)}`);
   const spread = (values) => Math.max(...values) > 20 * Math.max(1, Math.min(...values));
   const batchScale = (sizes) => ({ ...(spread(sizes) ? { type: "log" } : { type: "linear", zero: false }), nice: false, padding: 12 });
   /* Batch sizes are copied into code, so they stand in full as long as they fit. */
   const batchAxis = (sizes) => ({ title: "batch size", format: Math.max(0, ...sizes) < 1e5 ? "d" : "~s", tickCount: 5,
+    ...(spread(sizes) ? { grid: false } : {}),
     ...(new Set(sizes).size < 4 ? { values: [...new Set(sizes)] } : {}) });
 
   const outcomes = (theme, used) => ({
@@ -146,16 +149,22 @@ const CHARTS = (() => {
   function bars(rows, theme) {
     const both = rows.some(([, then]) => then != null) && rows.some(([, , now]) => now != null);
     const [unit, name] = unitOf(Math.max(...rows.flatMap(([, then, now]) => [then || 0, now || 0])));
+    const seen = new Set();
+    const labels = rows.map(([holder], at) => {
+      const label = seen.has(short(holder)) ? `${at + 1}: ${short(holder)}` : short(holder);
+      seen.add(label);
+      return label;
+    });
     const values = rows.flatMap(([holder, then, now], at) => [
-      ...(both || now == null ? [{ holder, at, when: "locked", y: (then || 0) / unit, shown: bytes(then) }] : []),
-      ...(now != null ? [{ holder, at, when: "now", y: now / unit, shown: bytes(now) }] : []),
+      ...(both || now == null ? [{ holder, label: labels[at], at, when: "locked", y: (then || 0) / unit, shown: bytes(then) }] : []),
+      ...(now != null ? [{ holder, label: labels[at], at, when: "now", y: now / unit, shown: bytes(now) }] : []),
     ]);
     return {
       spec: {
         data: { values }, height: rows.length * (both ? 26 : 20) + 8,
         mark: { type: "bar", cornerRadiusEnd: 1 },
         encoding: {
-          y: { field: "holder", type: "nominal", sort: { field: "at" }, title: null, axis: { labelLimit: 190, ticks: false, domain: false }, scale: { paddingInner: 0.35 } },
+          y: { field: "label", type: "nominal", sort: { field: "at" }, title: null, axis: { labelLimit: 200, ticks: false, domain: false }, scale: { paddingInner: 0.35 } },
           ...(both ? { yOffset: { field: "when", sort: ["locked", "now"] } } : {}),
           x: { field: "y", type: "quantitative", title: name, axis: { tickCount: 4 } },
           color: { field: "when", type: "nominal", title: null, legend: both ? {} : null, scale: { domain: ["locked", "now"], range: [theme.faint, theme.series[0]] } },
