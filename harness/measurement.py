@@ -135,9 +135,8 @@ class Predicted:
     lines: dict[str, str] = field(default_factory=dict)
     """The line of the user's code behind each holder of `at_locked`: `model.py:33`."""
     step: tuple[int, ...] = ()
-    """The live memory over the last training step, in bytes, thinned; it has the step's peak."""
+    """The live memory over a training step, in bytes, thinned; it has the step's peak."""
     step_at_locked: tuple[int, ...] = ()
-    """The same at the locked predicted batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,12 +240,8 @@ class Profile:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Rebuild a profile from `dataclasses.asdict`, also after a round trip through JSON."""
-        values = data | {
+        values = _with_tuples(data) | {
             "device": DeviceIdentity(**data["device"]),
-            "learning_rates": tuple(data["learning_rates"]),
-            "learning_rate_range": tuple(data["learning_rate_range"]),
-            "group_learning_rates": tuple(data["group_learning_rates"]),
-            "predicted_step": tuple(data["predicted_step"]),
             "buckets": tuple(Bucket(**bucket) for bucket in data["buckets"]),
         }
         return cls(**values)
@@ -330,24 +325,12 @@ class Measurement(Profile):
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Rebuild a measurement from `to_json`, also after a round trip through JSON."""
-        curves = tuple(
-            LrCurve(
-                curve["seed"],
-                tuple(curve["learning_rates"]),
-                tuple(curve["losses"]),
-                curve.get("num_steps"),
-            )
-            for curve in data["lr_curves"]
-        )
+        curves = tuple(LrCurve(**_with_tuples(curve)) for curve in data["lr_curves"])
         own = {
             "probes": tuple(_probe_from_json(probe) for probe in data["probes"]),
             "speeds": tuple(Speed(**speed) for speed in data["speeds"]),
             "speeds_again": tuple(Speed(**speed) for speed in data["speeds_again"]),
             "lr_curves": curves,
-            "warnings": tuple(data["warnings"]),
-            "artifacts": tuple(data["artifacts"]),
-            "predicted_step_at_locked": tuple(data["predicted_step_at_locked"]),
-            "group_rates_at_locked": tuple(data["group_rates_at_locked"]),
         }
         # `slots=True` makes a second class; a bare super() would refer to the first.
         return super(Measurement, cls).from_json(data | own)
@@ -357,3 +340,7 @@ def _probe_from_json(data: dict[str, Any]) -> Probe:
     growth = data.get("growth")
     growing = None if growth is None else Growth(**growth)
     return Probe(**data | {"notes": tuple(data["notes"]), "growth": growing})
+
+
+def _with_tuples(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(one) if isinstance(one, list) else one for key, one in data.items()}
