@@ -23,12 +23,14 @@ MATRIX = """\
 version: 1
 matrix: {model: [net, broken], gpu: [h200-as-512MiB, cpu-64MiB], resolution: [8]}
 models:
-  net: &net
+  net:
     module: {class_path: tinynet.Net}
-    data:
+    data: &data
       class_path: harness.synthetic.SyntheticImages
       init_args: {resolution: "${resolution}", num_classes: 10}
-  broken: {<<: *net, module: {class_path: tinynet.Net, init_args: {width: none}}}
+  broken:
+    module: {class_path: tinynet.Net, init_args: {width: none}}
+    data: *data
 gpus:
   h200-as-512MiB: {name: NVIDIA H200, budget: 512MiB}
   cpu-64MiB: {accelerator: cpu, budget: 64MiB}
