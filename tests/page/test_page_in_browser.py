@@ -197,6 +197,7 @@ def test_each_chart_has_a_name_a_description_and_its_numbers(show: Show) -> None
         "Speed by batch size",
         "Learning rate: trials",
         "Learning rate: sweeps",
+        "What holds the memory at the peak",
         "Locked batch over commits",
         "Locked learning rate over commits",
     ] == names
