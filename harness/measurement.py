@@ -197,7 +197,7 @@ class Profile:
     predicted_with: dict[str, str] = field(default_factory=dict)
     """Versions of the prediction; those of the same torch and simulation are compared exactly."""
     predicted_peak: dict[str, int] = field(default_factory=dict)
-    """The largest holders of memory at the peak of the predicted batch, in bytes."""
+    """The largest holders at the peak of the predicted batch, beside measured values: bytes."""
     predicted_step: tuple[int, ...] = ()
     """The live memory over a training step of the predicted batch, in bytes, thinned."""
     memory: dict[str, int] = field(default_factory=dict)

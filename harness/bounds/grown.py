@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.bounds import predicted
-from harness.bounds.predicted import Growth
-from harness.breakdown.table import OTHERS, kind_of, module_of
+from harness.bounds.predicted import Growth, at_most
+from harness.breakdown.shares import held_at
+from harness.breakdown.table import OTHERS, module_of
 
 if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
@@ -34,7 +35,7 @@ def growth(found: Measurement, locked: LockedProfile) -> list[Growth]:
     for holder, size in now.items():
         if module_of(holder) == OTHERS:
             continue
-        bound = 0 if holder in then else _at_most(then, holder)
+        bound = 0 if holder in then else at_most(then, holder)
         line = found.memory_lines.get(holder, "")
         grown.append(Growth(holder, then.get(holder, bound), size, bound > 0, line))
     return sorted(
@@ -48,15 +49,4 @@ def batch_of(found: Measurement, locked: LockedProfile) -> int | None:
 
 
 def _held(profile: Profile, batch_size: int) -> dict[str, int]:
-    names = dict.fromkeys([*profile.memory, *profile.memory_per_sample])
-    return {
-        name: profile.memory.get(name, 0) + batch_size * profile.memory_per_sample.get(name, 0)
-        for name in names
-    }
-
-
-def _at_most(then: dict[str, int], holder: str) -> int:
-    """Return what a holder that is not named can have held: it was one of the others, if any."""
-    others = then.get(f"{kind_of(holder)} of {OTHERS}", 0)
-    named = [size for name, size in then.items() if module_of(name) not in ("", OTHERS)]
-    return min([others, *named])
+    return held_at(profile.memory, profile.memory_per_sample, batch_size)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from harness.bounds.causes import because, judge_recipe, judge_workload
 from harness.bounds.verdict import Verdict, Violation
+from harness.breakdown.shares import predicted_holders
+from harness.breakdown.table import OTHERS, kind_of, module_of
 from harness.case_names import label
 from harness.measurement import LOCKED_HOLDERS
 
@@ -69,20 +71,26 @@ def judge_prediction(prediction: Measurement, locked: LockedProfile | None) -> V
 
 def growth(prediction: Measurement, locked: LockedProfile) -> list[Growth]:
     """Return the holders that have grown at the peak of the locked batch, largest growth first."""
-    then = locked.predicted_peak
-    # A full lock leaves smaller holders out: they held no more than the smallest locked one.
-    bound = min(then.values()) if len(then) >= LOCKED_HOLDERS else 0
-    grown = [
-        Growth(
-            holder,
-            then.get(holder, bound),
-            now,
-            holder not in then and bound > 0,
-            prediction.predicted_lines.get(holder, ""),
-        )
-        for holder, now in prediction.predicted_at_locked.items()
-    ]
+    then = predicted_holders(locked)
+    grown = []
+    for holder, now in prediction.predicted_at_locked.items():
+        bound = 0 if holder in then else at_most(then, holder)
+        line = prediction.predicted_lines.get(holder, "")
+        grown.append(Growth(holder, then.get(holder, bound), now, bound > 0, line))
     return sorted((one for one in grown if one.grown_bytes > 0), key=lambda one: -one.grown_bytes)
+
+
+def at_most(then: Mapping[str, int], holder: str) -> int:
+    """Return what a holder that is not named can have held, in bytes: it was one of the others.
+
+    then: bytes of the largest holders; the others of each kind together, or left out where there
+        are as many as a lock keeps.
+    """
+    others = {kind_of(name): size for name, size in then.items() if module_of(name) == OTHERS}
+    if others:
+        named = [size for name, size in then.items() if module_of(name) not in ("", OTHERS)]
+        return min([others.get(kind_of(holder), 0), *named])
+    return min(then.values()) if len(then) >= LOCKED_HOLDERS else 0
 
 
 def _judge_inference(prediction: Measurement, locked: LockedProfile) -> Verdict:

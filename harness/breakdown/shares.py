@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from harness.breakdown.table import OTHERS, kind_of, module_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.measurement import Profile
 
 KINDS = {
@@ -58,9 +60,9 @@ class Breakdown:
 
 def breakdown(profile: Profile) -> Breakdown | None:
     """Return where the memory of a profile goes at its peak; None where nothing is stored of it."""
-    memory, slopes, size = profile.memory, profile.memory_per_sample, profile.max_batch_size
+    memory, slopes = profile.memory, profile.memory_per_sample
     predicted = not memory and not slopes
-    if predicted and profile.source == "predicted":
+    if predicted and profile.source == "predicted":  # of a lock of before
         memory = profile.predicted_peak
     if not memory and not slopes:
         return None
@@ -68,10 +70,10 @@ def breakdown(profile: Profile) -> Breakdown | None:
         Row(
             kind_of(name),
             module_of(name),
-            memory.get(name, 0) + size * slopes.get(name, 0),
+            size,
             slopes.get(name, 0) if slopes else None,
         )
-        for name in dict.fromkeys([*memory, *slopes])
+        for name, size in held_at(memory, slopes, profile.max_batch_size).items()
     ]
     held = sum(row.num_bytes for row in rows)
     peak = profile.peak_memory_bytes or held
@@ -90,6 +92,21 @@ def breakdown(profile: Profile) -> Breakdown | None:
         max(0, held - peak),
         predicted,
     )
+
+
+def held_at(
+    memory: Mapping[str, int], per_sample: Mapping[str, int], batch_size: int
+) -> dict[str, int]:
+    """Return bytes by holder at the peak of a batch size, of a table's two parts."""
+    names = dict.fromkeys([*memory, *per_sample])
+    return {name: memory.get(name, 0) + batch_size * per_sample.get(name, 0) for name in names}
+
+
+def predicted_holders(profile: Profile) -> dict[str, int]:
+    """Return bytes by holder at the peak of the predicted batch; empty if not known."""
+    if profile.predicted_peak or profile.source == "measured":
+        return profile.predicted_peak
+    return held_at(profile.memory, profile.memory_per_sample, profile.max_batch_size)
 
 
 def _sum(rows: list[Row]) -> tuple[int, int | None]:

@@ -56,6 +56,15 @@ def make_table(
     return Table(memory, per_sample)
 
 
+def smaller_batch(batch_size: int, *, step: int, least: int) -> int | None:
+    """Return the second batch size that a table is made of: half, and None where there is none.
+
+    step: what batch sizes are multiples of. least: the smallest that is allowed.
+    """
+    smaller = max(batch_size // 2 // step * step, least)
+    return smaller if smaller < batch_size else None
+
+
 def kind_of(name: str) -> str:
     """Return the kind of a holder: `activation of layers.0` is an activation."""
     return _parts(name)[0]

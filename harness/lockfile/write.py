@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import files
+from harness.breakdown.shares import predicted_holders
 from harness.errors import HarnessError
 from harness.lockfile.index import Index
 from harness.lockfile.profiles import Lock, parse_lock, read_lock, sort
@@ -96,7 +97,7 @@ def _in_place_of(old: LockedProfile, new: LockedProfile) -> LockedProfile:
         old,
         predicted_batch_size=new.predicted_batch_size,
         predicted_with=new.predicted_with,
-        predicted_peak=new.predicted_peak,
+        predicted_peak=predicted_holders(new),
         predicted_step=new.predicted_step,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.batch_search.training import SCOUTING_STEPS, num_steps
-from harness.breakdown.table import make_table
+from harness.breakdown.table import make_table, smaller_batch
 from harness.errors import WorkloadError
 from harness.predict.holders import PeakHolders
 from harness.progress.events import tell_phase
@@ -39,9 +39,8 @@ def with_memory(opened: OpenCase, measurement: Measurement) -> Measurement:
         return replace(
             measurement, memory=locked.memory, memory_per_sample=locked.memory_per_sample
         )
-    size = measurement.max_batch_size
-    step = opened.case.search.round_to
-    smaller = max(size // 2 // step * step, opened.case.search.min_batch_size)
+    size, search = measurement.max_batch_size, opened.case.search
+    smaller = smaller_batch(size, step=search.round_to, least=search.min_batch_size)
     file, other = (
         opened.runner.directory / f"memory-b{one}.json" for one in (size, f"{smaller}-smaller")
     )
@@ -50,10 +49,10 @@ def with_memory(opened: OpenCase, measurement: Measurement) -> Measurement:
     try:
         opened.runner.holders(
             size,
-            steps=num_steps(opened.case.search, SCOUTING_STEPS),
+            steps=num_steps(search, SCOUTING_STEPS),
             validation_steps=opened.validation_steps,
             file=file,
-            smaller={"batch_size": smaller, "file": str(other)} if smaller < size else None,
+            smaller=None if smaller is None else {"batch_size": smaller, "file": str(other)},
         )
     except WorkloadError as error:
         _log.info("%s: where the memory goes is not known: %s", opened.case.id, error)
@@ -61,7 +60,7 @@ def with_memory(opened: OpenCase, measurement: Measurement) -> Measurement:
     held, less = _read(file), _read(other)
     if held is None:
         return measurement
-    table = make_table(held.by_name(), size, None if less is None else less.by_name(), smaller)
+    table = make_table(held.by_name(), size, None if less is None else less.by_name(), smaller or 0)
     return replace(
         measurement,
         memory=table.memory,

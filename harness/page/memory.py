@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.breakdown.shares import UNEXPLAINED
+from harness.breakdown.shares import UNEXPLAINED, held_at
 from harness.report import words
 from harness.units import format_bytes
 
@@ -37,7 +37,10 @@ def compare_holders(case: Case) -> Comparison:
     """Return the largest holders, locked and now at the peak of the same batch where possible."""
     then: Mapping[str, int]
     locked = case.locked
-    if case.memory or case.memory_per_sample:
+    if case.predicted_at_locked and locked is not None:
+        size, now = locked.predicted_batch_size, case.predicted_at_locked
+        then = locked.predicted_peak or _held(locked, size or 0)
+    elif case.memory or case.memory_per_sample:
         both = locked is not None and bool(locked.memory_per_sample and case.memory_per_sample)
         size = locked.max_batch_size if locked is not None and both else case.max_batch_size
         now = _held(case, size or 0)
@@ -46,12 +49,6 @@ def compare_holders(case: Case) -> Comparison:
         then = _held(locked, size or 0) if locked is not None and both else {}
         if then and locked is not None:
             then[UNEXPLAINED] = max(0, (locked.peak_memory_bytes or 0) - sum(then.values()))
-    elif case.predicted_at_locked and locked is not None:
-        size, then, now = (
-            locked.predicted_batch_size,
-            locked.predicted_peak,
-            case.predicted_at_locked,
-        )
     else:
         size, then, now = case.predicted_batch_size, {}, case.predicted_peak
     rows = [
@@ -79,8 +76,4 @@ def describe_holders(case: Case, found: Comparison) -> str:
 
 
 def _held(values: Values, batch_size: int) -> dict[str, int]:
-    names = dict.fromkeys([*values.memory, *values.memory_per_sample])
-    return {
-        name: values.memory.get(name, 0) + batch_size * values.memory_per_sample.get(name, 0)
-        for name in names
-    }
+    return held_at(values.memory, values.memory_per_sample, batch_size)

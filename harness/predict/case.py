@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from harness.measurement import DeviceIdentity, Measurement
 from harness.predict.buckets import predict_buckets
 from harness.predict.gpus import by_name, is_instance
 from harness.predict.inference import Inferred, predict_inference
-from harness.predict.prediction import SIMULATION, predict
+from harness.predict.prediction import SIMULATION, predict, table_of
 from harness.predict.simulation import Simulation
 from harness.probes.resuming import resuming
 
@@ -86,6 +87,7 @@ def predict_case(
     made_with = runner.versions | {"simulated": SIMULATION}
     with simulation.closed_by_errors(), resuming(opened, made.digest, made_with) as kept:
         prediction = predict(simulated, gpu)
+        table = table_of(simulated, prediction)
         inferred = predict_inference(opened) if prediction.max_batch_size else Inferred()
         bucketed = predict_buckets(opened, prediction)
     resumed = None if kept is None else kept.note()
@@ -93,7 +95,7 @@ def predict_case(
     tuned = case.search.tuned(prediction.safe_batch_size)
     if bucketed.buckets:
         tuned = bucketed.buckets[-1].batch_size
-    return Measurement(
+    found = Measurement(
         axes=dict(case.axes),
         device=identity_of(case, gpu),
         emulated=case.device.emulated,
@@ -120,8 +122,12 @@ def predict_case(
             *(() if resumed is None else (resumed,)),
             *((_LARGEST,) if case.search.objective == "throughput" else ()),
         ),
+        memory=table.memory,
+        memory_per_sample=table.per_sample,
+        memory_lines={} if prediction.holders is None else prediction.holders.lines(),
         seconds=time.monotonic() - started,
     ).with_prediction(prediction.to_lock())
+    return replace(found, predicted_peak={})  # the table has them
 
 
 def predict_for(case: Case, gpu: GpuFacts, surroundings: Surroundings) -> Predicted | None:

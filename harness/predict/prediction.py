@@ -14,6 +14,7 @@ from harness.batch_search.training import (
     search_training,
     train,
 )
+from harness.breakdown.table import Table, make_table, smaller_batch
 from harness.errors import UnpredictableError, WorkloadError
 from harness.failures.broken_libraries import broken_library
 from harness.measurement import LOCKED_HOLDERS, Predicted
@@ -234,6 +235,21 @@ def held(case: SimulatedCase, batch_size: int, snapshot: Path | None = None) -> 
     holders = PeakHolders.read(file)
     file.unlink()
     return holders
+
+
+def table_of(case: SimulatedCase, prediction: Prediction) -> Table:
+    """Return where the memory goes at the peak of the predicted batch; empty if not known.
+
+    A probe of half of the batch tells what each sample takes. Raises as `held`.
+    """
+    size, search = prediction.max_batch_size, case.opened.case.search
+    if prediction.holders is None or not size:
+        return Table({}, {})
+    smaller = smaller_batch(size, step=search.round_to, least=search.min_batch_size)
+    less = None if smaller is None else held(case, smaller)
+    return make_table(
+        prediction.holders.by_name(), size, None if less is None else less.by_name(), smaller or 0
+    )
 
 
 def _largest(holders: Mapping[str, int]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.bounds.grown import growth
+from harness.breakdown.shares import predicted_holders
 from harness.lockfile.report_file import VERSION
 from harness.measurement import LOCKED_HOLDERS, Profile
 from harness.report.documents import MEASURED
@@ -86,7 +87,7 @@ def reported_case(result: CaseResult) -> ReportedCase:
 def _predicted_at_locked(result: CaseResult) -> dict[str, int]:
     if result.measurement is None or result.locked is None:
         return {}
-    held, locked = result.measurement.predicted_at_locked, result.locked.predicted_peak
+    held, locked = result.measurement.predicted_at_locked, predicted_holders(result.locked)
     largest = sorted(held, key=lambda name: -held[name])[:LOCKED_HOLDERS]
     return {name: held[name] for name in held if name in largest or name in locked}
 

@@ -149,3 +149,22 @@ def test_growth_of_what_was_too_small_to_be_locked() -> None:
     now = predicted(predicted_at_locked={"activation of x": 350, "activation of y": 90})
     (one,) = growth(now, replace(LOCKED, predicted_peak=then))
     assert (Growth("activation of x", 100, 350, at_most=True), 250) == (one, one.grown_bytes)
+
+
+def test_growth_beside_the_table_of_a_prediction() -> None:
+    """The table tells what each holder held; one that it does not name was among the others."""
+    table = replace(
+        LOCKED,
+        source="predicted",
+        max_batch_size=10,
+        memory={"parameter": 10, "activation of other modules": 20},
+        memory_per_sample={"activation of a": 10},
+    )
+    now = predicted(
+        predicted_at_locked={"activation of a": 130, "activation of c": 70, "gradient": 5}
+    )
+    assert [
+        Growth("activation of c", 20, 70, at_most=True),
+        Growth("activation of a", 100, 130, at_most=False),
+        Growth("gradient", 0, 5, at_most=False),
+    ] == growth(now, table)

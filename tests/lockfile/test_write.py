@@ -78,6 +78,17 @@ def test_prediction_goes_beside_what_was_measured(path: Path) -> None:
     assert [locked(**PREDICTED)] == list(read_lock(path))
 
 
+def test_table_of_a_prediction_becomes_its_holders_beside_what_was_measured(path: Path) -> None:
+    """The table of the measured values is of another batch, and stays."""
+    update_lock(path, [locked(memory={"parameter": 7})])
+    table = {"memory": {"parameter": 4096}, "memory_per_sample": {"input": 2}}
+    update_lock(path, [prediction(predicted_peak={}, **table)])
+    holders = {"input": 7200, "parameter": 4096}
+    assert [locked(memory={"parameter": 7}, **PREDICTED | {"predicted_peak": holders})] == list(
+        read_lock(path)
+    )
+
+
 @pytest.mark.parametrize("changed", ["fingerprint", "recipe"])
 def test_prediction_of_another_workload_takes_the_place(path: Path, changed: str) -> None:
     """A prediction of another workload or recipe replaces the measured values."""

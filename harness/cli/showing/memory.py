@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 
 from harness.breakdown.shares import Breakdown, breakdown
 from harness.cli.common import say, say_aside
+from harness.cli.showing.probed_slope import ProbedSlope, compare_slopes, probed_slope
 from harness.device_identity import DeviceIdentity
 from harness.errors import HarnessError
 from harness.lockfile.profiles import read_lock
@@ -37,6 +38,13 @@ class MemoryRow(TypedDict):
     """null where that is not known."""
 
 
+class ProbedSlopeData(TypedDict):
+    """What each sample takes between the last run's probes of the largest and a smaller batch."""
+
+    smaller_batch_size: int
+    bytes_per_sample: int
+
+
 class MemoryData(TypedDict):
     """The parts of the peak of a profile, which add up to `peak_bytes`."""
 
@@ -45,6 +53,8 @@ class MemoryData(TypedDict):
     """The batch whose peak it is."""
     peak_bytes: int
     rows: list[MemoryRow]
+    probed: ProbedSlopeData | None
+    """null where the last run has not trained a smaller batch, or is of another measurement."""
 
 
 def show_memory(profiles: Iterable[LockedProfile], paths: Paths) -> list[MemoryData]:
@@ -68,10 +78,24 @@ def show_memory(profiles: Iterable[LockedProfile], paths: Paths) -> list[MemoryD
         raise HarnessError(
             f"nothing is stored on where the memory of {case} goes: {'; '.join(missing)}"
         )
-    say("\n\n".join(memory_block(profile, parts) for profile, parts in found))
+    slopes = [probed_slope(profile, paths.results) for profile, _ in found]
+    say(
+        "\n\n".join(
+            memory_block(profile, parts) + _compared(profile, parts, slope)
+            for (profile, parts), slope in zip(found, slopes, strict=True)
+        )
+    )
     for reason in missing:
         say_aside(f"gpu-profile: {reason}")
-    return [_data(profile, parts) for profile, parts in found]
+    return [
+        _data(profile, parts, slope) for (profile, parts), slope in zip(found, slopes, strict=True)
+    ]
+
+
+def _compared(profile: LockedProfile, parts: Breakdown, slope: ProbedSlope | None) -> str:
+    if slope is None or not profile.memory_per_sample:
+        return ""
+    return f"\n{compare_slopes(profile, parts, slope)}"
 
 
 def _of_last_run(profile: LockedProfile, paths: Paths) -> tuple[LockedProfile, Breakdown] | None:
@@ -96,7 +120,7 @@ def _reason(profile: LockedProfile) -> str:
     )
 
 
-def _data(profile: LockedProfile, parts: Breakdown) -> MemoryData:
+def _data(profile: LockedProfile, parts: Breakdown, slope: ProbedSlope | None) -> MemoryData:
     return {
         "device": profile.device,
         "max_batch_size": profile.max_batch_size,
@@ -110,4 +134,7 @@ def _data(profile: LockedProfile, parts: Breakdown) -> MemoryData:
             }
             for row in parts.rows
         ],
+        "probed": None
+        if slope is None
+        else {"smaller_batch_size": slope.smaller, "bytes_per_sample": slope.bytes_per_sample},
     }
