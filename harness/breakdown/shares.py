@@ -20,6 +20,7 @@ KINDS = {
     "activation gradient": "activation gradients",
     "workspace": "workspaces",
     "input": "inputs",
+    "kernel": "compiled kernels",
 }
 """The plural of each kind."""
 UNEXPLAINED = "unexplained"

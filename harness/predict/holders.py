@@ -20,10 +20,11 @@ class Holder:
     """The memory of one kind that one line of one module holds at the peak."""
 
     kind: str
-    """parameter, gradient, optimizer, workspace, input, activation or activation gradient.
+    """parameter, gradient, optimizer, workspace, input, activation, activation gradient or kernel.
 
     A gradient is a parameter's. Activation gradients are what a backward pass hands from operator
-    to operator, and what its operators need meanwhile.
+    to operator, and what its operators need meanwhile. A kernel is one that a library on the CPU
+    has compiled while the training ran.
     """
     module: str
     """Dotted name of the module whose forward or backward pass took the memory.

@@ -18,10 +18,12 @@ _BAR = 24
 _NAME = 48
 _HEADINGS = ("", "", "memory", "share", "per sample", "")
 _ON_THE_CPU = (
-    "unexplained is what torch did not allocate: kernels that are compiled while the training runs, "
-    "objects of Python and of libraries, and the gaps between blocks"
+    "unexplained is what torch did not allocate: objects of Python and of libraries, and the gaps "
+    "between blocks"
 )
 _ON_A_GPU = "unexplained is what the allocator has reserved and the tensors did not ask for"
+_MORE_ON_THE_CPU = "the training takes different memory from run to run"
+_MORE_ON_A_GPU = "they were followed without a limit, and convolutions take larger workspaces where there is room"
 _LARGEST = (
     "a prediction is locked with its largest holders alone; what is unexplained includes the "
     "others, and what the allocator has reserved and no tensor asked for"
@@ -65,16 +67,17 @@ def _cells(row: Row, peak: int) -> tuple[str, ...]:
 
 def _notes(profile: LockedProfile, parts: Breakdown) -> list[str]:
     rest = next((row for row in parts.rows if row.kind == UNEXPLAINED), None)
+    on_the_cpu = profile.device.name == "cpu"
     notes = []
     if rest is not None and rest.num_bytes:
         if parts.predicted:
             notes.append(_LARGEST)
         else:
-            notes.append(_ON_THE_CPU if profile.device.name == "cpu" else _ON_A_GPU)
+            notes.append(_ON_THE_CPU if on_the_cpu else _ON_A_GPU)
     if parts.beyond_bytes:
         notes.append(
             f"the tensors hold {format_bytes(parts.beyond_bytes)} more than the peak that was "
-            "measured: the training takes different memory from run to run"
+            f"{profile.source}: {_MORE_ON_THE_CPU if on_the_cpu else _MORE_ON_A_GPU}"
         )
     if not parts.predicted and not profile.memory_per_sample:
         notes.append("what each sample takes is not known: only one batch size was trained")

@@ -30,7 +30,7 @@ class MemoryRow(TypedDict):
 
     kind: str
     """`parameter`, `gradient`, `optimizer`, `activation`, `activation gradient`, `workspace`,
-    `input`, or `unexplained`."""
+    `input`, `kernel`, or `unexplained`."""
     module: str
     """Empty where a kind is counted as a whole."""
     bytes: int

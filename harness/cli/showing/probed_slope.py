@@ -67,6 +67,8 @@ def compare_slopes(profile: LockedProfile, parts: Breakdown, probed: ProbedSlope
     )
     if abs(held - probed.bytes_per_sample) <= _AGREES * max(held, probed.bytes_per_sample):
         return f"{text}: they agree"
+    if parts.beyond_bytes:
+        return f"{text}: near the limit the training takes less"
     if held < probed.bytes_per_sample:
         return f"{text}: what is unexplained grows with the batch, too"
     return f"{text}: what is unexplained shrinks as the batch grows"

@@ -1,8 +1,8 @@
 """Records what torch allocates on the CPU, as torch's own profiler sees it, without a limit.
 
 The profiler reports each allocation and each free of torch's allocator with its address and its
-size. What libraries take past that allocator, such as the scratch memory of a convolution, is not
-among them, nor is what the process loses between the blocks.
+size. What libraries take past that allocator is not among them, nor is what the process loses
+between the blocks; of it the kernels that are compiled while the training runs are counted apart.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from harness.held_memory.memory_history import History
 from harness.held_memory.user_code import UserCode
 from harness.memory_bounds import HostBound
 from harness.probe_tasks.attribution import ACTIVATION, ACTIVATION_GRADIENT, Attribution, Running
+from harness.probe_tasks.recordings.compiled import compiled_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -72,6 +73,7 @@ class HostRecording:
         self._profile: Any = None
         self._before: dict[int, int] = {}
         self._marks = 0
+        self._compiled = 0
         self._end: int | None = None
         self._counts = True
 
@@ -84,6 +86,7 @@ class HostRecording:
             for tensor in held
         }
         self._marks, self._end = 0, None
+        self._compiled = compiled_bytes()
         # torch leaves it untyped
         self._profile = torch.autograd.profiler.profile(profile_memory=True, use_kineto=True)
         self._profile.__enter__()
@@ -164,7 +167,14 @@ class HostRecording:
             if block.kind == _UNCOUNTED:
                 block.kind, block.num_bytes = "input", 0
         phases = [phase._replace(event=at[phase.event]) for phase in attribution.phases]
-        return history.summary(phases, at[end])
+        found = history.summary(phases, at[end])
+        # None is freed: by the peak, which is not in the first step, they are all there.
+        compiled = compiled_bytes() - self._compiled
+        if compiled > 0:
+            found["holders"].append(["kernel", "", "", compiled])
+            found["holders"].sort(key=lambda holder: -holder[-1])
+            found["peak_bytes"] += compiled
+        return found
 
     def _clock(self) -> int:
         """Return the number of a mark among the profiler's events."""
