@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from harness.measurement import Profile
 
+KERNEL = "kernel"
 KINDS = {
     "parameter": "parameters",
     "gradient": "gradients",
@@ -20,7 +21,7 @@ KINDS = {
     "activation gradient": "activation gradients",
     "workspace": "workspaces",
     "input": "inputs",
-    "kernel": "compiled kernels",
+    KERNEL: "compiled kernels",
 }
 """The plural of each kind."""
 UNEXPLAINED = "unexplained"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.batch_search.training import SCOUTING_STEPS, num_steps
+from harness.breakdown.shares import KERNEL
 from harness.breakdown.table import make_table, smaller_batch
 from harness.errors import WorkloadError
 from harness.predict.holders import PeakHolders
@@ -60,13 +61,29 @@ def with_memory(opened: OpenCase, measurement: Measurement) -> Measurement:
     held, less = _read(file), _read(other)
     if held is None:
         return measurement
-    table = make_table(held.by_name(), size, None if less is None else less.by_name(), smaller or 0)
+    here, there = held.by_name(), None if less is None else less.by_name()
+    kernels = _kernels(here, measurement.peak_memory_bytes)
+    if there is not None:
+        there.pop(KERNEL, None)
+    table = make_table(here, size, there, smaller or 0)
     return replace(
         measurement,
-        memory=table.memory,
+        memory=table.memory | kernels,
         memory_per_sample=table.per_sample,
         memory_lines=held.lines(),
     )
+
+
+def _kernels(held: dict[str, int], peak_bytes: int | None) -> dict[str, int]:
+    """Take compiled kernels out of the holders, and return what the peak leaves for them.
+
+    Which ones a library compiles is its own choice, by shapes and by the room that there is. So
+    nothing of them is of the samples, and without a limit there may be more.
+    """
+    kernels = held.pop(KERNEL, 0)
+    if peak_bytes is not None:
+        kernels = min(kernels, peak_bytes - sum(held.values()))
+    return {KERNEL: kernels} if kernels > 0 else {}
 
 
 def _kept(opened: OpenCase, measurement: Measurement) -> LockedProfile | None:
