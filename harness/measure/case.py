@@ -125,7 +125,6 @@ def _measure_all(opened: OpenCase) -> Measurement:
         keep(opened, measurement, SOAK)
         soak(opened, measurement)
         measurement = with_snapshot(opened, measurement)
-        measurement = with_memory(start, measurement)
         keep(opened, kept_if_unchanged(measurement, opened.locked), "the search for validation")
         measurement = with_validation(start, measurement)
         measurement = with_inference(start, measurement)
@@ -133,6 +132,9 @@ def _measure_all(opened: OpenCase) -> Measurement:
         measurement = with_learning_rate(opened, measurement)
         measurement = with_speed_confirmed(opened, measurement)
         measurement = with_workers(opened, measurement)
+        keep(opened, measurement, "the table of where the memory goes")
+        # Last: its probe is no answer that is kept, so an interrupted run would repeat it.
+        measurement = with_memory(start, measurement)
         forget(opened)
     return measurement
 

@@ -115,6 +115,7 @@ def test_same_settings_give_what_a_run_of_pytest_gives_and_its_lock_is_fresh(
     assert [line.partition(",")[0] for line in shown.err.splitlines()] == [
         "building the workload",
         *(f"batch {probe.batch_size} fits" for probe in tuned.probes),
+        f"finding where the memory of batch {tuned.max_batch_size} goes",
     ]
     locked = tuned.lock(project.lock, model="net")
     assert 0 == main(["check"])

@@ -80,7 +80,7 @@ def test_full_disk_of_the_results_is_an_error_and_costs_no_lock(tmp_path: Path) 
     ran = run(
         tmp_path,
         models,
-        prelude="mkdir .gpu-profile; mount -t tmpfs -o size=36k tmpfs .gpu-profile",
+        prelude="mkdir .gpu-profile; mount -t tmpfs -o size=72k tmpfs .gpu-profile",
     )
     assert "a disk of this machine is full: make room where the training" in ran.shown("talks")
     assert ("passed", "error") == (ran.verdict("net"), ran.verdict("talks"))

@@ -53,12 +53,6 @@ def test_fits_and_reports_peak_and_throughput(net: ProbeRunner) -> None:
     assert probe.samples_per_second > 0
 
 
-def test_holders_need_the_history_of_a_gpu(net: ProbeRunner, tmp_path: Path) -> None:
-    """On the CPU nothing keeps a history of the memory, and the error says so."""
-    with pytest.raises(WorkloadError, match="batch 2 failed in setup: NoHistoryError: only a GPU"):
-        net.holders(2, file=tmp_path / "holders.json")
-
-
 def test_boundary_is_the_same_in_fresh_processes(start: StartRunner) -> None:
     """The largest batch fits each time, and the next one is out of memory each time."""
     runner = start(workload("zoo.Net", module_args={"width": 16384}), 48 * MIB)

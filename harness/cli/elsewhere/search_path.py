@@ -39,8 +39,10 @@ def move_entry(entry: str, old: Path, new: Path) -> str:
 def editable_folders() -> Iterator[str]:
     """Yield the folders that finders of editable installations, as setuptools makes them, add."""
     for name, module in list(sys.modules.items()):
+        if not name.startswith("__editable__"):
+            continue
         mapping = getattr(module, "MAPPING", None)
-        if name.startswith("__editable__") and isinstance(mapping, dict):
+        if isinstance(mapping, dict):
             for package, folder in mapping.items():
                 path = Path(str(folder))
                 if path.name == str(package).rpartition(".")[2]:
