@@ -18,7 +18,9 @@ class DeviceIdentity:
     name: str
     """NVML's product name, or `cpu`; that of a simulated GPU begins with `simulated `."""
     memory_bytes: int
-    """NVML's total, the budget of an emulated device, or the budget on the CPU."""
+    """NVML's total, the budget of an emulated device, or the budget on the CPU; of each GPU."""
+    count: int = 1
+    """The number of GPUs, each with one rank of the training; on the CPU, of ranks."""
 
     @property
     def simulated(self) -> bool:
@@ -31,7 +33,10 @@ class DeviceIdentity:
         return self.name.removeprefix(SIMULATED)
 
     def matches(self, other: DeviceIdentity) -> bool:
-        """Return whether both are the same device: equal names, memory within 1%."""
+        """Return whether both are the same device: equal names, memory within 1%.
+
+        The number of GPUs is a setting: where it changes, the recipe does.
+        """
         larger = max(self.memory_bytes, other.memory_bytes)
         difference = abs(self.memory_bytes - other.memory_bytes)
         return self.name == other.name and difference <= _MEMORY_TOLERANCE * larger

@@ -94,6 +94,8 @@ class Probe:
     """On a simulated GPU: the line that read a value last. An error may come from that zero."""
     buckets: dict[str, int] = field(default_factory=dict)
     """Of a `bucket` or `joint`: its batch sizes by edge, as texts: JSON has no other keys."""
+    rank: int | None = None
+    """The rank that did not fit, or whose peak is the largest; None where there is one process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ LIBRARIES = {
         "predict.gpu_facts",
         "probe_tasks",
         "probe_trainer.own_loops",
+        "probe_trainer.rank_talk",
         "synthetic",
         "workload",
         "zygote",

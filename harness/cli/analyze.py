@@ -130,7 +130,7 @@ def _open(case: Case, label: str | None, fraction: float, paths: Paths) -> Itera
             identity = DeviceIdentity(gpu.name, gpu.nvml_bytes)
             yield _Opened(simulated.opened, simulated.histories, identity, "predicted")
         return
-    device = find_device(case.device, fraction)
+    device = find_device(case.device, fraction, count=case.num_ranks)
     # A separate folder: the logs of the case's last run stay as they are.
     folder = Results(paths.results).beside("analyze", case.id)
     surroundings = replace(paths.surroundings, directory=folder)

@@ -44,7 +44,7 @@ def probe(options: argparse.Namespace, paths: Paths) -> Answer:
             f"--batch-size {options.batch_size} is not allowed; a whole number from 1"
         )
     case = find_case(options.case, paths)
-    device = find_device(case.device, case.search.target_memory_fraction)
+    device = find_device(case.device, case.search.target_memory_fraction, count=case.num_ranks)
     # A separate folder: the logs of the case's last run stay as they are.
     folder = Results(paths.results).beside("probe", case.id)
     surroundings = replace(paths.surroundings, directory=folder)

@@ -77,6 +77,7 @@ def train(words: Sequence[str], request: TrainRequest, tell: TellPhase) -> Train
         "finite_loss": True,
         "notes": notes,
         "values_read": None,
+        "rank": None,
     }
 
 

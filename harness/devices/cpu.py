@@ -50,9 +50,10 @@ class CpuDevice:
     # The variables above are fixed, so nothing in the host's environment changes what fits.
     memory_settings: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
 
-    def __init__(self, budget_bytes: int) -> None:
+    def __init__(self, budget_bytes: int, count: int = 1) -> None:
+        """Take the budget of each of `count` ranks."""
         self.budget_bytes = self.total_bytes = budget_bytes
-        self.identity = DeviceIdentity("cpu", budget_bytes)
+        self.identity = DeviceIdentity("cpu", budget_bytes, count)
         self.bound: BoundSpec = {"accelerator": "cpu", "budget_bytes": budget_bytes}
 
     @contextmanager

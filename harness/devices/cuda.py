@@ -10,29 +10,23 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from harness.devices.cuda_environment import allocator_settings, showing
+from harness.devices.gpu_locks import lock_gpus
 from harness.devices.nvml import gpus as nvml
 from harness.devices.nvml.health import HealthWatch
 from harness.errors import MachineError
-from harness.file_locks import WAIT_SECONDS, LockTimeoutError, NoLocksError, lock_first
-from harness.simulated.mark import WORLD, is_simulated
+from harness.file_locks import WAIT_SECONDS
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from harness.devices.nvml.gpu import Gpu, Memory
-    from harness.file_locks import HeldLock
     from harness.protocol.case import BoundSpec
 
 _log = logging.getLogger("harness")
-
-LOCK_FOLDER = Path("/tmp")  # noqa: S108 - locks must be where every user's are
-"""The folder of the GPUs' locks. Of those that all users can write to, every machine has this."""
 
 # The seconds between two looks at memory.
 _PAUSE, _LONG_PAUSE = 0.05, 1.0
@@ -99,7 +93,20 @@ class CudaDevice:
         Raises MachineError when they do not within `wait_seconds`, and when another run measures on
         it for longer than `lock_seconds`.
         """
-        lock = self._lock_one()
+        held = lock_gpus(self.gpus, 1, self.lock_seconds)
+        try:
+            (self.gpu,) = held.gpus
+            with self.watched():
+                yield
+        finally:
+            held.release()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Wait until other processes leave enough memory of a GPU that is locked, and watch it.
+
+        Raises MachineError when they do not within `wait_seconds`.
+        """
         try:
             with HealthWatch(self.gpu.uuid) as watch:
                 self._watch = watch
@@ -108,7 +115,6 @@ class CudaDevice:
                 yield
         finally:
             self._watch = None
-            lock.release()
 
     def settle(self) -> None:
         """Wait until a probe's memory is free again, and check the GPU's health.
@@ -153,27 +159,6 @@ class CudaDevice:
             )
         return tuple(notes)
 
-    def _lock_one(self) -> HeldLock:
-        """Wait for a GPU that no other run or worker uses, and lock it.
-
-        Raises MachineError when others use it for longer than `lock_seconds`.
-        """
-        gpus = {_lock_path(gpu.uuid): gpu for gpu in self.gpus}
-        names = " and ".join(f"{gpu.name} ({gpu.uuid})" for gpu in self.gpus)
-        try:
-            held = lock_first(list(gpus), names, seconds=self.lock_seconds)
-        except LockTimeoutError as error:
-            raise MachineError(
-                f"{error}, or wait longer (--gpu-profile-wait): each GPU runs one case at a time"
-            ) from error
-        except (NoLocksError, OSError) as error:
-            raise MachineError(
-                f"the lock file of {names}, {', '.join(map(str, gpus))}, cannot be taken "
-                f"({error}): remove it, or let everyone who profiles on this GPU read it"
-            ) from error
-        self.gpu = gpus[held.path]
-        return held
-
     def _await_room(self, seconds: float) -> int:
         """Wait until enough memory is free, and return the bytes that are in use.
 
@@ -199,15 +184,6 @@ class CudaDevice:
                 told = True
                 _log.warning("%s; waiting up to %.0f s", busy, seconds)
             time.sleep(min(_LONG_PAUSE, max(_PAUSE, deadline - time.monotonic())))
-
-
-def _lock_path(uuid: str) -> Path:
-    """Return the lock file of a GPU: the same for all users of the machine, whatever TMPDIR is."""
-    if is_simulated():
-        # Each simulated world has GPUs of its own, under the same names as in others.
-        return Path(os.environ[WORLD]).parent / f"gpu-profile-{uuid}.lock"
-    folder = LOCK_FOLDER if os.access(LOCK_FOLDER, os.W_OK | os.X_OK) else Path(gettempdir())
-    return folder / f"gpu-profile-{uuid}.lock"
 
 
 def users_in_words(uuid: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.devices.cpu import CpuDevice
 from harness.devices.cuda import CudaDevice
+from harness.devices.cuda_group import CudaGroup
 from harness.devices.device import NoSuchDeviceError
 from harness.devices.nvml import gpus as nvml
 from harness.errors import HarnessError, MachineError
@@ -14,7 +15,10 @@ from harness.file_locks import WAIT_SECONDS
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.devices.device import Device
+    from harness.devices.nvml.gpu import Gpu
     from harness.matrix.settings import GpuSettings
 
 # Driver and ECC change NVML's total of one product by up to this share.
@@ -27,28 +31,34 @@ def find_device(
     wait_seconds: float = 0.0,
     lock_seconds: float = WAIT_SECONDS,
     uuid: str | None = None,
+    *,
+    count: int = 1,
 ) -> Device:
     """Find the device of this machine that a `gpus` entry of the matrix describes.
 
     wait_seconds: how long `Device.hold` waits for memory that others hold.
     lock_seconds: how long it waits for a GPU on which another run measures.
     uuid: the only GPU that may be taken; None: any that fits.
+    count: the GPUs of the case; on the CPU the ranks, each with the budget for itself.
 
     Raises NoSuchDeviceError, which names the device that is wanted and those that are here.
     """
     if gpu.accelerator == "cpu":
         assert gpu.budget is not None, "the matrix requires a budget for the CPU"
-        return CpuDevice(gpu.budget)
-    return _find_gpu(gpu, target_memory_fraction, wait_seconds, lock_seconds, uuid)
+        return CpuDevice(gpu.budget, count)
+    alike = _gpus_like(gpu, uuid)
+    options = gpu.budget, target_memory_fraction, wait_seconds, lock_seconds
+    if count == 1:
+        return CudaDevice(alike, *options)
+    if len(alike) < count:
+        raise NoSuchDeviceError(
+            f"needs {count} GPUs of {gpu.name} for trainer.devices: {count}, all alike: this "
+            f"machine has {len(alike)} visible"
+        )
+    return CudaGroup(count, alike, *options)
 
 
-def _find_gpu(
-    gpu: GpuSettings,
-    target_memory_fraction: float,
-    wait_seconds: float,
-    lock_seconds: float,
-    uuid: str | None,
-) -> CudaDevice:
+def _gpus_like(gpu: GpuSettings, uuid: str | None) -> Sequence[Gpu]:
     """Find the visible GPUs that match by product name, and by memory where it is given.
 
     Raises NoSuchDeviceError with the GPUs that are here instead, or with the reason why none can be
@@ -81,4 +91,4 @@ def _find_gpu(
             f"needs a GPU with room for a budget of {format_bytes(gpu.budget)}: "
             f"{alike[0].name} has {format_bytes(alike[0].memory_bytes)}"
         )
-    return CudaDevice(alike, gpu.budget, target_memory_fraction, wait_seconds, lock_seconds)
+    return alike

@@ -36,12 +36,15 @@ def check_memory(device: Device, root: Path = Path("/")) -> None:
         if bound["accelerator"] == "cpu"
         else (0, _CUDA_BYTES)
     )
+    count = device.identity.count
     available, where = available_memory(root)
-    if available is None or budget + own <= available:
+    if available is None or count * (budget + own) <= available:
         return
     wanted = f"about {format_bytes(own)} for Python and torch"
     if budget:
         wanted = f"the budget of {format_bytes(budget)}, and {wanted}"
+    if count > 1:
+        wanted += f", on each of {count} ranks"
     raise MachineError(
         f"the host is short of memory: a probe takes {wanted}; {where} has "
         f"{format_bytes(available)} left. Free some, allow the container more, or lower the budget"

@@ -91,7 +91,12 @@ def device_of(case: Case, asked: AskedGpu) -> Device:
     Raises NoSuchDeviceError when it is not here; the message names what predicts it.
     """
     try:
-        return find_device(case.device, case.search.target_memory_fraction, uuid=asked.uuid)
+        return find_device(
+            case.device,
+            case.search.target_memory_fraction,
+            uuid=asked.uuid,
+            count=case.num_ranks,
+        )
     except NoSuchDeviceError as error:
         raise NoSuchDeviceError(
             f"gpu={asked.label!r} {error}. harness.estimate predicts for a GPU that is not here"

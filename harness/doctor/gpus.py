@@ -70,7 +70,9 @@ def labels(project: Project) -> Iterator[Finding]:
         # Labels may be overridden case by case; the first stands for the others.
         first = cases[0]
         try:
-            device = find_device(first.device, first.search.target_memory_fraction)
+            device = find_device(
+                first.device, first.search.target_memory_fraction, count=first.num_ranks
+            )
             host_memory.check_memory(device)
         except NoSuchDeviceError as error:
             yield Finding(

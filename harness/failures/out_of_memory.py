@@ -132,7 +132,7 @@ def classify(error: BaseException, device: DeviceMemory | None = None) -> Kind |
 
 
 def device_memory() -> DeviceMemory:
-    """Read the state of the first device's memory; starts no CUDA, and raises nothing.
+    """Read the state of the current device's memory; starts no CUDA, and raises nothing.
 
     Call it while the error's frames exist: the memory that they hold is freed with them.
     """
@@ -141,9 +141,9 @@ def device_memory() -> DeviceMemory:
     with suppress(RuntimeError):
         # torch keeps these figures without CUDA: they are empty when CUDA was never started, and
         # still readable when it has failed for good.
-        stats = torch.cuda.memory_stats(0)
+        stats = torch.cuda.memory_stats()
         if stats:
-            free, _ = torch.cuda.mem_get_info(0)
+            free, _ = torch.cuda.mem_get_info()
     return DeviceMemory(
         # Allocations that `throw_on_cudamalloc_oom` refuses beforehand have a count of their own.
         num_ooms=int(stats.get("num_ooms", 0)) + int(stats.get("num_oom_rejections", 0)),

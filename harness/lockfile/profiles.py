@@ -290,7 +290,8 @@ def _read_profile(block: Block) -> LockedProfile:
         for name, read, is_required in _FIELDS
         if is_required or name in block
     }
-    identity = DeviceIdentity(device.name("name"), device.count("memory_bytes"))
+    count = device.count("count") if "count" in device else 1
+    identity = DeviceIdentity(device.name("name"), device.count("memory_bytes"), count)
     rest = block.rest() | ({"device": device.rest()} if device.rest() else {})
     profile = LockedProfile(axes=axes, device=identity, extra=rest, **values)
     if profile.batch_size > profile.max_batch_size:

@@ -72,6 +72,8 @@ def block(profile: LockedProfile) -> dict[str, Any]:
         "axes": {axis: value for axis, value in profile.axes.items() if axis not in MAIN_AXES},
         "device": asdict(profile.device),
     }
+    if profile.device.count == 1:  # as in locks that are older than cases of several GPUs
+        del tables["device"]["count"]
     for one in fields(Profile):
         value = getattr(profile, one.name)
         if isinstance(value, dict) and one.name != "axes":

@@ -63,6 +63,11 @@ class Case:
         return self.search.accumulation(batch_size) or own
 
     @property
+    def num_ranks(self) -> int:
+        """The GPUs of the case, each with one rank of its training."""
+        return int(self.trainer.get("devices", 1))
+
+    @property
     def model(self) -> str:
         """The label of its model."""
         return str(self.axes["model"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from harness.matrix import buckets, commands
+from harness.matrix import buckets, commands, ranks
 from harness.matrix.callables import CallableSpec
 from harness.matrix.case import Case
 from harness.matrix.file_model import WorkloadSettings
@@ -173,12 +173,14 @@ class Resolver:
         if logged is None:
             return None
         case = replace(case, loggers=logged.plain())
+        trainer = parts[2 + list(_OVERRIDES).index("trainer")]
+        for key, message in ranks.refusals(case):
+            trainer.refuse((key,), f"{case.id}: {message}")
         if case.workload.get("command") is not None:
             case = replace(case, trainer={})
         elif case.workload.get("training") is not None:
             case = self._of_training(case)
         elif case.search.global_batch_size is not None:
-            trainer = parts[2 + list(_OVERRIDES).index("trainer")]
             for name in other_accumulation(case.trainer):
                 trainer.refuse(name, ACCUMULATES)
         stated: Any = tuple(part.resolve(axes, identifier) for part in self._stated[pair])
@@ -222,7 +224,7 @@ class Resolver:
                 "Trainer, and a training accumulates by itself, in its step() or by its "
                 "TrainingArguments: set null for this model",
             )
-        return replace(case, trainer={})
+        return replace(case, trainer=ranks.number_of(case))
 
     def _with_buckets(self, case: Case, workload: Part) -> Case:
         """Return the case with the data of each bucket, if its model has buckets."""

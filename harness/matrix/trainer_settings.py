@@ -7,14 +7,22 @@ The keywords are those of `lightning.pytorch.Trainer` 2.6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from harness.matrix.callables import CallableSpec
-from harness.matrix.field_types import Allowed, Choice, Flag, Name, Positive, Settings
+from harness.matrix.field_types import (
+    Allowed,
+    Choice,
+    Flag,
+    Name,
+    Positive,
+    Settings,
+    at_most,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,8 +32,7 @@ _FILES = "a probe leaves no files: gpu-profile writes the report, the plots and 
 
 REFUSED = {
     "accelerator": "the case's entry below gpus sets it",
-    "devices": "a case is one device, the one below gpus",
-    "num_nodes": "a case is one device, on one node",
+    "num_nodes": "a case runs on one machine; devices is the number of its GPUs",
     "max_time": "search.probe_timeout bounds a probe's time",
     "limit_test_batches": "a probe does not test",
     "limit_predict_batches": "a probe does not predict",
@@ -97,16 +104,58 @@ _Logger = Annotated[
 ]
 
 
+ALONE = ("auto", "single_device")
+"""The strategies of one device."""
+
+_StrategyName = Literal[
+    "auto",
+    "single_device",
+    "ddp",
+    "ddp_find_unused_parameters_false",
+    "ddp_find_unused_parameters_true",
+    "fsdp",
+    "fsdp_cpu_offload",
+    "deepspeed",
+    "deepspeed_stage_1",
+    "deepspeed_stage_1_offload",
+    "deepspeed_stage_2",
+    "deepspeed_stage_2_offload",
+    "deepspeed_stage_3",
+    "deepspeed_stage_3_offload",
+]
+_STRATEGIES_ALLOWED = (
+    f"one of {', '.join(get_args(_StrategyName))}, or a mapping with class_path and init_args; those that "
+    "start processes themselves (ddp_spawn, ddp_fork, ddp_notebook) cannot be used: each rank is a "
+    "probe's process"
+)
+
+
+def _strategy(value: object) -> object:
+    # Here, because pydantic reports a mistake for each kind of a union.
+    if isinstance(value, str) and value in get_args(_StrategyName):
+        return value
+    try:
+        return CallableSpec.model_validate(value)
+    except ValidationError:
+        raise PydanticCustomError("strategy", _STRATEGIES_ALLOWED) from None
+
+
+_Strategy = Annotated[
+    _StrategyName | CallableSpec,
+    BeforeValidator(_strategy),
+    Allowed(_STRATEGIES_ALLOWED),
+]
+
+
 class TrainerSettings(Settings):
     """Keywords of Lightning's Trainer; the others keep the Trainer's defaults."""
 
-    strategy: Annotated[
-        Literal["auto", "single_device"],
-        Allowed(
-            "auto or single_device: a case is one device, so ddp, fsdp and deepspeed cannot be used"
-        ),
-    ] = "auto"
-    """The strategy; a case is one device."""
+    devices: Annotated[
+        int, Field(strict=True, ge=1), at_most(64), Allowed("a whole number from 1 to 64")
+    ] = 1
+    """GPUs of one kind in this machine, each with one rank of the training."""
+    strategy: _Strategy = "auto"
+    """How several ranks share the training; auto: ddp where there are several."""
     precision: Annotated[
         Literal[
             "32-true",
@@ -161,7 +210,7 @@ class TrainerSettings(Settings):
     inference_mode: Flag = True
     """Whether validation runs in inference mode; false: it only runs without gradients."""
     use_distributed_sampler: Flag = True
-    """Without effect on one device."""
+    """Whether Lightning gives each rank other samples; without effect on one device."""
     detect_anomaly: Flag = False
     """Autograd's anomaly detection."""
     sync_batchnorm: Flag = False
@@ -205,9 +254,12 @@ class TrainerSettings(Settings):
 
 
 def accepts(name: str, value: Any) -> bool:
-    """Return whether a matrix may give the Trainer this keyword with this value."""
-    if name not in TrainerSettings.model_fields:
+    """Return whether a probe takes this keyword of a configuration with this value."""
+    # How many ranks a case has is the matrix's to say, whatever a configuration asks for.
+    if name not in TrainerSettings.model_fields or name == "devices":
         return False
+    if name == "strategy":
+        return value in ALONE
     try:
         TrainerSettings.model_validate({name: value})
     except ValidationError:

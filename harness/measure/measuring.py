@@ -56,7 +56,9 @@ class Measuring:
         """Return the case with its device; raises NoSuchDeviceError when this machine lacks it."""
         del lock  # not needed: the devices are those of this machine
         fraction = case.search.target_memory_fraction
-        return MeasuredCase(case, find_device(case.device, fraction, *self._waits))
+        return MeasuredCase(
+            case, find_device(case.device, fraction, *self._waits, count=case.num_ranks)
+        )
 
     def judge(self, case: Case, found: Measurement, locked: LockedProfile | None) -> Verdict:
         """Compare a measurement with its locked profile, by the case's bounds."""

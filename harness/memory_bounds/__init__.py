@@ -20,9 +20,15 @@ __all__ = ["CudaBound", "HostBound", "make_bound", "no_bound"]
 
 def make_bound(spec: BoundSpec) -> MemoryBound:
     """Make the memory bound that a device's `bound` describes."""
-    if spec["accelerator"] == "cpu":
+    place = spec.get("place")
+    if spec["accelerator"] == "cuda":
+        return CudaBound(spec["budget_bytes"], spec["fraction"], place)
+    if place is None:
         return HostBound(spec["budget_bytes"])
-    return CudaBound(spec["budget_bytes"], spec["fraction"])
+    # On the CPU each module counts in the memory, so other probes do not import it.
+    from harness.memory_bounds.rank_on_host import RankOnHost  # noqa: PLC0415
+
+    return RankOnHost(spec["budget_bytes"], place)
 
 
 def no_bound() -> MemoryBound:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from harness.protocol.case import RankPlace
     from harness.protocol.messages import MemoryFacts
 
 # A recorded history holds this many allocations and frees at most: some steps of a large model.
@@ -43,11 +44,17 @@ def fraction_for(limit_bytes: int, total_bytes: int) -> float:
 
 
 class CudaBound:
-    """Bounds the memory of this process on its first CUDA device."""
+    """Bounds the memory of this process on its first CUDA device, or on the one of its rank."""
 
-    trainer_arguments: Mapping[str, Any] = {"accelerator": "cuda", "devices": 1}
-
-    def __init__(self, budget_bytes: int | None, fraction: float) -> None:
+    def __init__(
+        self, budget_bytes: int | None, fraction: float, place: RankPlace | None = None
+    ) -> None:
+        self.place = place
+        self.index = 0 if place is None else place["rank"]
+        self.trainer_arguments: Mapping[str, Any] = {
+            "accelerator": "cuda",
+            "devices": 1 if place is None else place["num_ranks"],
+        }
         self.budget_bytes = budget_bytes
         self.fraction = fraction
         self.limit_bytes = 0
@@ -71,7 +78,9 @@ class CudaBound:
                 "https://pytorch.org/get-started/locally names for this GPU"
             )
         try:
-            free, total = torch.cuda.mem_get_info(0)
+            if self.place is not None:  # as `torchrun` asks of a program: one GPU for each rank
+                torch.cuda.set_device(self.index)
+            free, total = torch.cuda.mem_get_info(self.index)
         except RuntimeError as error:
             raise MachineError(
                 f"CUDA cannot be started: {error}. Run "
@@ -86,10 +95,13 @@ class CudaBound:
             )
         self._total, self._outside = total, total - free
         self.rescale(1.0)
-        torch.cuda.reset_peak_memory_stats(0)
+        torch.cuda.reset_peak_memory_stats(self.index)
 
     def engage(self, module: Any) -> None:
         """Do nothing: `start` has set the limit."""
+
+    def engage_before_wrapping(self, trainer: Any) -> None:
+        """Do nothing, likewise."""
 
     def uncounted(self) -> AbstractContextManager[None]:
         """Return an empty block: the host's memory has no limit here."""
@@ -101,13 +113,13 @@ class CudaBound:
 
         self._allowed = max(self._allowed, int(share * self.limit_bytes))
         fraction = fraction_for(int(share * self.limit_bytes), self._total)
-        torch.cuda.set_per_process_memory_fraction(fraction, 0)
+        torch.cuda.set_per_process_memory_fraction(fraction, self.index)
 
     def peak_bytes(self) -> int:
         """Return the allocator's peak of reserved bytes: the limit is on those."""
         import torch  # noqa: PLC0415
 
-        return int(torch.cuda.max_memory_reserved(0)) if self._total else 0
+        return int(torch.cuda.max_memory_reserved(self.index)) if self._total else 0
 
     def excess(self) -> str | None:
         """Return in words that more was reserved than the limit allows: the workload raised it."""
@@ -115,7 +127,9 @@ class CudaBound:
 
         # CUDA's own pools grow by whole blocks, and torch limits what it has asked them for.
         asynchronous = torch.cuda.get_allocator_backend() == "cudaMallocAsync"
-        peak = int(torch.cuda.max_memory_allocated(0)) if asynchronous else self.peak_bytes()
+        peak = (
+            int(torch.cuda.max_memory_allocated(self.index)) if asynchronous else self.peak_bytes()
+        )
         if not self._total or peak <= self._allowed:
             return None
         return (
@@ -127,13 +141,13 @@ class CudaBound:
         """Return what tensors hold now; reserved bytes have holes."""
         import torch  # noqa: PLC0415
 
-        return int(torch.cuda.memory_allocated(0)) if self._total else 0
+        return int(torch.cuda.memory_allocated(self.index)) if self._total else 0
 
     def begin_validation(self) -> None:
         """Count the peak anew: the allocator can use again what training has reserved."""
         import torch  # noqa: PLC0415
 
-        torch.cuda.reset_peak_memory_stats(0)
+        torch.cuda.reset_peak_memory_stats(self.index)
 
     def validation_peak_bytes(self) -> int:
         """Return the peak of allocated bytes since validation began.
@@ -142,7 +156,7 @@ class CudaBound:
         """
         import torch  # noqa: PLC0415
 
-        return int(torch.cuda.max_memory_allocated(0)) if self._total else 0
+        return int(torch.cuda.max_memory_allocated(self.index)) if self._total else 0
 
     def warmed_up(self) -> None:
         """Ignore the allocator's retries so far: its cache fills in the first step."""
@@ -158,12 +172,12 @@ class CudaBound:
         if not self._total:
             return {}
         facts: MemoryFacts = {
-            "peak_allocated_bytes": int(torch.cuda.max_memory_allocated(0)),
+            "peak_allocated_bytes": int(torch.cuda.max_memory_allocated(self.index)),
             "alloc_retries": self._num_retries() - self._warm_retries,
         }
         with suppress(RuntimeError):  # CUDA may have failed for good
-            free, total = torch.cuda.mem_get_info(0)
-            facts["non_torch_bytes"] = total - free - int(torch.cuda.memory_reserved(0))
+            free, total = torch.cuda.mem_get_info(self.index)
+            facts["non_torch_bytes"] = total - free - int(torch.cuda.memory_reserved(self.index))
         return facts
 
     def record(self, *, stacks: bool) -> None:
@@ -179,7 +193,8 @@ class CudaBound:
         """Write the history as the fields of a `harness.allocator.history.BlockHistory`."""
         import torch  # noqa: PLC0415
 
-        (entries, *_) = torch.cuda.memory._snapshot()["device_traces"]  # noqa: SLF001 - documented
+        traces = torch.cuda.memory._snapshot()["device_traces"]  # noqa: SLF001 - documented
+        entries = traces[self.index]
         if len(entries) < _LONG_HISTORY:
             sizes, events = blocks(entries)
             history = {"sizes": sizes, "events": events, "first_step": self._warm_events}
@@ -214,7 +229,7 @@ class CudaBound:
 
         if self._total:
             with suppress(RuntimeError):
-                torch.cuda.set_per_process_memory_fraction(1.0, 0)
+                torch.cuda.set_per_process_memory_fraction(1.0, self.index)
 
     def _num_retries(self) -> int:
         # A retry is an allocation that torch repeats after it has emptied its cache.
@@ -224,7 +239,7 @@ class CudaBound:
         import torch  # noqa: PLC0415
 
         # The key is absent before the allocator's first use.
-        return int(torch.cuda.memory_stats(0).get(name, 0)) if self._total else 0
+        return int(torch.cuda.memory_stats(self.index).get(name, 0)) if self._total else 0
 
 
 def blocks(entries: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[int]]:

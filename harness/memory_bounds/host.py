@@ -20,6 +20,7 @@ from harness.units import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from harness.protocol.case import RankPlace
     from harness.protocol.messages import MemoryFacts
 
 
@@ -35,6 +36,7 @@ class HostBound:
     """Bounds the memory of this process: the case's growth above what is there before training."""
 
     trainer_arguments: Mapping[str, Any] = {"accelerator": "cpu", "devices": 1}
+    place: RankPlace | None = None
 
     def __init__(self, budget_bytes: int) -> None:
         self.limit_bytes = budget_bytes
@@ -69,6 +71,9 @@ class HostBound:
         self._shared_before = size["RssShmem"]
         self._files_before = mapped_files()
         self.rescale(1.0)
+
+    def engage_before_wrapping(self, trainer: Any) -> None:
+        """Do nothing: on one device nothing wraps the module."""
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:

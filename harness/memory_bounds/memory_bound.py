@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from harness.protocol.case import RankPlace
     from harness.protocol.messages import MemoryFacts
 
 
@@ -19,6 +20,10 @@ class MemoryBound(Protocol):
         """The Trainer's `accelerator` and `devices`."""
 
     @property
+    def place(self) -> RankPlace | None:
+        """The place of this process among ranks; None where it is the only one."""
+
+    @property
     def limit_bytes(self) -> int:
         """The most bytes that the case may hold."""
 
@@ -27,6 +32,12 @@ class MemoryBound(Protocol):
 
     def engage(self, module: Any) -> None:
         """Enforce the limit from here on; `module` is on its device and untrained."""
+
+    def engage_before_wrapping(self, trainer: Any) -> None:
+        """Enforce the limit before the Trainer's strategy wraps the module, if that takes memory.
+
+        Called once the ranks have met.
+        """
 
     def uncounted(self) -> AbstractContextManager[None]:
         """Return a block in which much memory that is made, and kept, is no part of the case's."""

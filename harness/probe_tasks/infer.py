@@ -139,6 +139,7 @@ def infer(workload: Workload, request: InferRequest, tell: TellPhase) -> InferRe
         "finite_loss": True,
         "notes": [] if decisions is None else decisions.notes(),
         "values_read": None if decisions is None else decisions.last_read,
+        "rank": None,
         "pass_samples": loaders.samples_in_pass() if loaders.made else None,
     }
 

@@ -24,6 +24,7 @@ from harness.probe_tasks.trainer import (
     make_trainer,
     prepare,
     seed_everything,
+    talk_of,
 )
 from harness.probe_trainer.fit_failures import explain_fit
 from harness.probe_trainer.optimizer_steps import watch_steps
@@ -153,7 +154,9 @@ class SweepWatch(FitWatch):
         self._num_in_window = 0
         window, self._window = self._window, []
         if self._stepped and window:
-            self.losses.append(math.fsum(window) / len(window))
+            loss = math.fsum(window) / len(window)
+            # All ranks go by the mean, so that they end together.
+            self.losses.append(loss if self.ranks is None else self.ranks.mean(loss))
         elif self._num_batches > _MAX_WINDOWS_PER_STEP * accumulate * len(self.learning_rates):
             raise SweepRefusedError(
                 f"only {len(self.losses)} of {self._num_batches} batches took a step"
@@ -235,6 +238,7 @@ def sweep(
         watch = make_callback(
             fresh.lightning, SweepWatch, noting, tell_steps, rates, request["fixed_groups"]
         )
+        watch.ranks = talk_of(bound)
         watch.trial, watch.ceiling = request["trial"], request["ceiling"]
         _refuse_unsuitable(fresh)
         if request["learning_rate"] is not None:
@@ -260,6 +264,8 @@ def sweep(
             endless=not request["whole_epochs"],
         )
         trainer.fit(fresh.module, datamodule=fresh.datamodule)
+        if watch.ranks is not None:
+            watch.ranks.leave()
         if not watch.finished:
             raise SweepRefusedError(  # noqa: TRY301 - reported like any other refusal
                 f"the workload ended its training itself after {len(watch.losses)} of {len(rates)} "

@@ -6,6 +6,7 @@ and lets a GPU run ahead, as a training does.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ class TimedWatch(StepWatch):
         self._accelerator = request["bound"]["accelerator"]
         self._started: float | None = None
         self._last_step = 0
+        # Ranks agree on a number of steps: to agree after each one would take time of its own.
+        self._planned = self.steps
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
         """Engage the bound."""
@@ -76,12 +79,24 @@ class TimedWatch(StepWatch):
         self._stepped = False
         self._last_step = self.num_batches
         self.peaks.append(self.peaks[-1])
-        if len(self.peaks) < self.steps or time.perf_counter() - self._started < self._wanted:
+        if len(self.peaks) < self._planned or not self._has_timed_enough(self._started):
             return
         self._synchronize()
         self.timed_seconds = time.perf_counter() - self._started
         self.peaks[-1] = self.bound.peak_bytes()
         trainer.should_stop = True
+
+    def _has_timed_enough(self, started: float) -> bool:
+        """Return whether the seconds are over; for ranks, whether they are on all of them."""
+        seconds = time.perf_counter() - started
+        if self.ranks is None:
+            return seconds >= self._wanted
+        # A GPU may be behind, so this is the time of all steps that it was given.
+        self._synchronize()
+        seconds = self.ranks.least(time.perf_counter() - started)
+        timed = max(1, len(self.peaks) - WARM_UP_STEPS)
+        self._planned += max(1, math.ceil((self._wanted - seconds) * timed / max(seconds, 1e-3)))
+        return seconds >= self._wanted
 
     def _begin(self) -> None:
         self.timed_batches, self.timed_seconds = 0, 0.0

@@ -20,6 +20,7 @@ from harness.probe_tasks.trainer import (
     make_callback,
     make_trainer,
     seed_everything,
+    talk_of,
 )
 from harness.probe_trainer.fit_failures import explain_fit
 from harness.probe_trainer.optimizer_steps import watch_steps
@@ -87,6 +88,11 @@ class StepWatch(FitWatch):
         self._batches_per_pass = math.inf
         self._since: float | None = None
 
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        super().setup(trainer, module, stage)
+        if not hasattr(type(module), "is_loop"):  # a training wraps its model itself
+            self.bound.engage_before_wrapping(trainer)
+
     def on_fit_start(self, _trainer: Any, module: Any) -> None:
         self.tell("data")
         self.bound.engage(module)
@@ -137,7 +143,9 @@ class StepWatch(FitWatch):
                 self.bound.warmed_up()
             # A stop also makes Lightning validate within the fit, while all of training's state is
             # alive.
-            trainer.should_stop = self._is_whole() if self.epoch_steps else self._is_enough()
+            enough = self._is_whole() if self.epoch_steps else self._is_enough()
+            # A rank that went on alone would wait for the others for ever.
+            trainer.should_stop = enough if self.ranks is None else self.ranks.all(enough)
         # Callbacks and hooks may change the accumulation while the training runs.
         elif self.num_batches >= self.max_batches * trainer.accumulate_grad_batches:
             raise RuntimeError(f"no optimizer step took effect in {self.num_batches} batches")
@@ -253,6 +261,7 @@ def train(
     bound = make_bound(request["bound"])
     batch_size = request["batch_size"]
     watch = make_callback(workload.lightning, watch_class, bound, tell, request)
+    watch.ranks = talk_of(bound)
     failure: Failure | None = None
     decisions: Decisions | None = None
     excess: str | None = None
@@ -281,6 +290,8 @@ def train(
             if request["validation_batch_size"] is not None:
                 validate_on_full_batches(trainer, workload, request["validation_batch_size"])
             trainer.fit(workload.module, datamodule=workload.datamodule)
+        if watch.ranks is not None:
+            watch.ranks.leave()
         watch.require_all_steps()
         excess = bound.excess()
         if request["history"] is not None and not watch.kept.suspicious:
@@ -332,4 +343,5 @@ def train(
             *([] if decisions is None else decisions.notes()),
         ],
         "values_read": values_read,
+        "rank": None,
     }

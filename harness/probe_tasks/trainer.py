@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.loaders.worst_batches import WorstBatches
     from harness.memory_bounds.memory_bound import MemoryBound
     from harness.probe_tasks.zeros.decisions import Decisions
+    from harness.probe_trainer.rank_talk import RankTalk
     from harness.protocol.case import BoundSpec
     from harness.workload.build import Workload
 
@@ -43,6 +44,8 @@ class FitWatch:
     def __init__(self) -> None:
         self.error: BaseException | None = None
         self.memory: DeviceMemory | None = None
+        self.ranks: RankTalk | None = None
+        """The talk with other ranks; None in a probe of one process."""
 
     def setup(self, trainer: Any, _module: Any, stage: str) -> None:
         """Silence unsuited callbacks; by now `configure_callbacks` has added the module's own."""
@@ -80,6 +83,16 @@ def make_callback(lightning: Any, watch_class: type, *arguments: Any) -> Any:
     return type(watch_class.__name__, (watch_class, lightning.Callback), {})(*arguments)
 
 
+def talk_of(bound: MemoryBound) -> RankTalk | None:
+    """Return the talk of a rank with the others; None in a probe of one process."""
+    if bound.place is None:
+        return None
+    # On the CPU each module counts in the memory, so other probes do not import it.
+    from harness.probe_trainer.rank_talk import RankTalk  # noqa: PLC0415
+
+    return RankTalk(bound.place)
+
+
 def make_trainer(
     workload: Workload,
     bound: MemoryBound,
@@ -102,6 +115,12 @@ def make_trainer(
     logger = given.pop("logger", True)
     given.pop("enable_model_summary", None)  # it only prints
     chosen = arguments(given)
+    placed = dict(bound.trainer_arguments)
+    trains_itself = workload.spec.get("training") is not None
+    if chosen.pop("devices", 1) > 1 and (trains_itself or bound.place is None):
+        # A training wraps its model itself, and to describe a workload takes one process.
+        chosen.pop("strategy", None)
+        placed["devices"] = own_device(bound)
     trainer = make_endless_trainer(
         workload.lightning,
         told_val_batches=chosen.pop("limit_val_batches", None),
@@ -109,7 +128,7 @@ def make_trainer(
         whole_epochs=whole_epochs,
         callbacks=[*(chosen.pop("callbacks", None) or []), *callbacks],
         **chosen,
-        **bound.trainer_arguments,
+        **placed,
         default_root_dir=tempfile.gettempdir(),  # the zygote's own, removed at its end
         enable_model_summary=False,
     )
@@ -121,6 +140,12 @@ def make_trainer(
 
         shorten_steps(trainer, workload.module, micro_batches)
     return trainer
+
+
+def own_device(bound: MemoryBound) -> Any:
+    """Return the Trainer's `devices` where it is to use the device of this process alone."""
+    on_gpu = bound.trainer_arguments["accelerator"] == "cuda" and bound.place is not None
+    return [bound.place["rank"]] if on_gpu and bound.place is not None else 1
 
 
 def seed_everything(seed: int = 0) -> None:

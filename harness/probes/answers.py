@@ -77,11 +77,14 @@ def read_ending(
     offer a change of its spec.
     """
     death = explain_death(ending, log) if ending.result is None else None
+    if death is not None and ending.rank is not None:
+        death["rank"] = ending.rank
     told = death or ending.result
     assert told is not None, "a probe answers or dies"
     trouble = told["detail"] if told["outcome"] == "machine" else killed_for_memory(ending, kills)
     if trouble is not None:
         where = f" in {ending.phase}" if ending.phase else ""
+        where += "" if ending.rank is None else f" on rank {ending.rank}"
         raise MachineError(f"{what} failed{where}: {trouble} (its output is in {log})")
     if told["outcome"] == "not offered":
         raise NotOfferedError(told["detail"] or "", log=log)
@@ -115,6 +118,7 @@ def trained_probe(
         log=answer.log,
         notes=tuple(result["notes"]),
         values_read=result["values_read"],
+        rank=result["rank"],
     )
 
 
@@ -132,6 +136,7 @@ def failed_probe(
         detail=failure["detail"],
         traceback=failure["traceback"],
         log=answer.log,
+        rank=failure.get("rank"),
     )
 
 

@@ -29,12 +29,16 @@ class Ending:
     """None when it died without reporting one."""
     trouble: str | None = None
     """What else is wrong with it, as a predicate: it cannot be believed, or was not watched."""
+    rank: int | None = None
+    """The rank that it is; None where a case has one process."""
+    others: str = ""
+    """What else is told of a time-out: where each rank was."""
 
     def __str__(self) -> str:
         if self.trouble is not None:
             return self.trouble
         if self.timed_out is not None:
-            return f"timed out after {self.timed_out:.0f} s"
+            return f"timed out after {self.timed_out:.0f} s{self.others}"
         if self.exit_code == 0:
             return "ended itself without an error (os._exit or the like)"
         return describe_exit(self.exit_code)

@@ -17,7 +17,7 @@ class Description:
     """The facts that make up the fingerprint."""
     fingerprint: str
     num_samples: int | None
-    """Samples in a pass over the training data; None where only a pass tells."""
+    """Samples in a rank's pass over the training data; None where only a pass tells."""
     num_validation_samples: int | None
     validation: bool
     """Whether the training validates."""
@@ -31,13 +31,20 @@ class Description:
     """A digest of the code that a probe runs; None where that cannot be told."""
 
     @classmethod
-    def of(cls, result: DescribeResult) -> Description:
-        """Return the description that a probe gave."""
+    def of(cls, result: DescribeResult, num_ranks: int = 1) -> Description:
+        """Return the description that a probe gave.
+
+        num_ranks: each has its share of the samples, rounded up as a DistributedSampler does.
+        """
+
+        def share(number: int | None) -> int | None:
+            return None if number is None else -(-number // num_ranks)
+
         return cls(
             workload=result["workload"],
             fingerprint=result["fingerprint"],
-            num_samples=result["num_samples"],
-            num_validation_samples=result["num_validation_samples"],
+            num_samples=share(result["num_samples"]),
+            num_validation_samples=share(result["num_validation_samples"]),
             validation=result["validation"],
             synthetic=result["synthetic"],
             num_workers=result["num_workers"],

@@ -18,6 +18,7 @@ def describe_probe(probe: Probe, limit_bytes: int | None) -> str:
     if probe.outcome == "fits" and probe.peak_memory_bytes is not None:
         peak = f", peak {format_bytes(probe.peak_memory_bytes)}"
         peak += "" if limit_bytes is None else f" of {format_bytes(limit_bytes)}"
+        peak += "" if probe.rank is None else f" on rank {probe.rank}"
     return f"{describe_outcome(probe)}{peak}, {probe.seconds:.1f} s"
 
 
@@ -25,13 +26,14 @@ def describe_outcome(probe: Probe) -> str:
     """Return the batch size of a probe and its outcome: `batch 72 out of memory in backward`."""
     batch = _batch(probe)
     where = f" in {probe.phase}" if probe.phase else ""
+    where += "" if probe.rank is None else f" on rank {probe.rank}"
     detail = next(iter((probe.detail or "").strip().splitlines()), "")
     if probe.outcome == "fits":
         retries = f", thrashing ({probe.alloc_retries} retries)" if probe.alloc_retries else ""
         return f"{batch} fits{retries}"
     if probe.outcome == "oom":
         # Without a phase it has trained, and its detail tells why that is not enough.
-        why = where if probe.phase or not detail else f": {detail}"
+        why = where if probe.phase or not detail else f"{where}: {detail}"
         kept = (
             "" if probe.growth is None or not probe.phase else f": {describe_growth(probe.growth)}"
         )

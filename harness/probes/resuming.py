@@ -92,6 +92,7 @@ def _device(opened: OpenCase) -> dict[str, Any]:
         "name": device.identity.name,
         "memory": [device.identity.memory_bytes, device.total_bytes],
         "bound": device.bound,
+        "count": device.identity.count,
         "settings": device.memory_settings,
         "threads": [os.cpu_count(), *(environment.get(name) for name in _THREADS)],
         "cpu": _cpu(),

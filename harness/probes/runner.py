@@ -18,7 +18,7 @@ from harness.probes.answers import (
     trained_probe,
 )
 from harness.probes.description import Description
-from harness.probes.zygote_client import ZygoteClient
+from harness.probes.ranks import log_of, zygote_or_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,7 +99,7 @@ class ProbeRunner:
         }
         # The zygote has built the first workload; probes build a later one by themselves.
         self._built_afterwards: WorkloadSpec | None = None
-        self._zygote = ZygoteClient(directory)
+        self._zygote = zygote_or_group(directory, device.identity.count)
         self.num_probes = 0
         """The probes so far, kept answers among them; the names of their logs begin with it."""
 
@@ -164,7 +164,7 @@ class ProbeRunner:
             )
         self.memory_limit_bytes = result["memory_limit_bytes"]
         self.versions |= result.get("versions", {})
-        return Description.of(result)
+        return Description.of(result, self.device.identity.count)
 
     def train(
         self,
@@ -320,7 +320,7 @@ class ProbeRunner:
         ending, self.afresh = self._zygote.ask(cast("Request", request), path, limit, tell_steps)
         seconds = time.monotonic() - started
         self.device.settle()
-        answer = read_ending(ending, what, str(path), seconds, kills)
+        answer = read_ending(ending, what, log_of(ending, path), seconds, kills)
         if self.kept is not None:
             self.kept.keep(request, answer)
         return answer

@@ -43,11 +43,11 @@ _STOPPED = "a signal such as SIGSTOP has stopped its process"
 class ZygoteClient:
     """The zygote of one case; it serves one request at a time.
 
-    Its output goes to `zygote.log` in `directory`.
+    Its output goes to `zygote.log` in `directory`, or to a log of another name there.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.log = directory / "zygote.log"
+    def __init__(self, directory: Path, log: str = "zygote.log") -> None:
+        self.log = directory / log
         self.scratch: str | None = None
         """The folder for temporary files of the zygote and its probes; None while there is none."""
         self._process: ZygoteProcess | None = None
@@ -55,6 +55,16 @@ class ZygoteClient:
         self._probe_pid: int | None = None
         self._kills: int | None = None
         self._is_built = False
+
+    def interrupt(self) -> None:
+        """End the wait of another thread for this zygote, as if its time were over."""
+        if (process := self._process) is not None:
+            process.interrupt()
+
+    def allow_waits(self) -> None:
+        """Let threads wait for this zygote again after an `interrupt`."""
+        if self._process is not None:
+            self._process.interrupted = False
 
     def start(self, case: CaseSpec, environment: Mapping[str, str]) -> Ready:
         """Start the zygote and wait until it has built the workload of `case`.
@@ -100,8 +110,8 @@ class ZygoteClient:
     def _await_building(self) -> Event:
         assert self._process is not None
         started = time.monotonic()
-        answer = self._receive(started + _LONG_BUILD, "ready", "failed")
-        if answer is None:
+        answer = self._receive(started + _LONG_BUILD, "ready", "failed", ends=True)
+        if answer is None and not self._process.interrupted:
             _log.warning(
                 "%s: the workload is still being built after %.0f s%s; after %.0f s that ends",
                 self.log.parent.name,
@@ -109,7 +119,7 @@ class ZygoteClient:
                 f" ({_STOPPED})" if self._process.is_stopped() else "",
                 _BUILD_TIMEOUT,
             )
-            answer = self._receive(started + _BUILD_TIMEOUT, "ready", "failed")
+            answer = self._receive(started + _BUILD_TIMEOUT, "ready", "failed", ends=True)
         if answer is None:
             why = f": {_STOPPED}" if self._process.is_stopped() else ""
             raise WorkloadError(
@@ -146,8 +156,8 @@ class ZygoteClient:
     ) -> tuple[Ending, str | None]:
         deadline = time.monotonic() + timeout
         self._send(request)
-        answer = self._await_end(deadline, tell_steps)
-        late = timeout if answer is None else None
+        answer = self._await_end(deadline, tell_steps, ends=True)
+        late = timeout if answer is None and time.monotonic() >= deadline else None
         if answer is None:
             assert self._process is not None
             self._process.resume()  # what the user's code has stopped could not kill
@@ -169,13 +179,18 @@ class ZygoteClient:
         ending = Ending(answer["exit_code"], late, told.get("phase"), told.get("result"))
         return ending, told.get("afresh")
 
-    def _await_end(self, deadline: float, tell_steps: TellSteps | None) -> Ended | Broken | None:
-        """Wait for the end of the probe; return None when the deadline passes first."""
+    def _await_end(
+        self, deadline: float, tell_steps: TellSteps | None, *, ends: bool = False
+    ) -> Ended | Broken | None:
+        """Wait for the end of the probe; return None when the deadline passes first.
+
+        ends: whether `interrupt` ends the wait, too.
+        """
         while True:
             if self._probe_pid is None:
-                answer = self._receive(deadline, "started", "ended", "broken")
+                answer = self._receive(deadline, "started", "ended", "broken", ends=ends)
             else:
-                answer = self._receive(deadline, "progress", "ended", "broken")
+                answer = self._receive(deadline, "progress", "ended", "broken", ends=ends)
             if answer is None:
                 return None
             if answer["event"] == "started":
@@ -216,11 +231,11 @@ class ZygoteClient:
         except BrokenPipeError:
             raise self._lost() from None
 
-    def _receive(self, deadline: float, *expected: str) -> Event | None:
+    def _receive(self, deadline: float, *expected: str, ends: bool = False) -> Event | None:
         """Wait for the zygote's next line and return it; None when the deadline passes first."""
         assert self._process is not None
         try:
-            line = self._process.receive(deadline)
+            line = self._process.receive(deadline, ends=ends)
             return None if line is None else read_event(line, expected)
         except EOFError:
             raise self._lost() from None

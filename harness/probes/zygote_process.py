@@ -79,6 +79,14 @@ class ZygoteProcess:
         self._watched = select.poll()
         self._watched.register(self._answers, select.POLLIN)
         self._watched.register(self._output, select.POLLIN)
+        self.interrupted = False
+        self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._watched.register(self._alarm, select.POLLIN)
+
+    def interrupt(self) -> None:
+        """End the wait of another thread in `receive`, and further ones, while `interrupted`."""
+        self.interrupted = True
+        os.eventfd_write(self._alarm, 1)
 
     def send(self, message: CaseSpec | Request | Kill) -> None:
         """Send a line. Raises BrokenPipeError when nobody reads there any more."""
@@ -86,12 +94,16 @@ class ZygoteProcess:
         self._process.stdin.write(json.dumps(for_json(message)).encode() + b"\n")
         self._process.stdin.flush()
 
-    def receive(self, deadline: float) -> bytes | None:
+    def receive(self, deadline: float, *, ends: bool = False) -> bytes | None:
         """Wait for a line and return it; None when the deadline passes first.
+
+        ends: whether `interrupt` ends the wait, too.
 
         Raises EOFError when the other end is closed.
         """
         while not self._received:
+            if ends and self.interrupted:
+                return None
             ready = self._poll(deadline - time.monotonic())
             if self._answers not in ready and time.monotonic() >= deadline:
                 return None  # output alone, even without end, is no answer
@@ -177,10 +189,13 @@ class ZygoteProcess:
             process.stdout.close()
             self.redirect(None)
             os.close(self._output)
+            os.close(self._alarm)
 
     def _poll(self, seconds: float) -> set[int]:
         """Wait for an answer or for output, and take the output; return what else is ready."""
         ready = {number for number, _ in self._watched.poll(max(0.0, seconds) * 1000)}
+        if self._alarm in ready:
+            os.eventfd_read(self._alarm)
         if self._output in ready:
             chunk = os.read(self._output, _CHUNK)
             self._take(chunk)

@@ -60,6 +60,15 @@ class BucketSpec(TypedDict):
     collate_fn: ObjectSpec | None
 
 
+class RankPlace(TypedDict):
+    """The place of a process among the ranks of a training."""
+
+    rank: int
+    num_ranks: int
+    port: int
+    """The port on this machine where the ranks meet; each probe has another one."""
+
+
 class CaseSpec(TypedDict):
     """The first line to a zygote: the workload that it builds, and where."""
 
@@ -69,6 +78,8 @@ class CaseSpec(TypedDict):
     """The working directory; None keeps the parent's."""
     scratch: str | None
     """The folder for temporary files; the zygote removes it at its end."""
+    place: NotRequired[RankPlace]
+    """The rank that its probes are; absent in a case of one process."""
 
 
 class CpuBoundSpec(TypedDict):
@@ -76,6 +87,8 @@ class CpuBoundSpec(TypedDict):
 
     accelerator: Literal["cpu"]
     budget_bytes: int
+    place: NotRequired[RankPlace]
+    """That of a rank, which has the budget for itself; absent in a probe of one process."""
 
 
 class CudaBoundSpec(TypedDict):
@@ -86,6 +99,8 @@ class CudaBoundSpec(TypedDict):
     """Cap on the memory; None allows all of it."""
     fraction: float
     """Share of the memory that training may reserve."""
+    place: NotRequired[RankPlace]
+    """That of a rank, whose GPU is the one with its number; absent in a probe of one process."""
 
 
 BoundSpec = CpuBoundSpec | CudaBoundSpec

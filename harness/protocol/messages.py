@@ -190,6 +190,8 @@ class Failure(TypedDict):
     outcome: FailedOutcome
     detail: str  # one line
     traceback: str | None
+    rank: NotRequired[Count]
+    """The rank that failed; absent where there is one process."""
 
 
 class MemoryFacts(TypedDict, total=False):
@@ -230,6 +232,8 @@ class TrainResult(MemoryFacts):
     """What thaws later; on a simulated GPU the lines where values decide, zeros there."""
     values_read: str | None
     """On a simulated GPU: the line that read a value last; None where none was read."""
+    rank: Count | None
+    """The rank that failed, or whose peak is the largest; None where there is one process."""
 
 
 class InferResult(TrainResult):

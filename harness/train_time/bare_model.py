@@ -101,7 +101,7 @@ def find_optimal_batch_size(
         }
         labels = (as_label(type(model).__name__), "device")
         (case,) = make_cases(entries, entry, labels=labels, search_path=[str(folder)])
-        device = find_device(case.device, case.search.target_memory_fraction)
+        device = find_device(case.device, case.search.target_memory_fraction, count=case.num_ranks)
         found = _search(case, device, surroundings_of(results, folder))
     return _result(case, device, found, least)
 

@@ -40,6 +40,7 @@ from harness.zygote.probe_process import (
     start_afresh,
 )
 from harness.zygote.process_state import ProcessState, stop_timers
+from harness.zygote.rank_place import take_place
 from harness.zygote.supervisor import Channel, children, flush_streams, kill_descendants, supervise
 from harness.zygote.workload_setup import build, versions
 
@@ -123,6 +124,7 @@ class Zygote:
     def _prepare(self) -> Built | None:
         """Build the workload; report that to the parent and return None if it cannot be built."""
         case = self._case
+        take_place(case.get("place"))
         sys.path[:] = case["sys_path"]
         if case["directory"] is not None:
             os.chdir(case["directory"])
@@ -215,6 +217,7 @@ class Zygote:
                 writer.send({"afresh": reason})
                 start_afresh(self._case, request, writer.number)
             self._users.set()
+            take_place(request["bound"].get("place"))
             if request["workload"] is None:
                 run(built, request, writer)
             else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.pipes import KeptPipe
 from harness.zygote.process_state import stop_timers
+from harness.zygote.rank_place import take_place
 from harness.zygote.supervisor import flush_streams
 from harness.zygote.workload_setup import build
 
@@ -174,6 +175,7 @@ def probe_afresh() -> None:
     sys.path[:] = given["case"]["sys_path"]
     guard_imports()
     request = given["request"]
+    take_place(request["bound"].get("place"))
     build_and_run(request["workload"] or given["case"]["workload"], request, writer)
 
 

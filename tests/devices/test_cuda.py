@@ -18,12 +18,12 @@ FREE = 140 * GIB
 FIND = """
 import logging
 from pathlib import Path
-from harness.devices import cuda
+from harness.devices import cuda, gpu_locks
 from harness.devices.finding import find_device
 from harness.errors import MachineError
 from harness.matrix.settings import GpuSettings
 
-cuda.LOCK_FOLDER = Path({folder!r})
+gpu_locks.LOCK_FOLDER = Path({folder!r})
 cuda._GIVE_BACK_SECONDS = 0.0
 
 from harness.file_locks import locked as locking
@@ -82,9 +82,9 @@ with lock_of("GPU-a"):
 def test_lock_is_in_one_place_whatever_tmpdir_is(tmp_path: Path) -> None:
     """Runs with different TMPDIR take the same lock; without that place, TMPDIR's serves."""
     script = """
-tell(lambda: str(cuda._lock_path("GPU-a")))
-cuda.LOCK_FOLDER = Path("/no/such/folder")
-tell(lambda: str(cuda._lock_path("GPU-a")))
+tell(lambda: str(gpu_locks.lock_path("GPU-a")))
+gpu_locks.LOCK_FOLDER = Path("/no/such/folder")
+tell(lambda: str(gpu_locks.lock_path("GPU-a")))
 """
     (tmp_path / "mine").mkdir()
     found = ask(tmp_path, script, [gpu()], TMPDIR=str(tmp_path / "mine"))
@@ -99,7 +99,7 @@ def test_lock_of_a_simulated_gpu_is_its_worlds(tmp_path: Path) -> None:
     script = """
 import os
 os.environ["GPU_PROFILE_SIMULATED_WORLD"] = "/some/where/world"
-tell(lambda: str(cuda._lock_path("GPU-a")))
+tell(lambda: str(gpu_locks.lock_path("GPU-a")))
 """
     assert ["/some/where/gpu-profile-GPU-a.lock"] == ask(tmp_path, script, [gpu()])
 

@@ -216,14 +216,26 @@ if TYPE_CHECKING:
             ),
         ),
         (
-            "trainer: {devices: 2}",
-            "trainer.devices: not to be set here: a case is one device, the one below gpus",
+            "trainer: {num_nodes: 2}",
+            (
+                "trainer.num_nodes: not to be set here: a case runs on one machine; devices is the "
+                "number of its GPUs"
+            ),
         ),
         (
-            "trainer: {strategy: ddp}",
+            "trainer: {devices: 0}",
+            "trainer.devices: 0 is not allowed; a whole number from 1 to 64",
+        ),
+        (
+            "trainer: {devices: 2, strategy: ddp_spawn}",
             (
-                'trainer.strategy: "ddp" is not allowed; auto or single_device:'
-                " a case is one device, so ddp, fsdp and deepspeed cannot be used"
+                'trainer.strategy: "ddp_spawn" is not allowed; one of auto, single_device, ddp,'
+                " ddp_find_unused_parameters_false, ddp_find_unused_parameters_true, fsdp,"
+                " fsdp_cpu_offload, deepspeed, deepspeed_stage_1, deepspeed_stage_1_offload,"
+                " deepspeed_stage_2, deepspeed_stage_2_offload, deepspeed_stage_3,"
+                " deepspeed_stage_3_offload, or a mapping with class_path and init_args; those that"
+                " start processes themselves (ddp_spawn, ddp_fork, ddp_notebook) cannot be used:"
+                " each rank is a probe's process"
             ),
         ),
         ("trainer: {inference_mode: 1}", "trainer.inference_mode: 1 is not allowed; true or false"),

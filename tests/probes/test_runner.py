@@ -16,6 +16,7 @@ from projects import MIB, WORKLOADS, workload
 from harness.devices.cpu import CpuDevice
 from harness.errors import WorkloadError
 from harness.probes.runner import ProbeRunner
+from harness.probes.zygote_client import ZygoteClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,6 +117,7 @@ def test_nothing_survives_the_runner(start_zygote: StartRunner) -> None:
     before = descendants()
     runner = start_zygote(workload("zoo.Net", data_args={"num_workers": 2}))
     with_zygote = descendants()
+    assert isinstance(runner._zygote, ZygoteClient)
     scratch = runner._zygote.scratch
     assert scratch is not None
     assert Path(scratch).is_dir()

@@ -1,0 +1,84 @@
+"""Locks the GPUs of a case for its length: each GPU runs one case at a time.
+
+A case of several GPUs gets all of them or none. While it waits, no other case begins on GPUs of its
+kind, so it is not kept waiting by smaller ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
+from typing import TYPE_CHECKING
+
+from harness.errors import MachineError
+from harness.file_locks import LockTimeoutError, NoLocksError, lock_first, lock_several
+from harness.simulated.mark import WORLD, is_simulated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.devices.nvml.gpu import Gpu
+    from harness.file_locks import HeldLock
+
+LOCK_FOLDER = Path("/tmp")  # noqa: S108 - locks must be where every user's are
+"""The folder of the GPUs' locks. Of those that all users can write to, every machine has this."""
+
+
+@dataclass(frozen=True)
+class HeldGpus:
+    """GPUs that this process has locked, until `release`."""
+
+    gpus: tuple[Gpu, ...]
+    _locks: tuple[HeldLock, ...]
+
+    def release(self) -> None:
+        """Give all of them back."""
+        for lock in self._locks:
+            lock.release()
+
+
+def lock_gpus(gpus: Sequence[Gpu], count: int, seconds: float) -> HeldGpus:
+    """Wait for `count` GPUs that no other run or worker uses, and lock them.
+
+    gpus: GPUs of one kind.
+
+    Raises MachineError when others use them for longer than `seconds`.
+    """
+    by_path = {lock_path(gpu.uuid): gpu for gpu in gpus}
+    # In one order, whatever order a process sees its GPUs in.
+    paths = list(by_path) if count == 1 else sorted(by_path)
+    turn = _path(f"turn-{'-'.join(re.findall('[A-Za-z0-9]+', gpus[0].name))}")
+    names = " and ".join(f"{gpu.name} ({gpu.uuid})" for gpu in gpus)
+    try:
+        if count == 1:
+            held = [lock_first(paths, names, seconds=seconds, turn=turn)]
+        else:
+            held = lock_several(paths, count, names, seconds=seconds, turn=turn)
+    except LockTimeoutError as error:
+        raise MachineError(
+            f"{error}, or wait longer (--gpu-profile-wait): each GPU runs one case at a time"
+        ) from error
+    except (NoLocksError, OSError) as error:
+        raise MachineError(
+            f"the lock file of {names}, {', '.join(map(str, by_path))}, cannot be taken "
+            f"({error}): remove it, or let everyone who profiles on this GPU read it"
+        ) from error
+    # The ranks take them in the order in which this process sees them.
+    locks = sorted(held, key=lambda one: [*by_path].index(one.path))
+    return HeldGpus(tuple(by_path[one.path] for one in locks), tuple(locks))
+
+
+def lock_path(uuid: str) -> Path:
+    """Return the lock file of a GPU: the same for all users of the machine, whatever TMPDIR is."""
+    return _path(uuid)
+
+
+def _path(name: str) -> Path:
+    if is_simulated():
+        # Each simulated world has GPUs of its own, under the same names as in others.
+        return Path(os.environ[WORLD]).parent / f"gpu-profile-{name}.lock"
+    folder = LOCK_FOLDER if os.access(LOCK_FOLDER, os.W_OK | os.X_OK) else Path(gettempdir())
+    return folder / f"gpu-profile-{name}.lock"

@@ -1,0 +1,101 @@
+"""Cases of several devices in a matrix: what they may ask for, and what is refused by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from matrix_texts import RIGHT as ON_CPU
+from matrix_texts import load, mistakes_in
+
+from harness.identity.recipe import recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RIGHT = ON_CPU.replace("gpu: [cpu]", "gpu: [h200]")
+
+
+def test_devices_may_be_an_axis(tmp_path: Path) -> None:
+    """The id of a case has the value; each has as many ranks."""
+    text = RIGHT.replace("resolution: [32, 64]", "resolution: [32]\n  devices: [1, 2]")
+    cases = load(tmp_path, text + 'trainer: {devices: "${devices}"}')
+    assert [1, 2] == [case.num_ranks for case in cases]
+    assert ["net-h200-32-1", "net-h200-32-2"] == [case.id for case in cases]
+
+
+def test_one_device_changes_no_recipe(tmp_path: Path) -> None:
+    """A lock of a case that names its one device is that of a case which does not."""
+    plain, _ = load(tmp_path, RIGHT)
+    named, _ = load(tmp_path, RIGHT + "trainer: {devices: 1, strategy: auto}")
+    assert recipe(plain, {}) == recipe(named, {})
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("{devices: 4}", {"trainer.devices": 4}),
+        ("{devices: 2, strategy: fsdp}", {"trainer.devices": 2, "trainer.strategy": "fsdp"}),
+        (
+            "{devices: 2, strategy: {class_path: json.loads, init_args: {stage: 3}}}",
+            {
+                "trainer.devices": 2,
+                "trainer.strategy.class_path": "json.loads",
+                "trainer.strategy.init_args.stage": 3,
+            },
+        ),
+    ],
+)
+def test_devices_and_strategy_are_part_of_the_recipe(
+    tmp_path: Path, written: str, expected: dict[str, Any]
+) -> None:
+    """They change what fits."""
+    case, _ = load(tmp_path, RIGHT + f"trainer: {written}")
+    settings = recipe(case, {}).settings
+    assert expected == {
+        name: value for name, value in settings.items() if name.startswith("trainer.")
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        (
+            RIGHT + "trainer: {strategy: ddp}",
+            "strategy",
+            "ddp is for several devices: set devices, or auto (ddp for several)",
+        ),
+        (
+            RIGHT + "trainer: {devices: 2, strategy: single_device}",
+            "strategy",
+            "single_device is for one device, and devices is 2",
+        ),
+        (
+            ON_CPU + "trainer: {devices: 2, strategy: fsdp}",
+            "strategy",
+            "fsdp needs GPUs, and this case runs on the CPU: set ddp",
+        ),
+        (
+            RIGHT + "trainer: {devices: 2}\nsearch: {worst_batches: true}",
+            "devices",
+            "`search.worst_batches` finds the worst batches of one rank alone",
+        ),
+        (
+            RIGHT + "trainer: {devices: 2}\nsearch: {inference: [test]}",
+            "devices",
+            "`search.inference` is searched on one device: set devices: 1 for it",
+        ),
+        (
+            RIGHT + "trainer: {devices: 2}\nworkers: {max: 4}",
+            "devices",
+            "`workers` times the loader of one device: set devices: 1 for it",
+        ),
+    ],
+)
+def test_what_ranks_cannot_do_is_refused_by_name(
+    tmp_path: Path, text: str, place: str, message: str
+) -> None:
+    """One rank is never measured in the place of several."""
+    found = mistakes_in(tmp_path, text)
+    assert f": {message}" in str(found)
+    assert f"trainer.{place}: net-" in str(found)
