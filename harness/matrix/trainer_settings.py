@@ -151,7 +151,7 @@ class TrainerSettings(Settings):
     """Keywords of Lightning's Trainer; the others keep the Trainer's defaults."""
 
     devices: Annotated[
-        int, Field(strict=True, ge=1), at_most(64), Allowed("a whole number from 1 to 64")
+        int, Field(strict=True, ge=1), at_most(32), Allowed("a whole number from 1 to 32")
     ] = 1
     """GPUs of one kind in this machine, each with one rank of the training."""
     strategy: _Strategy = "auto"

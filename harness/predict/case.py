@@ -63,7 +63,8 @@ def find_gpu(case: Case, lock: Lock) -> GpuFacts:
 
 def identity_of(case: Case, gpu: GpuFacts) -> DeviceIdentity:
     """Return what the profile of a case on a GPU is matched on, as the GPU itself would give it."""
-    return DeviceIdentity(gpu.name, case.device.budget or gpu.nvml_bytes)
+    memory = case.device.budget or gpu.nvml_bytes
+    return DeviceIdentity(gpu.name, memory, case.num_ranks)
 
 
 def predict_case(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.devices.cuda_environment import allocator_settings, showing
 from harness.measurement import DeviceIdentity
 from harness.predict.gpus import simulated
-from harness.simulated.environment import environment
+from harness.simulated.environment import environment, inside
 from harness.simulated.interpreter import torch_of
 from harness.simulated.world import World
 
@@ -33,7 +33,9 @@ _NO_WORKSPACES = (
 
 
 class SimulatedDevice:
-    """The only GPU of a world, for probes whose memory is counted and whose values are zeros.
+    """The GPUs of a world, for probes whose memory is counted and whose values are zeros.
+
+    The world has one GPU, or one for each rank of the case.
 
     Args:
         case: the case whose share and budget of the memory count.
@@ -47,10 +49,13 @@ class SimulatedDevice:
     can_snapshot = True
 
     def __init__(self, case: Case, gpu: GpuFacts, file: Path) -> None:
-        self._world = World.create(file, [simulated(gpu)])
-        self.environment: Mapping[str, str] = environment(
-            self._world, torch_folder=_torch_of(case)
-        ) | showing("0")
+        self.count = case.num_ranks
+        self._world = World.create(file, self.count * [simulated(gpu)])
+        found = environment(self._world, torch_folder=_torch_of(case))
+        if self.count > 1:
+            found |= inside()  # torch's ranks send each other objects
+        shown = showing(",".join(map(str, range(self.count))))
+        self.environment: Mapping[str, str] = found | shown
         self.memory_settings: dict[str, Any] = allocator_settings(os.environ)
         self.versions: Mapping[str, str] = {}
         self.become(case, gpu)
@@ -63,26 +68,31 @@ class SimulatedDevice:
         fraction = case.search.target_memory_fraction
         self.emulated = budget is not None
         self.total_bytes = gpu.nvml_bytes
-        self.identity = DeviceIdentity(gpu.name, budget or gpu.nvml_bytes)
+        self.identity = DeviceIdentity(gpu.name, budget or gpu.nvml_bytes, self.count)
         self.limit_bytes = int(fraction * min(budget or gpu.total_bytes, gpu.total_bytes))
         self.bound: BoundSpec = {
             "accelerator": "cuda",
             "budget_bytes": budget,
             "fraction": fraction,
         }
-        self._world.become(simulated(gpu))
+        self._fill_world()
 
     @contextmanager
     def boundless(self) -> Iterator[None]:
         """Give the GPU more memory than any training takes, for probes within the block."""
         kept = self.bound
         self.bound = {"accelerator": "cuda", "budget_bytes": None, "fraction": 0.5}
-        self._world.become(simulated(self.gpu, _BOUNDLESS_BYTES))
+        self._fill_world(_BOUNDLESS_BYTES)
         try:
             yield
         finally:
             self.bound = kept
-            self._world.become(simulated(self.gpu))
+            self._fill_world()
+
+    def _fill_world(self, total_bytes: int | None = None) -> None:
+        """Make all GPUs of the world the product, with other memory where that is given."""
+        for place in range(self.count):
+            self._world.become(simulated(self.gpu, total_bytes), place)
 
     @contextmanager
     def hold(self) -> Iterator[None]:

@@ -224,7 +224,7 @@ def consistent_zeros_of(bound: BoundSpec) -> AbstractContextManager[Decisions | 
         if is_simulated():
             from harness.probe_tasks.zeros.table import consistent_zeros  # noqa: PLC0415
 
-            return consistent_zeros()
+            return consistent_zeros(ranks=bound.get("place") is not None)
     return nullcontext()
 
 

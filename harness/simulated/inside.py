@@ -124,6 +124,7 @@ def in_pieces(torch: Any, function: Function, args: Any, kwargs: dict[str, Any])
     tensors = [one for one in tensors if isinstance(one, torch.Tensor)]
     step = max(1, _PIECE // max(tensor.element_size() for tensor in tensors))
     result = None
+    written = getattr(torch.autograd.graph, "increment_version", None)  # new in torch 2.1
     for start in range(0, max(tensor.numel() for tensor in tensors), step):
         parts = [tensor[start : start + step] for tensor in tensors]
         on_gpu = [part.cuda() for part in parts]
@@ -138,6 +139,8 @@ def in_pieces(torch: Any, function: Function, args: Any, kwargs: dict[str, Any])
         named = dict(zip(kwargs, called[len(args) :]))  # noqa: B905 - new in Python 3.10
         result = function(*called[: len(args)], **named)
         for part, there in zip(parts, on_gpu):  # noqa: B905 - new in Python 3.10
+            if written is not None:
+                written(there)  # a probe keeps what it has copied to the GPU, by its version
             part.copy_(there)
     return result
 

@@ -224,7 +224,7 @@ if TYPE_CHECKING:
         ),
         (
             "trainer: {devices: 0}",
-            "trainer.devices: 0 is not allowed; a whole number from 1 to 64",
+            "trainer.devices: 0 is not allowed; a whole number from 1 to 32",
         ),
         (
             "trainer: {devices: 2, strategy: ddp_spawn}",

@@ -59,6 +59,10 @@ class KnownValues:
         stand_in: torch.Tensor = kept[1]
         return stand_in
 
+    def forget(self, tensor: torch.Tensor) -> None:
+        """Let a tensor have the values that are in the GPU's memory."""
+        self._known.pop(tensor, None)
+
     def stand_in(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the stand-in of a tensor, of zeros where nothing else is known."""
         known = self.of(tensor)

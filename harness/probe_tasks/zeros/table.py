@@ -14,7 +14,7 @@ import functools
 import inspect
 import sys
 import types
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +24,7 @@ from harness.held_memory import source_files
 from harness.probe_tasks.zeros import decisions, known_values
 from harness.probe_tasks.zeros import rules as zero_rules
 from harness.probe_tasks.zeros import sizes as zero_sizes
+from harness.probe_tasks.zeros.collectives import forgetting
 from harness.probe_tasks.zeros.decisions import Decisions, is_users
 from harness.probe_tasks.zeros.known_values import KnownValues
 from harness.probe_tasks.zeros.rules import Rules
@@ -85,31 +86,34 @@ _BY_NAME = ("made", "filled", "sample", "normal")
 
 
 @contextmanager
-def consistent_zeros() -> Iterator[Decisions]:
-    """Read values as zeros give them inside the block; return the lines where they decide."""
-    decided = Decisions()
+def consistent_zeros(*, ranks: bool = False) -> Iterator[Decisions]:
+    """Read values as zeros give them inside the block; return the lines where they decide.
+
+    ranks: whether this process is one of several, whose collectives bring values.
+    """
+    decided, known = Decisions(), KnownValues()
     # For `with torch.device`, torch notes once which functions make tensors: those of now.
     _device._device_constructors()
     undo: list[Callable[[], None]] = []
     with suppress(AttributeError):  # these are torch's own affairs
         _keep_from_compiling()
     try:
-        for name, rule in _rules(decided).items():
+        for name, rule in _rules(decided, known).items():
             functional = (torch.nn.functional,) if name in _FUNCTIONAL else ()
             for owner in (torch, torch.Tensor, *functional):
                 # Some of the names are types and modules of torch, too.
                 if inspect.isroutine(getattr(owner, name, None)):
                     undo.append(_put(owner, name, rule))  # noqa: PERF401 - put back if one fails
         undo.append(_put_where_imported())
-        yield decided
+        with forgetting(known) if ranks else nullcontext():
+            yield decided
     finally:
         for put_back in reversed(undo):
             put_back()
 
 
-def _rules(decided: Decisions) -> dict[str, Rule]:
+def _rules(decided: Decisions, known: KnownValues) -> dict[str, Rule]:
     """Return the rule of each function, by its name."""
-    known = KnownValues()
     rules = Rules(known, decided)
     sizes = SizeRules(known, decided, rules)
     table: tuple[tuple[str, Rule], ...] = (
