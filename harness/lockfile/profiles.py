@@ -75,31 +75,37 @@ class LockedProfile(Profile):
 
         return one_cycle(self, max_factor, optimizer)
 
+    @property
+    def num_ranks(self) -> int:
+        """The GPUs of the case; `batch_size` is for each of their ranks."""
+        return self.device.count
+
     def accumulation(
-        self, global_batch_size: int | None = None, num_ranks: int = 1
+        self, global_batch_size: int | None = None, num_ranks: int | None = None
     ) -> Accumulation:
         """Return `batch_size` and `accumulate_grad_batches` that make a global batch exactly.
 
         The micro-batch is the largest that divides the global batch, on each of `num_ranks`
         processes, and is not above the locked batch, which is known to fit. Without
-        `global_batch_size` it is that of the lock. The locked learning rate is for the global batch
-        of the lock, or else for the locked batch: scale it for another one.
+        `global_batch_size` it is that of the lock, and so is `num_ranks`. The locked learning rate
+        is for the global batch of the lock, or else for the locked batch: scale it for another one.
 
         Raises HarnessError, which names the nearest global batches that can be made, when this one
         cannot be. Warns where only micro-batches below half of the locked batch make it.
         """
         from harness.global_batch.accumulation import accumulation  # noqa: PLC0415 - few need it
 
-        return accumulation(self, global_batch_size, num_ranks)
+        ranks = self.num_ranks if num_ranks is None else num_ranks
+        return accumulation(self, global_batch_size, ranks)
 
     def training_arguments(
-        self, num_ranks: int = 1, *, learning_rate: bool = True
+        self, num_ranks: int | None = None, *, learning_rate: bool = True
     ) -> dict[str, Any]:
         """Return keywords of transformers' `TrainingArguments`: batch sizes, loader, learning rate.
 
-        Where a global batch is locked, they make it exactly on `num_ranks` processes. Without one,
-        each process takes steps of the locked batch. A profile of a transformers.Trainer leaves
-        out the accumulation. `learning_rate=False` leaves the rate out.
+        Where a global batch is locked, they make it exactly on `num_ranks` processes, by default
+        those of the lock. Without one, each process takes steps of the locked batch. A profile of a
+        transformers.Trainer leaves out the accumulation. `learning_rate=False` leaves the rate out.
 
         Raises HarnessError, with the reason, when the profile has no learning rate, and as
         `accumulation` does.

@@ -102,7 +102,12 @@ class Simulation:
         locked: LockedProfile | None,
         surroundings: Surroundings,
     ) -> SimulatedCase:
-        key = (_imported(case), case.num_ranks, surroundings.working_directory, surroundings.sys_path)
+        key = (
+            _imported(case),
+            case.num_ranks,
+            surroundings.working_directory,
+            surroundings.sys_path,
+        )
         if self._key != key:
             self.close()
             folder = self._zygote.enter_context(tempfile.TemporaryDirectory(prefix="gpu-profile-"))

@@ -42,7 +42,8 @@ def apply(
 
     `trainer` is the Lightning Trainer: where a global batch is locked, its accumulation is set too,
     and both so that all its processes together make that batch. Without it the values are those of
-    one process, and a warning says what the Trainer needs.
+    one process, and a warning says what the Trainer needs. If the case has several devices, the
+    Trainer must have as many.
 
     Where buckets of lengths are locked, `bucket_batch_sizes` of the data module, of its hparams or
     of the module is set to their batch sizes by edge, if it has that; else a warning says so.
@@ -52,7 +53,8 @@ def apply(
 
     Raises HarnessError, before anything is set, when the profile is of another workload, when it
     holds no learning rate, when there is no attribute for the learning rate or the batch size, and
-    when the Trainer accumulates already, or cannot make the locked global batch.
+    when the Trainer accumulates already, cannot make the locked global batch, or has another number
+    of devices than a case of several.
     """
     _refuse_trainings(profile, module, trainer)
     _refuse_other_workload(profile, module, datamodule)
@@ -84,6 +86,12 @@ def apply(
 
 def _step(profile: LockedProfile, trainer: Any) -> tuple[int, int | None]:
     """Return the batch size and the accumulation to set; None leaves the accumulation alone."""
+    if profile.num_ranks > 1 and trainer is not None and trainer.num_devices != profile.num_ranks:
+        raise HarnessError(
+            f"{profile.case_id} is locked on {profile.num_ranks} devices, and the Trainer has "
+            f"{trainer.num_devices}: a batch that fits on one number of ranks need not fit on "
+            "another one; lock it with trainer.devices of that number, or hand no Trainer over"
+        )
     locked = profile.accumulate_grad_batches
     if profile.global_batch_size is None or locked is None:
         return profile.batch_size, None

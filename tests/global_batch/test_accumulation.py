@@ -10,6 +10,7 @@ import pytest
 from measurements import locked
 
 from harness.errors import HarnessError
+from harness.measurement import DeviceIdentity
 
 STEP: dict[str, Any] = {
     "batch_size": 320,
@@ -36,6 +37,8 @@ def test_largest_micro_batch_that_divides_is_taken(
     """Micro-batch x accumulation x ranks is the global batch, and the locked batch is the most."""
     found = locked(**STEP).accumulation(total, num_ranks=ranks)
     assert expected == found
+    device = DeviceIdentity("NVIDIA H200", 1 << 37, ranks)
+    assert found == locked(**STEP, device=device).accumulation(total)
     assert (total or 960) == found.batch_size * found.accumulate_grad_batches * ranks
 
 

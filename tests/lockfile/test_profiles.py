@@ -166,6 +166,17 @@ def test_find_without_device_returns_the_only_profile() -> None:
     assert profile == Lock(Path("x"), (profile, locked(gpu="a100", device=A100))).find(profile.axes)
 
 
+def test_several_gpus_are_a_count_of_one_kind(path: Path) -> None:
+    """One GPU has none in the file; another number is the same device, with another recipe."""
+    several = DeviceIdentity(H200.name, H200.memory_bytes, 8)
+    for device, text in ((H200, False), (several, True)):
+        path.write_text(render(Lock(path, (locked(device=device),))), encoding="utf-8")
+        assert text == ("count = 8" in path.read_text(encoding="utf-8"))
+        (profile,) = read_lock(path).profiles
+        assert (device, device.count) == (profile.device, profile.num_ranks)
+    assert several.matches(H200)
+
+
 def test_same_case_on_two_devices_is_fine(path: Path) -> None:
     """A case may be locked on two devices, because one label may stand for several products."""
     path.write_text(

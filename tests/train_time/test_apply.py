@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import harness
 from harness.errors import HarnessError
 from harness.identity.fingerprint import describe_data, describe_module
-from harness.measurement import Bucket
+from harness.measurement import Bucket, DeviceIdentity
 
 if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
@@ -319,6 +319,19 @@ def test_apply_without_a_trainer_tells_the_accumulation(caplog: pytest.LogCaptur
     harness.apply(profile_of(Net(), Data(), **STEP), Net(), data)
     assert 64 == data.batch_size
     assert "hand the Trainer over, as apply(..., trainer=trainer)" in caplog.text
+
+
+def test_a_trainer_with_other_devices_than_were_locked_is_refused() -> None:
+    """What fits on eight ranks need not fit on four: nothing is set."""
+    device = DeviceIdentity("NVIDIA H200", 150754820096, 8)
+    profile = profile_of(Net(), Data(), device=device)
+    data = Data()
+    with pytest.raises(HarnessError, match="is locked on 8 devices, and the Trainer has 4"):
+        harness.apply(profile, Net(), data, trainer=SimpleNamespace(num_devices=4, world_size=4))
+    assert 1 == data.batch_size
+    eight = SimpleNamespace(num_devices=8, world_size=8)
+    harness.apply(profile, Net(), data, trainer=eight)
+    assert (profile.batch_size, 8) == (data.batch_size, profile.num_ranks)
 
 
 def test_accumulation_of_other_profiles_is_left_alone() -> None:

@@ -33,8 +33,8 @@ class OneRank(Net):
         return super().training_step(batch, batch_idx)
 
     def runs_out(self) -> None:
-        """Take 1 GiB."""
-        self.held = torch.ones(1 << 28)
+        """Take 4 GiB."""
+        self.held = torch.ones(1 << 30, device=self.device)
 
     def raises(self) -> None:
         """Raise an error of its own."""
@@ -85,7 +85,7 @@ class Stepping:
         """Take one step on numbers of this rank's."""
         self.steps += 1
         if self.wrong == "runs_out" and rank() == 1 and self.steps == 2:
-            self.held = torch.ones(1 << 28, device=self.device)
+            self.held = torch.ones(1 << 30, device=self.device)
         generator = torch.Generator().manual_seed(rank())
         inputs = torch.randn(self.batch_size, 16, generator=generator).to(self.device)
         labels = (inputs[:, 0] > 0).long()

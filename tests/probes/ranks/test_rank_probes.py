@@ -102,7 +102,7 @@ def test_one_rank_out_of_memory_is_out_of_memory(turned: Callable[..., ProbeRunn
     runner = turned(one_rank("runs_out"))
     probe = runner.train(8, steps=3)
     assert ("oom", 1, "forward") == (probe.outcome, probe.rank, probe.phase)
-    assert "tried to allocate 1073741824 bytes" in (probe.detail or "")
+    assert "tried to allocate 4294967296 bytes" in (probe.detail or "")
     # Of two zygotes nobody is left but themselves, and what forks them in tests.
     left = [one for one in psutil.Process().children(recursive=True) if one.status() == "zombie"]
     assert [] == left
