@@ -1,6 +1,7 @@
 """Takes the keywords of Lightning's Trainer from a configuration, as far as a probe can.
 
-A case is one device, and a probe has a length of its own. What the matrix gives goes first.
+The matrix says how many devices a case has, and a probe has a length of its own. What the matrix
+gives goes first.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def take(
     notes = []
     if several := _several_devices(differ):
         notes.append(
-            f"{where} has {', '.join(several)}, and a case is one device: what further processes "
-            "and their strategy hold is not measured"
+            f"{where} has {', '.join(several)}, and a case has the devices of the matrix: set "
+            "trainer.devices and trainer.strategy there"
         )
     if differ.get("overfit_batches"):
         notes.append(

@@ -91,7 +91,7 @@ def recipe(case: Case, environment: Mapping[str, Scalar]) -> Recipe:
             {name: value for name, value in case.trainer.items() if name not in TOLD},
             {name: trainer[name].default for name in case.trainer},
         ),
-        "search": _changed(case.search, SearchSettings(), search),
+        "search": _changed(case.search, SearchSettings(), search) | _global_batch(case),
         "lr_range": _lr_range(case.lr_range),
         "buckets": _buckets(case),
         "gpu": _without_defaults({"budget": case.device.budget}, {}),
@@ -105,6 +105,12 @@ def recipe(case: Case, environment: Mapping[str, Scalar]) -> Recipe:
     canonical = json.dumps([_FORMAT, flat], sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     return Recipe(f"sha256:{digest}", {name: _for_toml(value) for name, value in flat.items()})
+
+
+def _global_batch(case: Case) -> dict[str, Any]:
+    """Return the samples of a step on all ranks, where the matrix states them."""
+    total = case.global_batch_size
+    return {} if total is None else {"global_batch_size": total}
 
 
 def _buckets(case: Case) -> dict[str, Any]:

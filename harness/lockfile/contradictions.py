@@ -21,11 +21,12 @@ def _check_accumulation(block: Block, profile: Profile) -> None:
     number, total = profile.accumulate_grad_batches, profile.global_batch_size
     if number is None and total is None:
         return
-    if number is None or total != profile.batch_size * number:
+    ranks = profile.device.count
+    if number is None or total != profile.batch_size * number * ranks:
         block.fail(
             "global_batch_size",
             f"is {total}; batch_size, {profile.batch_size}, times accumulate_grad_batches, "
-            f"{number}, is needed",
+            f"{number},{f' times device.count, {ranks},' if ranks > 1 else ''} is needed",
         )
 
 

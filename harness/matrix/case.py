@@ -63,6 +63,12 @@ class Case:
         return self.search.accumulation(batch_size) or own
 
     @property
+    def global_batch_size(self) -> int | None:
+        """Samples of an optimizer step on all ranks; `search` has those of one rank."""
+        own = self.search.global_batch_size
+        return None if own is None else own * self.num_ranks
+
+    @property
     def num_ranks(self) -> int:
         """The GPUs of the case, each with one rank of its training."""
         return int(self.trainer.get("devices", 1))

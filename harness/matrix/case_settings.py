@@ -186,6 +186,7 @@ class Resolver:
         stated: Any = tuple(part.resolve(axes, identifier) for part in self._stated[pair])
         if self._preset:
             case = replace(case, preset=self._preset, stated=stated or None)
+        case = ranks.per_rank(case)
         return case if case.workload.get("command") is None else self._of_command(case)
 
     def _of_command(self, case: Case) -> Case:

@@ -183,7 +183,7 @@ def _measurement(opened: OpenCase, found: FoundBatch) -> Measurement:
         bounded_by=found.bounded_by,
         batch_size=tuned,
         accumulate_grad_batches=case.search.accumulation(tuned) if tuned else None,
-        global_batch_size=case.search.global_batch_size,
+        global_batch_size=case.global_batch_size,
         fingerprint=description.fingerprint,
         recipe=made.digest,
         memory_limit_bytes=runner.memory_limit_bytes or 0,

@@ -26,10 +26,11 @@ def warn_of_few_divisors(case: Case, found: FoundBatch) -> tuple[str, ...]:
         return ()
     unit = _COARSE if total >= _LARGE else _FINE
     below = total - total % unit
+    name = "global_batch_size" if case.num_ranks == 1 else "a rank's share in global_batch_size,"
     near = " or ".join(str(one) for one in (below, below + unit) if one)
     return (
         (
-            f"global_batch_size {total} has no divisor between {largest} and {above}, so batch "
+            f"{name} {total} has no divisor between {largest} and {above}, so batch "
             f"{largest} may be far below what the memory allows: take a number with more divisors, "
             f"such as {near}"
         ),

@@ -105,7 +105,7 @@ def predict_case(
         bounded_by=prediction.bounded_by,
         batch_size=tuned,
         accumulate_grad_batches=case.search.accumulation(tuned) if tuned else None,
-        global_batch_size=case.search.global_batch_size,
+        global_batch_size=case.global_batch_size,
         fingerprint=description.fingerprint,
         recipe=made.digest,
         memory_limit_bytes=prediction.memory_limit_bytes,

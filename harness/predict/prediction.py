@@ -172,11 +172,13 @@ def _safe(case: SimulatedCase, found: FoundBatch) -> int:
 def _step(case: SimulatedCase, found: FoundBatch) -> tuple[str, ...]:
     """Return what makes the global batch, if one is asked for."""
     total, largest = case.opened.case.search.global_batch_size, found.max_batch_size
+    ranks = case.opened.case.num_ranks
     if total is None or not largest:
         return ()
     number = total // largest
     batches = f"{number} micro-batch{'es' * (number > 1)}"
-    step = f"a step of search.global_batch_size {total}"
+    step = f"a step of search.global_batch_size {total * ranks}"
+    batches += f" on each of {ranks} ranks," if ranks > 1 else ""
     return (f"at the largest batch, {step} is {batches} of {largest}",)
 
 

@@ -99,7 +99,8 @@ def step(profile: Profile) -> str:
     if profile.global_batch_size is None or profile.accumulate_grad_batches is None:
         return ""
     number = profile.accumulate_grad_batches
-    return f", {number} of them make{'s' * (number == 1)} {profile.global_batch_size}"
+    of = "them" if profile.device.count == 1 else f"them on each of {profile.device.count} ranks"
+    return f", {number} of {of} make{'s' * (number == 1)} {profile.global_batch_size}"
 
 
 def loading(measurement: Measurement) -> str:

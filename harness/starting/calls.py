@@ -167,5 +167,7 @@ def _trainer(source: Source, node: ast.Call) -> TrainerCall:
         elif accepts(name, value):
             settings[name] = value
         else:
-            left_out.append(f"{shown}: a matrix does not take this value")
+            several = name in ("devices", "strategy")
+            why = "for GPUs that are several" if several else "a matrix does not take this value"
+            left_out.append(f"{shown}: {why}")
     return TrainerCall(f"{source.shown}:{node.lineno}", settings, left_out)

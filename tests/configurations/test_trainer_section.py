@@ -11,15 +11,15 @@ from harness.configurations.trainer_section import NEUTRAL, take
 from harness.matrix.trainer_settings import REFUSED
 
 SECTION = "`trainer` of a.yaml"
-ONE_DEVICE = (
-    "and a case is one device: what further processes and their strategy hold is not measured"
+OF_THE_MATRIX = (
+    "and a case has the devices of the matrix: set trainer.devices and trainer.strategy there"
 )
 WITHOUT = "probes train without"
 
 
 def test_replaced_keywords_are_those_that_a_matrix_refuses() -> None:
     """A configuration replaces what a matrix refuses."""
-    assert {*REFUSED, "strategy", "logger"} == set(NEUTRAL)
+    assert {*REFUSED, "devices", "strategy", "logger"} == set(NEUTRAL)
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def test_settings_are_taken(
     [
         (
             {"strategy": "ddp", "devices": 4},
-            f"{SECTION} has strategy: ddp, devices: 4, {ONE_DEVICE}",
+            f"{SECTION} has strategy: ddp, devices: 4, {OF_THE_MATRIX}",
         ),
         (
             {"strategy": {"class_path": "x.DDPStrategy"}, "num_nodes": 2},
-            f"{SECTION} has strategy: x.DDPStrategy, num_nodes: 2, {ONE_DEVICE}",
+            f"{SECTION} has strategy: x.DDPStrategy, num_nodes: 2, {OF_THE_MATRIX}",
         ),
         (
             {"overfit_batches": 3},

@@ -177,6 +177,18 @@ def test_several_gpus_are_a_count_of_one_kind(path: Path) -> None:
     assert several.matches(H200)
 
 
+def test_a_step_of_several_ranks_is_read(path: Path) -> None:
+    """The global batch is that of all ranks."""
+    device = DeviceIdentity(H200.name, H200.memory_bytes, 4)
+    step = locked(device=device, accumulate_grad_batches=2, global_batch_size=8 * 3328)
+    path.write_text(render(Lock(path, (step,))), encoding="utf-8")
+    assert (step,) == read_lock(path).profiles
+    wrong = replace(step, global_batch_size=2 * 3328)
+    path.write_text(render(Lock(path, (wrong,))), encoding="utf-8")
+    with pytest.raises(LockError, match=r"accumulate_grad_batches, 2, times device.count, 4, is"):
+        read_lock(path)
+
+
 def test_same_case_on_two_devices_is_fine(path: Path) -> None:
     """A case may be locked on two devices, because one label may stand for several products."""
     path.write_text(

@@ -70,7 +70,7 @@ def test_configurations_are_measured_and_judged_as_they_are(
     adam, sgd = (load_profile(one, gpu="cpu-48MiB", lock=project.lock) for one in ("cli", "hydra"))
     assert adam.max_batch_size < sgd.max_batch_size
     [note] = [note for note in cases["cli-cpu-48MiB-12"]["warnings"] if "configs/cli.yaml" in note]
-    assert "has devices: 2, and a case is one device" in note
+    assert "has devices: 2, and a case has the devices of the matrix" in note
     capsys.readouterr()
 
     (project.path / "configs" / "cli.yaml").write_text(CLI.replace("Adam,", "SGD,"))

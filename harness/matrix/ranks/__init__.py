@@ -3,6 +3,6 @@
 Runs in pytest's process, as `harness.matrix` does, and imports nothing but that.
 """
 
-from harness.matrix.ranks.refusals import number_of, refusals
+from harness.matrix.ranks.refusals import number_of, per_rank, refusals
 
-__all__ = ["number_of", "refusals"]
+__all__ = ["number_of", "per_rank", "refusals"]

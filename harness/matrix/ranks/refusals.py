@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from harness.global_batch.divisors import micro_batches
 from harness.matrix.trainer_settings import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.matrix.case import Case
+    from harness.matrix.settings import SearchSettings
 
 _NEED_GPUS = ("fsdp", "deepspeed")
 
@@ -38,7 +41,7 @@ def refusals(case: Case) -> Iterator[tuple[str, str]]:
     if case.device.accelerator == "cpu" and name.startswith(_NEED_GPUS):
         yield "strategy", f"{_shown(strategy)} needs GPUs, and this case runs on the CPU: set ddp"
     for reason in _not_with_ranks(case):
-        yield "devices", f"{reason}: set devices: 1 for it"
+        yield "devices", f"{reason}, or set devices: 1"
 
 
 def _not_with_ranks(case: Case) -> Iterator[str]:
@@ -49,17 +52,40 @@ def _not_with_ranks(case: Case) -> Iterator[str]:
             "one, run `gpu-profile simulate --count N -- torchrun …`"
         )
     if case.buckets:
-        yield "buckets are searched on one device"
+        yield "buckets are searched on one device: leave them out"
     if search.validation == "search":
-        yield "the validation batch of `search.validation: search` is searched on one device"
+        yield "`search.validation: search` is for one device: set true or false"
     if search.inference:
-        yield "`search.inference` is searched on one device"
+        yield "`search.inference` is for one device: set []"
     if search.worst_batches:
-        yield "`search.worst_batches` finds the worst batches of one rank alone"
-    if search.global_batch_size is not None:
-        yield "`search.global_batch_size` is made of the batches of one device"
+        yield "`search.worst_batches` finds the worst batches of one rank alone: set false"
+    if (total := search.global_batch_size) is not None:
+        own = total // case.num_ranks
+        sizes = micro_batches(max(own, 1), search.min_batch_size, search.max_batch_size)
+        if total % case.num_ranks or not sizes:
+            yield (
+                f"{case.num_ranks} ranks cannot make `search.global_batch_size`, {total}, of "
+                f"batches from min_batch_size, {search.min_batch_size}, to max_batch_size, "
+                f"{search.max_batch_size}: set another number for it"
+            )
     if case.workers.max is not None:
-        yield "`workers` times the loader of one device"
+        yield "`workers` times the loader of one device: leave workers.max out"
+
+
+def per_rank(case: Case) -> Case:
+    """Return a case whose ranks each make their share of a step of `search.global_batch_size`."""
+    if case.num_ranks == 1 or case.search.global_batch_size is None:
+        return case
+    stated = case.stated
+    if stated is not None:
+        stated = (_share(stated[0], case.num_ranks), stated[1])
+    return replace(case, search=_share(case.search, case.num_ranks), stated=stated)
+
+
+def _share(search: SearchSettings, num_ranks: int) -> SearchSettings:
+    total = search.global_batch_size
+    share = None if total is None else total // num_ranks
+    return search.model_copy(update={"global_batch_size": share})
 
 
 def _shown(strategy: Any) -> str:

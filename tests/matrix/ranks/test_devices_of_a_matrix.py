@@ -57,6 +57,16 @@ def test_devices_and_strategy_are_part_of_the_recipe(
     }
 
 
+def test_a_global_batch_is_that_of_all_ranks(tmp_path: Path) -> None:
+    """The search has a rank's share; recipe and lock have what the matrix says, presets or not."""
+    text = RIGHT + "trainer: {devices: 4}\nsearch: {global_batch_size: 256}"
+    for preset in ("", "\npreset: quick"):
+        case, _ = load(tmp_path, text + preset)
+        assert (64, 256) == (case.search.global_batch_size, case.global_batch_size)
+        assert 4 == case.accumulation(16)
+        assert 256 == recipe(case, {}).settings["search.global_batch_size"]
+
+
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
@@ -81,14 +91,19 @@ def test_devices_and_strategy_are_part_of_the_recipe(
             "`search.worst_batches` finds the worst batches of one rank alone",
         ),
         (
+            RIGHT + "trainer: {devices: 2}\nsearch: {global_batch_size: 65}",
+            "devices",
+            "2 ranks cannot make `search.global_batch_size`, 65, of batches from min_batch_size, 1",
+        ),
+        (
             RIGHT + "trainer: {devices: 2}\nsearch: {inference: [test]}",
             "devices",
-            "`search.inference` is searched on one device: set devices: 1 for it",
+            "`search.inference` is for one device: set [], or set devices: 1",
         ),
         (
             RIGHT + "trainer: {devices: 2}\nworkers: {max: 4}",
             "devices",
-            "`workers` times the loader of one device: set devices: 1 for it",
+            "`workers` times the loader of one device: leave workers.max out, or set devices: 1",
         ),
     ],
 )
