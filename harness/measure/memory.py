@@ -34,7 +34,8 @@ def with_memory(opened: OpenCase, measurement: Measurement) -> Measurement:
     sample takes. Where it does not train, or the modules are those of another program, nothing is
     added.
     """
-    if opened.case.workload.get("command") is not None:
+    # A probe of ranks would need a meeting of its own for the second batch size.
+    if opened.case.workload.get("command") is not None or opened.case.num_ranks > 1:
         return measurement
     if (locked := _kept(opened, measurement)) is not None:
         return replace(

@@ -70,27 +70,9 @@ class Attribution:
         self._user_code = user_code
         self._stack: list[Running] = []
         self._sensitive: list[Any] = []
-<<<<<<< HEAD
         self._now = Running(ACTIVATION, "")
         self.begin_phase("model")
 
-=======
-        self._device = torch.cuda.current_device()
-        self._start = 0
-        self._start = self.clock()
-        self._now = Running(ACTIVATION, "")
-        self.begin_phase("model")
-
-    def clock(self) -> int:
-        """Return the number of allocations and frees so far."""
-        # Of the public way it is the first part, which takes 10 microseconds.
-        counts = torch._C._cuda_memoryStats(self._device).get("allocation")  # noqa: SLF001
-        if counts is None:  # nothing was ever allocated
-            return 0
-        total = counts["all"]
-        return int(total["allocated"] + total["freed"]) - self._start
-
->>>>>>> 7f6cc7a (Cases of several GPUs are predicted on as many simulated ones)
     def begin(self, running: Running) -> None:
         """Count what is allocated from now on for `running`."""
         self._now = running

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.memory_bounds.memory_bound import MemoryBound
-    from harness.protocol.case import RankPlace
     from harness.protocol.messages import (
         Failure,
         HoldersRequest,
@@ -45,90 +44,7 @@ if TYPE_CHECKING:
     )
     from harness.workload.build import Workload
 
-<<<<<<< HEAD
     Recording = CudaRecording | HostRecording
-=======
-# With its stack an entry takes 2 KB of the host, in torch and again in Python.
-_MAX_ENTRIES = 500_000
-
-
-class NoHistoryError(HarnessError):
-    """The allocator keeps no history of this training."""
-
-
-class NoLimit(CudaBound):
-    """Starts CUDA as a probe does, and limits nothing: what holds the memory need not fit."""
-
-    def __init__(self, place: RankPlace | None) -> None:
-        super().__init__(None, 0.0, place)
-
-    def rescale(self, share: float) -> None:
-        """Allow all of the GPU's memory."""
-        del share
-        self.lift()
-
-
-class Recording:
-    """The history that torch's allocator keeps from now on."""
-
-    def __init__(self, *, whole: bool) -> None:
-        backend = torch.cuda.get_allocator_backend()
-        if backend != "native":
-            raise NoHistoryError(
-                f"the allocator {backend} keeps no history, so nobody knows what holds the memory: "
-                "take `backend` out of PYTORCH_CUDA_ALLOC_CONF"
-            )
-        self._device = torch.cuda.current_device()
-        self._before = active_blocks(torch.cuda.memory._snapshot()["segments"])  # noqa: SLF001 - documented
-        torch.cuda.memory._record_memory_history(  # noqa: SLF001 - documented
-            context="all" if whole else "alloc", stacks="python", max_entries=_MAX_ENTRIES
-        )
-        self.user_code = UserCode()
-        self.attribution = Attribution(self.user_code)
-        self.end: int | None = None
-        """The number of events that are the training's; None while it runs."""
-        self._given_back = 0
-
-    def stop(self) -> None:
-        """Count no further events, and make cuBLAS give back its workspaces: so they are known."""
-        if self.end is None:
-            self.end = self._given_back = self.attribution.clock()
-            with suppress(RuntimeError):  # CUDA may have failed for good
-                torch._C._cuda_clearCublasWorkspaces()  # noqa: SLF001 - no public way
-                self._given_back = self.attribution.clock()
-
-    def dump(self, path: str) -> None:
-        """Write torch's snapshot, for https://pytorch.org/memory_viz."""
-        with Path(path).open("wb") as stream:
-            pickle.dump(torch.cuda.memory._snapshot(), stream)  # noqa: SLF001 - documented
-
-    def summary(self) -> dict[str, Any]:
-        """Return what held the memory, as plain data; it ends the history."""
-        self.stop()
-        attribution, end = self.attribution, self.end
-        peak = torch.cuda.memory_stats(self._device)["requested_bytes.all.peak"]
-        traces = torch.cuda.memory._snapshot()["device_traces"]  # noqa: SLF001 - documented
-        entries = traces[self._device]
-        torch.cuda.memory._record_memory_history(enabled=None)  # noqa: SLF001 - documented
-        if len(entries) >= _MAX_ENTRIES:
-            raise NoHistoryError(
-                f"the training allocates and frees more than {_MAX_ENTRIES // 3} times in its "
-                "steps, and the allocator's history ends there: lower accumulate_grad_batches, "
-                "which does not change what holds the memory"
-            )
-        history = History(entries, self._before)
-        history.attribute(attribution.marks, attribution.labels, self.user_code)
-        assert end is not None, "stopped above"
-        history.name_freed(end, self._given_back, "workspace", "cuBLAS")
-        found = history.summary(attribution.phases, end)
-        if found["peak_bytes"] < peak:
-            raise NoHistoryError(
-                f"the allocator's history explains {format_bytes(found['peak_bytes'])} of a peak of "
-                f"{format_bytes(peak)}: something else began the history anew, such as a call of "
-                "torch.cuda.memory._record_memory_history in the training"
-            )
-        return found
->>>>>>> 7f6cc7a (Cases of several GPUs are predicted on as many simulated ones)
 
 
 class HoldersWatch(StepWatch):
@@ -272,12 +188,8 @@ def _in_fork(workload: Workload, request: HoldersRequest) -> None:
 
 def _hold(workload: Workload, request: HoldersRequest, tell: TellPhase) -> HoldersResult | Failure:
     seed_everything()
-<<<<<<< HEAD
     accelerator = request["bound"]["accelerator"]
-    bound: MemoryBound = NoLimit()
-=======
-    bound = NoLimit(request["bound"].get("place"))
->>>>>>> 7f6cc7a (Cases of several GPUs are predicted on as many simulated ones)
+    bound: MemoryBound = NoLimit(request["bound"].get("place"))
     watch: HoldersWatch | None = None
     try:
         if accelerator != "cuda" and request["snapshot"] is not None:

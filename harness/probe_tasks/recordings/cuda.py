@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,6 +15,9 @@ from harness.held_memory.user_code import UserCode
 from harness.memory_bounds import CudaBound
 from harness.probe_tasks.attribution import Attribution
 from harness.units import format_bytes
+
+if TYPE_CHECKING:
+    from harness.protocol.case import RankPlace
 
 # With its stack an entry takes 2 KB of the host, in torch and again in Python.
 _MAX_ENTRIES = 500_000
@@ -27,8 +30,8 @@ class NoHistoryError(HarnessError):
 class NoLimit(CudaBound):
     """Starts CUDA as a probe does, and limits nothing: what holds the memory need not fit."""
 
-    def __init__(self) -> None:
-        super().__init__(None, 0.0)
+    def __init__(self, place: RankPlace | None) -> None:
+        super().__init__(None, 0.0, place)
 
     def rescale(self, share: float) -> None:
         """Allow all of the GPU's memory."""
@@ -46,6 +49,7 @@ class CudaRecording:
                 f"the allocator {backend} keeps no history, so nobody knows what holds the memory: "
                 "take `backend` out of PYTORCH_CUDA_ALLOC_CONF"
             )
+        self._device = torch.cuda.current_device()
         self._before = active_blocks(torch.cuda.memory._snapshot()["segments"])  # noqa: SLF001 - documented
         torch.cuda.memory._record_memory_history(  # noqa: SLF001 - documented
             context="all" if whole else "alloc", stacks="python", max_entries=_MAX_ENTRIES
@@ -61,7 +65,7 @@ class CudaRecording:
     def _clock(self) -> int:
         """Return the number of allocations and frees so far."""
         # Of the public way it is the first part, which takes 10 microseconds.
-        counts = torch._C._cuda_memoryStats(0).get("allocation")  # noqa: SLF001
+        counts = torch._C._cuda_memoryStats(self._device).get("allocation")  # noqa: SLF001
         if counts is None:  # nothing was ever allocated
             return 0
         total = counts["all"]
@@ -84,8 +88,9 @@ class CudaRecording:
         """Return what held the memory, as plain data; it ends the history."""
         self.stop()
         attribution, end = self.attribution, self.end
-        peak = torch.cuda.memory_stats(0)["requested_bytes.all.peak"]
-        (entries, *_) = torch.cuda.memory._snapshot()["device_traces"]  # noqa: SLF001 - documented
+        peak = torch.cuda.memory_stats(self._device)["requested_bytes.all.peak"]
+        traces = torch.cuda.memory._snapshot()["device_traces"]  # noqa: SLF001 - documented
+        entries = traces[self._device]
         torch.cuda.memory._record_memory_history(enabled=None)  # noqa: SLF001 - documented
         if len(entries) >= _MAX_ENTRIES:
             raise NoHistoryError(
