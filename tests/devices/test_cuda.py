@@ -28,8 +28,8 @@ cuda._GIVE_BACK_SECONDS = 0.0
 
 from harness.file_locks import locked as locking
 
-def find(name="NVIDIA H200", wait=0.0, **more):
-    return find_device(GpuSettings(name=name, **more), 0.9, wait, wait)
+def find(name="NVIDIA H200", wait=0.0, count=1, **more):
+    return find_device(GpuSettings(name=name, **more), 0.9, wait, wait, count=count)
 
 def lock_of(uuid):
     return locking(Path({folder!r}) / f"gpu-profile-{{uuid}}.lock", uuid, seconds=0)
@@ -123,6 +123,55 @@ tell(held, device)
 """
     gpus = [gpu(), gpu(uuid="GPU-b", bus="00000000:08:00.0")]
     assert [["GPU-b"], "GPU-b", ["GPU-a"]] == ask(tmp_path, script, gpus)
+
+
+def test_several_gpus_are_held_together(tmp_path: Path) -> None:
+    """A case of two GPUs locks both, and shows them to its ranks; afterwards both are free."""
+    script = """
+def locked(uuid):
+    try:
+        with lock_of(uuid):
+            return False
+    except MachineError:
+        return True
+
+device = find(count=2)
+with device.hold():
+    device.settle()
+    tell(lambda: [locked(uuid) for uuid in ("GPU-a", "GPU-b", "GPU-c")])
+    tell(lambda: device.environment["CUDA_VISIBLE_DEVICES"])
+tell(lambda: [device.identity.count, locked("GPU-a"), locked("GPU-b")])
+"""
+    others = [
+        gpu(uuid=f"GPU-{name}", bus=f"00000000:0{place}:00.0")
+        for place, name in ((8, "b"), (9, "c"))
+    ]
+    assert [[True, True, False], "GPU-a,GPU-b", [2, False, False]] == ask(
+        tmp_path, script, [gpu(), *others]
+    )
+
+
+def test_several_gpus_of_which_one_is_taken_are_not_held(tmp_path: Path) -> None:
+    """All or none: the error names the run that uses one, and the other one is free again."""
+    script = """
+with lock_of("GPU-b"):
+    tell(held, find(count=2))
+    with lock_of("GPU-a"):
+        tell(lambda: "free")
+"""
+    gpus = [gpu(), gpu(uuid="GPU-b", bus="00000000:08:00.0")]
+    answer, free = ask(tmp_path, script, gpus)
+    assert "has been using it for 0 s and more: wait for it or end it" in answer
+    assert "free" == free
+
+
+def test_fewer_gpus_than_devices_is_no_device(tmp_path: Path) -> None:
+    """The case is skipped, and the reason has both numbers."""
+    (answer,) = ask(tmp_path, "tell(lambda: find(count=4))", [gpu()])
+    assert (
+        "NoSuchDeviceError: needs 4 GPUs of NVIDIA H200 for trainer.devices: 4, all alike: this "
+        "machine has 1 visible"
+    ) == answer
 
 
 def test_gpus_of_another_size_are_not_alike(tmp_path: Path) -> None:

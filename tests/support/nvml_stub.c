@@ -42,9 +42,10 @@ typedef struct { unsigned version; u64 total, reserved, free, used; } MemoryV2;
 
 static Device devices[DEVICES];
 static Failure failures[MANY];
-static int num_devices, num_failures, sessions, delivered, cuda;
+static int num_devices, num_failures, sessions, cuda;
 static char driver[TEXT];
-static struct { Device *device; u64 types; int made; } event_set;
+typedef struct { Device *device; u64 types; int made, delivered; } EventSet;
+static EventSet event_sets[DEVICES];
 
 static void read_fact(const char *key, const char *value, Device *d)
 {
@@ -274,31 +275,38 @@ int nvmlDeviceGetCurrentClocksThrottleReasons(Device *d, u64 *reasons) { PHYSICA
 
 int nvmlDeviceGetSupportedEventTypes(Device *d, u64 *types) { PHYSICAL(d); *types = d->kinds; return SUCCESS; }
 
-/* One at a time, so that a set that nobody frees is noticed. */
-int nvmlEventSetCreate(void **set) { MAY(NULL); if (event_set.made++) return UNKNOWN; *set = &event_set; return SUCCESS; }
+/* One for each device at a time, so that a set that nobody frees is noticed. */
+int nvmlEventSetCreate(void **set)
+{
+    MAY(NULL);
+    for (int i = 0; i < num_devices; i++)
+        if (!event_sets[i].made++) { *set = &event_sets[i]; return SUCCESS; }
+    return UNKNOWN;
+}
 
-int nvmlEventSetFree(void *set) { (void)set; MAY(NULL); memset(&event_set, 0, sizeof event_set); return SUCCESS; }
+int nvmlEventSetFree(void *set) { MAY(NULL); memset(set, 0, sizeof(EventSet)); return SUCCESS; }
 
 /* What happened before is not delivered. */
 int nvmlDeviceRegisterEvents(Device *d, u64 types, void *set)
 {
-    (void)set;
+    EventSet *events = set;
     PHYSICAL(d);
     if (types & ~d->kinds) return NOT_SUPPORTED;
-    event_set.device = d;
-    event_set.types = types;
-    delivered = d->num_events;
+    events->device = d;
+    events->types = types;
+    events->delivered = d->num_events;
     return SUCCESS;
 }
 
 int nvmlEventSetWait_v2(void *set, EventData *data, unsigned milliseconds)
 {
-    Device *d = event_set.device;
-    (void)set, (void)milliseconds;
+    EventSet *events = set;
+    Device *d = events->device;
+    (void)milliseconds;
     MAY(d);
-    while (d && delivered < d->num_events) {
-        Event event = d->events[delivered++];
-        if (!(event.type & event_set.types)) continue;
+    while (d && events->delivered < d->num_events) {
+        Event event = d->events[events->delivered++];
+        if (!(event.type & events->types)) continue;
         *data = (EventData){d, event.type, event.data, event.gpu_instance, -1u};
         return SUCCESS;
     }
