@@ -48,6 +48,7 @@ def answer(batch_size: int = 4, outcome: str = "fits", **more: Any) -> Answer[An
         "finite_loss": True,
         "notes": [],
         "values_read": None,
+        "rank": None,
     }
     given = {"result": result, "death": None, "phase": "forward", "seconds": 1.5} | more
     return Answer(log="/elsewhere/002-train-b4.log", **given)

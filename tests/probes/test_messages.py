@@ -25,6 +25,7 @@ RESULT: dict[str, Any] = {
     "finite_loss": True,
     "notes": [],
     "values_read": None,
+    "rank": None,
 }
 
 

@@ -168,6 +168,7 @@ FORGED = (
                 "finite_loss": True,
                 "notes": [],
                 "values_read": None,
+                "rank": None,
             },
         }
     )

@@ -179,6 +179,19 @@ def test_a_workload_that_cannot_be_built_is_told_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["zoo.StartsThread", "constructor_zoo.TakesOver"])
+def test_ranks_find_each_other_whatever_a_constructor_does(tmp_path: Path, name: str) -> None:
+    """A thread makes each rank start a new Python; another constructor empties the environment."""
+    path = [str(WORKLOADS), *sys.path]
+    runner = ProbeRunner(
+        workload(name), CpuDevice(64 * MIB, 2), RANKS, tmp_path, sys_path=path, timeout=120
+    )
+    with runner:
+        probe = runner.train(8, steps=2)
+    assert ("fits", 32) == (probe.outcome, probe.samples), probe
+
+
+@pytest.mark.slow
 def test_one_rank_out_of_memory_ends_in_20_of_20_runs(turned: Callable[..., ProbeRunner]) -> None:
     """Within the time-out, whichever of both it is."""
     found = []
