@@ -25,6 +25,7 @@ class Recorded:
 
     trainer_arguments: Mapping[str, Any] = {"accelerator": "cpu", "devices": 1}
     limit_bytes = 1_000_000_000
+    place = None
 
     def __init__(self, peaks: Iterator[int], held: Iterable[int] = ()) -> None:
         self.peaks = peaks
@@ -41,6 +42,9 @@ class Recorded:
     def engage(self, module: Any) -> None:
         """Record the module's class."""
         self.asked.append(type(module).__name__)
+
+    def engage_before_wrapping(self, trainer: Any) -> None:
+        """Do nothing: this is one process."""
 
     def uncounted(self) -> AbstractContextManager[None]:
         """Return an empty block."""
