@@ -91,7 +91,8 @@ def test_check_answers_with_each_finding(lock: Path, capsys: Output) -> None:
 def test_prune_answers_with_what_it_removes(lock: Path, capsys: Output) -> None:
     """So does a dry run, which removes nothing."""
     update_lock(lock, [of_case("gone")])
-    gone = [{"case": "gone-cpu-48MiB-1", "device": {"name": "cpu", "memory_bytes": 48 << 20}}]
+    cpu = {"name": "cpu", "memory_bytes": 48 << 20, "count": 1}
+    gone = [{"case": "gone-cpu-48MiB-1", "device": cpu}]
     for arguments, expected in ((["--dry-run"], gone), ([], gone), ([], [])):
         pruned = document(capsys, "prune", *arguments, code=0)
         assert (bool(arguments), expected) == (pruned["dry_run"], pruned["removed"])
