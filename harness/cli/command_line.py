@@ -47,8 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(given, command)
     except BrokenPipeError:  # `gpu-profile diff OLD NEW | head`
         # Python flushes once more at its end, which would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_nowhere()
         return 0
+    except OSError as error:  # `gpu-profile show CASE --json > FILE` on a disk that is full
+        _write_nowhere()
+        reason = error.strerror or error
+        return _say_trouble(HarnessError(f"standard output cannot be written: {reason}"))
+
+
+def _write_nowhere() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(given: list[str], command: list[str] | None) -> int:

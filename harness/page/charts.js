@@ -135,11 +135,13 @@ const CHARTS = (() => {
     const begin = numbers.sweeps.map(([, , losses]) => losses.find((loss) => loss != null)).filter((loss) => loss != null);
     const least = Math.min(...rows.filter((row) => row.loss != null).map((row) => row.loss));
     const top = begin.length ? Math.max(...begin) + 0.6 * Math.abs(Math.max(...begin) - least) : 1;
+    /* The line's lowest point is the one that is looked for, so it stands clear of the axis. */
+    const bottom = least - 0.05 * Math.abs(top - least);
     const seeds = [...new Set(rows.map((row) => row.seed))];
     return {
       spec: { data: { values: rows.filter((row) => row.loss != null) }, layer: [
         ...suggestion(numbers, theme),
-        { mark: { type: "line", strokeWidth: 1.2, clip: true }, encoding: { x: rateAxis, y: { field: "loss", type: "quantitative", title: "loss", scale: { zero: false, domain: [least, top] }, axis: { tickCount: 5 } }, color: { field: "seed", type: "nominal", title: null, scale: seedScale(theme, seeds) } } },
+        { mark: { type: "line", strokeWidth: 1.2, clip: true }, encoding: { x: rateAxis, y: { field: "loss", type: "quantitative", title: "loss", scale: { zero: false, domain: [bottom, top] }, axis: { tickCount: 5 } }, color: { field: "seed", type: "nominal", title: null, scale: seedScale(theme, seeds) } } },
       ] },
       columns: ["seed", "learning rate", "loss"],
       rows: numbers.sweeps.flatMap(([seed, rates, losses]) => rates.map((rate, at) => [seed, digits(rate), losses[at] == null ? "not finite" : digits(losses[at])])),

@@ -233,7 +233,7 @@ def _step(case: Case) -> Chart:
     title = "Memory over a training step"
     steps = _steps(case)
     if not steps:
-        why = "Only a prediction records a step, and this case has none with its modules."
+        why = "Only a prediction records a step: this case has none."
         return Chart("step", title, why, drawn=False)
     then, now = steps
     if not then or case.locked is None:

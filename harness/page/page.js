@@ -13,12 +13,14 @@
       ? { ink: "#e4e7ea", soft: "#a3abb4", line: "#343a41", faint: "#69727c", accent: "#ff8f4d", outcomes: ["#63b3ed", "#ff8f4d", "#d69cc0"], series: ["#63b3ed", "#f2b84b", "#4cc9a4", "#d69cc0"] }
       : { ink: "#1b1f24", soft: "#565e68", line: "#e3e6ea", faint: "#a9b1ba", accent: "#c24d00", outcomes: ["#0068a8", "#c24d00", "#a6497f"], series: ["#0068a8", "#b87700", "#00805f", "#a6497f"] };
 
-  const config = (colours) => ({
-    background: null, padding: 2, font: getComputedStyle(document.body).fontFamily, aria: false,
+  const config = (colours, width) => ({
+    /* The label at the right end of an axis needs room: the picture ends where its box does. */
+    background: null, padding: { left: 2, top: 2, bottom: 2, right: 14 }, font: getComputedStyle(document.body).fontFamily, aria: false,
     view: { stroke: null }, mark: { aria: false }, line: { aria: false }, point: { aria: false }, rule: { aria: false }, rect: { aria: false }, bar: { aria: false },
     axis: { labelColor: colours.soft, titleColor: colours.soft, gridColor: colours.line, domainColor: colours.line, tickColor: colours.line, labelFontSize: 11, titleFontSize: 11, titleFontWeight: "normal", titlePadding: 8 },
     axisX: { grid: false },
-    legend: { orient: "top", direction: "horizontal", labelColor: colours.ink, labelFontSize: 11, symbolSize: 60, offset: 6, symbolOpacity: 1 },
+    /* Two legends of a narrow chart stand below each other, each in as many columns as there is room for. */
+    legend: { orient: "top", direction: "horizontal", columns: Math.max(1, Math.floor(width / 95)), layout: { top: { anchor: "start", direction: width < 480 ? "vertical" : "horizontal" } }, labelColor: colours.ink, labelFontSize: 11, symbolSize: 60, offset: 6, symbolOpacity: 1, symbolBaseFillColor: colours.soft },
   });
 
   const element = (name, text) => {
@@ -31,7 +33,7 @@
     const colours = theme();
     const plot = section.querySelector(".plot");
     const { spec } = CHARTS[section.dataset.chart](caseNumbers, colours);
-    vegaEmbed(plot, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", height: 200, autosize: { type: "fit-x", contains: "padding" }, config: config(colours), ...spec },
+    vegaEmbed(plot, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", height: 200, autosize: { type: "fit-x", contains: "padding" }, config: config(colours, plot.clientWidth), ...spec },
       { renderer: "svg", actions: false, ast: true, defaultStyle: false, tooltip: { disableDefaultStyle: true, theme: "plain" } })
       .catch((error) => { plot.textContent = `This chart cannot be drawn: ${error.message}`; });
   }

@@ -118,9 +118,11 @@ class Results:
 
         lock: the lockfile whose history the page shows.
         """
-        if self._reported is None or not page.is_available():
+        if self._reported is None:
             return ()
         try:
+            if not page.is_available():
+                return ()
             report_shown = page.report_of(self._reported)
             page.write_page(self.folder / PAGE, report_shown, page.lock_history_of(lock))
         except Exception as error:  # noqa: BLE001 - whatever it is, the results are written

@@ -99,7 +99,7 @@ STATES = [
     "activation of layers.0 holds 30.0 MiB more than when it was locked.",
     "The run has not found it out.",
     "Of batch 500. At most 170.0 MiB were live when it was locked, and 200.0 MiB are now.",
-    "Only a prediction records a step, and this case has none with its modules.",
+    "Only a prediction records a step: this case has none.",
     "bucket up to 512 201 (largest 210) 200 (largest 210, bounded by dataset)",
     "20 probes, batch ",
 ]

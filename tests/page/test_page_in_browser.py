@@ -130,6 +130,21 @@ def test_page_is_whole_in_each_window_and_scheme(show: Show, scheme: str, width:
     assert width == opened.evaluate("document.documentElement.scrollWidth")
 
 
+@pytest.mark.parametrize("width", [400, 1400])
+def test_texts_of_charts_are_not_cut(show: Show, width: int) -> None:
+    """Legends and axes stay inside of the box of their chart, on a phone too."""
+    opened = show(every_state(), "light", width)
+    for number in range(len(every_state())):
+        opened.open(number)
+    cut = opened.evaluate(
+        "[...document.querySelectorAll('.plot text')].filter((one) => {"
+        "const own = one.getBoundingClientRect(), box = one.closest('.plot').getBoundingClientRect();"
+        "return own.width && (own.left < box.left - 1 || own.right > box.right + 1);"
+        "}).map((one) => one.textContent)"
+    )
+    assert [] == cut
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
 def test_axe_finds_nothing_wrong(show: Show, scheme: str, width: int) -> None:
@@ -221,6 +236,18 @@ def test_charts_follow_the_colour_scheme(show: Show) -> None:
         arg=light,
     )
     assert "rgb(228, 231, 234)" == legend.evaluate("(one) => getComputedStyle(one).fill")
+
+
+def test_symbols_of_a_legend_can_be_seen_on_dark_paper(show: Show) -> None:
+    """Those of a legend without colours of its own would be black."""
+    opened = show(every_state(), "dark")
+    for number in range(len(every_state())):
+        opened.open(number)
+    fills = opened.evaluate(
+        "[...document.querySelectorAll('.plot .role-legend-symbol path')]"
+        ".map((one) => getComputedStyle(one).fill)"
+    )
+    assert (True, False) == (len(fills) > 0, "rgb(0, 0, 0)" in fills)
 
 
 def test_table_is_sorted_by_each_heading(show: Show) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import canned_measurements as canned
@@ -59,3 +61,14 @@ def test_a_page_that_fails_is_told_and_fails_nothing(
     assert warning.startswith("report.html is not written: ")
     assert not results.has_page
     assert (results.folder / "report.json").is_file()
+
+
+@pytest.mark.usefixtures("pages")
+def test_a_module_that_only_looks_like_the_extra_fails_nothing(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conftest may put a stub in its place, of which Python cannot say where it is."""
+    monkeypatch.setitem(sys.modules, "jinja2", ModuleType("jinja2"))
+    lock = tmp_path / "gpu-profile.lock"
+    results.write(several(), lock)
+    assert ("report.html is not written: jinja2.__spec__ is None",) == results.write_page(lock)

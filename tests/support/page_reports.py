@@ -72,12 +72,13 @@ def _searched(number: int) -> CaseResult:
         for seed in range(3)
         for rate in (1e-4, 3.16e-4, 1e-3, 3.16e-3, 1e-2)
     )
+    diverged = tuple(LrCurve(seed, (0.1,) * 5, (9.0,) * 5, 40) for seed in range(3))
     found = measurement(
         axes=where,
         max_batch_size=largest,
         batch_size=largest,
         probes=probes,
-        lr_curves=sweeps + trials,
+        lr_curves=sweeps + trials + diverged,
         speeds=tuple(Speed(size, 900.0 + size, 12.5, 5) for size in sorted({*sizes})[:4]),
         memory=fixed,
         memory_per_sample=held,

@@ -161,6 +161,24 @@ def test_output_is_utf_8_whatever_the_locale_says(lock: Path) -> None:
     assert "zu kurz für €" == json.loads(done.stdout)["value"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_disk_without_space_for_the_document_is_told(lock: Path) -> None:
+    """A script that keeps the document in a file learns that it is not there."""
+    assert lock.exists()
+    code = "import sys; from harness.cli.command_line import main; sys.exit(main())"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "show", CASE, "--json"],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    told = "gpu-profile: standard output cannot be written: No space left on device\n"
+    assert (2, told) == (done.returncode, done.stderr)
+
+
 def test_what_others_print_goes_to_standard_error(project: Project, lock: Path) -> None:
     """A plugin of pytest, or a program that it starts, cannot put a line before the document."""
     (project.path / "chatty.py").write_text(
