@@ -46,7 +46,7 @@ def test_each_fraction_and_mode_has_its_largest_batch(measured: Project, capsys:
     assert [("train", 0.45), ("train", 0.9), ("val", 0.45), ("val", 0.9)] == [
         (row["mode"], row["fraction"]) for row in found
     ]
-    assert (CASE, {"name": "cpu", "memory_bytes": 48 << 20}, "measured") == (
+    assert (CASE, {"name": "cpu", "memory_bytes": 48 << 20, "count": 1}, "measured") == (
         told["case"],
         told["device"],
         told["source"],

@@ -57,7 +57,7 @@ def test_probe_that_fits_tells_its_peak_and_leaves_the_logs_of_runs(
 def test_probe_is_a_document(project: Project, lock: Path, capsys: Output) -> None:
     """The document holds the probe as report.json has it, whether or not it fits."""
     told = document(capsys, "probe", CASE, "--batch-size", "4", code=0)
-    assert (CASE, {"name": "cpu", "memory_bytes": 48 << 20}, 48 << 20, "fits", 4) == (
+    assert (CASE, {"name": "cpu", "memory_bytes": 48 << 20, "count": 1}, 48 << 20, "fits", 4) == (
         told["case"],
         told["device"],
         told["memory_limit_bytes"],

@@ -76,10 +76,15 @@ def compare_slopes(profile: LockedProfile, parts: Breakdown, probed: ProbedSlope
 
 def _same(case: dict[str, Any], profile: LockedProfile) -> bool:
     """Return whether a case of a report is the profile's measurement."""
-    device = {"name": profile.device.name, "memory_bytes": profile.device.memory_bytes}
-    known = (profile.case_id, device, profile.fingerprint, profile.recipe, profile.max_batch_size)
-    names = ("id", "device", "fingerprint", "recipe", "max_batch_size")
-    return known == tuple(case.get(name) for name in names)
+    device = case.get("device")
+    if not isinstance(device, dict) or any(
+        device.get(name) != getattr(profile.device, name) for name in ("name", "memory_bytes")
+    ):
+        return False
+    known = (profile.case_id, profile.fingerprint, profile.recipe, profile.max_batch_size)
+    return known == tuple(
+        case.get(name) for name in ("id", "fingerprint", "recipe", "max_batch_size")
+    )
 
 
 def _is_count(value: object) -> bool:
