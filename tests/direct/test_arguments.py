@@ -91,7 +91,7 @@ def on(name: str, value: Any) -> dict[str, Any]:
         (on("search", {"step": 3}), "search.step: unknown key"),
         (on("search", {"max_trials": 0}), "search.max_trials: 0 is not allowed"),
         (on("search", 3), "search=3: a mapping of its keys is needed"),
-        (on("trainer", {"devices": 2}), "trainer.devices: not to be set here"),
+        (on("trainer", {"num_nodes": 2}), "trainer.num_nodes: not to be set here"),
         ({"module": "torch.nn.Lineer"}, "module.class_path: cannot be imported"),
         ({"module": {"init_args": {}}}, "module: class_path is missing"),
         ({"training": 3}, "training: this object of type int is made already"),

@@ -12,7 +12,7 @@ from harness.measure.few_divisors import warn_of_few_divisors
 
 def warned(total: int | None, largest: int, bounded_by: str = "memory") -> tuple[str, ...]:
     """Return the warnings of a search that ended there."""
-    case: Any = SimpleNamespace(search=SimpleNamespace(global_batch_size=total))
+    case: Any = SimpleNamespace(search=SimpleNamespace(global_batch_size=total), num_ranks=1)
     found: Any = SimpleNamespace(max_batch_size=largest, bounded_by=bounded_by)
     return warn_of_few_divisors(case, found)
 

@@ -128,7 +128,7 @@ def test_values_of_a_measured_case() -> None:
         "samples_per_second": 1180.4,
         "violations": [],
         "seconds": 31.25,
-        "device": {"name": "cpu", "memory_bytes": 268_435_456},
+        "device": {"name": "cpu", "memory_bytes": 268_435_456, "count": 1},
         "artifacts": ["lr_range.png", "lr_range.json"],
         "accepted": True,
         "update_command": command("resnet18-cpu-256MiB-32"),
