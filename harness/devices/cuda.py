@@ -18,7 +18,13 @@ from harness.devices.cuda_environment import allocator_settings, showing
 from harness.devices.nvml import gpus as nvml
 from harness.devices.nvml.health import HealthWatch
 from harness.errors import MachineError
-from harness.file_locks import WAIT_SECONDS, LockTimeoutError, NoLocksError, lock_first
+from harness.file_locks import (
+    WAIT_SECONDS,
+    LockTimeoutError,
+    NoLocksError,
+    is_locked,
+    lock_first,
+)
 from harness.simulated.mark import WORLD, is_simulated
 from harness.units import format_bytes
 
@@ -199,6 +205,11 @@ class CudaDevice:
                 told = True
                 _log.warning("%s; waiting up to %.0f s", busy, seconds)
             time.sleep(min(_LONG_PAUSE, max(_PAUSE, deadline - time.monotonic())))
+
+
+def is_held(uuid: str) -> bool:
+    """Return whether a case runs on a GPU now, of any run of this machine."""
+    return is_locked(_lock_path(uuid))
 
 
 def _lock_path(uuid: str) -> Path:
