@@ -55,9 +55,9 @@ def test_only_changed_cases_run(project: Project) -> None:
     models = "model: [net, novalidation, manual"
     changed = matrix.read_text().replace(models, f"{models}, other")
     changed = changed.replace(
-        "  manual: {",
+        "  net: {",
         "  other: {module: {class_path: zoo.Net}, data: {class_path: zoo.Numbers}}\n"
-        "  manual: {trainer: {gradient_clip_val: 1.0}, ",
+        "  net: {trainer: {gradient_clip_val: 1.0}, ",
     )
     matrix.write_text(changed)
     result = project.run(*SINCE, "--collect-only", "-q")
@@ -86,6 +86,7 @@ def test_commit_that_cannot_be_read_is_an_error_of_usage(
     result.stderr.fnmatch_lines([said])
 
 
+@pytest.mark.slow
 def test_changed_since_holds_under_xdist(project: Project) -> None:
     """The controller decides: a worker is never sent what has not changed."""
     canned(project)
@@ -107,7 +108,7 @@ def test_used_up_budget_skips_and_measures_nothing(project: Project) -> None:
     assert ("skipped", reason) == (case["status"], case["reason"])
 
 
-@pytest.mark.parametrize("flags", [(), ("-n1",)])
+@pytest.mark.parametrize("flags", [(), pytest.param(("-n1",), marks=pytest.mark.slow)])
 def test_what_fits_is_measured_and_the_rest_is_named(
     project: Project, flags: tuple[str, ...]
 ) -> None:
@@ -144,6 +145,7 @@ def test_running_case_ends_at_the_budget(project: Project) -> None:
     result.stdout.fnmatch_lines(["skipped net-cpu-48MiB-1: the time budget was used up before *"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs_share_a_zygote")
 def test_changed_case_is_first_and_the_last_verified_one_last(project: Project) -> None:
     """Under a time budget the order is by how much a measurement tells."""
@@ -155,7 +157,7 @@ def test_changed_case_is_first_and_the_last_verified_one_last(project: Project) 
     (project.results / "verified.json").write_text(json.dumps(content))
     matrix = project.path / "profiles" / "matrix.yaml"
     matrix.write_text(
-        matrix.read_text().replace("  manual: {", "  manual: {trainer: {gradient_clip_val: 1.0}, ")
+        matrix.read_text().replace("  manual: {", "  manual: {trainer: {log_every_n_steps: 7}, ")
     )
     result = project.run(*BUDGET, "1h", "-v")
     assert ["manual-cpu-48MiB-1", "novalidation-cpu-48MiB-1", "net-cpu-48MiB-1"] == ids(
