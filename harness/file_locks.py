@@ -28,7 +28,7 @@ except ImportError:  # a platform without it has no such locks
     fcntl = None  # type: ignore[assignment] # `_flock` asks for it
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 _log = logging.getLogger("harness")
@@ -59,9 +59,33 @@ class HeldLock:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._parts: tuple[HeldLock, ...] = ()
+
+    @classmethod
+    def of(cls, path: Path, *parts: HeldLock) -> HeldLock:
+        """Return several locks as one, which is named by a path."""
+        made = cls(path, -1)
+        made._parts = parts
+        return made
+
+    def includes(self, path: Path) -> bool:
+        """Return whether this is, or has as a part, the lock of a file."""
+        return any(one.includes(path) for one in self._parts) or (
+            self._descriptor >= 0 and self.path == path
+        )
+
+    def write(self, text: str) -> bool:
+        """Write a line behind the holder's, for others to read; return whether it is there."""
+        try:
+            os.pwrite(self._descriptor, text.encode(), os.fstat(self._descriptor).st_size)
+        except OSError:
+            return False
+        return True
 
     def release(self) -> None:
         """Give the lock back; the file stays, because others may be waiting for it."""
+        for one in self._parts:
+            one.release()
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             # Not by closing alone: a fork may have the file open as well.
@@ -83,20 +107,28 @@ def locked(path: Path, what: str, *, seconds: float = WAIT_SECONDS) -> Iterator[
         held.release()
 
 
-def lock_first(paths: Sequence[Path], what: str, *, seconds: float = WAIT_SECONDS) -> HeldLock:
+def lock_first(
+    paths: Sequence[Path],
+    what: str,
+    *,
+    seconds: float = WAIT_SECONDS,
+    attempt: Callable[[Path], HeldLock | None] | None = None,
+) -> HeldLock:
     """Wait until one of several files or folders is free, and lock it.
 
     what: names what the lock guards, in the messages: `gpu-profile.lock`, `the folder runs/net`.
     seconds: how long to wait for other holders. After three of them a warning names them. Another
         worker of the same run is waited for as long as it takes: its case ends.
+    attempt: takes a lock, or returns None while others are in its way; None: `try_lock`.
 
     Raises LockTimeoutError, NoLocksError, and OSError where a file cannot be opened.
     """
+    attempt = attempt or try_lock
     start = time.monotonic()
     said = False
     while True:
         for path in paths:
-            if (held := try_lock(path)) is not None:
+            if (held := attempt(path)) is not None:
                 return held
         waited = time.monotonic() - start
         if waited >= seconds and not all(map(_is_held_by_this_run, paths)):
@@ -110,22 +142,25 @@ def lock_first(paths: Sequence[Path], what: str, *, seconds: float = WAIT_SECOND
         time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
 
 
-def try_lock(path: Path) -> HeldLock | None:
+def try_lock(path: Path, *, shared: bool = False) -> HeldLock | None:
     """Take the lock of a file or a folder; return None where another process holds it.
+
+    shared: hold it in common with others that share it; it is not signed then.
 
     Raises NoLocksError where there are no locks, and OSError where the file cannot be opened. Never
     opens a link.
     """
     descriptor = _open(path)
     try:
-        is_ours = _flock(path, descriptor) and _is_still(path, descriptor)
+        is_ours = _flock(path, descriptor, shared=shared) and _is_still(path, descriptor)
     except BaseException:
         os.close(descriptor)
         raise
     if not is_ours:
         os.close(descriptor)
         return None
-    _sign(descriptor)
+    if not shared:
+        _sign(descriptor)
     return HeldLock(path, descriptor)
 
 
@@ -241,11 +276,11 @@ def _open(path: Path) -> int:
             return descriptor
 
 
-def _flock(path: Path, descriptor: int) -> bool:
+def _flock(path: Path, descriptor: int, *, shared: bool = False) -> bool:
     if fcntl is None:
         raise NoLocksError(f"{shown_path(path)}: cannot be locked: this platform has no flock")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _TAKEN:
             return False
@@ -280,7 +315,9 @@ def _locker(status: os.stat_result) -> int | None:
         for line in locks:
             # "1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF"; waiting ones have "->" second.
             match line.split():
-                case [_, "FLOCK", _, "WRITE", pid, where, *_] if where == wanted and int(pid) > 0:
+                case [_, "FLOCK", _, "WRITE" | "READ", pid, where, *_] if (
+                    where == wanted and int(pid) > 0
+                ):
                     return int(pid)
     return None
 

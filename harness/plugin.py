@@ -70,6 +70,11 @@ _OPTIONS: dict[str, tuple[str, str | bool, str]] = {
         "",
         "REF",
     ),
+    "gpu_profile_share": (
+        "let small cases run on one GPU side by side, under xdist or in several runs",
+        False,
+        "",
+    ),
     "gpu_profile_wait": (
         "seconds to wait for GPU memory that others hold (60), and for other runs (3600)",
         "",
@@ -134,6 +139,7 @@ def pytest_configure(config: pytest.Config) -> None:
             ("predict", config.getoption("gpu_profile_predict")),
             ("preset", config.getoption("gpu_profile_preset")),
             ("budget", config.getoption("gpu_profile_budget")),
+            ("share", config.getoption("gpu_profile_share")),
             ("changed-since", config.getoption("gpu_profile_changed_since")),
         ):
             if given:

@@ -22,7 +22,7 @@ def make_bound(spec: BoundSpec) -> MemoryBound:
     """Make the memory bound that a device's `bound` describes."""
     if spec["accelerator"] == "cpu":
         return HostBound(spec["budget_bytes"])
-    return CudaBound(spec["budget_bytes"], spec["fraction"])
+    return CudaBound(spec["budget_bytes"], spec["fraction"], spec.get("claim_bytes"))
 
 
 def no_bound() -> MemoryBound:

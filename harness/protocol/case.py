@@ -86,6 +86,8 @@ class CudaBoundSpec(TypedDict):
     """Cap on the memory; None allows all of it."""
     fraction: float
     """Share of the memory that training may reserve."""
+    claim_bytes: NotRequired[int]
+    """What it may reserve at most, whatever its limit: others use the GPU as well."""
 
 
 BoundSpec = CpuBoundSpec | CudaBoundSpec

@@ -141,7 +141,8 @@ def auto_workers(config: pytest.Config, options: Mapping[str, Any]) -> int | Non
 def _workers_for(session: Session) -> int:
     here = [case for case in session.cases if _is_here(session, case)]
     places = Places({case.id: place_of(case, session.device) for case in here})
-    return num_workers(places.most_at_once(), [_host_bytes(session, case) for case in here])
+    needs = [_host_bytes(session, case) for case in here]
+    return num_workers(places.num_gpus, places.most_at_once(), needs)
 
 
 def _host_bytes(session: Session, case: Case) -> int:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from harness.matrix.case import Case
 
 
+# Of sums of shares.
+_ROUNDING = 1e-9
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where one case can run."""
@@ -36,7 +40,7 @@ def place_of(case: Case, device_of: Callable[[Case], Device | None]) -> Place:
         return Place()
     if not isinstance(device, CudaDevice):
         return Place()
-    return Place(frozenset(gpu.uuid for gpu in device.gpus), 1.0)
+    return Place(frozenset(gpu.uuid for gpu in device.gpus), device.share)
 
 
 class Places:
@@ -68,6 +72,11 @@ class Places:
         # By its own account a run never waits for ever.
         return None if running else next(iter(waiting), None)
 
+    @property
+    def num_gpus(self) -> int:
+        """The number of GPUs that cases can run on."""
+        return len(frozenset().union(*(place.gpus for place in self._places.values())))
+
     def most_at_once(self) -> int:
         """Return how many cases on GPUs can run at the same time."""
         running: list[str] = []
@@ -90,7 +99,7 @@ class Places:
         if not place.gpus:
             return True
         taken = sum(self._of(other).share for other in running if self._of(other).gpus & place.gpus)
-        return taken + place.share <= len(place.gpus)
+        return taken + place.share <= len(place.gpus) + _ROUNDING
 
     def _is_free(self, one: str, running: Iterable[str]) -> bool:
         place = self._of(one)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gpu_users import at_once, looks, overlaps, short_cases
-from simulated_runs import start
+from simulated_runs import report_of, start
 from simulated_worlds import h100, inside
 
 from harness.lockfile.profiles import read_lock
@@ -46,3 +46,18 @@ def test_two_runs_never_share_a_gpu(worlds: Worlds) -> None:
     seen = looks(record)
     assert 10 == len({one.session for one in seen})
     assert ([], []) == ([one for one in seen if one.strangers], list(overlaps(seen)))
+
+
+@pytest.mark.slow
+def test_small_cases_share_a_gpu(worlds: Worlds) -> None:
+    """Cases with budgets run on one GPU side by side, find what they find alone, and say so."""
+    record = worlds.folder / "record"
+    folder = short_cases(worlds.folder / "project", 3, record)
+    environment = inside(worlds.make())
+    flags = ("-n", "3", "--gpu-profile-update", "--gpu-profile-share", "-v")
+    code, output = start(folder, environment, *flags, zygotes=worlds.zygotes)
+    assert 0 == code, output
+    assert any(one.strangers for one in looks(record))
+    cases = report_of(folder)
+    assert [2, 2, 2] == [case["max_batch_size"] for case in cases]
+    assert all("was allowed to share" in str(case["warnings"]) for case in cases)
