@@ -165,9 +165,9 @@ def try_lock(path: Path, *, shared: bool = False) -> HeldLock | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether another process holds a lock now; a lock that cannot be read is free.
+    """Return whether anybody holds a lock now, also in common; one that cannot be read is free.
 
-    Who asks holds nothing, and takes nothing from anybody who waits for the lock.
+    It is taken for this moment. Whoever tries it meanwhile finds it taken, and tries again.
     """
     if fcntl is None:
         return False
@@ -176,7 +176,7 @@ def is_locked(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno in _TAKEN
     else:
