@@ -60,7 +60,7 @@ def gpus(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 def ends(result: pytest.RunResult) -> list[str]:
     """Return how each test ended, in that order: `PASSED net-a100-1`."""
-    lines = [line.split() for line in result.outlines if line.startswith("[gw")]
+    lines = [line.split() for line in result.outlines if line.startswith("[gw") and "%]" in line]
     return [f"{line[3]} {line[4].partition('[')[2][:-1]}" for line in lines]
 
 
