@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from nvml_stub import GIB, gpu, world
-from projects import copy_into
+from projects import copy_into, use_canned_measurements
 
 from harness.devices.cuda import LOCK_FOLDER
 from harness.file_locks import locked
@@ -84,10 +84,9 @@ def test_case_that_waits_for_one_gpu_stops_no_case_of_another(
 @pytest.mark.slow
 def test_dead_worker_takes_one_case_of_eight(project: Project) -> None:
     """Of eight workers one is killed in its case: all others are measured and locked."""
-    copy_into(project.path, "halting.py", "canned_measurements.py", "measurements.py")
-    (project.path / "conftest.py").write_text(
-        "import canned_measurements, os, signal\n\n"
-        "canned_measurements.install()\n\n"
+    use_canned_measurements(
+        project,
+        "import os, signal\n\n"
         "def pytest_runtest_call(item):\n"
         "    if 'net-cpu-48MiB-5]' in item.name:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n",
@@ -104,10 +103,9 @@ def test_dead_worker_takes_one_case_of_eight(project: Project) -> None:
 @pytest.mark.slow
 def test_fixtures_of_several_modules_are_torn_down(project: Project) -> None:
     """A worker with tests of several modules in turn makes and ends their fixtures in order."""
-    copy_into(project.path, "halting.py", "canned_measurements.py", "measurements.py")
-    (project.path / "conftest.py").write_text(
-        "import canned_measurements, pytest\n\n"
-        "canned_measurements.install()\n\n"
+    use_canned_measurements(
+        project,
+        "import pytest\n\n"
         "@pytest.fixture(scope='module', autouse=True)\n"
         "def of_module(request):\n"
         "    print('begin', request.module.__name__)\n"
@@ -128,9 +126,6 @@ def test_fixtures_of_several_modules_are_torn_down(project: Project) -> None:
 @pytest.mark.slow
 def test_no_more_workers_than_cases(project: Project) -> None:
     """One case of the CPU gets one worker."""
-    copy_into(project.path, "halting.py", "canned_measurements.py", "measurements.py")
-    (project.path / "conftest.py").write_text(
-        "import canned_measurements\n\ncanned_measurements.install()\n"
-    )
+    use_canned_measurements(project)
     result = project.run("--gpu-profile", "-n", "auto", "-v", subprocess=True)
     result.stdout.fnmatch_lines(["1 worker *1 item*"])

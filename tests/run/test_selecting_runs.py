@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from git_repositories import Repository
-from projects import copy_into
+from projects import use_canned_measurements
 
 if TYPE_CHECKING:
     from projects import Project
 
 SINCE = ("--gpu-profile", "--gpu-profile-changed-since", "HEAD")
 BUDGET = ("--gpu-profile", "--gpu-profile-budget")
-
-
-def canned(project: Project, conftest: str = "") -> None:
-    """Make the measurements of the project's runs canned."""
-    copy_into(project.path, "halting.py", "canned_measurements.py", "measurements.py")
-    (project.path / "conftest.py").write_text(
-        f"import canned_measurements\n\ncanned_measurements.install()\n{conftest}"
-    )
 
 
 def ids(text: str) -> list[str]:
@@ -68,7 +60,7 @@ def test_only_changed_cases_run(project: Project) -> None:
 
 def test_commit_without_the_lock_runs_everything(project: Project) -> None:
     """Where the commit has no lockfile, all cases are new."""
-    canned(project)
+    use_canned_measurements(project)
     Repository(project.path).commit("Begin")
     project.run(*SINCE, subprocess=True).assert_outcomes(failed=1, deselected=1)
 
@@ -89,7 +81,7 @@ def test_commit_that_cannot_be_read_is_an_error_of_usage(
 @pytest.mark.slow
 def test_changed_since_holds_under_xdist(project: Project) -> None:
     """The controller decides: a worker is never sent what has not changed."""
-    canned(project)
+    use_canned_measurements(project)
     Repository(project.path).commit("Begin")
     result = project.run(*SINCE, "-n2", subprocess=True)
     result.assert_outcomes(failed=1)
@@ -98,7 +90,7 @@ def test_changed_since_holds_under_xdist(project: Project) -> None:
 
 def test_used_up_budget_skips_and_measures_nothing(project: Project) -> None:
     """A run that cannot begin any case in its time fails, and names what it left out."""
-    canned(project)
+    use_canned_measurements(project)
     result = project.run(*BUDGET, "0.001s", subprocess=True)
     assert pytest.ExitCode.TESTS_FAILED == result.ret
     result.assert_outcomes(skipped=1, deselected=1)
@@ -114,7 +106,7 @@ def test_what_fits_is_measured_and_the_rest_is_named(
 ) -> None:
     """A case whose time is over when it would begin is skipped; the run does not fail for it."""
     # The clock of the budget runs out while the first case is measured.
-    canned(
+    use_canned_measurements(
         project,
         "import time\n\n"
         "def pytest_runtest_teardown(item):\n"
