@@ -77,3 +77,15 @@ def test_case_that_shares_waits_for_a_whole_one() -> None:
         made.next_of(["small"], ["whole"]),
         made.next_of(["whole"], ["small"]),
     )
+
+
+def test_case_of_several_gpus_waits_for_all_of_them() -> None:
+    """A case of two H100 starts where both are free, and then leaves no room for another."""
+    cases = {"both": Place(H100, share=2.0), "one": Place(H100), "small": Place(H100, share=0.1)}
+    made = places(cases)
+    assert ("both", None, "one", "small") == (
+        made.next_of(["both", "one"], []),
+        made.next_of(["one", "small"], ["both"]),
+        made.next_of(["both", "one"], ["small"]),
+        places(cases, held="x").next_of(["both", "small"], []),
+    )
