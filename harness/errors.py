@@ -6,6 +6,7 @@
     │   ├── NothingTrainsError    no batch size trains                    (harness.direct)
     │   ├── UnpredictableError    the workload can be measured, but not predicted
     │   └── NotOfferedError       the workload does not offer a change that is tried
+    ├── OutOfTimeError                the run's time budget is used up
     ├── MatrixError               the matrix has mistakes                      (harness.matrix)
     ├── LockError                 the lockfile cannot be used                  (harness.lockfile)
     ├── NoSuchDeviceError         this machine has no such device: cases skip  (harness.devices)
@@ -30,6 +31,10 @@ class HarnessError(Exception):
 
 class MachineError(HarnessError):
     """The machine is in trouble: a busy or lost GPU, a full disk, a killed probe."""
+
+
+class OutOfTimeError(HarnessError):
+    """The time budget of the run is used up; what its probes have answered is kept."""
 
 
 class WorkloadError(HarnessError):

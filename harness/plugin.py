@@ -60,6 +60,21 @@ _OPTIONS: dict[str, tuple[str, str | bool, str]] = {
         "",
         "PATH",
     ),
+    "gpu_profile_budget": (
+        "wall time of the run, such as 30m: what changed comes first, what does not fit is skipped",
+        "",
+        "DURATION",
+    ),
+    "gpu_profile_changed_since": (
+        "run only the cases that differ from the lockfile of this commit",
+        "",
+        "REF",
+    ),
+    "gpu_profile_share": (
+        "let small cases run on one GPU side by side, under xdist or in several runs",
+        False,
+        "",
+    ),
     "gpu_profile_wait": (
         "seconds to wait for GPU memory that others hold (60), and for other runs (3600)",
         "",
@@ -123,6 +138,9 @@ def pytest_configure(config: pytest.Config) -> None:
             ("update", _option(config, "gpu_profile_update")),
             ("predict", config.getoption("gpu_profile_predict")),
             ("preset", config.getoption("gpu_profile_preset")),
+            ("budget", config.getoption("gpu_profile_budget")),
+            ("share", config.getoption("gpu_profile_share")),
+            ("changed-since", config.getoption("gpu_profile_changed_since")),
         ):
             if given:
                 raise pytest.UsageError(
@@ -137,6 +155,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(ShownProgress(config, run), "gpu_profile_progress")
     if (collection := config.stash.get(_COLLECTION, None)) is not None:
         collection.restrict()
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return the workers of `-n auto` under `--gpu-profile`: one for each GPU that a case names."""
+    if not _option(config, "gpu_profile"):
+        return None
+    from harness.run.distributing import auto_workers  # noqa: PLC0415 - an idle plugin is free
+
+    return auto_workers(config, {name: _option(config, name) for name in _OPTIONS})
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -20,6 +20,7 @@ _UNITS = {
 _BINARY = 1024
 _MINUTE = 60
 _HOUR = 3600
+_SECONDS_UNTIL = 10 * _MINUTE
 _MAX_SIZE = 2**63
 _WHOLE_FROM = 100
 _MAX_SHOWN = 60
@@ -29,6 +30,10 @@ _NUMBER = r"(\d{1,18}(?:\.\d{1,9})?)"
 _SIZE = re.compile(_NUMBER + r"[ ]?([A-Za-z]+)")
 _PERCENT = re.compile(_NUMBER + r"[ ]?%")
 
+_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
+_MAX_DURATION = 31 * 24 * _HOUR
+
+DURATION_FORM = "a duration such as 90s, 30m, 2h or 1h30m"
 SIZE_FORM = "a size such as 40GiB, 141GB or 512MiB, or a whole number of bytes"
 PERCENT_FORM = "a percentage such as 2%, or a fraction such as 0.02"
 
@@ -61,6 +66,28 @@ def parse_size(value: object) -> int:
             f"{_shown(value)} is not allowed; a size is less than {_MAX_SIZE // 1024**4} TiB"
         )
     return size
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration such as `90s`, `30m`, `1.5h` or `1h30m`.
+
+    Raises ValueError for anything else, also for a number without a unit, and for durations that
+    are not above zero or longer than 31 days. The message says what is allowed.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or not any(match.groups()):
+        raise ValueError(f"{_shown(text)} is not allowed; {DURATION_FORM}")
+    seconds = sum(
+        float(number) * unit
+        for number, unit in zip(match.groups(), (_HOUR, _MINUTE, 1), strict=True)
+        if number
+    )
+    if not 0 < seconds <= _MAX_DURATION:
+        raise ValueError(
+            f"{_shown(text)} is not allowed; a duration is above 0s and at most "
+            f"{_MAX_DURATION // _HOUR}h"
+        )
+    return seconds
 
 
 def parse_percent(value: object) -> float:
@@ -120,3 +147,14 @@ def format_seconds(seconds: float) -> str:
     unit = "second" if seconds < _MINUTE else "minute"
     number = max(round(seconds / (1 if seconds < _MINUTE else _MINUTE)), 1)
     return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as it is given: `45s`, `30m`, `1h30m`; seconds only under ten minutes."""
+    whole = max(1, round(seconds))
+    if whole >= _SECONDS_UNTIL:
+        whole = round(whole / _MINUTE) * _MINUTE
+    hours, rest = divmod(whole, _HOUR)
+    minutes, left = divmod(rest, _MINUTE)
+    parts = ((hours, "h"), (minutes, "m"), (left, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import file_locks
-from harness.file_locks import LockTimeoutError, holder_of, locked, try_lock
+from harness.file_locks import LockTimeoutError, holder_of, locked, try_lock, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +81,7 @@ def test_wait_is_told_while_it_lasts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A warning names the holder before the limit, once, for a log without a terminal too."""
-    monkeypatch.setattr(file_locks, "_SAY_AFTER_SECONDS", 0)
+    monkeypatch.setattr(waiting, "_SAY_AFTER_SECONDS", 0)
     with pytest.raises(LockTimeoutError), locked(path, "the folder", seconds=0.2):
         pass
     (told,) = caplog.messages

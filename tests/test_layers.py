@@ -48,7 +48,7 @@ LAYERS = (
     ("batch_search", "check", "starting"),
     ("predict",),
     ("measure", "report", "zygote"),
-    ("loggers", "page"),
+    ("loggers", "page", "scheduling"),
     ("run",),
     ("benchmark_formats", "doctor", "pull_request"),
     ("direct",),
@@ -126,6 +126,7 @@ PYTESTS = (
     "pull_request",
     "report",
     "run",
+    "scheduling",
     "starting",
 )
 """What never runs there."""

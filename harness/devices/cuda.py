@@ -1,4 +1,4 @@
-"""Finds, locks and watches a CUDA GPU through NVML. Each GPU runs one case at a time.
+"""Finds, locks and watches a CUDA GPU through NVML: it runs one case, or small ones that share it.
 
 The probe's side is `harness.memory_bounds.cuda`.
 """
@@ -16,6 +16,7 @@ from harness.devices.cuda_environment import allocator_settings, showing
 from harness.devices.gpu_locks import lock_gpus
 from harness.devices.nvml import gpus as nvml
 from harness.devices.nvml.health import HealthWatch
+from harness.devices.sharing import Neighbours
 from harness.errors import MachineError
 from harness.file_locks import WAIT_SECONDS
 from harness.units import format_bytes
@@ -23,10 +24,14 @@ from harness.units import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from harness.devices.gpu_locks import HeldGpus
     from harness.devices.nvml.gpu import Gpu, Memory
-    from harness.protocol.case import BoundSpec
+    from harness.protocol.case import BoundSpec, CudaBoundSpec
 
 _log = logging.getLogger("harness")
+
+CONTEXT_BYTES = 1 << 30
+"""What a case on a GPU takes beside what torch reserves: CUDA's context, and its libraries."""
 
 # The seconds between two looks at memory.
 _PAUSE, _LONG_PAUSE = 0.05, 1.0
@@ -67,11 +72,16 @@ class CudaDevice:
         self.identity = replace(
             self.gpu.identity, memory_bytes=budget_bytes or self.gpu.memory_bytes
         )
-        self.bound: BoundSpec = {
+        self._bound: CudaBoundSpec = {
             "accelerator": "cuda",
             "budget_bytes": budget_bytes,
             "fraction": fraction,
         }
+        self.claim_bytes: int | None = None
+        """What a case reserves at most, where it may share the GPU; None: it is alone on it."""
+        self.shared = False
+        """Whether the case that ran last was allowed to share the GPU."""
+        self._most_neighbours = Neighbours()
         self.versions: Mapping[str, str] = {"driver": self.gpu.driver}
         self.memory_settings = allocator_settings(os.environ)
         # NVML's total is a little above CUDA's, so this is an estimate: the probe asks CUDA.
@@ -86,6 +96,18 @@ class CudaDevice:
         """Environment variables that show a process this GPU and no other."""
         return showing(self.gpu.uuid)
 
+    @property
+    def bound(self) -> BoundSpec:
+        """The description from which a probe makes its memory bound."""
+        if self.claim_bytes is None:
+            return self._bound
+        return {**self._bound, "claim_bytes": self.claim_bytes}
+
+    @property
+    def share(self) -> float:
+        """The part of a GPU that a case claims: 1 unless it may share."""
+        return 1.0 if self.claim_bytes is None else self._claim_with_context / self.total_bytes
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Lock a GPU for one case, and wait until other processes leave enough of its memory.
@@ -93,24 +115,30 @@ class CudaDevice:
         Raises MachineError when they do not within `wait_seconds`, and when another run measures on
         it for longer than `lock_seconds`.
         """
-        held = lock_gpus(self.gpus, 1, self.lock_seconds)
+        self.shared = False
+        claim = None if self.claim_bytes is None else self._claim_with_context
+        held = lock_gpus(self.gpus, 1, self.lock_seconds, claim)
         try:
             (self.gpu,) = held.gpus
-            with self.watched():
+            with self.watched(held):
                 yield
         finally:
             held.release()
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, held: HeldGpus) -> Iterator[None]:
         """Wait until other processes leave enough memory of a GPU that is locked, and watch it.
+
+        held: this GPU's lock, and maybe others'.
 
         Raises MachineError when they do not within `wait_seconds`.
         """
+        self._held = held
         try:
             with HealthWatch(self.gpu.uuid) as watch:
                 self._watch = watch
                 self._slowed, self._xids = None, ()
+                self.shared, self._most_neighbours = self.claim_bytes is not None, Neighbours()
                 self._used_before = self._await_room(self.wait_seconds)
                 yield
         finally:
@@ -130,6 +158,10 @@ class CudaDevice:
             )
         self._slowed = self._watch.throttled() or self._slowed
         self._xids = self._watch.xids()
+        if self.shared:
+            # What others use of their claims comes and goes; what was claimed here must be free.
+            self._await_room(_GIVE_BACK_SECONDS + self.wait_seconds, patient=_GIVE_BACK_SECONDS)
+            return
         deadline = time.monotonic() + _GIVE_BACK_SECONDS
         while nvml.memory(self.gpu.uuid).used_bytes > self._used_before + _JITTER_BYTES:
             if time.monotonic() > deadline:
@@ -140,12 +172,26 @@ class CudaDevice:
 
     def wanted_bytes(self, now: Memory) -> int:
         """Return how much of the memory must be free before a case runs."""
+        wanted = self._wanted_bytes if self.claim_bytes is None else self._claim_with_context
         # The memory that driver and firmware keep is part of the total and never free.
-        return min(self._wanted_bytes, now.total_bytes - (now.reserved_bytes or 0))
+        return min(wanted, now.total_bytes - (now.reserved_bytes or 0))
 
     def notes(self) -> tuple[str, ...]:
         """Return notes about the device for readers of the measurement."""
         notes = []
+        if self.shared and self.claim_bytes is not None:
+            others = self._most_neighbours
+            beside = (
+                f"{others.number} other case{'s' * (others.number > 1)} with "
+                f"{format_bytes(others.claimed_bytes)} at most"
+                if others.number
+                else "none"
+            )
+            notes.append(
+                f"it was allowed to share {self.gpu.name} ({self.gpu.uuid}), claimed "
+                f"{format_bytes(self._claim_with_context)} and saw {beside}: samples per second "
+                "are not taken"
+            )
         if self._slowed is not None:
             notes.append(
                 f"the GPU was slowed down ({self._slowed}): samples per second are too low"
@@ -159,14 +205,28 @@ class CudaDevice:
             )
         return tuple(notes)
 
-    def _await_room(self, seconds: float) -> int:
+    @property
+    def _claim_with_context(self) -> int:
+        assert self.claim_bytes is not None
+        return self.claim_bytes + CONTEXT_BYTES
+
+    def _await_room(self, seconds: float, *, patient: float = 0.0) -> int:
         """Wait until enough memory is free, and return the bytes that are in use.
+
+        patient: for so many seconds it says nothing.
 
         Raises MachineError when that takes longer than `seconds`.
         """
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
+        deadline = began + seconds
         told = False
         while True:
+            if self.shared:
+                self._most_neighbours = max(
+                    self._most_neighbours,
+                    self._held.neighbours(self.gpu),
+                    key=lambda one: one.claimed_bytes,
+                )
             now = nvml.memory(self.gpu.uuid)
             wanted = self.wanted_bytes(now)
             if now.free_bytes >= wanted:
@@ -180,10 +240,11 @@ class CudaDevice:
                     f"{busy}. Waited {seconds:.0f} s: end what runs there, or wait longer "
                     "(--gpu-profile-wait)"
                 )
-            if not told:
+            if not told and time.monotonic() - began >= patient:
                 told = True
                 _log.warning("%s; waiting up to %.0f s", busy, seconds)
-            time.sleep(min(_LONG_PAUSE, max(_PAUSE, deadline - time.monotonic())))
+            pause = _PAUSE if patient and not told else _LONG_PAUSE
+            time.sleep(min(pause, max(_PAUSE, deadline - time.monotonic())))
 
 
 def users_in_words(uuid: str) -> str:

@@ -54,6 +54,11 @@ class CudaGroup:
         """Environment variables that show a process these GPUs and no others."""
         return showing(",".join(one.gpu.uuid for one in self._devices))
 
+    @property
+    def share(self) -> float:
+        """The number of GPUs that a case takes: it never shares one."""
+        return float(self.count)
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Lock the GPUs for one case, all or none, and wait for the memory of each.
@@ -65,7 +70,7 @@ class CudaGroup:
             self._devices = self._of(held.gpus)
             with ExitStack() as stack:
                 for device in self._devices:
-                    stack.enter_context(device.watched())
+                    stack.enter_context(device.watched(held))
                 yield
         finally:
             held.release()

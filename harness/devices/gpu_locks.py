@@ -1,7 +1,7 @@
-"""Locks the GPUs of a case for its length: each GPU runs one case at a time.
+"""Locks the GPUs of a case for its length: each GPU runs one case, or some that claim a part of it.
 
-A case of several GPUs gets all of them or none. While it waits, no other case begins on GPUs of its
-kind, so it is not kept waiting by smaller ones.
+A case of several GPUs gets all of them or none, and shares none. While it waits, no other case
+begins on GPUs of its kind, so it is not kept waiting by smaller ones.
 """
 
 from __future__ import annotations
@@ -13,8 +13,17 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
+from harness.devices.nvml import gpus as nvml
+from harness.devices.sharing import Neighbours, lock_a_part, neighbours
 from harness.errors import MachineError
-from harness.file_locks import LockTimeoutError, NoLocksError, lock_first, lock_several
+from harness.file_locks import (
+    LockTimeoutError,
+    NoLocksError,
+    is_locked,
+    lock_first,
+    lock_several,
+    try_lock,
+)
 from harness.simulated.mark import WORLD, is_simulated
 
 if TYPE_CHECKING:
@@ -34,16 +43,25 @@ class HeldGpus:
     gpus: tuple[Gpu, ...]
     _locks: tuple[HeldLock, ...]
 
+    def neighbours(self, gpu: Gpu) -> Neighbours:
+        """Return the other cases that share one of the GPUs now."""
+        lock = self._locks[self.gpus.index(gpu)]
+        return neighbours(lock.path, lock)
+
     def release(self) -> None:
         """Give all of them back."""
         for lock in self._locks:
             lock.release()
 
 
-def lock_gpus(gpus: Sequence[Gpu], count: int, seconds: float) -> HeldGpus:
+def lock_gpus(
+    gpus: Sequence[Gpu], count: int, seconds: float, claim_bytes: int | None = None
+) -> HeldGpus:
     """Wait for `count` GPUs that no other run or worker uses, and lock them.
 
     gpus: GPUs of one kind.
+    claim_bytes: what one GPU must have left beside the claims of others, who share it; None: no
+        other may use a GPU.
 
     Raises MachineError when others use them for longer than `seconds`.
     """
@@ -52,10 +70,18 @@ def lock_gpus(gpus: Sequence[Gpu], count: int, seconds: float) -> HeldGpus:
     paths = list(by_path) if count == 1 else sorted(by_path)
     turn = _path(f"turn-{'-'.join(re.findall('[A-Za-z0-9]+', gpus[0].name))}")
     names = " and ".join(f"{gpu.name} ({gpu.uuid})" for gpu in gpus)
+
+    def lock_one(path: Path) -> HeldLock | None:
+        if claim_bytes is None:
+            return try_lock(path)
+        now = nvml.memory(by_path[path].uuid)
+        return lock_a_part(path, claim_bytes, now.total_bytes - (now.reserved_bytes or 0))
+
     try:
         if count == 1:
-            held = [lock_first(paths, names, seconds=seconds, turn=turn)]
+            held = [lock_first(paths, names, seconds=seconds, turn=turn, attempt=lock_one)]
         else:
+            assert claim_bytes is None, "a case of several GPUs never shares"
             held = lock_several(paths, count, names, seconds=seconds, turn=turn)
     except LockTimeoutError as error:
         raise MachineError(
@@ -69,6 +95,11 @@ def lock_gpus(gpus: Sequence[Gpu], count: int, seconds: float) -> HeldGpus:
     # The ranks take them in the order in which this process sees them.
     locks = sorted(held, key=lambda one: [*by_path].index(one.path))
     return HeldGpus(tuple(by_path[one.path] for one in locks), tuple(locks))
+
+
+def is_held(uuid: str) -> bool:
+    """Return whether a case runs on a GPU now, of any run of this machine."""
+    return is_locked(lock_path(uuid))
 
 
 def lock_path(uuid: str) -> Path:

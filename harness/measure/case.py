@@ -20,6 +20,7 @@ from harness.measure.inference import with_inference
 from harness.measure.learning_rate import kept_if_unchanged, with_learning_rate
 from harness.measure.loader_workers import with_workers
 from harness.measure.memory import with_memory
+from harness.measure.sharing import alone_if_crowded
 from harness.measure.so_far import SOAK, forget, keep
 from harness.measure.throughput import with_speed_confirmed, with_throughput
 from harness.measure.validation import with_validation
@@ -79,6 +80,17 @@ def measure_case(
     part of the measurement.
     """
     started = time.monotonic()
+
+    def measure() -> Measurement:
+        return _measure_on(device, case, locked, surroundings)
+
+    measurement = alone_if_crowded(case, device, measure)
+    return replace(measurement, seconds=time.monotonic() - started)
+
+
+def _measure_on(
+    device: Device, case: Case, locked: LockedProfile | None, surroundings: Surroundings
+) -> Measurement:
     with device.hold():
         host_memory.check_memory(device)
         tell_phase(case.id, "building the workload")
@@ -88,9 +100,7 @@ def measure_case(
     num_workers = max(opened.description.num_workers, measurement.num_workers or 0)
     shared = host_memory.shared_memory_note(num_workers)
     notes = device.notes() + (() if shared is None else (shared,))
-    return replace(
-        measurement, warnings=measurement.warnings + notes, seconds=time.monotonic() - started
-    )
+    return replace(measurement, warnings=measurement.warnings + notes)
 
 
 def _measure(opened: OpenCase) -> Measurement:

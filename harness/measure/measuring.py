@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.bounds.measured import judge
+from harness.devices.cuda import CudaDevice
 from harness.devices.finding import find_device
 from harness.file_locks import WAIT_SECONDS
 from harness.measure.case import measure_case
+from harness.measure.sharing import claim_of
 
 if TYPE_CHECKING:
     from harness.bounds.verdict import Verdict
@@ -42,23 +44,31 @@ class Measuring:
     Args:
         wait_seconds: how long a case waits for GPU memory that other processes hold.
         lock_seconds: how long a case waits for a GPU on which another run measures.
+        share: whether small cases may share a GPU.
 
     """
 
     source: Source = "measured"
     flags = ""
-    """The flags with which a pytest command does the same."""
+    """The flags with which a pytest command does the same; it need not share."""
 
-    def __init__(self, wait_seconds: float = 0.0, lock_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        wait_seconds: float = 0.0,
+        lock_seconds: float = WAIT_SECONDS,
+        *,
+        share: bool = False,
+    ) -> None:
         self._waits = (wait_seconds, lock_seconds)
+        self._share = share
 
     def find(self, case: Case, lock: Lock) -> MeasuredCase:
         """Return the case with its device; raises NoSuchDeviceError when this machine lacks it."""
-        del lock  # not needed: the devices are those of this machine
         fraction = case.search.target_memory_fraction
-        return MeasuredCase(
-            case, find_device(case.device, fraction, *self._waits, count=case.num_ranks)
-        )
+        device = find_device(case.device, fraction, *self._waits, count=case.num_ranks)
+        if self._share and isinstance(device, CudaDevice):
+            device.claim_bytes = claim_of(case, device, lock.find(case.axes, device.identity))
+        return MeasuredCase(case, device)
 
     def judge(self, case: Case, found: Measurement, locked: LockedProfile | None) -> Verdict:
         """Compare a measurement with its locked profile, by the case's bounds."""

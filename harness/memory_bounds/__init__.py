@@ -22,7 +22,9 @@ def make_bound(spec: BoundSpec) -> MemoryBound:
     """Make the memory bound that a device's `bound` describes."""
     place = spec.get("place")
     if spec["accelerator"] == "cuda":
-        return CudaBound(spec["budget_bytes"], spec["fraction"], place)
+        return CudaBound(
+            spec["budget_bytes"], spec["fraction"], place, claim_bytes=spec.get("claim_bytes")
+        )
     if place is None:
         return HostBound(spec["budget_bytes"])
     # On the CPU each module counts in the memory, so other probes do not import it.

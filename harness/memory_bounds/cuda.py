@@ -47,7 +47,12 @@ class CudaBound:
     """Bounds the memory of this process on its first CUDA device, or on the one of its rank."""
 
     def __init__(
-        self, budget_bytes: int | None, fraction: float, place: RankPlace | None = None
+        self,
+        budget_bytes: int | None,
+        fraction: float,
+        place: RankPlace | None = None,
+        *,
+        claim_bytes: int | None = None,
     ) -> None:
         self.place = place
         self.index = 0 if place is None else place["rank"]
@@ -57,6 +62,7 @@ class CudaBound:
         }
         self.budget_bytes = budget_bytes
         self.fraction = fraction
+        self._claim_bytes = claim_bytes
         self.limit_bytes = 0
         self._total = 0
         self._outside = 0
@@ -87,10 +93,11 @@ class CudaBound:
                 "`python -c 'import torch; torch.cuda.init()'` and mend what it reports"
             ) from error
         self.limit_bytes = int(self.fraction * min(self.budget_bytes or total, total))
-        if free < self.limit_bytes:
+        wanted = self._claimed(self.limit_bytes)
+        if free < wanted:
             raise MachineError(
                 f"{format_bytes(free)} of the GPU's {format_bytes(total)} are free, and a probe "
-                f"may use {format_bytes(self.limit_bytes)}: end what else runs there (see "
+                f"may use {format_bytes(wanted)}: end what else runs there (see "
                 "nvidia-smi), or lower search.target_memory_fraction"
             )
         self._total, self._outside = total, total - free
@@ -112,7 +119,7 @@ class CudaBound:
         import torch  # noqa: PLC0415
 
         self._allowed = max(self._allowed, int(share * self.limit_bytes))
-        fraction = fraction_for(int(share * self.limit_bytes), self._total)
+        fraction = fraction_for(self._claimed(int(share * self.limit_bytes)), self._total)
         torch.cuda.set_per_process_memory_fraction(fraction, self.index)
 
     def peak_bytes(self) -> int:
@@ -223,13 +230,19 @@ class CudaBound:
             "less than its limit: end what else runs there (see nvidia-smi), and run again"
         )
 
+    def _claimed(self, limit_bytes: int) -> int:
+        """Return the part of a limit that is this process's, beside others on the GPU."""
+        return limit_bytes if self._claim_bytes is None else min(limit_bytes, self._claim_bytes)
+
     def lift(self) -> None:
-        """Allow all of the GPU's memory."""
+        """Allow all of the GPU's memory, or all that is claimed beside others."""
         import torch  # noqa: PLC0415
 
         if self._total:
             with suppress(RuntimeError):
-                torch.cuda.set_per_process_memory_fraction(1.0, self.index)
+                torch.cuda.set_per_process_memory_fraction(
+                    fraction_for(self._claimed(self._total), self._total), self.index
+                )
 
     def _num_retries(self) -> int:
         # A retry is an allocation that torch repeats after it has emptied its cache.

@@ -32,6 +32,10 @@ class PredictedCase:
         """The device that the case's profile must be of."""
         return identity_of(self.case, self.gpu)
 
+    @property
+    def device(self) -> None:
+        """None: the GPU need not be here."""
+
     def run(self, locked: LockedProfile | None, surroundings: Surroundings) -> Measurement:
         """Predict the case. Raises as `predict_case`."""
         return predict_case(self.case, self.gpu, locked, surroundings, self.simulation)

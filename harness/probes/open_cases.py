@@ -32,6 +32,8 @@ class Surroundings:
     """pytest's module path."""
     run: str = ""
     """The id of the run, which all of xdist's workers share."""
+    deadline: float | None = None
+    """When probes stop to begin, by the monotonic clock; None: never."""
 
     def below(self, name: str) -> Surroundings:
         """Return the same with another folder of results, below this one."""
@@ -90,7 +92,7 @@ def describe(case: Case, runner: ProbeRunner) -> Description:
 
 def open_runner(case: Case, device: Device, surroundings: Surroundings) -> ProbeRunner:
     """Return a runner of the case, to be entered as a context manager."""
-    return ProbeRunner(
+    runner = ProbeRunner(
         case.probed_workload,
         device,
         case.trainer,
@@ -100,3 +102,5 @@ def open_runner(case: Case, device: Device, surroundings: Surroundings) -> Probe
         timeout=case.search.probe_timeout,
         global_batch_size=case.search.global_batch_size,
     )
+    runner.deadline = surroundings.deadline
+    return runner

@@ -19,6 +19,7 @@ from harness.probes.answers import (
 )
 from harness.probes.description import Description
 from harness.probes.ranks import log_of, zygote_or_group
+from harness.probes.time_limits import STEPS_PER_TIMEOUT, refuse_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 # The micro-batches after which a probe takes a step of `search.global_batch_size`. The first makes
 # the gradients and the second runs beside them, as do all that follow, so no more memory is taken.
 _SHORT_STEP = 2
-# The time-out is for up to this many optimizer steps; more steps have proportionally more.
-_STEPS_PER_TIMEOUT = 20
 
 
 class ProbeRunner:
@@ -91,6 +90,8 @@ class ProbeRunner:
         """The memory bound of probes, in place of the device's own; None: the device's."""
         self.kept: KeptAnswers | None = None
         """The answers that probes need not give again; None: every probe runs."""
+        self.deadline: float | None = None
+        """When no probe begins any more, by the monotonic clock; None: never."""
         self._case: CaseSpec = {
             "workload": workload,
             "sys_path": list(sys.path if sys_path is None else sys_path),
@@ -302,7 +303,7 @@ class ProbeRunner:
         timeout: in seconds; None is the runner's.
         tell_steps: called with the number of steps that a sweep has done.
 
-        Raises WorkloadError when the zygote has died, and the errors of `read_ending`.
+        Raises WorkloadError when the zygote has died, OutOfTimeError, and those of `read_ending`.
         """
         self.num_probes += 1
         path = self.directory.absolute() / f"{self.num_probes:03d}-{name}.log"
@@ -316,6 +317,7 @@ class ProbeRunner:
         }
         if self.kept is not None and (known := self.kept.take(request, self.directory)) is not None:
             return known
+        refuse_after(self.deadline, what)
         limit = self.timeout if timeout is None else timeout
         ending, self.afresh = self._zygote.ask(cast("Request", request), path, limit, tell_steps)
         seconds = time.monotonic() - started
@@ -337,4 +339,4 @@ class ProbeRunner:
 
     def _timeout_of(self, *steps: int) -> float:
         """Return the seconds for a probe of this many steps: sweeps and soaks need more."""
-        return self.timeout * max(1, max(steps) / _STEPS_PER_TIMEOUT)
+        return self.timeout * max(1, max(steps) / STEPS_PER_TIMEOUT)

@@ -101,6 +101,8 @@ class CudaBoundSpec(TypedDict):
     """Share of the memory that training may reserve."""
     place: NotRequired[RankPlace]
     """That of a rank, whose GPU is the one with its number; absent in a probe of one process."""
+    claim_bytes: NotRequired[int]
+    """What it may reserve at most, whatever its limit: others use the GPU as well."""
 
 
 BoundSpec = CpuBoundSpec | CudaBoundSpec

@@ -14,12 +14,14 @@ from harness.report.junit_properties import properties_of
 from harness.report.markdown import append_step_summary, render_markdown
 from harness.report.summary import improvement_lines, note_lines, summary_lines, why_nothing
 from harness.report.table import render_table, status_markup
+from harness.report.words import count
 
 __all__ = [
     "CostItem",
     "annotation_commands",
     "append_step_summary",
     "cost_of",
+    "count",
     "error_text",
     "estimate_line",
     "failure_text",

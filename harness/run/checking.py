@@ -52,6 +52,9 @@ class CheckingSession(Session):
             return locked.device
         return DeviceIdentity(gpu.name or "cpu", gpu.budget or gpu.memory or 0)
 
+    def device(self, case: Case) -> None:
+        """Return None: nothing runs on a device."""
+
     def measure(self, case: Case) -> Measurement:
         """Raise HarnessError: nothing is measured."""
         raise HarnessError(

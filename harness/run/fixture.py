@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from harness import report
-from harness.errors import UnpredictableError
+from harness.errors import OutOfTimeError, UnpredictableError
 from harness.report.case_result import CaseResult
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class GpuProfile:
     def measurement(self) -> Measurement:
         """The measurement of this run, or its prediction; taken on first use.
 
-        A workload that cannot be predicted skips the test, unless a prediction is locked. Raises
+        A workload that cannot be predicted skips the test, unless a prediction is locked, and so
+        does the end of the run's time budget. Raises
         WorkloadError when the workload cannot be built or set up, and MachineError when the machine
         is in trouble.
         """
@@ -51,6 +52,8 @@ class GpuProfile:
     def _unless_unpredictable(self, call: Callable[[Case], _Found]) -> _Found:
         try:
             return call(self.case)
+        except OutOfTimeError as error:
+            pytest.skip(f"{error}{self._session.so_far(self.case)}")
         except UnpredictableError as error:
             if self.locked is None or self.locked.predicted_batch_size is None:
                 pytest.skip(str(error))

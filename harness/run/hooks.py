@@ -16,11 +16,13 @@ from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError, MachineError
 from harness.report.case_result import CaseResult
 from harness.run.annotating import annotations_of
+from harness.run.distributing import Distributing, on_worker
 from harness.run.fixture import GpuProfile
 from harness.run.interruption import interrupted_cases
 from harness.run.opening import open_session
 from harness.run.paths import Paths
 from harness.run.recommending import recommended_precisions
+from harness.run.selecting import Selecting, sort_items
 from harness.visible import visible
 from harness.wording import shown_path
 
@@ -57,8 +59,17 @@ class Run:
                 preset_flag=config.getoption("gpu_profile_preset"),
                 run_id=getattr(config, "workerinput", {}).get(_RUN_ID),
             )
+            told = config.workerinput if self.is_worker else None  # type: ignore[attr-defined] # xdist's
+            self.selecting = Selecting(self.session, options, told)
+            distributing = (
+                on_worker(config)
+                if self.is_worker
+                else Distributing(config, self.session, self.selecting)
+            )
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from None
+        if distributing is not None:
+            config.pluginmanager.register(distributing, "gpu_profile_distributing")
         self.results: dict[str, CaseResult] = {}
         self._recommendations: tuple[Recommendation, ...] = ()
         self._started: set[str] = set()
@@ -76,6 +87,8 @@ class Run:
             self.session.identity(case)
         except NoSuchDeviceError as error:
             pytest.skip(str(error))
+        if (refusal := self.selecting.refusal(case)) is not None and not self.session.tried(case):
+            pytest.skip(refusal)
         return GpuProfile(self.session, case, self._typed(item))
 
     def _typed(self, item: pytest.Item) -> str:
@@ -95,6 +108,15 @@ class Run:
         if Path(path).name == "testing.py" and "gpu_profile" in getattr(item, "fixturenames", ()):
             item.__dict__["location"] = (os.path.relpath(item.path, self.config.rootpath), 0, name)
 
+    # Last: what -k and other plugins leave is what counts.
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Select and sort the cases, where no controller does it for this worker."""
+        if not self.is_worker and (dropped := sort_items(self.selecting, items)):
+            config.hook.pytest_deselected(items=dropped)
+
     def pytest_report_header(self) -> str | None:
         """Return the estimate for the whole matrix under xdist, whose workers collect the tests."""
         if self.is_worker or not getattr(self.config.option, "numprocesses", None):
@@ -105,6 +127,8 @@ class Run:
         """Return the estimate for the selected cases, made from the lockfile."""
         if self.is_worker:
             return None
+        if not items and self.selecting.unchanged:
+            return f"gpu-profile: no selected case has changed since {self.selecting.since}"
         return self._estimate(self.cases_here(items))
 
     def cases_here(self, items: list[pytest.Item]) -> list[Case]:
@@ -149,6 +173,7 @@ class Run:
     def pytest_configure_node(self, node: Any) -> None:
         """Give xdist's workers the id of the run."""
         node.workerinput[_RUN_ID] = self.session.run_id
+        self.selecting.tell(node.workerinput)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Remember the tests that run."""
@@ -208,6 +233,10 @@ class Run:
             self._try_to(self.session.write_lock, results, session)
         # A run that is killed before this has its cases' answers still.
         self.session.forget_answers(results)
+        self._try_to(self.selecting.remember, results, session)
+        if not results and self.selecting.unchanged:
+            session.exitstatus = pytest.ExitCode.OK
+            return
         self.nothing_measured = self.session.found_nothing(results)
         if self.nothing_measured:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -245,6 +274,8 @@ class Run:
             has_page=self.session.results.has_page,
         ):
             terminalreporter.write_line(visible(line))
+        if (note := self.selecting.note()) is not None:
+            terminalreporter.write_line(visible(note))
         for result in self._interrupted:
             terminalreporter.write_line(visible(f"{result.case_id}: {result.reason}"), red=True)
         if self._interrupted_while_writing:

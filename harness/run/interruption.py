@@ -27,12 +27,12 @@ def interrupted_cases(session: Session, started: Iterable[str]) -> Iterator[Case
     started: the ids of the tests.
     """
     for test in started:
-        case = _case_of(test, session.cases)
+        case = case_of(test, session.cases)
         if case is not None:
             yield _result(session, case)
 
 
-def _case_of(test: str, cases: Iterable[Case]) -> Case | None:
+def case_of(test: str, cases: Iterable[Case]) -> Case | None:
     """Return the case in a test's id: `test_profiles.py::test_gpu_profile[net-cpu-64MiB-16]`."""
     parameters = f"-{test.partition('[')[2].rpartition(']')[0]}-"
     fitting = [case for case in cases if f"-{case.id}-" in parameters]

@@ -41,7 +41,10 @@ def open_session(
         _refuse_with_production("--gpu-profile-update" if update else "", predicts=predicts)
         leave = " --gpu-profile-preset none" if preset_flag is None else ""
         return CheckingSession(paths, cases, leave)
-    procedure: Procedure = Predicting() if predicts else Measuring(memory_wait, lock_wait)
+    share = bool(options["gpu_profile_share"])
+    procedure: Procedure = (
+        Predicting() if predicts else Measuring(memory_wait, lock_wait, share=share)
+    )
     return Session(
         paths,
         cases,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.bounds.verdict import Verdict, Violation
+    from harness.devices.device import Device
     from harness.lockfile.precisions import Recommendation
     from harness.lockfile.profiles import Lock, LockedProfile
     from harness.matrix.case import Case
@@ -42,6 +43,10 @@ class FoundCase(Protocol):
     @property
     def identity(self) -> DeviceIdentity:
         """The identity of the device, which selects the case's profile."""
+
+    @property
+    def device(self) -> Device | None:
+        """The device of this machine that the values are found on; None: they are found without."""
 
     def run(self, locked: LockedProfile | None, surroundings: Surroundings) -> Measurement:
         """Find the case's values."""
@@ -97,6 +102,8 @@ class Session:
         self.procedure = procedure
         self.update = update
         self.run_id = run_id or uuid4().hex
+        self.deadline: float | None = None
+        """When no probe begins any more, by the monotonic clock; None: never."""
         self.cases = cases
         self.preset = cases[0].preset
         self.flags = procedure.flags + preset_flag + paths.pytest_flags
@@ -126,6 +133,13 @@ class Session:
         """
         return self._find(case).identity
 
+    def device(self, case: Case) -> Device | None:
+        """Return the device that a case is measured on; None where it needs none.
+
+        Raises the errors of `identity`.
+        """
+        return self._find(case).device
+
     def _find(self, case: Case) -> FoundCase:
         """Find the case's device once: all tests of a case get the same answer or error."""
         known = self._found.get(case.id)
@@ -152,7 +166,9 @@ class Session:
         if known is None:
             try:
                 with working_on(case.id), self.results.of_case(case.id):
-                    around = replace(self.paths.surroundings, run=self.run_id)
+                    around = replace(
+                        self.paths.surroundings, run=self.run_id, deadline=self.deadline
+                    )
                     known = self._find(case).run(self.locked(case), around)
             except HarnessError as error:
                 known = error
@@ -165,6 +181,10 @@ class Session:
             raise known
         return known
 
+    def tried(self, case: Case) -> bool:
+        """Return whether another test of the case has had its values, or why there are none."""
+        return case.id in self._measured
+
     def measured(self, case: Case) -> Measurement | None:
         """Return the case's values, or None if they were not found."""
         known = self._measured.get(case.id)
@@ -174,6 +194,12 @@ class Session:
         """Return what this run, in any of its workers, had found for an interrupted case."""
         found = read_found(self.paths.results / case.id / FOUND_NAME)
         return found if found is not None and found.run == self.run_id else None
+
+    def so_far(self, case: Case) -> str:
+        """Return the end of a sentence about what this run has found of a case that it ended."""
+        found = self.found_before_interruption(case)
+        batch = "" if found is None else f"; batch {found.measurement.max_batch_size} was found"
+        return f"{batch}: the next run goes on from there"
 
     def judge(self, case: Case) -> Verdict:
         """Find the case's values, and compare them with its locked profile."""

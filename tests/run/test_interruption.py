@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.run.interruption import _case_of
+from harness.run.interruption import case_of
 
 CASES: list[Any] = [
     SimpleNamespace(id=one) for one in ("net-cpu-1", "wide-net-cpu-1", "net-cpu-16")
@@ -27,5 +27,5 @@ CASES: list[Any] = [
 )
 def test_case_is_found_in_the_id_of_its_test(test: str, expected: str | None) -> None:
     """A test's id holds that of its case, perhaps among further parameters."""
-    case = _case_of(test, CASES)
+    case = case_of(test, CASES)
     assert expected == (case.id if case is not None else None)

@@ -141,3 +141,12 @@ class Project:
         """Return the cases of the last run's report.json, by id."""
         data = json.loads((self.results / "report.json").read_text(encoding="utf-8"))
         return {case["id"]: case for case in data["cases"]}
+
+
+def use_canned_measurements(project: Project, conftest: str = "") -> None:
+    """Make the measurements of a project's runs canned; they run in processes of their own."""
+    copy_into(project.path, "halting.py", "canned_measurements.py", "measurements.py")
+    (project.path / "conftest.py").write_text(
+        f"import canned_measurements\n\ncanned_measurements.install()\n{conftest}",
+        encoding="utf-8",
+    )
