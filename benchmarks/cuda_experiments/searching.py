@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from cuda_experiments.models import LEAST, SMALL, WORKLOADS, main_workload
@@ -67,9 +67,11 @@ def ahead(
     try:
         yield each()
     finally:
-        # This ends a start that is under way, too; one may just begin.
+        # This ends a start that is under way, too; one may just begin. Where the start waits for
+        # its zygote at this moment, it goes on to its end: two threads cannot wait for one process.
         for runner in runners.values():
-            runner.close()
+            with suppress(RuntimeError):
+                runner.close()
         starter.shutdown(cancel_futures=True)
         for runner in runners.values():
             runner.close()
