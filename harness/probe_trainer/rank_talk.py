@@ -43,7 +43,7 @@ class RankTalk:
         return min(self._exchange(value))
 
     def leave(self) -> None:
-        """Say that this rank needs the store no more; on rank 0, wait until nobody needs it."""
+        """Give up the store, which this rank needs no more; rank 0 waits until nobody needs it."""
         store = self._store
         if store is None:
             return

@@ -1,4 +1,4 @@
-"""What such a process is asked, and answers: plain data, written as JSON."""
+"""Holds what such a process is asked, and what it answers: plain data, written as JSON."""
 
 from __future__ import annotations
 

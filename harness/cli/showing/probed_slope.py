@@ -1,4 +1,4 @@
-"""What each sample takes by the probes of the last run's search, beside the stored table."""
+"""Compares what a sample takes by the last run's probes with what the stored table says."""
 
 from __future__ import annotations
 
