@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +11,10 @@ import pytest
 from action_steps import Ended, action, run_steps
 from fake_forge import TOKEN, Forge, running_forge
 
-from harness.devices.cpu import CpuDevice
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from projects import Project
-    from warm_zygotes import WarmZygotes
 
 ROOT = str(Path(__file__).parents[2])
 # Stands for Python where a test is about what it is asked: it tells its arguments.
@@ -70,18 +66,14 @@ def told(workspace: Path, forge: Forge, matrix: str = "", **inputs: str) -> tupl
     return ended, asked.read_text(encoding="utf-8").splitlines() if asked.exists() else []
 
 
-def test_failed_case_fails_the_action_and_is_commented(
-    project: Project, forge: Forge, warm_zygotes: WarmZygotes
-) -> None:
+def test_failed_case_fails_the_action_and_is_commented(project: Project, forge: Forge) -> None:
     """The exit code is pytest's; comment, annotation, summary and results are there."""
-    ours = {**os.environ, **CpuDevice.environment}
     variables = environment(project.path, forge)
-    variables |= warm_zygotes.variables(ours, project.path / "sessions.txt")
     given = {"mode": "measure", "python": sys.executable, "token": TOKEN}
     ended = run_steps(project.path, given, variables)
     assert {"Prepare": 0, "Run": 1, "Comment": 0} == ended.codes, ended.printed
     (body,) = forge.bodies
-    assert "### GPU profiles: profile\n\n1 failed\n" in body
+    assert "### GPU profiles: profile\n\n1 failed\n" in body, f"{body}\n{ended.printed}"
     assert "**failed** `net-cpu-48MiB-1`: never locked on cpu, 48.0 MiB\n" in body
     assert "::error file=profiles/matrix.yaml,line=7,title=net-cpu-48MiB-1::never" in ended.printed
     assert (project.path / "summary.md").read_text().startswith("# GPU profiles")
