@@ -1,7 +1,8 @@
 """Locks the GPUs of a case for its length: each GPU runs one case, or some that claim a part of it.
 
-A case of several GPUs gets all of them or none, and shares none. While it waits, no other case
-begins on GPUs of its kind, so it is not kept waiting by smaller ones.
+A case of several GPUs gets all of them or none, and shares none. Each GPU has a *turn*, a lock that
+the case keeps which waits for the GPU. No other case begins there meanwhile, so a case of several
+GPUs, of a whole one or of a large part of one is not kept waiting by smaller ones that come later.
 """
 
 from __future__ import annotations
@@ -68,7 +69,6 @@ def lock_gpus(
     by_path = {lock_path(gpu.uuid): gpu for gpu in gpus}
     # In one order, whatever order a process sees its GPUs in.
     paths = list(by_path) if count == 1 else sorted(by_path)
-    turn = _path(f"turn-{'-'.join(re.findall('[A-Za-z0-9]+', gpus[0].name))}")
     names = " and ".join(f"{gpu.name} ({gpu.uuid})" for gpu in gpus)
 
     def lock_one(path: Path) -> HeldLock | None:
@@ -79,10 +79,11 @@ def lock_gpus(
 
     try:
         if count == 1:
-            held = [lock_first(paths, names, seconds=seconds, turn=turn, attempt=lock_one)]
+            held = [lock_first(paths, names, seconds=seconds, turn_of=_turn_of, attempt=lock_one)]
         else:
             assert claim_bytes is None, "a case of several GPUs never shares"
-            held = lock_several(paths, count, names, seconds=seconds, turn=turn)
+            turn = _path(f"turn-{'-'.join(re.findall('[A-Za-z0-9]+', gpus[0].name))}")
+            held = lock_several(paths, count, names, seconds=seconds, turn=turn, turn_of=_turn_of)
     except LockTimeoutError as error:
         raise MachineError(
             f"{error}, or wait longer (--gpu-profile-wait): each GPU runs one case at a time"
@@ -105,6 +106,11 @@ def is_held(uuid: str) -> bool:
 def lock_path(uuid: str) -> Path:
     """Return the lock file of a GPU: the same for all users of the machine, whatever TMPDIR is."""
     return _path(uuid)
+
+
+def _turn_of(path: Path) -> Path:
+    """Return the lock file of a GPU's turn."""
+    return path.with_name(f"{path.stem}-turn{path.suffix}")
 
 
 def _path(name: str) -> Path:

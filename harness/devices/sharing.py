@@ -39,7 +39,7 @@ def lock_a_part(path: Path, claim_bytes: int, room_bytes: int) -> HeldLock | Non
     path: the GPU's lock file.
     room_bytes: what all cases together may claim.
 
-    The caller has the turn of the GPU's kind, so one at a time looks at the claims and adds its
+    The caller has the turn of the GPU, so one at a time looks at the claims and adds its
     own. Raises as `try_lock`.
     """
     whole = try_lock(path, shared=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import MachineError
 from harness.file_locks.holders import holders_of, is_held_by_this_run, names_of
-from harness.file_locks.locks import try_lock
+from harness.file_locks.locks import is_locked, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +52,7 @@ def lock_first(
     what: str,
     *,
     seconds: float = WAIT_SECONDS,
-    turn: Path | None = None,
+    turn_of: Callable[[Path], Path] | None = None,
     attempt: Callable[[Path], HeldLock | None] = try_lock,
 ) -> HeldLock:
     """Wait until one of several files or folders is free, and lock it.
@@ -60,25 +60,23 @@ def lock_first(
     what: names what the lock guards, in the messages: `gpu-profile.lock`, `the folder runs/net`.
     seconds: how long to wait for other holders. After three of them a warning names them. Another
         worker of the same run is waited for as long as it takes: its case ends.
-    turn: a file that is locked for each look: `lock_several` keeps it while it waits.
+    turn_of: returns the file of a lock's turn. Whoever waits keeps the turns that it has got, and a
+        lock is taken by nobody but the holder of its turn. So who needs more room than others is
+        not passed by them again and again.
     attempt: takes a lock, or returns None while others are in its way.
 
     Raises LockTimeoutError, NoLocksError, and OSError where a file cannot be opened.
     """
     waiting = _Waiting(what, seconds)
-    while True:
-        gate = None if turn is None else try_lock(turn)
-        if turn is None or gate is not None:
-            try:
-                for path in paths:
-                    if (held := attempt(path)) is not None:
-                        return held
-            finally:
-                if gate is not None:
-                    gate.release()
-            waiting.go_on(paths)
-        else:
-            waiting.go_on([turn], least=_LOOK_SECONDS)
+    turns = _Turns(turn_of)
+    try:
+        while True:
+            for path in paths:
+                if turns.has(path) and (held := attempt(path)) is not None:
+                    return held
+            waiting.go_on(*turns.in_the_way(paths))
+    finally:
+        turns.give_back()
 
 
 def lock_several(
@@ -87,16 +85,18 @@ def lock_several(
     what: str,
     *,
     turn: Path,
+    turn_of: Callable[[Path], Path] | None = None,
     seconds: float = WAIT_SECONDS,
 ) -> list[HeldLock]:
     """Wait until `number` of the files are free, and lock these: all of them or none.
 
-    turn: a file that is kept locked meanwhile. Whoever holds it keeps what gets free, and everybody
-        else waits, so no two wait for each other, and small cases do not keep a large one waiting.
+    turn: a file that is kept locked meanwhile. Whoever holds it keeps what gets free, and others
+        that want several wait, so no two wait for each other.
 
     The other arguments and the errors are those of `lock_first`.
     """
     waiting = _Waiting(what, seconds)
+    turns = _Turns(turn_of)
     gate: HeldLock | None = None
     held: list[HeldLock] = []
     try:
@@ -107,18 +107,54 @@ def lock_several(
                 continue
             taken = {one.path for one in held}
             for path in paths:
-                if path not in taken and (got := try_lock(path)) is not None:
+                if path not in taken and turns.has(path) and (got := try_lock(path)) is not None:
                     held.append(got)
                     if len(held) == number:
                         return held
-            waiting.go_on([path for path in paths if all(path != one.path for one in held)])
+            left = [path for path in paths if all(path != one.path for one in held)]
+            waiting.go_on(*turns.in_the_way(left))
     except BaseException:
         for one in held:
             one.release()
         raise
     finally:
+        turns.give_back()
         if gate is not None:
             gate.release()
+
+
+class _Turns:
+    """The turns of locks that one process has got, and keeps while it waits."""
+
+    def __init__(self, turn_of: Callable[[Path], Path] | None) -> None:
+        self._turn_of = turn_of
+        self._got: dict[Path, HeldLock] = {}
+
+    def has(self, path: Path) -> bool:
+        """Return whether a lock may be tried: nobody else waits for it."""
+        if self._turn_of is None or path in self._got:
+            return True
+        if (turn := try_lock(self._turn_of(path))) is None:
+            return False
+        self._got[path] = turn
+        return True
+
+    def in_the_way(self, paths: Sequence[Path]) -> tuple[Sequence[Path], float]:
+        """Return the locks of others that are waited for, and the seconds of the shortest wait.
+
+        A lock itself, or its turn where the lock is free: somebody else waits for it, or looks.
+        """
+        if self._turn_of is None:
+            return paths, 0.0
+        others = [
+            path if path in self._got or is_locked(path) else self._turn_of(path) for path in paths
+        ]
+        return others, 0.0 if others == [*paths] else _LOOK_SECONDS
+
+    def give_back(self) -> None:
+        """Give all turns back."""
+        for turn in self._got.values():
+            turn.release()
 
 
 class _Waiting:

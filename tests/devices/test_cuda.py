@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from nvml_stub import GIB, H200, XID_EVENT, gpu, told, world
+from nvml_stub import GIB, H200, XID_EVENT, gpu, instance, told, world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +123,62 @@ tell(held, device)
 """
     gpus = [gpu(), gpu(uuid="GPU-b", bus="00000000:08:00.0")]
     assert [["GPU-b"], "GPU-b", ["GPU-a"]] == ask(tmp_path, script, gpus)
+
+
+def test_whole_gpu_is_not_kept_waiting_by_cases_that_share(tmp_path: Path) -> None:
+    """Once a case waits for a GPU that others share, no further one shares it."""
+    script = """
+import threading
+from harness.devices.gpu_locks import lock_gpus, lock_path
+from harness.file_locks import is_locked
+
+gpus, part = nvml.visible_gpus(), 1 << 30
+
+def taken(*given):
+    held = lock_gpus(gpus, 1, *given)
+    told.append(held.gpus[0].uuid)
+    return held
+
+told = []
+shares = [taken(0, part), taken(0, part)]
+waits = threading.Thread(target=lambda: taken(30).release())
+waits.start()
+turn = lock_path("GPU-a").with_name("gpu-profile-GPU-a-turn.lock")
+while not is_locked(turn):
+    pass
+tell(lambda: taken(0, part))
+for held in shares:
+    held.release()
+waits.join()
+taken(0, part)
+tell(lambda: told)
+"""
+    refused, taken = ask(tmp_path, script, [gpu()])
+    assert refused.startswith("MachineError: NVIDIA H200 (GPU-a): process ")
+    assert 4 * ["GPU-a"] == taken
+
+
+def test_mig_instances_are_gpus_of_their_own(tmp_path: Path) -> None:
+    """Three instances of one kind are three places, each with its lock, and so three workers."""
+    kind = "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
+    small = [
+        instance(kind, 5 * GIB, uuid=f"MIG-{slot}", ids=f"{7 + slot} 0", slot=slot)
+        for slot in range(3)
+    ]
+    large = instance("NVIDIA A100-SXM4-40GB MIG 2g.10gb", 10 * GIB, uuid="MIG-3", ids="3 0", slot=3)
+    script = """
+from harness.scheduling.places import Places, place_of
+from harness.scheduling.workers import num_workers
+
+places = Places({str(case): place_of(case, lambda _: find("* MIG 1g.5gb")) for case in range(4)})
+tell(lambda: [places.num_gpus, places.most_at_once()])
+tell(lambda: num_workers(places.num_gpus, places.most_at_once(), []))
+first, second = find("* MIG 1g.5gb"), find("* MIG 1g.5gb")
+with first.hold(), second.hold():
+    tell(lambda: [first.gpu.uuid, second.gpu.uuid])
+"""
+    card = gpu("NVIDIA A100-SXM4-40GB", 40 * GIB, instances=[*small, large])
+    assert [[3, 3], 3, ["MIG-0", "MIG-1"]] == ask(tmp_path, script, [card])
 
 
 def test_several_gpus_are_held_together(tmp_path: Path) -> None:
