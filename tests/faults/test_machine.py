@@ -21,6 +21,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_full_shared_memory_is_an_error_and_bounds_nothing(tmp_path: Path) -> None:
     """A batch that a worker cannot hand over is an error: no smaller batch is locked instead.
 
@@ -46,6 +47,7 @@ def test_full_shared_memory_is_an_error_and_bounds_nothing(tmp_path: Path) -> No
     assert (1, (), LOCK) == (ran.code, ran.leftovers, ran.lock)
 
 
+@pytest.mark.slow
 def test_killed_by_the_kernel_is_an_error(tmp_path: Path) -> None:
     """A SIGKILL of the kernel's out-of-memory killer is an error, in a probe and in building.
 
@@ -74,6 +76,7 @@ def test_killed_by_the_kernel_is_an_error(tmp_path: Path) -> None:
     assert (1, (), LOCK) == (ran.code, ran.leftovers, ran.lock)
 
 
+@pytest.mark.slow
 def test_full_disk_of_the_results_is_an_error_and_costs_no_lock(tmp_path: Path) -> None:
     """Cases measured before the disk was full are locked; the others are errors with a remedy."""
     models = {"net": of("zoo.Net"), "talks": of("bad_zoo.Talks")}

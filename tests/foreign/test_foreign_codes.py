@@ -40,6 +40,8 @@ _ARGUMENTS = {
     "hydra_style": ("trainer.max_epochs=1", "+trainer.limit_train_batches=2"),
 }
 """Those of a short training, where the script has no option --max-steps."""
+# Tests of whole runs have other codes of their kinds.
+_SLOW = {"gan_by_hand", "hydra_style", "transformers_trainer"}
 _PAGES = "".join(page.read_text(encoding="utf-8") for page in (TESTS.parent / "docs").glob("*.md"))
 
 
@@ -69,7 +71,10 @@ def test_init_proposes_what_trains(
     assert proposed in (tmp_path / "profiles" / "matrix.yaml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", CODES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in _SLOW else ()) for name in CODES],
+)
 def test_code_is_locked_and_reads_its_values(
     name: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

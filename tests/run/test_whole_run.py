@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from projects import Project
     from warm_zygotes import WarmZygotes
 
-XDIST = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["plain", "n2"])
+XDIST = pytest.mark.parametrize(
+    "workers",
+    # The README's own run is a plain one.
+    [pytest.param((), marks=pytest.mark.slow, id="plain"), pytest.param(("-n2",), id="n2")],
+)
 CASE = "net-cpu-48MiB-1"
 
 

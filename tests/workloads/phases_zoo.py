@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-FEATURES, WIDTH = 16, 1024
+FEATURES, WIDTH = 16, 64
 
 
 class Tuned(pl.LightningModule):
@@ -36,7 +36,9 @@ class Tuned(pl.LightningModule):
     def training_step(self, batch: Any, _: int) -> Any:
         """Return the loss."""
         x, y = batch
-        return nn.functional.cross_entropy(self.head(self.backbone(x)), y)
+        x = x.unsqueeze(1).expand(-1, 64, -1)
+        y = y.unsqueeze(1).expand(-1, 64).reshape(-1)
+        return nn.functional.cross_entropy(self.head(self.backbone(x)).flatten(0, 1), y)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return an optimizer of what is trained."""
