@@ -70,6 +70,11 @@ _OPTIONS: dict[str, tuple[str, str | bool, str]] = {
         "",
         "REF",
     ),
+    "gpu_profile_executor": (
+        "measure all cases at once on the nodes of a cluster: ray",
+        "",
+        "NAME",
+    ),
     "gpu_profile_share": (
         "let small cases run on one GPU side by side, under xdist or in several runs",
         False,
@@ -139,6 +144,7 @@ def pytest_configure(config: pytest.Config) -> None:
             ("predict", config.getoption("gpu_profile_predict")),
             ("preset", config.getoption("gpu_profile_preset")),
             ("budget", config.getoption("gpu_profile_budget")),
+            ("executor", config.getoption("gpu_profile_executor")),
             ("share", config.getoption("gpu_profile_share")),
             ("changed-since", config.getoption("gpu_profile_changed_since")),
         ):

@@ -58,6 +58,15 @@ def find_device(
     return CudaGroup(count, alike, *options)
 
 
+def describes(gpu: GpuSettings, name: str, memory_bytes: int) -> bool:
+    """Return whether an entry of the matrix describes a GPU, by its product name and memory."""
+    return (
+        gpu.name is not None
+        and fnmatchcase(name, gpu.name)
+        and (gpu.memory is None or abs(memory_bytes - gpu.memory) <= _MEMORY_TOLERANCE * gpu.memory)
+    )
+
+
 def _gpus_like(gpu: GpuSettings, uuid: str | None) -> Sequence[Gpu]:
     """Find the visible GPUs that match by product name, and by memory where it is given.
 
@@ -75,12 +84,7 @@ def _gpus_like(gpu: GpuSettings, uuid: str | None) -> Sequence[Gpu]:
     fitting = [
         found
         for found in visible
-        if fnmatchcase(found.name, gpu.name)
-        and uuid in (None, found.uuid)
-        and (
-            gpu.memory is None
-            or abs(found.memory_bytes - gpu.memory) <= _MEMORY_TOLERANCE * gpu.memory
-        )
+        if describes(gpu, found.name, found.memory_bytes) and uuid in (None, found.uuid)
     ]
     if not fitting:
         here = ", ".join(f"{found.name} ({format_bytes(found.memory_bytes)})" for found in visible)

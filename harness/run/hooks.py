@@ -14,10 +14,13 @@ import pytest
 from harness import report
 from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError, MachineError
+from harness.fleet.procedure import Elsewhere
 from harness.report.case_result import CaseResult
 from harness.run.annotating import annotations_of
 from harness.run.distributing import Distributing, on_worker
 from harness.run.fixture import GpuProfile
+from harness.run.fleet.opening import refuse_workers
+from harness.run.fleet.running import RunningElsewhere
 from harness.run.interruption import interrupted_cases
 from harness.run.opening import open_session
 from harness.run.paths import Paths
@@ -53,6 +56,8 @@ class Run:
         self.is_worker = hasattr(config, "workerinput")
         paths = Paths.resolve(config, vars(config.option))
         try:
+            if options["gpu_profile_executor"] and (self.is_worker or config.getoption("tx", None)):
+                refuse_workers(options)
             self.session = open_session(
                 paths,
                 options,
@@ -70,6 +75,10 @@ class Run:
             raise pytest.UsageError(str(error)) from None
         if distributing is not None:
             config.pluginmanager.register(distributing, "gpu_profile_distributing")
+        procedure = self.session.procedure
+        if isinstance(procedure, Elsewhere):
+            fleet = RunningElsewhere(self.session, self.selecting, procedure)
+            config.pluginmanager.register(fleet, "gpu_profile_fleet")
         self.results: dict[str, CaseResult] = {}
         self._recommendations: tuple[Recommendation, ...] = ()
         self._started: set[str] = set()

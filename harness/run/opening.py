@@ -10,6 +10,7 @@ from harness.matrix.presets import parse_preset
 from harness.measure.measuring import Measuring
 from harness.predict.predicting import Predicting
 from harness.run.checking import CheckingSession
+from harness.run.fleet.opening import open_fleet
 from harness.run.session import Session
 
 if TYPE_CHECKING:
@@ -37,14 +38,22 @@ def open_session(
     memory_wait, lock_wait = _waits(str(options["gpu_profile_wait"]))
     cases = paths.cases(_preset(str(options["gpu_profile_preset"])))
     predicts, update = options["gpu_profile_predict"], _update(options["gpu_profile_update"])
+    executor = options["gpu_profile_executor"]
     if cases[0].preset == "production":
-        _refuse_with_production("--gpu-profile-update" if update else "", predicts=predicts)
+        _refuse_with_production(
+            "--gpu-profile-update" if update else "--gpu-profile-executor" if executor else "",
+            predicts=predicts,
+        )
         leave = " --gpu-profile-preset none" if preset_flag is None else ""
         return CheckingSession(paths, cases, leave)
     share = bool(options["gpu_profile_share"])
-    procedure: Procedure = (
-        Predicting() if predicts else Measuring(memory_wait, lock_wait, share=share)
-    )
+    procedure: Procedure
+    if executor:
+        procedure = open_fleet(paths, options, (memory_wait, lock_wait))
+    elif predicts:
+        procedure = Predicting()
+    else:
+        procedure = Measuring(memory_wait, lock_wait, share=share)
     return Session(
         paths,
         cases,

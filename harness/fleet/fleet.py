@@ -1,0 +1,273 @@
+"""Measures cases on a cluster: all at once, a lost one again and elsewhere, each answer checked."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from harness.devices.device import NoSuchDeviceError
+from harness.errors import HarnessError, MachineError
+from harness.fleet import answers
+from harness.fleet.executor import Answered, Began, Lost, Task
+from harness.fleet.nodes import fitting, listed, wanted
+from harness.progress.events import Event, tell
+from harness.units import format_seconds
+from harness.visible import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.fleet.executor import Executor, Node
+    from harness.fleet.job import Job
+    from harness.lockfile.profiles import Lock
+    from harness.matrix.case import Case
+    from harness.measurement import Measurement
+
+_log = logging.getLogger("harness")
+
+_MOST_LOSSES = 2
+_LOOK_SECONDS = 5.0
+"""How often nodes are looked for that have joined or are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a case."""
+
+    found: Measurement | HarnessError
+    files: bytes | None = None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A case without an outcome."""
+
+    case: Case
+    losses: list[str] = field(default_factory=list)
+    """What was lost, each as `node a100-3 (its process was killed)`."""
+    avoided: set[str] = field(default_factory=set)
+    """The ids of nodes that it is not given to again, if there are others."""
+    mismatches: list[str] = field(default_factory=list)
+    """Nodes that have said that they do not have its device."""
+    nodes: tuple[str, ...] = ()
+    """The ids of those that its task may run on; empty while it waits for a node."""
+    runs_on: str | None = None
+    since: float = 0.0
+    """Since when nothing that could run it has done anything for this run."""
+
+
+class Fleet:
+    """The cases of a run on a cluster.
+
+    Args:
+        executor: the cluster; `close` closes it.
+        wait_seconds: how long a case waits for a node while none of them works for this run.
+        clock: tells the seconds.
+
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        wait_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = executor.name
+        self.warnings: list[str] = []
+        self._executor = executor
+        self._wait_seconds = wait_seconds
+        self._clock = clock
+        self._nodes: dict[str, Node] = {}
+        self._names: dict[str, str] = {}
+        self._open: dict[str, _Open] = {}
+        self._done: dict[str, Outcome] = {}
+        self._ended: list[str] = []
+        self._lock: Lock | None = None
+        self._looked = -_LOOK_SECONDS
+        self._look()
+
+    def nodes_for(self, case: Case) -> list[Node]:
+        """Return the nodes that can run a case. Raises NoSuchDeviceError where there is none."""
+        found = fitting(case, self._nodes.values())
+        if not found:
+            raise NoSuchDeviceError(
+                f"needs {wanted(case)}: {self.name} has {listed(self._nodes.values())}"
+            )
+        return found
+
+    def start(self, cases: Sequence[Case], lock: Lock, job: Job) -> None:
+        """Give all cases to the cluster, the most urgent first; each has nodes that can run it."""
+        self._lock = lock
+        self._executor.begin(job)
+        for case in cases:
+            self._open[case.id] = one = _Open(case, since=self._clock())
+            self._submit(one)
+
+    def outcome(self, case: Case) -> Outcome | None:
+        """Return the end of a case; None while it has none."""
+        return self._done.get(case.id)
+
+    def take_files(self, case: Case) -> bytes | None:
+        """Return the files of a case that has ended, once: they take memory."""
+        outcome = self._done[case.id]
+        self._done[case.id] = Outcome(outcome.found)
+        return outcome.files
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every case that was started has ended."""
+        return not self._open
+
+    def wait(self, seconds: float) -> list[str]:
+        """Wait for something to happen; return the ids of the cases that have ended by it."""
+        self._ended.clear()
+        event = self._executor.next(min(seconds, _LOOK_SECONDS))
+        if event is not None:
+            self._take(event)
+        if self._clock() - self._looked >= _LOOK_SECONDS:
+            self._look()
+            self._give_to_those_that_are_here()
+        return list(self._ended)
+
+    def wait_for(self, case: Case) -> Outcome:
+        """Return the end of a case that was started; wait for it."""
+        while (outcome := self.outcome(case)) is None:
+            assert case.id in self._open, f"{case.id} was not started"
+            self.wait(_LOOK_SECONDS)
+        return outcome
+
+    def close(self) -> None:
+        """End all tasks, and leave the cluster."""
+        self._open.clear()
+        self._executor.close()
+
+    def _take(self, event: Began | Answered | Lost) -> None:
+        one = self._open.get(event.case_id)
+        if one is None:
+            return
+        one.since = self._clock()
+        if isinstance(event, Began):
+            one.runs_on = event.node
+            tell(Event(one.case.id, "begin", f"on {self._name(event.node)}"))
+            _log.info("%s: on %s", one.case.id, self._name(event.node))
+        elif isinstance(event, Lost):
+            self._lose(one, event)
+        else:
+            self._answer(one, event)
+
+    def _answer(self, one: _Open, event: Answered) -> None:
+        name = self._name(event.node)
+        try:
+            found = answers.read(event.answer, one.case)
+        except answers.UnreadableAnswerError as error:
+            found = MachineError(f"{one.case.id}: the answer of {name} cannot be used: {error}")
+        if isinstance(found, NoSuchDeviceError):
+            one.mismatches.append(f"{name} {found}")
+            one.avoided.add(event.node)
+            if fitting(one.case, self._others(one)):
+                _log.warning("%s: %s: %s; tried elsewhere", one.case.id, name, found)
+                self._submit(one)
+                return
+            found = MachineError(
+                f"{one.case.id} cannot be measured: no node has what {self.name} said of it: "
+                + "; ".join(one.mismatches)
+            )
+        if isinstance(found, HarnessError):
+            self._end(one, Outcome(found, event.files))
+            return
+        notes = tuple(f"{lost}; measured again on {name}" for lost in one.losses)
+        if event.files is None:
+            notes += (f"its logs and plots were lost with {name}",)
+        found = replace(found, warnings=(*found.warnings, *notes))
+        self._end(one, Outcome(found, event.files))
+
+    def _lose(self, one: _Open, event: Lost) -> None:
+        node = event.node or one.runs_on
+        where = "its node" if node is None else self._name(node)
+        one.losses.append(f"{where} was lost ({cut(event.reason)})")
+        one.runs_on = None
+        if len(one.losses) >= _MOST_LOSSES:
+            both = ", and then ".join(one.losses)
+            self._end(
+                one,
+                Outcome(
+                    MachineError(
+                        f"{one.case.id} cannot be measured: {both}. It is tried twice: see the "
+                        "memory and the logs of these nodes"
+                    )
+                ),
+            )
+            return
+        _log.warning("%s: %s; it is measured again", one.case.id, one.losses[-1])
+        if node is not None:
+            one.avoided.add(node)
+        self._submit(one)
+
+    def _submit(self, one: _Open) -> None:
+        """Give a case to nodes that can run it; without any it waits for one to join."""
+        # A process may be lost where the node is not: then that node is better than none.
+        able = fitting(one.case, self._others(one)) or fitting(
+            one.case, [n for n in self._nodes.values() if not one.mismatches]
+        )
+        one.runs_on, one.nodes = None, tuple(node.id for node in able)
+        if not able:
+            return
+        assert self._lock is not None, "the fleet has started"
+        case = one.case
+        is_cpu = case.device.accelerator == "cpu"
+        declared = all(case.gpu in node.labels for node in able)
+        self._executor.submit(
+            Task(
+                case,
+                tuple(self._lock.of_case(case.id)),
+                num_gpus=0 if is_cpu else case.num_ranks,
+                num_cpus=case.num_ranks if is_cpu else 0,
+                label=case.gpu if declared else None,
+                nodes=one.nodes,
+            )
+        )
+
+    def _others(self, one: _Open) -> list[Node]:
+        return [node for node in self._nodes.values() if node.id not in one.avoided]
+
+    def _look(self) -> None:
+        """See which nodes have joined and which are gone."""
+        self._looked = self._clock()
+        self._nodes = {node.id: node for node in self._executor.nodes()}
+        self._names |= {node.id: node.name for node in self._nodes.values()}
+
+    def _give_to_those_that_are_here(self) -> None:
+        """Give cases whose nodes are gone to others; end those that have waited for too long."""
+        working = {one.runs_on for one in self._open.values() if one.runs_on is not None}
+        for one in tuple(self._open.values()):
+            if one.runs_on is not None:
+                continue
+            if working & {*one.nodes} & self._nodes.keys():
+                one.since = self._clock()
+            if not {*one.nodes} & self._nodes.keys():
+                if one.nodes:
+                    self._executor.cancel(one.case.id)
+                self._submit(one)
+            waited = self._clock() - one.since
+            if waited > self._wait_seconds:
+                self._executor.cancel(one.case.id)
+                self._end(one, Outcome(MachineError(self._why_not(one, waited))))
+
+    def _why_not(self, one: _Open, waited: float) -> str:
+        before = "".join(f"{lost}; " for lost in one.losses)
+        free = "was free" if one.nodes else "was there"
+        return (
+            f"{one.case.id} needs {wanted(one.case)}: {before}no node that has it {free} for "
+            f"{format_seconds(waited)}; {self.name} has {listed(self._nodes.values())}. Wait "
+            "longer with --gpu-profile-wait"
+        )
+
+    def _end(self, one: _Open, outcome: Outcome) -> None:
+        del self._open[one.case.id]
+        self._done[one.case.id] = outcome
+        self._ended.append(one.case.id)
+
+    def _name(self, node: str) -> str:
+        return f"node {cut(self._names.get(node, node))}"

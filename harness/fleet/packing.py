@@ -1,0 +1,105 @@
+"""Packs the files that a node has left for a case, and unpacks them here: a node may send anything.
+
+The format is zip. Logs and plots are small; what is larger than the bounds stays on the node, and a
+note says so.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from typing import TYPE_CHECKING
+
+from harness.visible import cut
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_FILE_BYTES = 16 << 20
+"""A larger file stays on the node: a history of torch's allocator may be one."""
+MAX_BYTES = 64 << 20
+"""Of all files of a case together, unpacked."""
+_MAX_FILES = 2000
+_MAX_DEPTH = 4
+# No name begins with a dot: the lock of the folder is one.
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,150}")
+_MAX_SHOWN = 3
+
+
+def pack(folder: Path) -> tuple[bytes, tuple[str, ...]]:
+    """Return the files below a folder, and the names of those that stay; links are no files."""
+    stay: list[str] = []
+    packed = io.BytesIO()
+    left = MAX_BYTES
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        for path in (one for one in paths if not one.is_symlink()):
+            name = path.relative_to(folder).as_posix()
+            size = path.stat().st_size
+            if not _is_safe(name):
+                continue
+            if size > min(MAX_FILE_BYTES, left) or len(archive.namelist()) >= _MAX_FILES:
+                stay.append(name)
+                continue
+            left -= size
+            # Times are not kept: zip has none before 1980.
+            archive.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return packed.getvalue(), tuple(stay)
+
+
+def unpack(data: bytes, folder: Path) -> str | None:
+    """Write the files into an empty folder; return a note on what was left out, or None.
+
+    Nothing is written outside of the folder, nothing is replaced, and no more than the bounds.
+    Raises OSError where the disk is full.
+    """
+    refused: list[str] = []
+    left = MAX_BYTES
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            for entry in entries[:_MAX_FILES]:
+                content = _content(archive, entry, min(MAX_FILE_BYTES, left))
+                if content is None or not _put(folder, entry.filename, content):
+                    refused.append(entry.filename)
+                else:
+                    left -= len(content)
+            refused += [entry.filename for entry in entries[_MAX_FILES:]]
+    # A hostile archive can make zipfile raise each of these.
+    except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError, NotImplementedError):
+        return "its logs and plots cannot be unpacked: they were damaged on the way"
+    if not refused:
+        return None
+    shown = ", ".join(map(cut, refused[:_MAX_SHOWN])) + (", …" if len(refused) > _MAX_SHOWN else "")
+    return f"{len(refused)} of its files are left out, because of their names or sizes: {shown}"
+
+
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes | None:
+    """Return the content of an entry; None where its name or its size is not allowed."""
+    if entry.is_dir() or not _is_safe(entry.filename) or entry.file_size > most:
+        return None
+    try:
+        # The size in the archive may be a lie.
+        with archive.open(entry) as file:
+            content = file.read(most + 1)
+    except (zipfile.BadZipFile, zlib.error):
+        return None
+    return content if len(content) <= most else None
+
+
+def _put(folder: Path, name: str, content: bytes) -> bool:
+    path = folder / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            file.write(content)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        return False
+    return True
+
+
+def _is_safe(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) <= _MAX_DEPTH and all(_PART.fullmatch(part) for part in parts)

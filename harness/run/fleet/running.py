@@ -1,0 +1,113 @@
+"""Runs the tests of a fleet's cases, each when its case has ended."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.fleet.job import Job
+from harness.scheduling.order import longest_first
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.fleet.procedure import Elsewhere
+    from harness.matrix.case import Case
+    from harness.run.selecting import Selecting
+    from harness.run.session import Session
+
+_WAIT_SECONDS = 1.0
+
+
+class RunningElsewhere:
+    """The plugin of a run whose cases a fleet measures."""
+
+    def __init__(self, session: Session, selecting: Selecting, elsewhere: Elsewhere) -> None:
+        self._session = session
+        self._selecting = selecting
+        self._fleet = elsewhere.fleet
+        self._waits = elsewhere.waits
+
+    # As pytest's own, in another order.
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Give all cases to the fleet, and run the tests of each when it has ended."""
+        if session.testsfailed and not session.config.option.continue_on_collection_errors:
+            raise session.Interrupted(
+                f"{session.testsfailed} error{'s' if session.testsfailed != 1 else ''} "
+                "during collection"
+            )
+        if session.config.option.collectonly:
+            return True
+        waiting, ready = self._begin(session.items)
+        while waiting or ready:
+            while not ready:
+                for name in self._fleet.wait(_WAIT_SECONDS):
+                    ready.extend(waiting.pop(name, ()))
+            item = ready.popleft()
+            following = _following(item, ready, waiting)
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.shouldfail:
+                raise session.Failed(session.shouldfail)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+        return True
+
+    def _begin(
+        self, items: Sequence[pytest.Item]
+    ) -> tuple[dict[str, list[pytest.Item]], deque[pytest.Item]]:
+        """Start the fleet; return the tests that wait for a case, by its id, and all others."""
+        waiting: dict[str, list[pytest.Item]] = {}
+        ready: deque[pytest.Item] = deque()
+        cases: dict[str, Case] = {}
+        for item in items:
+            case = case_of_item(item)
+            if case is None or not self._is_there(case):
+                ready.append(item)
+            else:
+                waiting.setdefault(case.id, []).append(item)
+                cases[case.id] = case
+        around = self._session.paths.surroundings
+        until = self._session.deadline
+        job = Job.of(
+            around,
+            self._session.paths.root,
+            self._waits,
+            None if until is None else time.time() + until - time.monotonic(),
+        )
+        order = longest_first(list(cases.values()), self._selecting.estimate)
+        self._fleet.start(order, self._session.lock, job)
+        return waiting, ready
+
+    def _is_there(self, case: Case) -> bool:
+        try:
+            self._session.identity(case)
+        except HarnessError:
+            return False
+        return True
+
+
+def case_of_item(item: pytest.Item) -> Case | None:
+    """Return the case of a test; None for one that has none."""
+    if not hasattr(item, "callspec"):
+        return None
+    case: Case | None = item.callspec.params.get("gpu_profile")
+    return case
+
+
+def _following(
+    item: pytest.Item, ready: deque[pytest.Item], waiting: dict[str, list[pytest.Item]]
+) -> pytest.Item | None:
+    """Return a test to keep fixtures for: the next one, or one beside it if nobody knows the next.
+
+    What tests of one class or module share stays until the last of them. Where some wait that are
+    elsewhere, any may be next, so nothing stays.
+    """
+    if ready:
+        return ready[0]
+    left = [one for some in waiting.values() for one in some]
+    return left[0] if left and all(one.parent is item.parent for one in left) else None
