@@ -7,6 +7,7 @@
     │   ├── UnpredictableError    the workload can be measured, but not predicted
     │   └── NotOfferedError       the workload does not offer a change that is tried
     ├── OutOfTimeError                the run's time budget is used up
+    ├── RanksDifferError          no rank of a training can stand for all others
     ├── MatrixError               the matrix has mistakes                      (harness.matrix)
     ├── LockError                 the lockfile cannot be used                  (harness.lockfile)
     ├── NoSuchDeviceError         this machine has no such device: cases skip  (harness.devices)
@@ -63,6 +64,10 @@ class NotOfferedError(WorkloadError):
 
 class LoopEndedError(HarnessError):
     """A training's own loop has ended before the steps that are needed of it."""
+
+
+class RanksDifferError(HarnessError):
+    """The ranks of a training differ, so that none can stand for all."""
 
 
 class NoFullBatchError(Exception):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.benchmark_formats import FORMATS as BENCHMARK_FORMATS
 from harness.cli.analyze import DEFAULT_FRACTIONS, DEFAULT_MODES, FORMATS
+from harness.matrix.ranks import MOST_DEVICES
 
 CASE = "id, such as resnet18-h200-224"
 
@@ -192,6 +193,13 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
         help="a resolution other than the case's, also several times",
     )
     parser.add_argument(
+        "--devices",
+        metavar="N",
+        action="append",
+        help=f"a number of GPUs other than the case's, 1 to {MOST_DEVICES}, also several times: the "
+        "largest batch of a rank against it",
+    )
+    parser.add_argument(
         "--module",
         metavar="CLASS_PATH",
         help="a module in place of CASE: a class path, or {class_path: ..., init_args: {...}}, "
@@ -224,7 +232,10 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
         "moves; each may be several requirements with blanks between them, or paths",
     )
     parser.add_argument(
-        "--plot", metavar="PATH", help="draw the memory of a training step over time (PNG)"
+        "--plot",
+        metavar="PATH",
+        help="draw the memory of a training step over time; with several --devices, the largest "
+        "batch of a rank against them (PNG)",
     )
     parser.add_argument(
         "--snapshot",

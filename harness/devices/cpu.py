@@ -27,6 +27,7 @@ class CpuDevice:
 
     emulated = True
     can_snapshot = False
+    stands_for = None
     # glibc's malloc gets one arena and gives freed memory back to the kernel at once. Otherwise the
     # boundary between fits and out of memory moves by 5% from run to run. Blocks from 8 KiB on come
     # from the kernel, because the holes of the heap depend on what was there before: at a threshold

@@ -54,6 +54,7 @@ class CudaDevice:
     """
 
     can_snapshot = True
+    stands_for = None
 
     def __init__(
         self,

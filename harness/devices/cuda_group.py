@@ -30,6 +30,7 @@ class CudaGroup:
     """
 
     can_snapshot = True
+    stands_for = None
 
     def __init__(
         self,

@@ -53,6 +53,13 @@ class Device(Protocol):
         """Versions for the lockfile's provenance: the driver's."""
 
     @property
+    def stands_for(self) -> int | None:
+        """The ranks that a process stands for, on simulated GPUs; 0: its training has no ranks.
+
+        None: each rank has a process of its own.
+        """
+
+    @property
     def can_snapshot(self) -> bool:
         """Whether a probe that runs out of memory can write a snapshot of its allocator."""
 

@@ -56,10 +56,12 @@ class CudaBound:
     ) -> None:
         self.place = place
         self.index = 0 if place is None else place["rank"]
-        self.trainer_arguments: Mapping[str, Any] = {
-            "accelerator": "cuda",
-            "devices": 1 if place is None else place["num_ranks"],
-        }
+        num_ranks = 1 if place is None else place["num_ranks"]
+        num_local = num_ranks if place is None else place.get("num_local", num_ranks)
+        arguments: dict[str, Any] = {"accelerator": "cuda", "devices": num_local}
+        if num_ranks > num_local:
+            arguments["num_nodes"] = num_ranks // num_local
+        self.trainer_arguments: Mapping[str, Any] = arguments
         self.budget_bytes = budget_bytes
         self.fraction = fraction
         self._claim_bytes = claim_bytes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.devices.cuda_environment import allocator_settings, showing
 from harness.measurement import DeviceIdentity
 from harness.predict.gpus import simulated
+from harness.probes.ranks import num_local
 from harness.simulated.environment import environment, inside
 from harness.simulated.interpreter import torch_of
 from harness.simulated.world import World
@@ -35,12 +36,13 @@ _NO_WORKSPACES = (
 class SimulatedDevice:
     """The GPUs of a world, for probes whose memory is counted and whose values are zeros.
 
-    The world has one GPU, or one for each rank of the case.
+    The world has the GPUs of the machine with rank 0, and that rank stands for all.
 
     Args:
         case: the case whose share and budget of the memory count.
         gpu: the product that it is at first.
         file: where the world is made.
+        every_rank: run each rank of the case, with a GPU of its own.
 
     Raises HarnessError where a simulated GPU cannot be had: it names what is missing.
 
@@ -48,21 +50,29 @@ class SimulatedDevice:
 
     can_snapshot = True
 
-    def __init__(self, case: Case, gpu: GpuFacts, file: Path) -> None:
-        self.count = case.num_ranks
-        self._world = World.create(file, self.count * [simulated(gpu)])
+    def __init__(self, case: Case, gpu: GpuFacts, file: Path, *, every_rank: bool = False) -> None:
+        self._every_rank = every_rank
+        self._world = World.create(file, [simulated(gpu)])
         found = environment(self._world, torch_folder=_torch_of(case))
-        if self.count > 1:
-            found |= inside()  # torch's ranks send each other objects
-        shown = showing(",".join(map(str, range(self.count))))
-        self.environment: Mapping[str, str] = found | shown
+        if every_rank:
+            # torch's ranks send each other objects.
+            found |= inside() | showing(",".join(map(str, range(case.num_ranks))))
+        else:
+            found |= showing("0")  # probes of more ranks see more GPUs
+        self.environment: Mapping[str, str] = found
         self.memory_settings: dict[str, Any] = allocator_settings(os.environ)
         self.versions: Mapping[str, str] = {}
         self.become(case, gpu)
 
     def become(self, case: Case, gpu: GpuFacts) -> None:
-        """Be another product, or the device of another case."""
+        """Be another product, or the device of another case, with its number of ranks."""
         self.gpu = gpu
+        self.count = case.num_ranks
+        # A training of its own may ask for its ranks where there is one, too.
+        ranks = int(case.trainer.get("devices", 0))
+        self.stands_for: int | None = None if self._every_rank else ranks
+        self._num_gpus = self.count if self._every_rank else num_local(self.count)
+        self._world.show(self._num_gpus)
         # The memory that a case on the CPU may have says nothing of a GPU.
         budget = case.device.budget if case.device.accelerator == "cuda" else None
         fraction = case.search.target_memory_fraction
@@ -91,7 +101,7 @@ class SimulatedDevice:
 
     def _fill_world(self, total_bytes: int | None = None) -> None:
         """Make all GPUs of the world the product, with other memory where that is given."""
-        for place in range(self.count):
+        for place in range(self._num_gpus):
             self._world.become(simulated(self.gpu, total_bytes), place)
 
     @contextmanager

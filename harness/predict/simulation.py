@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from harness.batch_search.histories import recorded_histories
-from harness.errors import NotOfferedError
+from harness.errors import HarnessError, NotOfferedError, RanksDifferError, WorkloadError
 from harness.predict.device import SimulatedDevice
 from harness.probes.open_cases import OpenCase, describe, open_runner
 from harness.progress.events import tell_phase
+from harness.simulated.layout import MAX_GPUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,13 +41,20 @@ class SimulatedCase:
 
 
 class Simulation:
-    """A zygote in a world with one GPU. A context manager: no process survives it.
+    """A zygote in a simulated world. A context manager: no process survives it.
 
-    Cases of other GPUs and resolutions are served by the same zygote; for another model it ends,
-    and the next one starts.
+    Cases of other GPUs, resolutions and numbers of ranks are served by the same zygote; for another
+    model it ends, and the next one starts.
+
+    Args:
+        every_rank: run each rank of a case in a process of its own; else rank 0 stands for all.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, every_rank: bool = False) -> None:
+        self._every_rank = every_rank
+        self._differing: list[object] = []
+        """What has ranks that differ, so that all of them run."""
         self._zygote = ExitStack()
         self._key: object = None
         """What the zygote is for."""
@@ -82,6 +90,14 @@ class Simulation:
         workload cannot be built or set up, MachineError when the machine is at fault.
         """
         with self.closed_by_errors():
+            try:
+                return self._open(case, gpu, locked, surroundings)
+            except WorkloadError as error:
+                if self._runs_all(case) or _DIFFERS not in str(error):
+                    raise
+                if case.num_ranks > MAX_GPUS:
+                    raise HarnessError(f"{case.id}: {str(error).partition(_DIFFERS)[2]}") from error
+            self._differing.append(_imported(case))
             return self._open(case, gpu, locked, surroundings)
 
     @contextmanager
@@ -95,6 +111,9 @@ class Simulation:
             self.close()
             raise
 
+    def _runs_all(self, case: Case) -> bool:
+        return self._every_rank or _imported(case) in self._differing
+
     def _open(
         self,
         case: Case,
@@ -104,14 +123,16 @@ class Simulation:
     ) -> SimulatedCase:
         key = (
             _imported(case),
-            case.num_ranks,
+            case.num_ranks if self._runs_all(case) else None,
             surroundings.working_directory,
             surroundings.sys_path,
         )
         if self._key != key:
             self.close()
             folder = self._zygote.enter_context(tempfile.TemporaryDirectory(prefix="gpu-profile-"))
-            self._device = SimulatedDevice(case, gpu, Path(folder) / "world")
+            self._device = SimulatedDevice(
+                case, gpu, Path(folder) / "world", every_rank=self._runs_all(case)
+            )
             tell_phase(case.id, "building the workload")
             _log.info("%s: building the workload", case.id)
             self._runner = self._zygote.enter_context(open_runner(case, self._device, surroundings))
@@ -140,6 +161,9 @@ class Simulation:
         opened = replace(last.opened, case=case, locked=locked, surroundings=surroundings)
         self._last = replace(last, opened=opened)
         return self._last
+
+
+_DIFFERS = f"{RanksDifferError.__name__}: "
 
 
 def _imported(case: Case) -> list[str | None]:

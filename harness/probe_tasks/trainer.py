@@ -85,7 +85,7 @@ def make_callback(lightning: Any, watch_class: type, *arguments: Any) -> Any:
 
 def talk_of(bound: MemoryBound) -> RankTalk | None:
     """Return the talk of a rank with the others; None in a probe of one process."""
-    if bound.place is None:
+    if bound.place is None or "num_local" in bound.place:
         return None
     # On the CPU each module counts in the memory, so other probes do not import it.
     from harness.probe_trainer.rank_talk import RankTalk  # noqa: PLC0415
@@ -121,6 +121,7 @@ def make_trainer(
         # A training wraps its model itself, and to describe a workload takes one process.
         chosen.pop("strategy", None)
         placed["devices"] = own_device(bound)
+        placed.pop("num_nodes", None)
     trainer = make_endless_trainer(
         workload.lightning,
         told_val_batches=chosen.pop("limit_val_batches", None),

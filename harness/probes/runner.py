@@ -18,7 +18,7 @@ from harness.probes.answers import (
     trained_probe,
 )
 from harness.probes.description import Description
-from harness.probes.ranks import log_of, zygote_or_group
+from harness.probes.ranks import log_of, zygote_of
 from harness.probes.time_limits import STEPS_PER_TIMEOUT, refuse_after
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class ProbeRunner:
         }
         # The zygote has built the first workload; probes build a later one by themselves.
         self._built_afterwards: WorkloadSpec | None = None
-        self._zygote = zygote_or_group(directory, device.identity.count)
+        self._zygote = zygote_of(directory, device)
+        self._built_for = device.stands_for
         self.num_probes = 0
         """The probes so far, kept answers among them; the names of their logs begin with it."""
 
@@ -135,7 +136,8 @@ class ProbeRunner:
         Each probe builds it by itself. That takes less time than a zygote of its own, which would
         import everything anew.
         """
-        same = workload == self._case["workload"]
+        # What a constructor asks of the world of ranks is another answer in another world.
+        same = (workload, self.device.stands_for) == (self._case["workload"], self._built_for)
         self._built_afterwards = None if same else workload
         self.trainer, self.directory, self.timeout = dict(trainer), directory, timeout
         self.global_batch_size = global_batch_size

@@ -67,6 +67,8 @@ class RankPlace(TypedDict):
     num_ranks: int
     port: int
     """The port on this machine where the ranks meet; each probe has another one."""
+    num_local: NotRequired[int]
+    """The ranks on each machine, for a rank that stands for all; the others are absent then."""
 
 
 class CaseSpec(TypedDict):

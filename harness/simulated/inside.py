@@ -33,6 +33,10 @@ _OF_OBJECTS = (
     "send_object_list",
     "recv_object_list",
 )
+# DDP makes its buckets anew in the second step. The first ones are free once torch's own thread has
+# seen that their collectives are done, which takes 0.1 s. A step on a GPU lasts longer, and here
+# none does.
+_STEPS_WITH_PAUSE = 4
 _OF_TENSORS = ("broadcast", "all_gather", "gather", "scatter", "send", "recv")
 # Of torch's history of memory: some hours of a small training, 100 MB.
 _MOST_ENTRIES = 200_000
@@ -46,6 +50,7 @@ class Ranks:
         self.torch, self.c10d = torch, c10d
         self.device_of = c10d._get_object_coll_device  # noqa: SLF001 - it has no public name
         self.inside: list[Function] = []
+        self.steps = 0
 
     def install(self) -> None:
         """Wrap the functions, wherever torch has them."""
@@ -54,6 +59,9 @@ class Ranks:
                 self._replace(name, wrap)
         self._replace("barrier", self.barrier)
         self._replace("_get_object_coll_device", lambda _: self.device)
+        optimizer: Any = sys.modules.get("torch.optim.optimizer")
+        if hasattr(optimizer, "register_optimizer_step_post_hook"):
+            optimizer.register_optimizer_step_post_hook(self.after_step)
 
     def _replace(self, name: str, wrap: Callable[[Function], Function]) -> None:
         if not hasattr(self.c10d, name):  # in another torch
@@ -99,6 +107,15 @@ class Ranks:
             return in_pieces(self.torch, function, args, kwargs)
 
         return send
+
+    def after_step(self, *_: Any) -> None:
+        """Wait until NCCL's collectives of the first steps hold no memory any more."""
+        self.steps += 1
+        if self.steps > _STEPS_WITH_PAUSE:
+            return
+        for group in [*self.c10d._world.pg_map]:  # noqa: SLF001 - they have no public name
+            if hasattr(group, "_wait_for_pending_works"):  # in other torches it has not
+                group._wait_for_pending_works()  # noqa: SLF001 - it has no public name
 
     def barrier(self, function: Function) -> Function:
         """Wait for all ranks: a collective that nobody reads waits for nobody."""

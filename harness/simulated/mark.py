@@ -1,4 +1,4 @@
-"""Tells whether the GPUs of a process are simulated."""
+"""Tells whether the GPUs of a process are simulated, and whether other ranks are absent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ if TYPE_CHECKING:
 
 WORLD = "GPU_PROFILE_SIMULATED_WORLD"
 """The variable that names the file of the world; it is set in every process that lives in one."""
+
+
+LONE_RANK = "GPU_PROFILE_SIMULATED_LONE_RANK"
+"""The variable that makes a process stand for all ranks of its training; the others are absent."""
+
+
+def is_alone(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a process with these variables stands for all ranks of its training."""
+    return bool(environ.get(LONE_RANK))
 
 
 def is_simulated(environ: Mapping[str, str] = os.environ) -> bool:

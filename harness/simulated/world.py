@@ -132,9 +132,7 @@ class World:
         Raises HarnessError where there are too many GPUs.
         """
         if len(gpus) > MAX_GPUS:
-            raise HarnessError(
-                f"a simulated world has at most {MAX_GPUS} GPUs and instances, and {len(gpus)} are given"
-            )
+            raise HarnessError(_too_many(len(gpus)))
         raw = RawWorld(magic=MAGIC, version=VERSION, size=SIZE, num_gpus=len(gpus))
         raw.driver = driver.encode()
         raw.cuda_version = cuda_version
@@ -167,6 +165,15 @@ class World:
     def become(self, gpu: SimulatedGpu, place: int = 0) -> None:
         """Put another GPU into a place; no process of the world may use a GPU meanwhile."""
         self.raw.gpus[place] = _raw(place, gpu, [gpu])
+
+    def show(self, number: int) -> None:
+        """Have so many GPUs from now on, those of the first places; as `become`.
+
+        Raises HarnessError where there are too many.
+        """
+        if number > MAX_GPUS:
+            raise HarnessError(_too_many(number))
+        self.raw.num_gpus = number
 
     def counted(self, number: int = 0) -> int:
         """Return how many calls a fault has seen, over all processes."""
@@ -239,6 +246,10 @@ class World:
             type=kind, data=data, gpu=physical, gpu_instance=found.gpu_instance
         )
         self.raw.num_events += 1
+
+
+def _too_many(number: int) -> str:
+    return f"a simulated world has at most {MAX_GPUS} GPUs and instances, and {number} are given"
 
 
 def _start_of(pid: int) -> int | None:

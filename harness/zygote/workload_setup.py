@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.zygote.lone_rank import stand_for_all
 from harness.zygote.threads import ThreadWatch
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def build(spec: WorkloadSpec) -> Built:
     if (command := spec.get("command")) is not None:
         with ThreadWatch() as threads:
             return Built(None, {}, threads, command)
+    stand_for_all()
     # Optimizers import it at their first step. Imported here, it need not be in every probe.
     from torch import _dynamo  # noqa: PLC0415 - not before the environment is in place
 

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 from harness.cli.common import case_named, find_case
 from harness.cli.yaml_arguments import cases_with, read_argument, read_spec
 from harness.errors import HarnessError
+from harness.matrix.ranks import MOST_DEVICES
 from harness.matrix.without_file import as_label, make_cases
 from harness.predict.changes import half_of
 from harness.predict.gpus import by_label, by_name
+from harness.probes.ranks import num_local
+from harness.simulated.layout import MAX_GPUS
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from harness.predict.gpus import GpuFacts
     from harness.run.paths import Paths
 
+# No number of devices has more.
+_DIGITS = 4
 # Stands for the GPU that --gpu names; no product has this name.
 _ANY_GPU = {"name": "*"}
 
@@ -48,6 +53,27 @@ def asked_cases(options: argparse.Namespace, paths: Paths) -> list[Case]:
     return (
         list(cases_with(case, paths, axes={"resolution": resolutions})) if resolutions else [case]
     )
+
+
+def asked_devices(texts: Sequence[str]) -> list[int]:
+    """Return the numbers of devices that `--devices` names, each once, in this order.
+
+    Raises HarnessError for one that cannot be had.
+    """
+    return list(dict.fromkeys(_number(text) for text in texts))
+
+
+def _number(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
+    if not 1 <= number <= MOST_DEVICES:
+        raise HarnessError(f"--devices {text}: a whole number from 1 to {MOST_DEVICES} is needed")
+    if num_local(number) > MAX_GPUS:
+        below = number // num_local(MOST_DEVICES) * num_local(MOST_DEVICES)
+        raise HarnessError(
+            f"--devices {number}: more than {MAX_GPUS} GPUs are machines of "
+            f"{num_local(MOST_DEVICES)}: name a multiple of it, such as {below}"
+        )
+    return number
 
 
 def cases_named(name: str | None, paths: Paths, *, named_gpus: bool) -> tuple[Case, ...]:
@@ -89,6 +115,7 @@ def _refuse_beside_all(options: argparse.Namespace) -> None:
         "--data": options.data,
         "--trainer": options.trainer,
         "--resolution": options.resolution,
+        "--devices": options.devices,
         "--what-if": options.what_if or None,
         "--plot": options.plot,
         "--snapshot": options.snapshot,

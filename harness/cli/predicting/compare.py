@@ -149,7 +149,7 @@ def compare(options: argparse.Namespace, paths: Paths) -> Answer:
 
 def _wanted(options: argparse.Namespace, paths: Paths) -> dict[tuple[str, str], str | None]:
     """Return the cases and GPUs, and why one cannot be compared."""
-    others = ("module", "data", "trainer", "resolution", "plot", "snapshot")
+    others = ("module", "data", "trainer", "resolution", "devices", "plot", "snapshot")
     given = [name for name in others if getattr(options, name) is not None]
     if given or options.what_if or (options.case is None and not options.all):
         raise HarnessError(

@@ -54,11 +54,13 @@ class PredictionData(TypedDict):
     """The label of the GPU that it is predicted for."""
     resolution: Scalar
     device: DeviceIdentity
-    """That GPU: its product name, and NVML's total."""
+    """That GPU: its product name, NVML's total, and how many of them."""
     max_batch_size: int
     """0 where nothing fits."""
     safe_batch_size: int
     """A batch size to train with before any measurement."""
+    samples_per_step: int
+    """Of all ranks, at `max_batch_size`: accumulated micro-batches count."""
     bounded_by: BoundedBy
     peak_memory_bytes: int
     """Reserved at `max_batch_size`, or at the smallest batch that is allowed if none fits."""
@@ -91,6 +93,8 @@ class RefusedCaseData(TypedDict):
     case: str
     gpu: str | None
     """The label of the GPU; null where that is not known."""
+    devices: int
+    """How many of it the case spans."""
     message: str
 
 
@@ -139,7 +143,7 @@ class PredictDocument(TypedDict):
     what_if: list[WhatIfData]
     """The largest batch first; empty without `--what-if`."""
     refused: list[RefusedCaseData]
-    """What could not be predicted under `--all`."""
+    """What could not be predicted under `--all`, or of several `--devices`."""
     comparison: ComparisonData | None
     """null without `--compare`, which leaves `predictions` empty."""
 
@@ -167,9 +171,10 @@ def prediction_data(case: Case, prediction: Prediction) -> PredictionData:
         "model": case.model,
         "gpu": gpu.label,
         "resolution": case.resolution,
-        "device": DeviceIdentity(gpu.name, gpu.nvml_bytes),
+        "device": DeviceIdentity(gpu.name, gpu.nvml_bytes, case.num_ranks),
         "max_batch_size": prediction.max_batch_size,
         "safe_batch_size": prediction.safe_batch_size,
+        "samples_per_step": samples_per_step(case, prediction),
         "bounded_by": prediction.bounded_by,
         "peak_memory_bytes": prediction.peak_memory_bytes,
         "memory_limit_bytes": prediction.memory_limit_bytes,
@@ -181,6 +186,12 @@ def prediction_data(case: Case, prediction: Prediction) -> PredictionData:
         "plot": None,
         "snapshot": None,
     }
+
+
+def samples_per_step(case: Case, prediction: Prediction) -> int:
+    """Return the samples of an optimizer step on all ranks at the largest batch."""
+    largest = prediction.max_batch_size
+    return largest * case.accumulation(largest) * case.num_ranks if largest else 0
 
 
 def _peak(holders: PeakHolders) -> PeakData:

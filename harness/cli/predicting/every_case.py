@@ -31,6 +31,7 @@ _TROUBLE = 2
 
 class _Refused(NamedTuple):
     case: str
+    devices: int
     gpu: str | None
     message: str
 
@@ -47,7 +48,14 @@ def every_case(cases: Sequence[Case], labels: Sequence[str], paths: Paths) -> An
     with progress_aside():
         for one in _predictions(cases, labels, paths):
             if isinstance(one, _Refused):
-                refused.append({"case": one.case, "gpu": one.gpu, "message": one.message})
+                refused.append(
+                    {
+                        "case": one.case,
+                        "gpu": one.gpu,
+                        "devices": one.devices,
+                        "message": one.message,
+                    }
+                )
                 say_aside(f"{one.case}: {one.message}")
             else:
                 found.append(one)
@@ -66,7 +74,7 @@ def _predictions(
             try:
                 gpus = gpus_of(case, labels)
             except HarnessError as error:
-                yield _Refused(case.id, None, str(error))
+                yield _Refused(case.id, case.num_ranks, None, str(error))
                 continue
             for gpu in gpus:
                 try:
@@ -76,7 +84,7 @@ def _predictions(
                 except MachineError:
                     raise
                 except HarnessError as error:
-                    yield _Refused(case.id, gpu.label, str(error))
+                    yield _Refused(case.id, case.num_ranks, gpu.label, str(error))
 
 
 def _lines(found: list[PredictionData], refused: list[RefusedCaseData]) -> Iterator[str]:

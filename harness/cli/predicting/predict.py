@@ -12,13 +12,15 @@ from tabulate import tabulate
 
 from harness.cli.answers.answer import Answer
 from harness.cli.common import progress_aside, say, say_aside
-from harness.cli.predicting.cases import asked_cases, at_half, gpus_of
+from harness.cli.predicting.across_devices import across_devices
+from harness.cli.predicting.cases import asked_cases, asked_devices, at_half, gpus_of
 from harness.cli.predicting.compare import compare
-from harness.cli.predicting.documents import predict_document, prediction_data
+from harness.cli.predicting.documents import predict_document, prediction_data, samples_per_step
 from harness.cli.predicting.every_case import every_case
 from harness.cli.predicting.what_if import AS_IT_IS, what_if, what_if_lines
 from harness.devices.cuda_environment import allocator_settings
 from harness.errors import HarnessError, WorkloadError
+from harness.matrix.ranks import with_devices
 from harness.predict import timeline
 from harness.predict.prediction import predict as predict_on
 from harness.predict.simulation import Simulation
@@ -90,6 +92,9 @@ def predict(options: argparse.Namespace, paths: Paths) -> Answer:
         return compare(options, paths)
     cases = asked_cases(options, paths)
     labels = options.gpu or []
+    numbers = asked_devices(options.devices or ())
+    if len(numbers) == 1:
+        cases = [with_devices(case, numbers[0]) for case in cases]
     outputs = _Outputs(
         None if options.plot is None else Path(options.plot),
         None if options.snapshot is None else Path(options.snapshot),
@@ -98,6 +103,13 @@ def predict(options: argparse.Namespace, paths: Paths) -> Answer:
     if options.all:
         return every_case(cases, labels, paths)
     asked = [(case, gpu) for case in cases for gpu in gpus_of(case, labels)]
+    if len(numbers) > 1:
+        if options.what_if or options.snapshot is not None:
+            raise HarnessError(
+                "several --devices are drawn as a curve, without --what-if and --snapshot: name one, "
+                "or leave these out"
+            )
+        return across_devices(asked, numbers, outputs.plot, paths)
     if options.what_if:
         return _what_if(asked, options, paths)
     with progress_aside(len(asked)):
@@ -117,7 +129,10 @@ def _what_if(
         )
     ((case, gpu),) = asked
     with progress_aside():
-        tried = what_if(case, gpu, at_half(case, options, paths), paths)
+        halved = at_half(case, options, paths)
+        if halved is not None and options.devices:
+            halved = with_devices(halved, case.num_ranks)
+        tried = what_if(case, gpu, halved, paths)
     say("\n".join(what_if_lines(case, tried)))
     changes = [one.data() for one in tried]
     as_it_is = [
@@ -226,9 +241,17 @@ def _row(answer: _Predicted, *, several: bool) -> dict[str, Any]:
     return (
         {"GPU": prediction.gpu.label}
         | ({"resolution": answer.case.resolution} if several else {})
+        | ({"devices": answer.case.num_ranks} if answer.case.num_ranks > 1 else {})
         | {
             "max batch": prediction.max_batch_size,
             "safe": prediction.safe_batch_size,
+        }
+        | (
+            {"samples of a step": samples_per_step(answer.case, prediction)}
+            if answer.case.num_ranks > 1
+            else {}
+        )
+        | {
             "bounded by": prediction.bounded_by,
             "peak": format_bytes(prediction.peak_memory_bytes),
             "limit": format_bytes(prediction.memory_limit_bytes),

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from harness.protocol.lr import TellSteps
     from harness.protocol.messages import Ready, Request
 
-# What these ask is the same on every rank, and needs no other one.
-_ALONE = frozenset({"describe", "rates", "lr_strategy"})
+ALONE = frozenset({"describe", "rates", "lr_strategy"})
+"""The tasks whose answer is the same on every rank, and needs no other one."""
 # Seconds that other ranks have to tell of their own trouble once one has failed by itself.
 _SHORT_SECONDS = 2.0
 # The same once one has failed because another one is gone: that one tells why, as a rule.
@@ -75,7 +75,7 @@ class RankGroup:
         """
         spec: Any = request["workload"] or self._workload
         # What a training makes may meet the other ranks as soon as it is made.
-        if request["task"] in _ALONE and spec.get("training") is None:
+        if request["task"] in ALONE and spec.get("training") is None:
             return self._clients[0].ask(request, log, timeout, tell_steps)
         for client in self._clients:
             client.allow_waits()
@@ -154,11 +154,6 @@ class RankGroup:
             if own.get(name) is not None:
                 own[name] = str(log_of_rank(Path(own[name]), rank))
         return cast("Request", own)
-
-
-def zygote_or_group(directory: Path, num_ranks: int) -> ZygoteClient | RankGroup:
-    """Return the zygote of a case, or those of its ranks; the logs are below `directory`."""
-    return ZygoteClient(directory) if num_ranks == 1 else RankGroup(directory, num_ranks)
 
 
 def log_of(ending: Ending, log: Path) -> str:

@@ -82,7 +82,7 @@ EXPORT int ncclBroadcast(const void *from, void *to, size_t count, int type, int
     size_t bytes = count * width_of(type);
     uint64_t sequence = c->collectives++;
     GIVEN(c, stream);
-    if (c->here.rank == root) {
+    if (c->here.rank == root || is_alone()) {
         int code = bytes > SMALL || c->here.ranks == 1 ? SUCCESS : post(c, COLLECTIVE, sequence, from, bytes);
         return code ? code : moved(to, from, bytes);
     }
@@ -106,7 +106,9 @@ static int exchanged(Communicator *c, const char *from, size_t all, size_t offse
     for (int rank = 0; rank < c->here.ranks && !code; rank++) {
         char *place = to + (size_t)rank * bytes;
         if (rank == own || !bytes) continue;
-        if (is_small) expect_from(c, rank, sequence, place, offset, bytes);
+        /* An absent rank sends this one what this one sends it. */
+        size_t begin = is_alone() && all > bytes ? (size_t)rank * bytes : offset;
+        if (is_small) expect_from(c, rank, sequence, place, begin, bytes);
         else contents_forget(place, bytes);
     }
     return code;

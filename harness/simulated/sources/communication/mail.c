@@ -88,6 +88,12 @@ void message_post(Address here, int kind, uint64_t sequence, const void *content
     pthread_mutex_unlock(&guard);
 }
 
+int is_alone(void)
+{
+    const char *alone = getenv("GPU_PROFILE_SIMULATED_LONE_RANK");
+    return alone && *alone;
+}
+
 /* Look at what has come since the last look. */
 static void look(Mailbox *box)
 {
@@ -146,8 +152,22 @@ static int content_of(const Mailbox *box, const Seen *seen, char *to, size_t off
     return !there || pread(box->file, to, there, seen->content + (off_t)offset) == (ssize_t)there ? SUCCESS : LAUNCH_TIMEOUT;
 }
 
+/* What an absent rank would send: what this one sends, to all or to that rank; where it sends nothing, zeros. */
+static int read_own(Address here, int rank, int kind, uint64_t sequence, char *to, size_t offset, size_t bytes)
+{
+    pthread_mutex_lock(&guard);
+    Mailbox *box = mailbox_in(&read_from, here, here.rank);
+    look(box);
+    const Seen *seen = find(box, kind >= SENT ? SENT + rank : kind, sequence);
+    int code = seen ? content_of(box, seen, to, offset, bytes) : SUCCESS;
+    pthread_mutex_unlock(&guard);
+    if (!seen) memset(to, 0, bytes);
+    return code;
+}
+
 int message_read(Address here, int rank, int kind, uint64_t sequence, char *to, size_t offset, size_t bytes)
 {
+    if (rank != here.rank && is_alone()) return read_own(here, rank, kind, sequence, to, offset, bytes);
     struct timespec nap = {0, 0};
     long microseconds = FIRST_NAP_MICROSECONDS;
     for (double waited = 0;; waited += (double)microseconds / 1e6) {

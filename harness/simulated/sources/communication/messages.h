@@ -8,6 +8,10 @@
 /* A communicator's rank as others find it. */
 typedef struct { uint64_t group; int ranks, rank; } Address;
 
+/* Whether this process is a lone rank: it stands for all ranks of its world, and the others never start. What
+ * another rank would send is then what this one sends. */
+int is_alone(void);
+
 /* Messages of collectives; sent to one rank: its number is added. */
 enum { COLLECTIVE = 0, SENT = 1 };
 /* ncclRedOp_t; later ones are made by ncclRedOpCreatePreMulSum. */

@@ -109,6 +109,8 @@ EXPORT int ncclCommSplit(Communicator *c, int color, int key, Communicator **oth
     message_post(c->here, COLLECTIVE, sequence, &mine, sizeof mine);
     *other = NULL;
     if (color < 0) return SUCCESS;
+    /* How many of the absent ranks have this color nobody tells: the new communicator is one of this rank alone. */
+    if (is_alone()) return made(other, group_of(c->here.group, sequence, color), 1, 0);
     for (int rank = 0; rank < c->here.ranks; rank++) {
         if (message_read(c->here, rank, COLLECTIVE, sequence, (char *)&of_rank, 0, sizeof of_rank)) return REMOTE_ERROR;
         if (of_rank.color != color) continue;
