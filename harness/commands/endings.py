@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from harness.commands import ranks
 from harness.commands.inside.reports import Report
 from harness.visible import visible
 from harness.wording import describe_exit
@@ -49,6 +50,14 @@ class Seen:
     """Whether a Python was looked into at all."""
     broken: str | None = None
     """Why a Python with torch could not be looked into."""
+    num_ranks: int = 1
+    """The ranks that the program has to start."""
+
+    @property
+    def trained(self) -> Report:
+        """The report of the process that trained; of ranks, the one with the largest peak."""
+        reports = self.reports if self.num_ranks == 1 else ranks.of_ranks(self.reports)
+        return reports[0] if reports else Report()
 
     @property
     def last_lines(self) -> str:
@@ -79,7 +88,7 @@ def tell(seen: Seen, batch_size: int, steps: int, accelerator: str) -> Told:
 
     steps: the optimizer steps that are asked for.
     """
-    trained = seen.reports[0] if seen.reports else Report()
+    trained = seen.trained
     return (
         _out_of_memory(seen)
         or _failed(seen, trained, steps)
@@ -122,9 +131,11 @@ def _failed(seen: Seen, trained: Report, steps: int) -> Told | None:
         others = [one for one in seen.reports if one.mapping("failure")]
         if took >= steps or not others:
             return None
+    if seen.num_ranks > 1 and (told := _failed_rank(seen)) is not None:
+        return told
     for report in seen.reports:
-        if told := _failure(report.mapping("failure")):
-            return Told(*told, report=report)
+        if failure := _failure(report.mapping("failure")):
+            return Told(*failure, report=report)
     how = describe_exit(code) if code else "ended"
     if _ran_out(seen):
         return Told("oom", f"the program {how}, out of memory", seen.last_lines, report=trained)
@@ -133,10 +144,27 @@ def _failed(seen: Seen, trained: Report, steps: int) -> Told | None:
     return Told("error", detail, seen.last_lines or None, report=trained)
 
 
+def _failed_rank(seen: Seen) -> Told | None:
+    """Return the end of a program by the rank that failed by itself; None where none tells."""
+    for report in ranks.with_own_reasons(seen.reports):
+        if told := _failure(report.mapping("failure")):
+            return Told(*told, report=report)
+    first = ranks.first_to_fail(seen.ended.output)
+    if first is None or _ran_out(seen):
+        return None
+    rank, code = first
+    detail = f"a process of the program {describe_exit(code)}"
+    return Told("error", detail, seen.last_lines, report=Report(seen.trained, rank=rank))
+
+
 def _too_short(seen: Seen, trained: Report, steps: int, accelerator: str) -> Told | None:
     """Return the end of a program without an error that has not trained enough."""
     took = trained.number("steps")
     uses_gpu = accelerator == "cpu" or trained.flag("is_set")
+    has_trained = any(one.number("steps") for one in seen.reports)
+    if seen.num_ranks > 1 and has_trained and uses_gpu and not _ran_out(seen):
+        why = ranks.why_fewer(ranks.of_ranks(seen.reports), seen.num_ranks, steps)
+        return None if why is None else Told("error", why, seen.last_lines, report=trained)
     if took >= steps and uses_gpu:
         return None
     if took < steps and _ran_out(seen):

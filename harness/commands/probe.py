@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.commands import endings
-from harness.commands.inside.reports import REQUEST, read_all
+from harness.commands import endings, ranks
+from harness.commands.inside.reports import REQUEST, path_of, read_all
 from harness.commands.program import run, words_at
 from harness.errors import WorkloadError
 from harness.identity.fingerprint import fingerprint
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.commands.endings import Told
+    from harness.commands.inside.reports import Report
     from harness.protocol.case import BoundSpec
     from harness.protocol.messages import (
         DescribeRequest,
@@ -46,6 +47,7 @@ def train(words: Sequence[str], request: TrainRequest, tell: TellPhase) -> Train
         request["bound"],
         steps=steps,
         stop_after=_TIMES * steps if request["settle"] else steps,
+        num_ranks=(num_ranks := _num_ranks(request)),
         history=request["history"],
         snapshot=request["snapshot"],
     )
@@ -67,7 +69,7 @@ def train(words: Sequence[str], request: TrainRequest, tell: TellPhase) -> Train
         "peak_memory_bytes": report.number("peak"),
         **_facts(report.mapping("memory")),
         "memory_limit_bytes": report.number("limit"),
-        "samples": report.number("steps") * batch_size,
+        "samples": report.number("steps") * batch_size * num_ranks,
         "steps": report.number("steps"),
         # The samples of a step are not known: a program may accumulate several batches.
         "samples_per_second": None,
@@ -77,13 +79,20 @@ def train(words: Sequence[str], request: TrainRequest, tell: TellPhase) -> Train
         "finite_loss": True,
         "notes": notes,
         "values_read": None,
-        "rank": None,
+        "rank": None if num_ranks == 1 else report.get("rank"),
     }
 
 
 def describe(words: Sequence[str], request: DescribeRequest) -> DescribeResult | Failure:
     """Run a command for one step, and describe what it trains."""
-    told = _run(words, request["batch_size"], request["bound"], steps=1, stop_after=1)
+    told = _run(
+        words,
+        request["batch_size"],
+        request["bound"],
+        steps=1,
+        stop_after=1,
+        num_ranks=_num_ranks(request),
+    )
     outcome, report = told.outcome, told.report
     # Whether a smaller batch fits is a question of the search.
     if outcome != "fits" and outcome != "oom":  # noqa: PLR1714 - mypy reads it
@@ -125,6 +134,7 @@ def _run(
     *,
     steps: int,
     stop_after: int,
+    num_ranks: int,
     history: str | None = None,
     snapshot: str | None = None,
 ) -> Told:
@@ -133,6 +143,7 @@ def _run(
         "bound": bound,
         "batch_size": batch_size,
         "stop_after": stop_after,
+        "num_ranks": num_ranks,
         "history": history,
         "snapshot": snapshot,
     }
@@ -140,7 +151,8 @@ def _run(
         folder = Path(name)
         (folder / REQUEST).write_text(json.dumps(asked), encoding="utf-8")
         try:
-            ended = run(words_at(words, batch_size), folder)
+            over = None if num_ranks == 1 else ranks.when_one_fails(lambda: read_all(folder))
+            ended = run(words_at(words, batch_size), folder, over)
         except WorkloadError as error:
             return endings.not_started(str(error))
         seen = endings.Seen(
@@ -148,8 +160,29 @@ def _run(
             read_all(folder),
             python=(folder / "python").exists(),
             broken=_text(folder / "broken"),
+            num_ranks=num_ranks,
         )
-    return endings.tell(seen, batch_size, steps, bound["accelerator"])
+    told = endings.tell(seen, batch_size, steps, bound["accelerator"])
+    for wanted in (history, snapshot):
+        if wanted is not None and num_ranks > 1:
+            _keep_file(Path(wanted), seen.reports, told.report)
+    return told
+
+
+def _keep_file(path: Path, reports: Sequence[Report], told: Report) -> None:
+    """Give the file of one rank the name that was asked for, and remove those of the others."""
+    for report in reports:
+        own = path_of(path, report.number("pid"))
+        with suppress(OSError):
+            if report.get("pid") == told.get("pid"):
+                own.replace(path)
+            else:
+                own.unlink()
+
+
+def _num_ranks(request: TrainRequest | DescribeRequest) -> int:
+    """Return the number of ranks that a command starts."""
+    return int(request["trainer"].get("devices", 1))
 
 
 def _text(path: Path) -> str | None:

@@ -19,7 +19,7 @@ from harness.simulated.environment import inside as inside_of_simulation
 from harness.simulated.mark import is_simulated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 INSIDE = Path(__file__).with_name("inside")
 """The folder whose `sitecustomize` each Python of the program imports when it starts."""
@@ -27,6 +27,8 @@ INSIDE = Path(__file__).with_name("inside")
 _BATCH_SIZE = "${batch_size}"
 _PACKAGE_ROOT = str(Path(__file__).parents[2])
 _CHUNK = 1 << 16
+# Between two questions whether the program is to be killed.
+_PAUSE_MILLISECONDS = 500
 # Enough for the last traceback of a program.
 _TAIL_BYTES = 16_384
 
@@ -46,10 +48,11 @@ def words_at(words: Sequence[str], batch_size: int) -> list[str]:
     return [word.replace(_BATCH_SIZE, str(batch_size)) for word in words]
 
 
-def run(words: Sequence[str], folder: Path) -> Ended:
+def run(words: Sequence[str], folder: Path, is_over: Callable[[], bool] | None = None) -> Ended:
     """Run a program to its end, in a session of its own, and print what it prints.
 
     folder: where its processes leave their reports.
+    is_over: asked from time to time whether the program is to be killed.
 
     Processes that it leaves behind are killed by whoever supervises this probe. Raises
     WorkloadError where it cannot be started.
@@ -76,10 +79,12 @@ def run(words: Sequence[str], folder: Path) -> Ended:
         ) from error
     finally:
         os.close(writer)
-    return Ended(*_listen(process, reader))
+    return Ended(*_listen(process, reader, is_over))
 
 
-def _listen(process: subprocess.Popen[bytes], reader: int) -> tuple[int, str]:
+def _listen(
+    process: subprocess.Popen[bytes], reader: int, is_over: Callable[[], bool] | None
+) -> tuple[int, str]:
     """Pass on what a program prints until it ends; return its exit code and the last output."""
     tail: deque[bytes] = deque()
     os.set_blocking(reader, False)
@@ -87,9 +92,13 @@ def _listen(process: subprocess.Popen[bytes], reader: int) -> tuple[int, str]:
     watched = select.poll()
     watched.register(reader, select.POLLIN)
     watched.register(ended, select.POLLIN)
-    while ended not in {descriptor for descriptor, _ in watched.poll()}:
-        if not _pass_on(reader, tail):
+    pause = None if is_over is None else _PAUSE_MILLISECONDS
+    while ended not in (seen := {descriptor for descriptor, _ in watched.poll(pause)}):
+        if reader in seen and not _pass_on(reader, tail):
             watched.unregister(reader)  # closed by all, and the program lives on
+        if is_over is not None and is_over():
+            process.kill()
+            is_over = None
     # What a process that it leaves behind may still print is nobody's.
     for _ in range(_TAIL_BYTES):
         if not _pass_on(reader, tail):

@@ -177,7 +177,7 @@ class Resolver:
         for key, message in ranks.refusals(case):
             trainer.refuse((key,), f"{case.id}: {message}")
         if case.workload.get("command") is not None:
-            case = replace(case, trainer={})
+            case = replace(case, trainer=ranks.number_of(case))
         elif case.workload.get("training") is not None:
             case = self._of_training(case)
         elif case.search.global_batch_size is not None:

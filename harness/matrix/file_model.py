@@ -105,8 +105,10 @@ class ModelSettings(WorkloadSettings, Overrides):
             raise self.broken(
                 f"replaces an argument of data, and {way} loads its own: remove it", "buckets"
             )
-        if self.trainer is not None:
-            raise self.broken(f"is Lightning's, and {way} runs without it: remove it", "trainer")
+        if self.trainer is not None and not self.trainer.model_fields_set <= {"devices"}:
+            raise self.broken(
+                f"is Lightning's, and {way} runs without it: remove all but devices", "trainer"
+            )
         if way != "command":
             return
         if self.lr_range is not None and self.lr_range.when != "never":

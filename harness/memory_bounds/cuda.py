@@ -103,6 +103,11 @@ class CudaBound:
                 "nvidia-smi), or lower search.target_memory_fraction"
             )
         self._total, self._outside = total, total - free
+        if self.place is not None:
+            # On the CPU each module counts in the memory, so other probes do not import it.
+            from harness.memory_bounds.gpu_numbers import show_by_number  # noqa: PLC0415
+
+            show_by_number()
         self.rescale(1.0)
         torch.cuda.reset_peak_memory_stats(self.index)
 

@@ -62,6 +62,19 @@ def state_tensors(torch: Any) -> Iterator[Any]:
                     yield from _usable(torch, [tensor, getattr(tensor, "grad", None)])
 
 
+def bytes_of_buckets() -> int:
+    """Return the bytes of the buckets in which wrapped models add up their gradients."""
+    from torch.nn.parallel import DistributedDataParallel  # noqa: PLC0415 - a rank alone needs it
+
+    return sum(
+        tensor.untyped_storage().nbytes()
+        for thing in gc.get_objects()
+        if issubclass(type(thing), DistributedDataParallel)
+        for tensor in thing.parameters()
+        if tensor.requires_grad
+    )
+
+
 def batch_tensors(torch: Any, arguments: tuple[Any, ...], batch_size: int) -> Iterator[Any]:
     """Yield the tensors of a first batch: what a module is given, and what lies beside it.
 

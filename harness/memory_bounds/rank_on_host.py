@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from harness.memory_bounds.held import bytes_of_buckets
 from harness.memory_bounds.host import HostBound
 
 if TYPE_CHECKING:
@@ -44,25 +45,7 @@ class RankOnHost(HostBound):
             return
         super().engage(module)
         # A training has wrapped its models itself, before its limit begins.
-        held = _bytes_of_buckets()
-        self._base_bytes -= held
-        self._offset_bytes = (self._offset_bytes or 0) - held
-        self.rescale(1.0)
-
-
-def _bytes_of_buckets() -> int:
-    """Return the bytes of the buckets in which wrapped models add up their gradients."""
-    import gc  # noqa: PLC0415 - a rank alone needs them
-
-    from torch.nn.parallel import DistributedDataParallel  # noqa: PLC0415 - likewise
-
-    return sum(
-        tensor.untyped_storage().nbytes()
-        for thing in gc.get_objects()
-        if issubclass(type(thing), DistributedDataParallel)
-        for tensor in thing.parameters()
-        if tensor.requires_grad
-    )
+        self.count_as_held(bytes_of_buckets())
 
 
 def _meet() -> None:

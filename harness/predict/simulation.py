@@ -112,7 +112,9 @@ class Simulation:
             raise
 
     def _runs_all(self, case: Case) -> bool:
-        return self._every_rank or _imported(case) in self._differing
+        # The program of a command starts all of its ranks.
+        starts_them = case.workload.get("command") is not None and case.num_ranks > 1
+        return self._every_rank or starts_them or _imported(case) in self._differing
 
     def _open(
         self,

@@ -22,7 +22,7 @@ from torch.optim.optimizer import (
 )
 from torch.utils.data import DataLoader
 
-from harness.errors import HarnessError, LoopEndedError
+from harness.errors import LoopEndedError
 from harness.memory_bounds import HostBound
 from harness.memory_bounds.held import (
     Held,
@@ -41,12 +41,6 @@ if TYPE_CHECKING:
     from harness.workload.build import Workload
 
 
-_NO_RANKS = (
-    "a transformers.Trainer is profiled on one device: set trainer.devices: 1 for this model, and "
-    "see `gpu-profile simulate --count N -- torchrun …` for the memory of its ranks"
-)
-
-
 def hand_over(outer: Any, workload: Workload, bound: MemoryBound) -> None:
     """Let a Trainer of Lightning's hand its fit over where the training has a loop of its own."""
     loop = outer.fit_loop
@@ -55,8 +49,6 @@ def hand_over(outer: Any, workload: Workload, bound: MemoryBound) -> None:
     def run() -> None:
         module = workload.module
         if module.is_trainer:
-            if bound.place is not None:
-                raise HarnessError(_NO_RANKS)
             TransformersFit(outer, workload, bound.uncounted).run(module.training_object)
         elif module.is_loop:
             LoopFit(outer, workload, bound).run(module.training_object)

@@ -100,7 +100,7 @@ class ProbeRunner:
         }
         # The zygote has built the first workload; probes build a later one by themselves.
         self._built_afterwards: WorkloadSpec | None = None
-        self._zygote = zygote_of(directory, device)
+        self._zygote = zygote_of(directory, device, workload)
         self._built_for = device.stands_for
         self.num_probes = 0
         """The probes so far, kept answers among them; the names of their logs begin with it."""

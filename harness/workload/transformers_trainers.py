@@ -38,9 +38,8 @@ _FLOAT32 = (
     "the precision, or measure fp16 on a GPU"
 )
 _DEEPSPEED = (
-    "TrainingArguments(deepspeed=...) is not supported: a case trains in one process on one device, "
-    "and DeepSpeed divides a training among several. Make it an argument of the function, and leave "
-    "it out in the matrix's init_args"
+    "TrainingArguments(deepspeed=...) is not supported: a probe does not follow DeepSpeed's engine. "
+    "Make it an argument of the function, and leave it out in the matrix's init_args"
 )
 
 

@@ -41,6 +41,20 @@ def test_a_command_becomes_words_with_the_values_of_axes(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        with_command(more="    trainer: {devices: 2}\n"),
+        with_command(top="trainer: {devices: 2, precision: bf16-mixed}\n"),
+    ],
+)
+def test_a_command_may_start_ranks(tmp_path: Path, text: str) -> None:
+    """Their number is all that it has of the Trainer's keywords, and is part of the recipe."""
+    case, _ = load(tmp_path, text)
+    assert (2, {"devices": 2}) == (case.num_ranks, case.trainer)
+    assert 2 == recipe(case, {}).settings["trainer.devices"]
+
+
+@pytest.mark.parametrize(
     ("command", "words"),
     [
         ("python -m pkg.train batch=${batch_size}", [*["python", "-m", "pkg.train"]]),
@@ -102,7 +116,7 @@ def test_words_without_end_are_a_mistake() -> None:
         ),
         (
             WRITTEN + "    trainer: {precision: bf16-mixed}\n",
-            "models.net.trainer: is Lightning's, and command runs without it: remove it",
+            "models.net.trainer: is Lightning's, and command runs without it: remove all but devices",
         ),
         (
             WRITTEN + "    lr_range: {when: always}\n",

@@ -48,7 +48,7 @@ def test_a_model_without_either_is_a_mistake(tmp_path: Path) -> None:
         ),
         (
             "    trainer: {precision: bf16-mixed}\n",
-            "models.net.trainer: is Lightning's, and training runs without it: remove it",
+            "models.net.trainer: is Lightning's, and training runs without it: remove all but devices",
         ),
         (
             "    search: {validation: search}\n",

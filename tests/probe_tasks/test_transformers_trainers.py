@@ -147,7 +147,7 @@ def test_a_batch_that_the_data_do_not_fill_is_their_end(probe: Probing) -> None:
         ("with_callback", {"callback": "Breaks"}, "ValueError: the callback is broken"),
         ("stream", {"max_steps": -1}, "max_steps has to be specified"),
         ("plain", {"optim": "adamz"}, "is not a valid OptimizerNames"),
-        ("plain", {"deepspeed": {"zero_optimization": {"stage": 2}}}, "is not supported: a case"),
+        ("plain", {"deepspeed": {"zero_optimization": {"stage": 2}}}, "is not supported: a probe"),
     ],
 )
 def test_mistakes_are_the_users_own(

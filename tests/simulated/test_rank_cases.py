@@ -34,7 +34,7 @@ def spec(module, **init_args):
 
 folder = Path(tempfile.mkdtemp(dir=FOLDER))
 trainer = {"devices": COUNT, "strategy": STRATEGY}
-device = find_device(GpuSettings(name="*", budget=1 << 30), 0.9, count=COUNT)
+device = find_device(GpuSettings(name="*", budget=BUDGET), 0.9, count=COUNT)
 with device.hold(), ProbeRunner(spec("zoo.Net"), device, trainer, folder, timeout=240) as runner:
     for module, init_args, batch, timeout in ASKED:
         runner.turn_to(
@@ -54,12 +54,39 @@ trainer = pl.Trainer(accelerator="gpu", devices=2, strategy="ddp", max_steps=3, 
     limit_val_batches=0)
 trainer.fit(Net(), datamodule=Numbers(batch_size=1000))
 """
+COMMANDS = """
+import sys, tempfile
+from pathlib import Path
+sys.path.insert(0, WORKLOADS)
+from harness.devices.finding import find_device
+from harness.matrix.settings import GpuSettings
+from harness.probes.runner import ProbeRunner
+
+empty = dict.fromkeys(
+    ["module", "data", "loss", "optimizer", "batch_size_attr", "learning_rate_attr"]
+)
+folder = Path(tempfile.mkdtemp(dir=FOLDER))
+device = find_device(GpuSettings(name="*", budget=1 << 30), 0.9, count=2)
+
+def train(workload, batch):
+    with ProbeRunner(empty | workload, device, {"devices": 2}, folder, timeout=240) as runner:
+        probe = runner.train(batch, steps=3)
+        memory = probe.peak_memory_bytes, probe.peak_allocated_bytes, probe.non_torch_bytes
+        return [probe.outcome, probe.rank, probe.samples, *memory, probe.detail]
+
+with device.hold():
+    for batch, options in ASKED:
+        tell(train({"command": [*COMMAND, *options]}, batch))
+    tell(train({"training": {"class_path": "ranks_zoo.Stepping", "init_args": {}}}, 1000))
+"""
 NET, ONE = "zoo.Net", "ranks_zoo.OneRank"
 
 
-def probe(worlds: Worlds, count: int, asked: Any, strategy: str = "auto") -> list[Any]:
+def probe(
+    worlds: Worlds, count: int, asked: Any, strategy: str = "auto", budget: int = 1 << 30
+) -> list[Any]:
     """Run probes of `count` ranks, each on a GPU of its own; return what each has told."""
-    given = f"COUNT, ASKED, STRATEGY = {count}, {asked!r}, {strategy!r}\n"
+    given = f"COUNT, ASKED, STRATEGY, BUDGET = {count}, {asked!r}, {strategy!r}, {budget}\n"
     given += f"FOLDER, WORKLOADS = {str(worlds.folder)!r}, {str(WORKLOADS)!r}\n"
     # Ranks send each other objects, as in a program under `gpu-profile simulate`.
     return worlds.fresh(worlds.make(*count * [h100()]), given + PROBES, **inside())
@@ -113,6 +140,34 @@ def test_a_probe_finds_what_the_program_under_torchrun_takes(
 
 
 @pytest.mark.slow
+def test_command_in_ranks_is_measured_as_the_same_training(worlds: Worlds) -> None:
+    """Each rank has a GPU, and a command's own launcher starts what a probe else starts."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    program = str(WORKLOADS.parent / "programs" / "in_ranks.py")
+    command = [sys.executable, *launcher, program, "--batch-size=${batch_size}"]
+    asked = [
+        (1000, []),
+        (1000, ["--more=100", "--which=1"]),
+        (1000, ["--more=2000", "--which=0"]),
+        (1000, ["--wrong=is-killed", "--which=1"]),
+    ]
+    given = f"COMMAND, ASKED = {command!r}, {asked!r}\n"
+    given += f"FOLDER, WORKLOADS = {str(worlds.folder)!r}, {str(WORKLOADS)!r}\n"
+    world = worlds.make(*2 * [h100()])
+    plain, more, oom, killed, stepping = worlds.fresh(world, given + COMMANDS, **inside())
+    assert ["fits", 2 * 4 * 1000] == [plain[0], plain[2]], plain
+    assert ["fits", 2 * 3 * 1000] == [stepping[0], stepping[2]], stepping
+    assert stepping[4] == pytest.approx(plain[4], abs=1 << 20)
+    assert plain[5] >= 530 << 20
+    assert ["fits", 1, 100 << 20] == [*more[:2], pytest.approx(more[4] - plain[4], abs=1 << 20)]
+    assert ["oom", 0] == oom[:2], oom
+    assert ["error", 1, "a process of the program was killed by SIGKILL"] == [
+        *killed[:2],
+        killed[6],
+    ]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["auto", "fsdp"])
 def test_eight_ranks_train_and_one_runs_out(worlds: Worlds, strategy: str) -> None:
     """As many as a machine has GPUs."""
@@ -120,6 +175,17 @@ def test_eight_ranks_train_and_one_runs_out(worlds: Worlds, strategy: str) -> No
     fits, failed = probe(worlds, 8, asked, strategy)
     assert ["fits", 3, 8 * 24] == [fits[0], *fits[3:5]], fits
     assert ["oom", 5] == failed[:2], failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["deepspeed_stage_2", "deepspeed_stage_3"])
+def test_deepspeed_trains_where_it_is_installed(worlds: Worlds, strategy: str) -> None:
+    """Its engine runs in ranks that the probe has started, and one rank may run out."""
+    pytest.importorskip("deepspeed", exc_type=ImportError)
+    asked = [(NET, {}, 8, 240), (ONE, one("runs_out"), 8, 240)]
+    fits, failed = probe(worlds, 2, asked, strategy, budget=2 << 30)
+    assert ["fits", 3, 2 * 24] == [fits[0], *fits[3:5]], fits
+    assert ["oom", 1] == failed[:2], failed
 
 
 @pytest.mark.slow

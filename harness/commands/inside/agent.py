@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.commands.inside.bounding import Bounding
 from harness.commands.inside.failures import FailureWatch
-from harness.commands.inside.reports import REQUEST, write
+from harness.commands.inside.ranks import rank_of_this_process
+from harness.commands.inside.reports import REQUEST, path_of, write
 from harness.failures.crowding import blamed
 
 if TYPE_CHECKING:
@@ -60,7 +61,12 @@ class Agent:
         asked = self._asked
         self._pid = os.getpid()
         self._bounding = Bounding(
-            self._torch, asked["bound"], asked["batch_size"], self._bounded, self._in_trouble
+            self._torch,
+            asked["bound"],
+            asked["batch_size"],
+            self._bounded,
+            self._in_trouble,
+            in_ranks=asked["num_ranks"] > 1,
         )
         self._steps: dict[int, int] = {}
         self._in_step = False
@@ -186,6 +192,7 @@ class Agent:
             return  # a fused optimizer skips a step by itself
         self._steps[id(optimizer)] = self._steps.get(id(optimizer), 0) + 1
         steps = max(self._steps.values())
+        self._bounding.find_device()
         bound = self._bounding.bound
         if steps > len(self._peaks) and self._oom is None:
             self._peaks.append(bound.peak_bytes())
@@ -206,7 +213,7 @@ class Agent:
             bound = self._bounding.bound
             if self._asked["snapshot"]:
                 with suppress(Exception):  # CUDA may have failed for good
-                    bound.dump(self._asked["snapshot"])
+                    bound.dump(self._own_file(self._asked["snapshot"]))
             noted.failure = blamed(noted.failure, bound, noted.memory)
             self._peaks.append(bound.peak_bytes())
             bound.lift()
@@ -234,9 +241,15 @@ class Agent:
             if self._asked["history"] and self._steps:
                 # A replay is only where to look: without it the search goes by peaks.
                 with suppress(Exception):
-                    bound.write_history(self._asked["history"])
+                    bound.write_history(self._own_file(self._asked["history"]))
         self._facts["ended"] = True
         self._report()
+
+    def _own_file(self, path: str) -> str:
+        """Return the path of a file that is asked for; each of several ranks has one."""
+        if self._asked["num_ranks"] == 1:
+            return path
+        return str(path_of(Path(path), self._pid))
 
     def _report(self) -> None:
         bound, torch, ending = self._bounding.bound, self._torch, self._failures.ending
@@ -247,6 +260,8 @@ class Agent:
             versions["cuda"] = torch.version.cuda
         content = {
             **self._facts,
+            "pid": self._pid,
+            "rank": rank_of_this_process(torch),
             "steps": max(self._steps.values(), default=0),
             "peak": max(self._peaks, default=0),
             "limit": bound.limit_bytes,

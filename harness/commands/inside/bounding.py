@@ -10,9 +10,18 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from harness.commands.inside.ranks import limit_all_gpus, local_rank, most_used_gpu
 from harness.errors import MachineError
 from harness.memory_bounds import make_bound
-from harness.memory_bounds.held import Held, LateBound, batch_tensors, plain_torch, state_tensors
+from harness.memory_bounds.cuda import CudaBound
+from harness.memory_bounds.held import (
+    Held,
+    LateBound,
+    batch_tensors,
+    bytes_of_buckets,
+    plain_torch,
+    state_tensors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,8 +44,11 @@ class Bounding:
         batch_size: int,
         begun: Callable[[], None],
         trouble: Callable[[str], None],
+        *,
+        in_ranks: bool = False,
     ) -> None:
         self.spec = spec
+        self._in_ranks = in_ranks
         self.bound: MemoryBound = (
             LateBound(spec["budget_bytes"]) if spec["accelerator"] == "cpu" else make_bound(spec)
         )
@@ -81,6 +93,8 @@ class Bounding:
             self.bound.start()
             with plain_torch(self._torch):
                 self.bound.engage(Held(chain(state_tensors(self._torch), batch())))
+                if self._in_ranks and isinstance(self.bound, LateBound):
+                    self.bound.count_as_held(bytes_of_buckets())
         finally:
             self.is_beginning = False
         self.is_set = True
@@ -91,9 +105,18 @@ class Bounding:
         while self._handles:
             self._handles.pop().remove()
 
+    def find_device(self) -> None:
+        """Look which GPU a rank has, where the process sees those of all ranks."""
+        if self._in_ranks and self.is_set and isinstance(self.bound, CudaBound):
+            self.bound.index = most_used_gpu(self._torch, self.bound.index)
+
     def _start_cuda(self) -> None:
         try:
+            if self._in_ranks and isinstance(self.bound, CudaBound):
+                self.bound.index = local_rank(self._torch)
             self.bound.start()
+            if self._in_ranks and isinstance(self.bound, CudaBound):
+                limit_all_gpus(self._torch, self.bound.limit_bytes)
         except MachineError as error:
             self._trouble(str(error))
             return

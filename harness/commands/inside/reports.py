@@ -49,6 +49,11 @@ class Report(dict[str, Any]):
         return value if isinstance(value, dict) else {}
 
 
+def path_of(path: Path, pid: int) -> Path:
+    """Return the path of a file that each rank of a program writes for itself."""
+    return path.with_name(f"{path.name}.{pid}")
+
+
 def write(folder: Path, name: str, content: dict[str, Any]) -> None:
     """Write a file, so that a reader sees all of it or what was there before.
 

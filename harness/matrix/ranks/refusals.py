@@ -45,12 +45,7 @@ def refusals(case: Case) -> Iterator[tuple[str, str]]:
 
 
 def _not_with_ranks(case: Case) -> Iterator[str]:
-    workload, search = case.workload, case.search
-    if workload.get("command") is not None:
-        yield (
-            "a command starts its ranks itself, and its batch would be that of all of them: to see "
-            "one, run `gpu-profile simulate --count N -- torchrun …`"
-        )
+    search = case.search
     if case.buckets:
         yield "buckets are searched on one device: leave them out"
     if search.validation == "search":

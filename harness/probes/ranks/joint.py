@@ -6,10 +6,10 @@ consequence, and counts as the reason only where nothing else does.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from harness.failures.broken_collectives import is_broken, tells_of_another_rank
 from harness.probes.dead_processes import Ending, explain_death
 
 if TYPE_CHECKING:
@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 
     from harness.protocol.messages import Result
 
-# The words of torch, gloo and NCCL where another rank is gone or silent.
-_BROKEN = re.compile(
-    r"""
-    gloo/transport | gloo/rendezvous | \[c10d\] | \bgloo\b.*(timed?\s?out|connect)
-    | Connection\ (closed|reset)\ by\ (remote\ )?peer | Broken\ pipe
-    | Dist(Backend|Network|Store)Error | Broken\ collective | wait\ timeout\ after
-    | ncclRemoteError | ncclSystemError | NCCL\ (error|communicator|watchdog)
-    | (failed\ to|timed\ out\ waiting\ for).*\bclients?\b | store->(get|wait)
-    | the\ launch\ timed\ out\ and\ was\ terminated
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
 _LARGEST = ("peak_memory_bytes", "peak_allocated_bytes", "non_torch_bytes", "alloc_retries")
 
 
@@ -107,19 +95,14 @@ def _is_broken(one: RankEnding) -> bool:
     """Return whether a rank has failed because a collective did: another rank is gone."""
     told = one.told
     if told["outcome"] == "fits":
-        return bool(told.get("raised") and _BROKEN.search(told["raised"]))
-    return told["outcome"] != "oom" and _BROKEN.search(_words(told)) is not None
+        return bool(told.get("raised") and is_broken(told["raised"]))
+    return told["outcome"] != "oom" and tells_of_another_rank(told["detail"], told["traceback"])
 
 
 def _phases(ended: Sequence[RankEnding]) -> str:
     """Return in words where ranks were: `rank 0 in backward, rank 1 in forward`."""
     by_rank = sorted(ended, key=lambda one: one.rank)
     return ", ".join(f"rank {one.rank} in {one.ending.phase or 'setup'}" for one in by_rank)
-
-
-def _words(told: Any) -> str:
-    """Return the last lines of a failure, where torch names what broke."""
-    return "\n".join([told["detail"] or "", *(told["traceback"] or "").splitlines()[-40:]])
 
 
 def _all_whole(ended: Sequence[RankEnding], task: str) -> Ending:

@@ -12,10 +12,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.devices.device import Device
+    from harness.protocol.case import WorkloadSpec
 
 
-def zygote_of(directory: Path, device: Device) -> ZygoteClient | RankGroup | LoneRank:
-    """Return what is asked for the probes on a device; the logs are below `directory`."""
+def zygote_of(
+    directory: Path, device: Device, workload: WorkloadSpec
+) -> ZygoteClient | RankGroup | LoneRank:
+    """Return what is asked for the probes on a device; the logs are below `directory`.
+
+    The program of a command starts its ranks by itself.
+    """
+    if workload.get("command") is not None:
+        return ZygoteClient(directory)
     if device.stands_for is not None:
         return LoneRank(directory, device)
     number = device.identity.count

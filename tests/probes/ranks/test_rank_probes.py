@@ -170,6 +170,22 @@ def test_a_training_of_ones_own_out_of_memory(turned: Callable[..., ProbeRunner]
     assert ("oom", 1) == (probe.outcome, probe.rank), probe
 
 
+@pytest.mark.slow
+def test_a_trainer_of_transformers_trains_in_ranks(turned: Callable[..., ProbeRunner]) -> None:
+    """It wraps its model by itself, over gloo; its batch is one rank's, and a sweep has a curve."""
+    spec = workload("", None) | {
+        "module": None,
+        "training": {"class_path": "transformers_zoo.pictures", "init_args": {}},
+    }
+    runner = turned(spec)  # type: ignore[arg-type]  # as in `training`
+    probe = runner.train(8, steps=3, validation_steps=1)
+    assert ("fits", 3, 2 * 3 * 8) == (probe.outcome, probe.steps, probe.samples), probe
+    assert 50 == runner.describe().num_samples
+    sweep = runner.sweep(8, [1e-4, 1e-3, 1e-2], seed=0)
+    assert sweep.curve is not None, sweep
+    assert 3 == len(sweep.curve.losses)
+
+
 def test_a_workload_that_cannot_be_built_is_told_once(tmp_path: Path) -> None:
     """All zygotes have the error; the first one's is raised, and none is left."""
     spec = workload("zoo.Net", module_args={"no": "such"})
