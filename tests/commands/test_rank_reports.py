@@ -102,7 +102,7 @@ def test_out_of_memory_on_one_rank_is_out_of_memory() -> None:
 def test_a_program_ends_once_a_rank_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     """After two seconds for its own failure, and after 30 for one that another rank has caused."""
     now = [0.0]
-    monkeypatch.setattr(ranks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("harness.commands.ranks.time.monotonic", lambda: now[0])
     reports: list[Report] = []
     is_over = ranks.when_one_fails(lambda: reports)
     seen = [is_over()]

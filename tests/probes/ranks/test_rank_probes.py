@@ -177,7 +177,7 @@ def test_a_trainer_of_transformers_trains_in_ranks(turned: Callable[..., ProbeRu
         "module": None,
         "training": {"class_path": "transformers_zoo.pictures", "init_args": {}},
     }
-    runner = turned(spec)  # type: ignore[arg-type]  # as in `training`
+    runner = turned(spec)
     probe = runner.train(8, steps=3, validation_steps=1)
     assert ("fits", 3, 2 * 3 * 8) == (probe.outcome, probe.steps, probe.samples), probe
     assert 50 == runner.describe().num_samples
