@@ -22,6 +22,11 @@ def with_devices(case: Case, number: int) -> Case:
 
     Raises HarnessError where the strategy or a setting does not take so many.
     """
+    if case.workload.get("command") is not None and number != case.num_ranks:
+        raise HarnessError(
+            f"{case.id} does not train on {number} device{'s' * (number > 1)}: a command starts its "
+            "ranks itself, so write one for this number into the matrix"
+        )
     trainer = {name: value for name, value in case.trainer.items() if name != "devices"}
     if number > 1 or case.workload.get("training") is not None:
         trainer["devices"] = number

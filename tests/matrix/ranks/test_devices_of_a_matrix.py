@@ -8,7 +8,9 @@ import pytest
 from matrix_texts import RIGHT as ON_CPU
 from matrix_texts import load, mistakes_in
 
+from harness.errors import HarnessError
 from harness.identity.recipe import recipe
+from harness.matrix.ranks.other_devices import with_devices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +24,16 @@ def test_devices_may_be_an_axis(tmp_path: Path) -> None:
     cases = load(tmp_path, text + 'trainer: {devices: "${devices}"}')
     assert [1, 2] == [case.num_ranks for case in cases]
     assert ["net-h200-32-1", "net-h200-32-2"] == [case.id for case in cases]
+
+
+def test_a_command_has_the_ranks_that_it_starts(tmp_path: Path) -> None:
+    """It cannot be asked for on another number of devices."""
+    command = "command: torchrun --nproc-per-node 2 train.py ${batch_size}"
+    text = RIGHT.replace("module: {class_path: torch.nn.Linear}", command)
+    case, _ = load(tmp_path, text + "trainer: {devices: 2}")
+    assert 2 == with_devices(case, 2).num_ranks
+    with pytest.raises(HarnessError, match="does not train on 4 devices: a command starts its"):
+        with_devices(case, 4)
 
 
 def test_one_device_changes_no_recipe(tmp_path: Path) -> None:
