@@ -18,7 +18,7 @@ from harness.file_locks import LockTimeoutError, NoLocksError, lock_first, locke
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from harness.file_locks import HeldLock
 
@@ -92,6 +92,19 @@ def put_text(target: Path, text: str) -> None:
         return
     with replacing(target) as temporary:
         temporary.write_bytes(data)
+
+
+def write_parts(path: Path, parts: Iterable[str], *, follow: bool = True) -> None:
+    """Write a file that is too large to be held as a whole. Arguments and errors as in `writing`.
+
+    parts: its text; an error that they raise leaves the file as it is.
+    """
+    with (
+        writing(path, follow=follow) as target,
+        replacing(target) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        file.writelines(parts)
 
 
 def refuse_read_only(path: Path) -> None:

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 VERSION = 1
 """The version of `report.json`."""
 
-# A report of a thousand cases, each with thirty probes and their tracebacks, has 40 MB.
-_MAX_BYTES = 48 * 1024**2
-# It has 500,000 of these, and each may become an object of a hundred bytes.
-_MAX_PARTS = 2_000_000
+# A report of ten thousand cases, each as a first search leaves it and with a locked profile beside
+# it, has 170 MB (`benchmarks/fleet_scale.py`).
+_MAX_BYTES = 256 * 1024**2
+# It has 6 million of these, and each may become an object of a hundred bytes.
+_MAX_PARTS = 8_000_000
 _MAX_SHOWN = 80
 
 

@@ -13,7 +13,9 @@ from harness.errors import HarnessError
 from harness.lockfile.index import Index
 from harness.lockfile.profiles import Lock, parse_lock, read_lock, sort
 from harness.lockfile.render import render
+from harness.lockfile.toml_limits import MAX_BYTES
 from harness.lockfile.toml_text import LockError, LockText
+from harness.wording import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -124,6 +126,12 @@ def _write(target: Path, lock: Lock) -> None:
     Otherwise one bad value would make the whole file unreadable.
     """
     text = render(lock)
+    if len(text.encode()) > MAX_BYTES:
+        raise LockError(
+            f"{shown_path(target)}: not written: {len(lock)} profiles are more than the"
+            f" {MAX_BYTES // 2**20} MiB that a lockfile may have: divide the matrix into several,"
+            " each with a lockfile of its own"
+        )
     try:
         parse_lock(LockText(target, text))
     except LockError as error:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from harness.page.history import lock_history_of
 from harness.page.library import is_available
 from harness.page.report_model import read_reports, report_of
-from harness.page.writing import render_page, write_page
+from harness.page.writing import first_shown, render_page, write_page
 
 __all__ = [
+    "first_shown",
     "is_available",
     "lock_history_of",
     "read_reports",

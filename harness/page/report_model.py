@@ -16,7 +16,7 @@ from harness.visible import cut, one_line, visible
 from harness.wording import shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _MAX_TEXT = 8000
@@ -186,15 +186,20 @@ class Report(_Part):
 
     preset: Line | None = None
     cases: tuple[Case, ...]
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """The number of cases that are not among them, by status; a file has no such key."""
 
 
-def report_of(data: dict[str, Any], path: Path | None = None) -> Report:
+def report_of(
+    data: dict[str, Any], path: Path | None = None, left_out: Mapping[str, int] | None = None
+) -> Report:
     """Return a report's typed content. Raises HarnessError, which names the place in it.
 
     path: the file that the data were read from, for the error.
+    left_out: the number of cases that the data lack, by status.
     """
     try:
-        return Report.model_validate(data)
+        return Report.model_validate({**data, "left_out": dict(left_out or {})})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = _place(first["loc"])

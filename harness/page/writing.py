@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from importlib import metadata, resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.files import write_text
 from harness.page import comparison
@@ -16,15 +16,21 @@ from harness.page.library import chart_library, require
 from harness.report import words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from harness.page.history import Locks
     from harness.page.report_model import Case, Report
 
 _ORDER = ("failed", "error", "skipped", "passed")
+MAX_CASES = 1000
+"""The most cases of a page. With 5 KB of each, a browser opens it at once; nobody reads more."""
 _FILES = ("page.css", "charts.js", "page.js")
 # In JSON these characters stand in strings alone. Escaped, no text of a report can end the script.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
+
+_C = TypeVar("_C")
 
 
 def write_page(path: Path, report: Report, locks: Locks) -> None:
@@ -43,7 +49,8 @@ def render_page(report: Report, locks: Locks) -> str:
     from jinja2 import Environment  # noqa: PLC0415 - optional, and only a page needs it
 
     files = {name: _read(name) for name in _FILES}
-    cases = sorted(report.cases, key=lambda case: (_ORDER.index(case.status), case.id))
+    cases = first_shown(report.cases, lambda case: (case.status, case.id))
+    counts = Counter[str](case.status for case in report.cases) + Counter(report.left_out)
     scripts = [chart_library(), files["charts.js"], files["page.js"]]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_read("page.html.jinja"))
@@ -52,11 +59,24 @@ def render_page(report: Report, locks: Locks) -> str:
         style=files["page.css"],
         scripts=scripts,
         data=_json([numbers(case, locks) for case in cases]),
-        title=_title(report),
-        summary=_summary(report),
+        title=_title(counts),
+        summary=_summary(report, counts, len(cases)),
         cases=[_shown(case, locks) for case in cases],
         version=metadata.version("pytest-gpu-profile"),
     )
+
+
+def first_shown(cases: Sequence[_C], order: Callable[[_C], tuple[str, str]]) -> list[_C]:
+    """Return the cases of a page: failures first, and no more than it holds.
+
+    order: returns the status and the id of a case.
+    """
+
+    def key(case: _C) -> tuple[int, str]:
+        status, name = order(case)
+        return _ORDER.index(status), name
+
+    return sorted(cases, key=key)[:MAX_CASES]
 
 
 def _shown(case: Case, locks: Locks) -> dict[str, Any]:
@@ -87,19 +107,17 @@ def _batch(case: Case) -> str:
     return f"{'~' if case.source == 'predicted' else ''}{case.max_batch_size}"
 
 
-def _title(report: Report) -> str:
-    return f"GPU profiles: {_counts(report) or 'no case'}"
+def _title(counts: Counter[str]) -> str:
+    return f"GPU profiles: {_in_words(counts) or 'no case'}"
 
 
-def _summary(report: Report) -> list[str]:
+def _summary(report: Report, counts: Counter[str], num_shown: int) -> list[str]:
     seconds = sum(case.seconds for case in report.cases)
     places = Counter(case.device.name for case in report.cases if case.device)
     probes = sum(len(case.probes) for case in report.cases)
-    lines = [
-        f"{words.count(len(report.cases), 'case')}: {_counts(report)}"
-        if report.cases
-        else "no case"
-    ]
+    lines = [f"{words.count(counts.total(), 'case')}: {_in_words(counts)}" if counts else "no case"]
+    if num_shown < counts.total():
+        lines.append(f"this page has {num_shown} of them, failures first; report.json has all")
     if places:
         lines.append(f"on {', '.join(sorted(places))}")
     if probes:
@@ -109,8 +127,7 @@ def _summary(report: Report) -> list[str]:
     return lines
 
 
-def _counts(report: Report) -> str:
-    counts = Counter[str](case.status for case in report.cases)
+def _in_words(counts: Counter[str]) -> str:
     return ", ".join(f"{counts[status]} {status}" for status in _ORDER if counts[status])
 
 

@@ -9,7 +9,7 @@ from harness.report.annotations import annotation_commands
 from harness.report.estimate import CostItem, cost_of, estimate_line, seconds_of
 from harness.report.failure import error_text, failure_text
 from harness.report.headline import headline
-from harness.report.json_report import render_json
+from harness.report.json_report import json_parts, render_json
 from harness.report.junit_properties import properties_of
 from harness.report.markdown import append_step_summary, render_markdown
 from harness.report.summary import improvement_lines, note_lines, summary_lines, why_nothing
@@ -27,6 +27,7 @@ __all__ = [
     "failure_text",
     "headline",
     "improvement_lines",
+    "json_parts",
     "note_lines",
     "properties_of",
     "render_json",

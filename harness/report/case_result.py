@@ -16,6 +16,9 @@ Status = Literal["passed", "failed", "skipped", "error"]
 """How a case's test ended. `error` is trouble with the machine, never a regression."""
 
 
+_SEVERITY = ("skipped", "passed", "failed", "error")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
     """The result of one case in one run. xdist's workers send it to the controller as JSON."""
@@ -68,3 +71,10 @@ class CaseResult:
         """The measurement's warnings, then those of the comparison."""
         own = self.measurement.warnings if self.measurement else ()
         return (*own, *self.warnings)
+
+
+def worst(before: CaseResult | None, now: CaseResult) -> CaseResult:
+    """Return the result of a case of which several tests have told; of equals the latest."""
+    if before is None or _SEVERITY.index(now.status) >= _SEVERITY.index(before.status):
+        return now
+    return before

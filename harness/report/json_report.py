@@ -5,6 +5,7 @@ The keys of version 1 keep their meaning; others may be added.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,13 +20,15 @@ from harness.report.plain_data import plain_data
 from harness.report.tracebacks import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from harness.lockfile.precisions import Recommendation
     from harness.lockfile.profiles import LockedProfile
     from harness.measurement import Probe
     from harness.report.case_result import CaseResult
     from harness.report.documents import Grown, Report, ReportedCase
+
+_READ_BY_PEOPLE = 100
 
 
 def render_json(
@@ -48,6 +51,29 @@ def render_json(
     }
     data: dict[str, Any] = plain_data(content)
     return data
+
+
+def json_parts(
+    results: Sequence[CaseResult],
+    preset: str | None = None,
+    recommendations: Sequence[Recommendation] = (),
+) -> Iterator[str]:
+    """Yield the text of report.json in parts: as a whole it would take much memory.
+
+    People read a short report. A long one has a line for each case, which is written ten times as
+    fast.
+    """
+    if len(results) <= _READ_BY_PEOPLE:
+        data = render_json(results, preset, recommendations)
+        yield json.dumps(data, indent=2, allow_nan=False) + "\n"
+        return
+    start = json.dumps(render_json((), preset, recommendations), allow_nan=False)
+    yield start.removesuffix("]}")
+    rows = sorted(results, key=lambda result: result.case_id)
+    for number, row in enumerate(rows):
+        case = json.dumps(plain_data(reported_case(row)), allow_nan=False)
+        yield f"{',' if number else ''}\n{case}"
+    yield "\n]}\n"
 
 
 def reported_case(result: CaseResult) -> ReportedCase:

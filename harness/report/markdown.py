@@ -29,6 +29,7 @@ _SPECIAL = re.compile(
 _ID = re.compile(r"[\w.-]+")
 # GitHub refuses a step's whole summary when it is larger.
 _SUMMARY_LIMIT_BYTES = 1024 * 1024
+_LONG = 1000
 _CUT = (
     "\n\nCut at GitHub's limit for summaries: report.md among the run's artifacts has all of it.\n"
 )
@@ -62,9 +63,11 @@ def render_markdown(
     if improvements := improvement_lines(rows):
         parts += ["## Better than locked", fence("\n".join(improvements))]
     parts += [_speeds(row.case_id, row.measurement) for row in rows if row.measurement]
-    failures = [row for row in rows if row.status in ("failed", "error")]
-    if failures:
-        parts += ["## Failures", *(_details(row) for row in failures)]
+    if failures := [row for row in rows if row.status in ("failed", "error")]:
+        details = ["## Failures", *(_details(row) for row in failures)]
+        # GitHub cuts a long summary, and what is long is the table.
+        place = 2 if len(rows) > _LONG else len(parts)
+        parts[place:place] = details
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -7,6 +7,11 @@ from dataclasses import fields, is_dataclass
 from datetime import date, time
 from typing import Any
 
+# Nearly all values of a report are of these.
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+_NAMES: dict[type[Any], tuple[str, ...]] = {}
+"""The fields of the dataclasses that were met: a report has ten thousands of each."""
+
 
 def plain_data(value: Any) -> Any:
     """Return a value as JSON holds it.
@@ -14,8 +19,11 @@ def plain_data(value: Any) -> Any:
     Dataclasses become objects, tuples lists, and numbers that are not finite None. The dates and
     times of TOML, which a lock may hold under a key of others, become text (ISO 8601).
     """
+    kind = type(value)
+    if kind in _AS_THEY_ARE:
+        return value
     if is_dataclass(value):
-        return {one.name: plain_data(getattr(value, one.name)) for one in fields(value)}
+        return {name: plain_data(getattr(value, name)) for name in _names(kind)}
     if isinstance(value, dict):
         return {str(key): plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -23,3 +31,10 @@ def plain_data(value: Any) -> Any:
     if isinstance(value, (date, time)):
         return value.isoformat()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    known = _NAMES.get(kind)
+    if known is None:
+        known = _NAMES[kind] = tuple(one.name for one in fields(kind))
+    return known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from harness.bounds.failed_probes import telling_failure
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # A long matrix may skip hundreds of cases for one reason.
 _MAX_NAMED = 3
+# Of cases, and of notes: nobody reads ten thousand rows on a terminal.
+_MAX_ROWS = 200
+_URGENT = ("error", "failed", "passed", "skipped")
 
 
 def summary_lines(
@@ -40,12 +44,14 @@ def summary_lines(
     """
     if not results:
         return []
-    blocks = [render_table(results, width).splitlines()]
+    shown, note = _first(results)
+    blocks = [render_table(shown, width).splitlines() + note]
     if recommendations:
         blocks.append([line for one in recommendations for line in _wrapped(str(one), width)])
     if notes := note_lines(results):
-        blocks.append([line for note in notes for line in _wrapped(note, width)])
-    better = improvement_lines([result for result in results if result.case_id not in locked])
+        blocks.append([line for note in _cut(notes) for line in _wrapped(note, width)])
+    known = frozenset(locked)
+    better = _cut(improvement_lines([one for one in results if one.case_id not in known]))
     blocks.append(
         [line for text in better for line in ([text] if text[0] == " " else _wrapped(text, width))]
     )
@@ -58,6 +64,22 @@ def summary_lines(
     for block in filter(None, blocks):
         lines += ["", *block] if lines else block
     return lines
+
+
+def _first(results: Sequence[CaseResult]) -> tuple[Sequence[CaseResult], list[str]]:
+    """Return the cases of a terminal, failures first where there are many, and a line on others."""
+    if len(results) <= _MAX_ROWS:
+        return results, []
+    order = sorted(results, key=lambda result: (_URGENT.index(result.status), result.case_id))
+    left = Counter[str](result.status for result in order[_MAX_ROWS:])
+    number = words.count(left.total(), "more case")
+    said = ", ".join(f"{left[status]} {status}" for status in _URGENT if left[status])
+    return order[:_MAX_ROWS], [f"{number} in report.md: {said}"]
+
+
+def _cut(lines: list[str]) -> list[str]:
+    more = len(lines) - _MAX_ROWS
+    return lines if more <= 0 else [*lines[:_MAX_ROWS], f"{more} more lines in report.md"]
 
 
 def note_lines(results: Sequence[CaseResult]) -> list[str]:

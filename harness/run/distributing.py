@@ -15,7 +15,7 @@ from harness.scheduling.places import Places, place_of
 from harness.scheduling.workers import BESIDE_BUDGET_BYTES, PREDICTION_BYTES, num_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.matrix.case import Case
     from harness.run.selecting import Selecting
@@ -52,8 +52,9 @@ class Distributing:
 
     def _plan(self, tests: Sequence[str]) -> list[int]:
         """Return the places of the tests that run, the most urgent first."""
+        known = {case.id: case for case in self._session.cases}
         for test in tests:
-            self._by_id[test] = case_of(test, self._session.cases)
+            self._by_id[test] = case_of(test, known)
         cases = {case.id: case for case in self._by_id.values() if case is not None}
         order = self._selecting.ordered(list(cases.values()), side_by_side=True)
         rank = {case.id: number for number, case in enumerate(order)}
@@ -65,10 +66,8 @@ class Distributing:
         chosen = [(place, index) for index, place in enumerate(ranks) if place is not None]
         return [index for _, index in sorted(chosen)]
 
-    def _choose(self, waiting: Sequence[str], running: Sequence[str]) -> int | None:
-        names = [self._name(test) for test in waiting]
-        found = self._places.next_of(names, [self._name(test) for test in running])
-        return None if found is None else names.index(found)
+    def _choose(self, waiting: Iterable[str], running: Iterable[str]) -> int | None:
+        return self._places.next_of(map(self._name, waiting), [*map(self._name, running)])
 
     def _name(self, test: str) -> str:
         case = self._by_id[test]

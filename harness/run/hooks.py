@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ from harness import report
 from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError, MachineError
 from harness.fleet.procedure import Elsewhere
-from harness.report.case_result import CaseResult
+from harness.report.case_result import CaseResult, worst
+from harness.report.lr_curves import condensed
 from harness.run.annotating import annotations_of
 from harness.run.distributing import Distributing, on_worker
 from harness.run.fixture import GpuProfile
@@ -25,7 +27,7 @@ from harness.run.interruption import interrupted_cases
 from harness.run.opening import open_session
 from harness.run.paths import Paths
 from harness.run.recommending import recommended_precisions
-from harness.run.selecting import Selecting, sort_items
+from harness.run.selecting import Selecting, case_of_item, sort_items
 from harness.visible import visible
 from harness.wording import shown_path
 
@@ -40,8 +42,6 @@ _TERMINATED = 128 + signal.SIGTERM
 _RUN_ID = "gpu_profile_run"
 # A run that was interrupted or broke down updates no lockfile.
 _FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
-# Several tests may use one case; its status is the worst of theirs.
-_SEVERITY = ("skipped", "passed", "failed", "error")
 
 
 class Run:
@@ -82,6 +82,8 @@ class Run:
         self.results: dict[str, CaseResult] = {}
         self._recommendations: tuple[Recommendation, ...] = ()
         self._started: set[str] = set()
+        # Loggers get the curves of a range test as they are.
+        self._logged = {case.id for case in self.session.cases if case.loggers}
         self._interrupted: list[CaseResult] = []
         self.nothing_measured = False
         self.errors: list[str] = []
@@ -142,10 +144,8 @@ class Run:
 
     def cases_here(self, items: list[pytest.Item]) -> list[Case]:
         """Return the cases of tests that run on this machine."""
-        chosen = (
-            item.callspec.params["gpu_profile"] for item in items if hasattr(item, "callspec")
-        )
-        return list({case.id: case for case in chosen if self.is_here(case)}.values())
+        chosen = {case.id: case for case in map(case_of_item, items) if case is not None}
+        return [case for case in chosen.values() if self.is_here(case)]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -153,7 +153,10 @@ class Run:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach the case's result to the report that decides its status."""
         made = yield
-        if call.when == "teardown" or (call.when == "setup" and made.passed):
+        if call.when == "teardown":
+            self.session.end_test(case_of_item(item))
+            return made
+        if call.when == "setup" and made.passed:
             return made
         error = call.excinfo.value if call.excinfo else None
         if call.when == "call" and isinstance(error, MachineError):
@@ -164,19 +167,24 @@ class Run:
             made.longrepr = report.error_text(
                 item.name, error, self.session.procedure.source, self.session.paths.verb_flags
             )
-        case = item.callspec.params.get("gpu_profile") if hasattr(item, "callspec") else None
+        case = case_of_item(item)
         if case is not None:
             status = "error" if made.failed and made.when != "call" else made.outcome
             profile = getattr(item, "funcargs", {}).get("gpu_profile")
             if not isinstance(profile, GpuProfile):
                 profile = GpuProfile(self.session, case, self._typed(item))
             result = profile.result(status, _reason(made, error))
-            made.gpu_profile = result.to_json()  # type: ignore[attr-defined] # xdist sends it along
+            sent = result.to_json() if self.is_worker else result
+            made.gpu_profile = sent  # type: ignore[attr-defined] # xdist sends it along
             # The report of the teardown, whose properties JUnit's XML has, takes those of the item.
             properties = report.properties_of(result)
             item.user_properties += properties
             made.user_properties += properties
         return made
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Count the tests of each case."""
+        self.session.expect_tests(map(case_of_item, session.items))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -192,15 +200,17 @@ class Run:
         """Forget a test that has ended."""
         self._started.discard(nodeid)
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the results, on the controller."""
-        data = getattr(report, "gpu_profile", None)
-        if data is None or self.is_worker:
+        if self.is_worker or not hasattr(report, "gpu_profile"):
             return
-        result = CaseResult.from_json(data)
-        known = self.results.get(result.case_id)
-        if known is None or _SEVERITY.index(result.status) >= _SEVERITY.index(known.status):
-            self.results[result.case_id] = result
+        # pytest keeps all reports until the end: thousands of results would take much memory.
+        data = report.__dict__.pop("gpu_profile")
+        result = data if isinstance(data, CaseResult) else CaseResult.from_json(data)
+        if result.measurement is not None and result.case_id not in self._logged:
+            result = replace(result, measurement=condensed(result.measurement))
+        self.results[result.case_id] = worst(self.results.get(result.case_id), result)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

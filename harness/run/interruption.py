@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from harness.case_names import MAX_ID_LENGTH
 from harness.devices.device import NoSuchDeviceError
 from harness.measure.so_far import SOAK, TIMING
 from harness.report.case_result import CaseResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from harness.matrix.case import Case
     from harness.run.session import Session
@@ -26,17 +28,29 @@ def interrupted_cases(session: Session, started: Iterable[str]) -> Iterator[Case
 
     started: the ids of the tests.
     """
+    by_id = {case.id: case for case in session.cases}
     for test in started:
-        case = case_of(test, session.cases)
+        case = case_of(test, by_id)
         if case is not None:
             yield _result(session, case)
 
 
-def case_of(test: str, cases: Iterable[Case]) -> Case | None:
-    """Return the case in a test's id: `test_profiles.py::test_gpu_profile[net-cpu-64MiB-16]`."""
-    parameters = f"-{test.partition('[')[2].rpartition(']')[0]}-"
-    fitting = [case for case in cases if f"-{case.id}-" in parameters]
-    return max(fitting, key=lambda case: len(case.id), default=None)
+def case_of(test: str, by_id: Mapping[str, Case]) -> Case | None:
+    """Return the case in a test's id: `test_profiles.py::test_gpu_profile[net-cpu-64MiB-16]`.
+
+    A test may have further parameters, before the case or behind it.
+    """
+    parameters = test.partition("[")[2].rpartition("]")[0]
+    if (whole := by_id.get(parameters)) is not None:
+        return whole
+    parts = parameters.split("-")
+    found = [
+        by_id[name]
+        for begin in range(len(parts))
+        for name in accumulate(parts[begin : begin + MAX_ID_LENGTH], "{}-{}".format)
+        if name in by_id
+    ]
+    return max(found, key=lambda case: len(case.id), default=None)
 
 
 def _result(session: Session, case: Case) -> CaseResult:

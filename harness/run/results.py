@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import page, report
 from harness.errors import HarnessError
 from harness.file_locks import WAIT_SECONDS
-from harness.files import write_text
+from harness.files import write_parts, write_text
 from harness.lockfile.profiles import LockedProfile
 from harness.lockfile.write import write_candidate
 from harness.probes.kept_answers import NAME
@@ -43,7 +43,7 @@ class Results:
     def __init__(self, folder: Path, wait_seconds: float = WAIT_SECONDS) -> None:
         self.folder = folder
         self._wait_seconds = wait_seconds
-        self._reported: dict[str, Any] | None = None
+        self._reported: tuple[Sequence[CaseResult], Preset | None] | None = None
 
     @property
     def has_page(self) -> bool:
@@ -92,14 +92,13 @@ class Results:
         lock: the lockfile that an update would turn into the candidate.
         """
         make_results_folder(self.folder, WRITTEN)
-        data = report.render_json(results, preset, recommendations)
-        text = json.dumps(data, indent=2, allow_nan=False) + "\n"
-        write_text(self.folder / "report.json", text, follow=False)
+        parts = report.json_parts(results, preset, recommendations)
+        write_parts(self.folder / "report.json", parts, follow=False)
         header = {"preset": preset} if preset else None
         markdown = report.render_markdown(results, header, recommendations)
         write_text(self.folder / "report.md", markdown, follow=False)
         write_candidate(self.folder / "candidate.lock", lock, lockable(results))
-        self._reported = data
+        self._reported = results, preset
         # It would show other results.
         (self.folder / PAGE).unlink(missing_ok=True)
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
@@ -123,8 +122,12 @@ class Results:
         try:
             if not page.is_available():
                 return ()
-            report_shown = page.report_of(self._reported)
-            page.write_page(self.folder / PAGE, report_shown, page.lock_history_of(lock))
+            results, preset = self._reported
+            shown = page.first_shown(results, lambda one: (one.status, one.case_id))
+            left_out = Counter[str](one.status for one in results)
+            left_out -= Counter[str](one.status for one in shown)
+            reported = page.report_of(report.render_json(shown, preset), left_out=left_out)
+            page.write_page(self.folder / PAGE, reported, page.lock_history_of(lock))
         except Exception as error:  # noqa: BLE001 - whatever it is, the results are written
             return (f"{PAGE} is not written: {str(error) or type(error).__name__}",)
         return ()

@@ -55,9 +55,10 @@ def make_results_folder(folder: Path, written: Collection[str]) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        names = os.listdir(folder)  # noqa: PTH208 - names are all that is needed
-        if MARKER in names:
+        # Asked for each case: the folder is not listed, which may hold those of thousands.
+        if os.path.lexists(folder / MARKER):
             return
+        names = os.listdir(folder)  # noqa: PTH208 - names are all that is needed
         is_own = not names or _is_of_an_older_run(folder)
         if not is_own and folder.is_symlink():
             raise MachineError(

@@ -137,16 +137,20 @@ class Selecting:
             return None
 
 
+def case_of_item(item: pytest.Item) -> Case | None:
+    """Return the case of a test; None for a test that is no case of the matrix."""
+    case: Case | None = (
+        item.callspec.params.get("gpu_profile") if hasattr(item, "callspec") else None
+    )
+    return case
+
+
 def sort_items(selecting: Selecting, items: list[pytest.Item]) -> list[pytest.Item]:
     """Sort a run's tests by their cases, without xdist; return those that are left out.
 
     A test that is no case of the matrix stays, before all others.
     """
-    cases = {}
-    for item in items:
-        case = item.callspec.params.get("gpu_profile") if hasattr(item, "callspec") else None
-        if case is not None:
-            cases[case.id] = case
+    cases = {case.id: case for case in map(case_of_item, items) if case is not None}
     places = {
         case.id: place
         for place, case in enumerate(selecting.ordered(list(cases.values()), side_by_side=False))
@@ -154,7 +158,7 @@ def sort_items(selecting: Selecting, items: list[pytest.Item]) -> list[pytest.It
     ranked = []
     dropped = []
     for item in items:
-        case = item.callspec.params.get("gpu_profile") if hasattr(item, "callspec") else None
+        case = case_of_item(item)
         if case is None or case.id in places:
             ranked.append((-1 if case is None else places[case.id], item))
         else:

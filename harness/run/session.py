@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 from uuid import uuid4
@@ -13,13 +14,15 @@ from harness.lockfile.profiles import read_lock
 from harness.lockfile.write import refuse_read_only, update_lock
 from harness.loggers import log_run
 from harness.measure.so_far import FOUND_NAME, read_found
+from harness.measurement import Measurement
 from harness.probes.kept_answers import NAME, forget
 from harness.progress.events import working_on
+from harness.report.lr_curves import condensed
 from harness.run.results import Results, lockable
 from harness.run.results_folder import refuse_project_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from harness.bounds.verdict import Verdict, Violation
     from harness.devices.device import Device
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from harness.lockfile.profiles import Lock, LockedProfile
     from harness.matrix.case import Case
     from harness.measure.so_far import Found
-    from harness.measurement import DeviceIdentity, Measurement, Source
+    from harness.measurement import DeviceIdentity, Source
     from harness.probes.open_cases import Surroundings
     from harness.report.case_result import CaseResult
     from harness.run.paths import Paths
@@ -116,6 +119,7 @@ class Session:
         """The cases that this run wrote to the lockfile."""
         self._found: dict[str, FoundCase | NoSuchDeviceError] = {}
         self._measured: dict[str, Measurement | HarnessError] = {}
+        self._tests_left: Counter[str] = Counter()
 
     @property
     def verb(self) -> str:
@@ -180,6 +184,19 @@ class Session:
         if isinstance(known, HarnessError):
             raise known
         return known
+
+    def expect_tests(self, cases: Iterable[Case | None]) -> None:
+        """Learn of each test that will run which case it has, if any."""
+        self._tests_left = Counter(case.id for case in cases if case is not None)
+
+    def end_test(self, case: Case | None) -> None:
+        """Keep less of a case behind its last test: a run may have thousands of cases."""
+        if case is None:
+            return
+        self._tests_left[case.id] -= 1
+        known = self._measured.get(case.id)
+        if self._tests_left[case.id] == 0 and isinstance(known, Measurement):
+            self._measured[case.id] = condensed(known)
 
     def tried(self, case: Case) -> bool:
         """Return whether another test of the case has had its values, or why there are none."""

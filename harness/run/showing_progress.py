@@ -36,6 +36,7 @@ class ShownProgress:
         self._run = run
         self._progress: Progress | None = None
         self._receiver: Receiver | None = None
+        self._ids: list[str] = []
         self._open = ExitStack()
 
     @pytest.hookimpl(tryfirst=True)
@@ -63,6 +64,9 @@ class ShownProgress:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Learn the same from a worker: the controller collects nothing."""
+        if ids == self._ids:  # of the worker before, as a rule
+            return
+        self._ids = ids
         names = {name.rpartition("[")[2].removesuffix("]") for name in ids}
         chosen = [case for case in self._run.session.cases if case.id in names]
         self._expect([case for case in chosen if self._run.is_here(case)])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xdist.scheduler import LoadScheduling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from xdist.workermanage import WorkerController
 
@@ -38,7 +38,7 @@ class OneAtATime(LoadScheduling):  # type: ignore[misc] # xdist leaves it untype
         config: Any,
         log: Any,
         plan: Callable[[Sequence[str]], list[int]],
-        choose: Callable[[Sequence[str], Sequence[str]], int | None],
+        choose: Callable[[Iterable[str], Sequence[str]], int | None],
     ) -> None:
         super().__init__(config, log)
         self._plan = plan
@@ -84,8 +84,9 @@ class OneAtATime(LoadScheduling):  # type: ignore[misc] # xdist leaves it untype
         for node, tests in self.node2pending.items():
             if tests or node.shutting_down or node not in self.node2collection:
                 continue
-            waiting = [self.collection[index] for index in self.pending]
-            chosen = self._choose(waiting, self._running()) if waiting else None
+            # Not as a list: the first of thousands is often the one.
+            waiting = map(self.collection.__getitem__, self.pending)
+            chosen = self._choose(waiting, self._running())
             if chosen is None:
                 return
             self._send(node, self.pending.pop(chosen))

@@ -11,7 +11,7 @@ from harness.devices.gpu_locks import is_held
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable
 
     from harness.devices.device import Device
     from harness.matrix.case import Case
@@ -54,25 +54,37 @@ class Places:
     def __init__(self, places: dict[str, Place], held: Callable[[str], bool] = is_held) -> None:
         self._places = places
         self._held = held
+        # A test that is no case of the matrix has a place of its own.
+        self._num_places = len({Place(), *places.values()})
 
-    def next_of(self, waiting: Sequence[str], running: Collection[str]) -> str | None:
-        """Return the case that should start now; None if each of them would only wait.
+    def next_of(self, waiting: Iterable[str], running: Collection[str]) -> int | None:
+        """Return which of the cases should start now; None if each of them would only wait.
 
         The first one counts whose GPU is free. If other runs hold the GPUs that this run has left
         over, the first of these cases is started to wait for them: it says so, and has a limit.
 
-        waiting: the ids of cases, the most urgent first.
+        waiting: the ids of cases, the most urgent first; no more of them are read than needed.
         running: those that run now.
         """
-        open_to = [one for one in waiting if self._has_room(one, running)]
-        if (
-            free := next((one for one in open_to if self._is_free(one, running)), None)
-        ) is not None:
-            return free
-        if open_to:
-            return open_to[0]
+        first = with_room = None
+        # Thousands of cases wait for a few places: all cases of a place get one answer.
+        judged: set[Place] = set()
+        for number, one in enumerate(waiting):
+            first = 0
+            place = self._of(one)
+            if place in judged:
+                continue
+            judged.add(place)
+            if self._has_room(one, running):
+                if self._is_free(one, running):
+                    return number
+                with_room = number if with_room is None else with_room
+            if len(judged) == self._num_places:
+                break
+        if with_room is not None:
+            return with_room
         # By its own account a run never waits for ever.
-        return None if running else next(iter(waiting), None)
+        return None if running else first
 
     @property
     def num_gpus(self) -> int:

@@ -142,6 +142,18 @@ def test_what_could_not_be_read_again_is_not_written(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_lock_that_readers_would_refuse_for_its_size_is_not_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old file stays, and the error says what to do with so many cases."""
+    update_lock(path, [locked()])
+    before = path.read_bytes()
+    monkeypatch.setattr("harness.lockfile.write.MAX_BYTES", len(before) + 10)
+    with pytest.raises(LockError, match=r"2 profiles are more than .* divide the matrix"):
+        update_lock(path, [locked(axes={"model": "a", "gpu": "b", "resolution": 1})])
+    assert before == path.read_bytes()
+
+
 def test_the_candidate_is_the_lock_after_an_update(path: Path) -> None:
     """The candidate equals the lock after an update; the lock itself stays unchanged."""
     update_lock(path, [locked(), locked(model="vit")])

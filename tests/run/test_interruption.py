@@ -9,9 +9,9 @@ import pytest
 
 from harness.run.interruption import case_of
 
-CASES: list[Any] = [
-    SimpleNamespace(id=one) for one in ("net-cpu-1", "wide-net-cpu-1", "net-cpu-16")
-]
+CASES: dict[str, Any] = {
+    one: SimpleNamespace(id=one) for one in ("net-cpu-1", "wide-net-cpu-1", "net-cpu-16")
+}
 
 
 @pytest.mark.parametrize(

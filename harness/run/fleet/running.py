@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.errors import HarnessError
 from harness.fleet.job import Job
+from harness.run.selecting import case_of_item
 from harness.scheduling.order import longest_first
 
 if TYPE_CHECKING:
@@ -44,12 +45,16 @@ class RunningElsewhere:
         if session.config.option.collectonly:
             return True
         waiting, ready = self._begin(session.items)
+        # Of the tests that wait. Thousands may, so they are counted and not searched.
+        parents = Counter(one.parent for some in waiting.values() for one in some)
         while waiting or ready:
             while not ready:
                 for name in self._fleet.wait(_WAIT_SECONDS):
-                    ready.extend(waiting.pop(name, ()))
+                    ended = waiting.pop(name, [])
+                    ready.extend(ended)
+                    parents -= Counter(one.parent for one in ended)
             item = ready.popleft()
-            following = _following(item, ready, waiting)
+            following = _following(item, ready, waiting, parents)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.shouldfail:
                 raise session.Failed(session.shouldfail)
@@ -91,23 +96,20 @@ class RunningElsewhere:
         return True
 
 
-def case_of_item(item: pytest.Item) -> Case | None:
-    """Return the case of a test; None for one that has none."""
-    if not hasattr(item, "callspec"):
-        return None
-    case: Case | None = item.callspec.params.get("gpu_profile")
-    return case
-
-
 def _following(
-    item: pytest.Item, ready: deque[pytest.Item], waiting: dict[str, list[pytest.Item]]
+    item: pytest.Item,
+    ready: deque[pytest.Item],
+    waiting: dict[str, list[pytest.Item]],
+    parents: Counter[pytest.Collector | None],
 ) -> pytest.Item | None:
     """Return a test to keep fixtures for: the next one, or one beside it if nobody knows the next.
 
     What tests of one class or module share stays until the last of them. Where some wait that are
     elsewhere, any may be next, so nothing stays.
+
+    parents: what the waiting tests stand in.
     """
     if ready:
         return ready[0]
-    left = [one for some in waiting.values() for one in some]
-    return left[0] if left and all(one.parent is item.parent for one in left) else None
+    beside = next(iter(waiting.values()), None)
+    return beside[0] if beside and parents.keys() == {item.parent} else None
