@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from harness.devices.device import NoSuchDeviceError
 from harness.errors import (
@@ -32,6 +34,17 @@ _ERRORS: dict[str, type[HarnessError]] = {
     "device": NoSuchDeviceError,
     "other": HarnessError,
 }
+
+
+class _Measured(TypedDict):
+    """An answer with a measurement, which nearly all have."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc] # pydantic's own way
+
+    measurement: Measurement
+
+
+_MEASURED = TypeAdapter(_Measured)
 _MEASUREMENTS = TypeAdapter(Measurement)
 _MAX_TEXT = 1 << 20
 
@@ -65,6 +78,9 @@ def read(answer: bytes, case: Case) -> Measurement | HarnessError:
     """
     try:
         text = _unpack(answer)
+        with suppress(ValidationError):
+            # In one go: a run may have ten thousand answers.
+            return _checked(_MEASURED.validate_json(text, strict=True)["measurement"], case)
         data = json.loads(text)
     except (ValueError, RecursionError, zlib.error) as error:
         raise UnreadableAnswerError(f"it is no JSON ({cut(str(error))})") from error
@@ -85,6 +101,10 @@ def _measurement(data: Any, case: Case) -> Measurement:
         raise UnreadableAnswerError(f"its measurement is none: {cut(what)}") from error
     except (ValueError, RecursionError) as error:
         raise UnreadableAnswerError(f"its measurement is none: {cut(str(error))}") from error
+    return _checked(measurement, case)
+
+
+def _checked(measurement: Measurement, case: Case) -> Measurement:
     if measurement.axes != case.axes:
         raise UnreadableAnswerError(f"it is of another case: {cut(str(measurement.axes))}")
     if measurement.max_batch_size < 0 or measurement.source != "measured":

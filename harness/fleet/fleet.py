@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from harness.fleet.job import Job
     from harness.lockfile.profiles import Lock
     from harness.matrix.case import Case
+    from harness.matrix.settings import GpuSettings
     from harness.measurement import Measurement
 
 _log = logging.getLogger("harness")
@@ -38,6 +40,17 @@ class Outcome:
 
     found: Measurement | HarnessError
     files: bytes | None = None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """The cases that wait for one of the same nodes: a look at them is one for thousands."""
+
+    cases: dict[str, _Open] = field(default_factory=dict)
+    oldest: float = float("inf")
+    """No case of them waits for longer than since then."""
+    worked: float = float("-inf")
+    """When one of the nodes was last seen to work for this run."""
 
 
 @dataclass(slots=True)
@@ -82,6 +95,9 @@ class Fleet:
         self._nodes: dict[str, Node] = {}
         self._names: dict[str, str] = {}
         self._open: dict[str, _Open] = {}
+        self._waiting: dict[tuple[str, ...], _Waiting] = {}
+        self._working: Counter[str] = Counter()
+        self._fitting: dict[tuple[str, int, GpuSettings], list[Node]] = {}
         self._done: dict[str, Outcome] = {}
         self._ended: list[str] = []
         self._lock: Lock | None = None
@@ -90,7 +106,7 @@ class Fleet:
 
     def nodes_for(self, case: Case) -> list[Node]:
         """Return the nodes that can run a case. Raises NoSuchDeviceError where there is none."""
-        found = fitting(case, self._nodes.values())
+        found = self._fitting_for(case)
         if not found:
             raise NoSuchDeviceError(
                 f"needs {wanted(case)}: {self.name} has {listed(self._nodes.values())}"
@@ -109,11 +125,9 @@ class Fleet:
         """Return the end of a case; None while it has none."""
         return self._done.get(case.id)
 
-    def take_files(self, case: Case) -> bytes | None:
-        """Return the files of a case that has ended, once: they take memory."""
-        outcome = self._done[case.id]
-        self._done[case.id] = Outcome(outcome.found)
-        return outcome.files
+    def take(self, case: Case) -> Outcome:
+        """Return the end of a case, once: those of thousands take memory."""
+        return self._done.pop(case.id)
 
     @property
     def is_idle(self) -> bool:
@@ -127,8 +141,7 @@ class Fleet:
         if event is not None:
             self._take(event)
         if self._clock() - self._looked >= _LOOK_SECONDS:
-            self._look()
-            self._give_to_those_that_are_here()
+            self._give_to_those_that_are_here(have_changed=self._look())
         return list(self._ended)
 
     def wait_for(self, case: Case) -> Outcome:
@@ -149,7 +162,9 @@ class Fleet:
             return
         one.since = self._clock()
         if isinstance(event, Began):
+            self._leave(one)
             one.runs_on = event.node
+            self._working[event.node] += 1
             tell(Event(one.case.id, "begin", f"on {self._name(event.node)}"))
             _log.info("%s: on %s", one.case.id, self._name(event.node))
         elif isinstance(event, Lost):
@@ -187,7 +202,6 @@ class Fleet:
         node = event.node or one.runs_on
         where = "its node" if node is None else self._name(node)
         one.losses.append(f"{where} was lost ({cut(event.reason)})")
-        one.runs_on = None
         if len(one.losses) >= _MOST_LOSSES:
             both = ", and then ".join(one.losses)
             self._end(
@@ -207,11 +221,12 @@ class Fleet:
 
     def _submit(self, one: _Open) -> None:
         """Give a case to nodes that can run it; without any it waits for one to join."""
-        # A process may be lost where the node is not: then that node is better than none.
-        able = fitting(one.case, self._others(one)) or fitting(
-            one.case, [n for n in self._nodes.values() if not one.mismatches]
-        )
-        one.runs_on, one.nodes = None, tuple(node.id for node in able)
+        self._leave(one)
+        able = self._able(one)
+        one.nodes = tuple(node.id for node in able)
+        group = self._waiting.setdefault(one.nodes, _Waiting())
+        group.cases[one.case.id] = one
+        group.oldest = min(group.oldest, one.since)
         if not able:
             return
         assert self._lock is not None, "the fleet has started"
@@ -229,31 +244,68 @@ class Fleet:
             )
         )
 
+    def _able(self, one: _Open) -> list[Node]:
+        if not one.avoided:
+            return self._fitting_for(one.case)
+        # A process may be lost where the node is not: then that node is better than none.
+        return fitting(one.case, self._others(one)) or (
+            [] if one.mismatches else self._fitting_for(one.case)
+        )
+
+    def _fitting_for(self, case: Case) -> list[Node]:
+        """Return the nodes that can run a case; thousands of cases ask for the same GPU."""
+        key = (case.gpu, case.num_ranks, case.device)
+        if key not in self._fitting:
+            self._fitting[key] = fitting(case, self._nodes.values())
+        return self._fitting[key]
+
+    def _leave(self, one: _Open) -> None:
+        """Take a case from the node that it runs on, or from those that wait."""
+        if one.runs_on is not None:
+            self._working[one.runs_on] -= 1
+            one.runs_on = None
+        group = self._waiting.get(one.nodes)
+        if group is not None and group.cases.pop(one.case.id, None) is not None:
+            one.since = max(one.since, group.worked)
+            if not group.cases:
+                del self._waiting[one.nodes]
+
     def _others(self, one: _Open) -> list[Node]:
         return [node for node in self._nodes.values() if node.id not in one.avoided]
 
-    def _look(self) -> None:
-        """See which nodes have joined and which are gone."""
+    def _look(self) -> bool:
+        """See which nodes have joined and which are gone; return whether any has."""
         self._looked = self._clock()
-        self._nodes = {node.id: node for node in self._executor.nodes()}
+        before, self._nodes = self._nodes, {node.id: node for node in self._executor.nodes()}
         self._names |= {node.id: node.name for node in self._nodes.values()}
+        if before == self._nodes:
+            return False
+        self._fitting.clear()
+        return True
 
-    def _give_to_those_that_are_here(self) -> None:
+    def _give_to_those_that_are_here(self, *, have_changed: bool) -> None:
         """Give cases whose nodes are gone to others; end those that have waited for too long."""
-        working = {one.runs_on for one in self._open.values() if one.runs_on is not None}
-        for one in tuple(self._open.values()):
-            if one.runs_on is not None:
-                continue
-            if working & {*one.nodes} & self._nodes.keys():
-                one.since = self._clock()
-            if not {*one.nodes} & self._nodes.keys():
-                if one.nodes:
-                    self._executor.cancel(one.case.id)
-                self._submit(one)
-            waited = self._clock() - one.since
+        now = self._clock()
+        for nodes, group in tuple(self._waiting.items()):
+            here = [node for node in nodes if node in self._nodes]
+            if any(self._working[node] > 0 for node in here):
+                group.worked = now
+            if not here and have_changed:
+                for one in tuple(group.cases.values()):
+                    if nodes:
+                        self._executor.cancel(one.case.id)
+                    self._submit(one)
+        for group in tuple(self._waiting.values()):
+            if now - max(group.oldest, group.worked) > self._wait_seconds:
+                self._end_those_that_have_waited(group, now)
+
+    def _end_those_that_have_waited(self, group: _Waiting, now: float) -> None:
+        for one in tuple(group.cases.values()):
+            waited = now - max(one.since, group.worked)
             if waited > self._wait_seconds:
                 self._executor.cancel(one.case.id)
                 self._end(one, Outcome(MachineError(self._why_not(one, waited))))
+        group.oldest = min((one.since for one in group.cases.values()), default=now)
 
     def _why_not(self, one: _Open, waited: float) -> str:
         before = "".join(f"{lost}; " for lost in one.losses)
@@ -265,6 +317,7 @@ class Fleet:
         )
 
     def _end(self, one: _Open, outcome: Outcome) -> None:
+        self._leave(one)
         del self._open[one.case.id]
         self._done[one.case.id] = outcome
         self._ended.append(one.case.id)

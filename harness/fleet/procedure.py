@@ -31,7 +31,7 @@ class FleetCase:
         self._case = case
         self._fleet = fleet
         gpu = case.device
-        self._expected = device_of(case, nodes) or DeviceIdentity(
+        self._device = device_of(case, nodes) or DeviceIdentity(
             gpu.name or "cpu", gpu.budget or gpu.memory or 0, case.num_ranks
         )
 
@@ -40,7 +40,7 @@ class FleetCase:
         """The device that the case was measured on; until then the one that it should be."""
         outcome = self._fleet.outcome(self._case)
         if outcome is None or isinstance(outcome.found, HarnessError):
-            return self._expected
+            return self._device
         return outcome.found.device
 
     def run(self, locked: LockedProfile | None, surroundings: Surroundings) -> Measurement:
@@ -49,8 +49,10 @@ class FleetCase:
         Raises the errors of the node, MachineError where nodes were lost, and OSError.
         """
         del locked  # each node finds it in the same lock
-        outcome = self._fleet.wait_for(self._case)
-        files = self._fleet.take_files(self._case)
+        self._fleet.wait_for(self._case)
+        self._device = self.identity
+        outcome = self._fleet.take(self._case)
+        files = outcome.files
         folder = surroundings.directory / self._case.id
         note = None if files is None else unpack(files, folder)
         if isinstance(outcome.found, HarnessError):
