@@ -27,8 +27,10 @@ INSIDE = Path(__file__).with_name("inside")
 _BATCH_SIZE = "${batch_size}"
 _PACKAGE_ROOT = str(Path(__file__).parents[2])
 _CHUNK = 1 << 16
-# Between two questions whether the program is to be killed.
+# Between two questions whether the program is to be ended.
 _PAUSE_MILLISECONDS = 500
+# For a launcher that is asked to end its ranks.
+_PATIENCE_SECONDS = 5.0
 # Enough for the last traceback of a program.
 _TAIL_BYTES = 16_384
 
@@ -52,7 +54,7 @@ def run(words: Sequence[str], folder: Path, is_over: Callable[[], bool] | None =
     """Run a program to its end, in a session of its own, and print what it prints.
 
     folder: where its processes leave their reports.
-    is_over: asked from time to time whether the program is to be killed.
+    is_over: asked from time to time whether the program is to be ended.
 
     Processes that it leaves behind are killed by whoever supervises this probe. Raises
     WorkloadError where it cannot be started.
@@ -97,7 +99,7 @@ def _listen(
         if reader in seen and not _pass_on(reader, tail):
             watched.unregister(reader)  # closed by all, and the program lives on
         if is_over is not None and is_over():
-            process.kill()
+            _end(process)
             is_over = None
     # What a process that it leaves behind may still print is nobody's.
     for _ in range(_TAIL_BYTES):
@@ -106,6 +108,15 @@ def _listen(
     os.close(reader)
     os.close(ended)
     return process.wait(), b"".join(tail)[-_TAIL_BYTES:].decode(errors="replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program; by SIGTERM, so that a launcher ends its ranks, and else by SIGKILL."""
+    process.terminate()
+    try:
+        process.wait(_PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _pass_on(reader: int, tail: deque[bytes]) -> bool:

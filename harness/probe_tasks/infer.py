@@ -22,6 +22,7 @@ from harness.probe_tasks.trainer import (
     make_callback,
     make_trainer,
     seed_everything,
+    talk_of,
 )
 from harness.probe_trainer.fit_failures import explain_fit
 
@@ -80,6 +81,7 @@ def infer(workload: Workload, request: InferRequest, tell: TellPhase) -> InferRe
     bound = make_bound(request["bound"])
     function, batch_size = request["function"], request["batch_size"]
     watch = make_callback(workload.lightning, InferWatch, bound, tell, request)
+    watch.ranks = talk_of(bound)
     loaders = InferenceLoaders(workload, function, batch_size)
     failure: Failure | None = None
     decisions: Decisions | None = None
@@ -102,6 +104,10 @@ def infer(workload: Workload, request: InferRequest, tell: TellPhase) -> InferRe
             _before_batches(loop, lambda: _begin(trainer, bound, watch, loaders, request))
             with suppress(_Counted):
                 _run(trainer, workload, function)
+        if watch.ranks is not None:
+            # Rank 0 keeps the store where all meet, until nobody needs it.
+            watch.ranks.all(True)
+            watch.ranks.leave()
         excess = bound.excess()
         if request["history"] is not None and not watch.kept.suspicious:
             with suppress(Exception):  # it fits, whatever becomes of the file
@@ -140,8 +146,15 @@ def infer(workload: Workload, request: InferRequest, tell: TellPhase) -> InferRe
         "notes": [] if decisions is None else decisions.notes(),
         "values_read": None if decisions is None else decisions.last_read,
         "rank": None,
-        "pass_samples": loaders.samples_in_pass() if loaders.made else None,
+        "pass_samples": _share(loaders.samples_in_pass() if loaders.made else None, bound),
     }
+
+
+def _share(samples: int | None, bound: MemoryBound) -> int | None:
+    """Return the samples of one rank, as a DistributedSampler divides them: it rounds up."""
+    if samples is None or bound.place is None:
+        return samples
+    return -(-samples // bound.place["num_ranks"])
 
 
 def _run(trainer: Any, workload: Workload, function: str) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from harness.commands import probe
@@ -57,6 +58,12 @@ def told(result: TrainResult) -> tuple[Any, ...]:
     return result["outcome"], result["rank"], (result["detail"] or "").split(": you")[0]
 
 
+def programs() -> list[int]:
+    """Return the processes of the training that are there."""
+    running = psutil.process_iter(["cmdline"])
+    return [one.pid for one in running if LAUNCHER[-2] in (one.info["cmdline"] or [])]
+
+
 @pytest.mark.slow
 def test_the_peak_is_that_of_the_worst_rank() -> None:
     """Both have the budget for themselves, and the samples are those of both."""
@@ -91,7 +98,9 @@ def test_a_rank_that_fails_is_the_reason(wrong: str, which: int, expected: tuple
         "is-killed": "a process of the program was killed by SIGKILL",
         "exits": "a process of the program exited with code 7",
     }
+    before = programs()
     outcome, rank, detail = told(train(f"--wrong={wrong}", f"--which={which}"))
+    assert before == programs()
     assert (*expected, True) == (outcome, rank, detail.endswith(details[wrong])), detail
 
 

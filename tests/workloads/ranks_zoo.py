@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from texts_zoo import Reader
 from torch import nn
 from zoo import Batch, Net, Numbers
 
@@ -67,6 +68,15 @@ class SeesSamples(Net):
         return super().training_step(batch, batch_idx)
 
 
+class SeesLengths(Reader):
+    """Prints the length of each batch of texts."""
+
+    def training_step(self, batch: dict[str, torch.Tensor], _batch_idx: int) -> torch.Tensor:
+        """Print the length."""
+        print(f"length {batch['ids'].shape[1]}")  # noqa: T201 - the test reads the logs
+        return super().training_step(batch, _batch_idx)
+
+
 class Stepping:
     """A training of its own whose `step` runs in ranks, as under torchrun."""
 
@@ -107,4 +117,4 @@ def loop(batch_size: int, device: torch.device) -> Any:
     return train
 
 
-__all__ = ["Numbers", "OneRank", "SeesSamples", "Stepping", "loop"]
+__all__ = ["Numbers", "OneRank", "SeesLengths", "SeesSamples", "Stepping", "loop"]

@@ -48,12 +48,6 @@ def _not_with_ranks(case: Case) -> Iterator[str]:
     search = case.search
     if case.buckets:
         yield "buckets are searched on one device: leave them out"
-    if search.validation == "search":
-        yield "`search.validation: search` is for one device: set true or false"
-    if search.inference:
-        yield "`search.inference` is for one device: set []"
-    if search.worst_batches:
-        yield "`search.worst_batches` finds the worst batches of one rank alone: set false"
     if (total := search.global_batch_size) is not None:
         own = total // case.num_ranks
         sizes = micro_batches(max(own, 1), search.min_batch_size, search.max_batch_size)

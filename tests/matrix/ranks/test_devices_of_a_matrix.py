@@ -80,6 +80,15 @@ def test_a_global_batch_is_that_of_all_ranks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "search", ["validation: search", "inference: [test]", "worst_batches: true"]
+)
+def test_further_searches_have_ranks(tmp_path: Path, search: str) -> None:
+    """All ranks are asked the same, and the worst one counts."""
+    case, _ = load(tmp_path, RIGHT + f"trainer: {{devices: 2}}\nsearch: {{{search}}}")
+    assert 2 == case.num_ranks
+
+
+@pytest.mark.parametrize(
     ("text", "place", "message"),
     [
         (
@@ -98,19 +107,9 @@ def test_a_global_batch_is_that_of_all_ranks(tmp_path: Path) -> None:
             "fsdp needs GPUs, and this case runs on the CPU: set ddp",
         ),
         (
-            RIGHT + "trainer: {devices: 2}\nsearch: {worst_batches: true}",
-            "devices",
-            "`search.worst_batches` finds the worst batches of one rank alone",
-        ),
-        (
             RIGHT + "trainer: {devices: 2}\nsearch: {global_batch_size: 65}",
             "devices",
             "2 ranks cannot make `search.global_batch_size`, 65, of batches from min_batch_size, 1",
-        ),
-        (
-            RIGHT + "trainer: {devices: 2}\nsearch: {inference: [test]}",
-            "devices",
-            "`search.inference` is for one device: set [], or set devices: 1",
         ),
         (
             RIGHT + "trainer: {devices: 2}\nworkers: {max: 4}",

@@ -14,11 +14,13 @@ from projects import MIB, WORKLOADS, workload
 
 from harness.devices.cpu import CpuDevice
 from harness.errors import WorkloadError
+from harness.probes.inference_probe import infer, samples_in_pass
 from harness.probes.runner import ProbeRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from harness.measurement import Probe
     from harness.protocol.case import WorkloadSpec
 
 pytestmark = pytest.mark.probes
@@ -82,9 +84,8 @@ def test_each_rank_has_samples_of_its_own(turned: Callable[..., ProbeRunner]) ->
     batches = []
     for _ in range(2):
         probe = runner.train(16, steps=2)
-        log = Path(probe.log or "")
-        first = log.with_name(re.sub("-rank1", "", log.name))
-        batches.append((seen(first), seen(first.with_name(f"{first.stem}-rank1.log"))))
+        first, second = map(seen, logs_of(probe))
+        batches.append((first, second))
     assert batches[0] == batches[1]
     mine, others = ({*one[0], *one[1]} for one in batches[0])
     assert (32, 32, set()) == (len(mine), len(others), mine & others)
@@ -95,6 +96,52 @@ def test_the_data_must_have_a_batch_for_each_rank(turned: Callable[..., ProbeRun
     runner = turned(workload("zoo.Net", data_args={"num_samples": 32}))
     outcomes = [runner.train(size, steps=1).outcome for size in (16, 17)]
     assert (["fits", "dataset"], 16) == (outcomes, runner.describe().num_samples)
+
+
+def logs_of(probe: Probe) -> list[Path]:
+    """Return the logs of both ranks of a probe."""
+    log = Path(probe.log or "")
+    first = log.with_name(re.sub("-rank1", "", log.name))
+    return [first, first.with_name(f"{first.stem}-rank1.log")]
+
+
+def test_a_validation_batch_is_one_ranks(turned: Callable[..., ProbeRunner]) -> None:
+    """Each rank validates on its share of 4096 samples, beside all of training's state."""
+    runner = turned(workload("zoo.Net"))
+    assert 2048 == runner.describe().num_validation_samples
+    fits, runs_out, too_many = (
+        runner.train(1, steps=2, validation_steps=2, validation_batch_size=size)
+        for size in (100, 2048, 2049)
+    )
+    assert ["fits", "oom", "dataset"] == [one.outcome for one in (fits, runs_out, too_many)]
+    assert "validation" == runs_out.phase
+    assert runs_out.rank in (0, 1)
+
+
+def test_an_inference_batch_is_one_ranks(turned: Callable[..., ProbeRunner]) -> None:
+    """Each rank runs its share of the loader, and nobody wraps the module."""
+    runner = turned(workload("zoo.Net"))
+    assert 2048 == samples_in_pass(runner, "validate")
+    fits, too_many = (infer(runner, "validate", size, batches=2) for size in (100, 2049))
+    assert ("fits", 2 * 2 * 100) == (fits.outcome, fits.samples)
+    # The module alone, and some activations of 4096 numbers for each sample.
+    assert 4 * 4096 * 19 < (fits.peak_memory_bytes or 0) < 4 * 4096 * 19 + 8 * MIB
+    assert ("dataset", "the validation data hold no full batch of 2049") == (
+        too_many.outcome,
+        (too_many.detail or "").split(": ")[1],
+    )
+
+
+@pytest.mark.slow
+def test_each_rank_trains_on_the_worst_batches(turned: Callable[..., ProbeRunner]) -> None:
+    """They are those of the whole data: any of them may come to any rank."""
+    spec = workload("ranks_zoo.SeesLengths", "texts_zoo.Texts") | {"worst_batches": True}
+    probe = turned(spec).train(8, steps=7, settle=False)
+    assert "fits" == probe.outcome, probe
+    lengths = [
+        re.findall(r"^length (\d+)$", log.read_text(), re.MULTILINE) for log in logs_of(probe)
+    ]
+    assert [True, True] == ["400" in of_rank for of_rank in lengths]
 
 
 def test_one_rank_out_of_memory_is_out_of_memory(turned: Callable[..., ProbeRunner]) -> None:
