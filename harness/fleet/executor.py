@@ -6,11 +6,11 @@ one again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from harness.device_identity import DeviceIdentity
     from harness.fleet.job import Job
@@ -33,8 +33,8 @@ class Node:
     """GPU labels of the matrix for which the cluster's administrator has declared the node."""
     refusal: str | None = None
     """Why nothing is measured here: another version, or no package; None: it is usable."""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    """Versions of the packages that a measurement rests on, by name."""
+    differences: tuple[str, ...] = ()
+    """What has another version there than here, in words, and does not keep it from measuring."""
 
 
 @dataclass(frozen=True, slots=True)

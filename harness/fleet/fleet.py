@@ -88,7 +88,6 @@ class Fleet:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = executor.name
-        self.warnings: list[str] = []
         self._executor = executor
         self._wait_seconds = wait_seconds
         self._clock = clock
@@ -112,6 +111,16 @@ class Fleet:
                 f"needs {wanted(case)}: {self.name} has {listed(self._nodes.values())}"
             )
         return found
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A warning for nodes that are alive and cannot be used."""
+        refused = [node for node in self._nodes.values() if node.refusal is not None]
+        if not refused:
+            return ()
+        name = self._name(refused[0].id)
+        more = f", nor {len(refused) - 1} more" if refused[1:] else ""
+        return (f"{name} of {self.name} is not used{more}: {refused[0].refusal}",)
 
     def start(self, cases: Sequence[Case], lock: Lock, job: Job) -> None:
         """Give all cases to the cluster, the most urgent first; each has nodes that can run it."""
@@ -143,6 +152,11 @@ class Fleet:
         if self._clock() - self._looked >= _LOOK_SECONDS:
             self._give_to_those_that_are_here(have_changed=self._look())
         return list(self._ended)
+
+    def take_what_is_here(self) -> None:
+        """Take all that has happened, and wait for nothing more."""
+        while (event := self._executor.next(0.0)) is not None:
+            self._take(event)
 
     def wait_for(self, case: Case) -> Outcome:
         """Return the end of a case that was started; wait for it."""
@@ -193,6 +207,9 @@ class Fleet:
             self._end(one, Outcome(found, event.files))
             return
         notes = tuple(f"{lost}; measured again on {name}" for lost in one.losses)
+        node = self._nodes.get(event.node)
+        if node is not None and node.differences:
+            notes += (f"measured on {name}, which has {'; '.join(map(cut, node.differences))}",)
         if event.files is None:
             notes += (f"its logs and plots were lost with {name}",)
         found = replace(found, warnings=(*found.warnings, *notes))

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 import warnings
+from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from harness.device_identity import DeviceIdentity
 from harness.errors import HarnessError, MachineError
 from harness.fleet import answers
 from harness.fleet.executor import Answered, Began, Lost, Node
-from harness.fleet.survey import survey, versions_here, why_not
+from harness.fleet.survey import differences, survey, versions_here, why_not
 from harness.visible import cut
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class RayCluster:
         self._surveys: dict[str, Any] = {}
         self._known: dict[str, dict[str, Any] | str] = {}
         self._running: dict[str, _Running] = {}
+        self._ready: deque[_Running] = deque()
         self._job: Any = None
         # Nested functions travel as they are: a node may lack this package.
         self._survey = ray.remote(max_retries=1, num_cpus=0)(survey())
@@ -97,15 +99,26 @@ class RayCluster:
         """Return what the next message of a task says."""
         until = time.monotonic() + seconds
         while self._running:
-            left = max(0.0, until - time.monotonic())
-            streams = {one.stream: one for one in self._running.values()}
-            ready, _ = self._ray.wait([*streams], timeout=left, fetch_local=False)
-            if not ready:
+            if not self._ready and not self._wait(max(0.0, until - time.monotonic())):
                 return None
-            if (event := self._event(streams[ready[0]])) is not None:
+            one = self._ready.popleft()
+            # It may have been cancelled meanwhile.
+            if self._running.get(one.case_id) is one and (event := self._event(one)) is not None:
                 return event
         time.sleep(max(0.0, until - time.monotonic()))
         return None
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait for a message, and find all tasks that have one; return whether there is any."""
+        streams = {one.stream: one for one in self._running.values()}
+        some, _ = self._ray.wait([*streams], timeout=seconds, fetch_local=False)
+        if some:
+            # Each call looks at all tasks: with thousands of them not one call for each message.
+            some, _ = self._ray.wait(
+                [*streams], num_returns=len(streams), timeout=0, fetch_local=False
+            )
+        self._ready.extend(streams[stream] for stream in some)
+        return bool(self._ready)
 
     def cancel(self, case_id: str) -> None:
         """End the task of a case."""
@@ -202,7 +215,7 @@ class RayCluster:
             cpus,
             custom,
             why_not(versions, self._here),
-            versions,
+            differences(versions, self._here),
         )
 
 
@@ -223,10 +236,10 @@ def _measure() -> Any:
     def measure(case: Any, profiles: Any, job: Any) -> Iterator[Any]:
         import ray  # noqa: PLC0415 - on the node
 
-        from harness.fleet import on_node  # noqa: PLC0415 - on the node
+        from harness.fleet import ray_node  # noqa: PLC0415 - on the node
 
         yield ray.get_runtime_context().get_node_id()
-        yield from on_node.measure(case, profiles, job)
+        yield from ray_node.measure(case, profiles, job)
 
     return measure
 
@@ -253,6 +266,8 @@ def _connect(ray: Any, root: Path, excluded: Sequence[str]) -> None:
         "excludes": list(excluded),
         "env_vars": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
+    # In a job of `ray job submit` its environment has a folder already; ours is the project.
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     with _own_signals(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -266,6 +281,13 @@ def _connect(ray: Any, root: Path, excluded: Sequence[str]) -> None:
             with suppress(Exception):
                 ray.shutdown()
             raise HarnessError(_why_no_cluster(error, root)) from error
+    _silence(ray)
+
+
+def _silence(ray: Any) -> None:
+    """Keep Ray from printing the log of each node that is lost: a line of ours tells it."""
+    # Ray has no public switch for these. Where this one is gone, its lines come, and nothing else.
+    vars(ray._private.worker)["_worker_logs_enabled"] = False  # noqa: SLF001 - as said
 
 
 def _why_no_cluster(error: Exception, root: Path) -> str:
@@ -303,4 +325,5 @@ def _works(node: dict[str, Any]) -> bool:
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
-    return cut(text.splitlines()[0])
+    # Behind the first sentence stand the commands and folders of Ray.
+    return cut(text.splitlines()[0].partition(". ")[0])

@@ -66,10 +66,10 @@ def why_not(there: Mapping[str, str], here: Mapping[str, str]) -> str | None:
     return "torch is not installed there" if "torch" not in there else None
 
 
-def differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    """Return what is of another version on a node that can measure: `torch 2.12.0`."""
-    return [
-        f"{name} {there[name]}"
+def differences(there: Mapping[str, str], here: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what has another version on a node that can measure: `torch 2.12.0, not 2.13.0`."""
+    return tuple(
+        f"{name} {there[name]}, not {here[name]}"
         for name in _PACKAGES[1:]
         if name in there and name in here and there[name] != here[name]
-    ]
+    )

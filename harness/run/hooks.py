@@ -75,10 +75,6 @@ class Run:
             raise pytest.UsageError(str(error)) from None
         if distributing is not None:
             config.pluginmanager.register(distributing, "gpu_profile_distributing")
-        procedure = self.session.procedure
-        if isinstance(procedure, Elsewhere):
-            fleet = RunningElsewhere(self.session, self.selecting, procedure)
-            config.pluginmanager.register(fleet, "gpu_profile_fleet")
         self.results: dict[str, CaseResult] = {}
         self._recommendations: tuple[Recommendation, ...] = ()
         self._started: set[str] = set()
@@ -91,6 +87,10 @@ class Run:
         self._terminated = False
         self._interrupted_while_writing = False
         self._previous_handler: Any = None
+        procedure = self.session.procedure
+        if isinstance(procedure, Elsewhere):
+            fleet = RunningElsewhere(self.session, self.selecting, procedure, self._started.add)
+            config.pluginmanager.register(fleet, "gpu_profile_fleet")
 
     def open(self, case: Case, item: pytest.Item) -> GpuProfile:
         """Return a test's case; skip the test when this run has no device for the case."""
@@ -259,6 +259,8 @@ class Run:
         self.nothing_measured = self.session.found_nothing(results)
         if self.nothing_measured:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if isinstance(self.session.procedure, Elsewhere):
+            self.warnings += self.session.procedure.fleet.warnings
         # Last: the page and a logger may take their time.
         self.warnings += self.session.write_page()
         self.warnings += self.session.log(results)

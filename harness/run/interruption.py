@@ -61,6 +61,13 @@ def _result(session: Session, case: Case) -> CaseResult:
         reason=f"interrupted before a batch size was found{_GOES_ON}",
         source=session.procedure.source,
     )
+    if (measured := session.measured(case)) is not None:
+        return replace(
+            made,
+            reason=f"interrupted in its test; batch {measured.max_batch_size} was measured",
+            measurement=measured,
+            locked=session.locked(case),
+        )
     found = session.found_before_interruption(case)
     if found is None:
         return made

@@ -9,6 +9,7 @@ from harness.fleet.fleet import Fleet
 from harness.fleet.procedure import Elsewhere
 from harness.fleet.ray_cluster import RayCluster
 from harness.run.paths import RESULTS_NAME
+from harness.wording import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +51,11 @@ def open_fleet(paths: Paths, options: Mapping[str, Any], waits: tuple[float, flo
             flag = option.replace("_", "-")
             raise HarnessError(f"--{flag} is not used beside --gpu-profile-executor: {why}")
     root = paths.root.absolute()
+    if not paths.matrix.absolute().is_relative_to(root):
+        raise HarnessError(
+            f"--gpu-profile-executor {name}: {shown_path(paths.matrix)} is not in rootdir, {root}, "
+            "which is what the nodes get: start the run in the project, or set --rootdir"
+        )
     results = paths.results.absolute()
     own = str(results.relative_to(root)) if results.is_relative_to(root) else RESULTS_NAME
     executor = EXECUTORS[name](root, (own,))

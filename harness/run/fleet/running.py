@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from harness.run.selecting import case_of_item
 from harness.scheduling.order import longest_first
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.fleet.procedure import Elsewhere
     from harness.matrix.case import Case
@@ -25,13 +26,29 @@ _WAIT_SECONDS = 1.0
 
 
 class RunningElsewhere:
-    """The plugin of a run whose cases a fleet measures."""
+    """The plugin of a run whose cases a fleet measures.
 
-    def __init__(self, session: Session, selecting: Selecting, elsewhere: Elsewhere) -> None:
+    Args:
+        session: the run's.
+        selecting: estimates the cases: the longest is given first.
+        elsewhere: the procedure of the session.
+        begun: takes the id of each test whose case has ended, and which an interruption has kept
+            from running.
+
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        selecting: Selecting,
+        elsewhere: Elsewhere,
+        begun: Callable[[str], None],
+    ) -> None:
         self._session = session
         self._selecting = selecting
         self._fleet = elsewhere.fleet
         self._waits = elsewhere.waits
+        self._begun = begun
 
     # As pytest's own, in another order.
     @pytest.hookimpl(tryfirst=True)
@@ -47,20 +64,48 @@ class RunningElsewhere:
         waiting, ready = self._begin(session.items)
         # Of the tests that wait. Thousands may, so they are counted and not searched.
         parents = Counter(one.parent for some in waiting.values() for one in some)
-        while waiting or ready:
-            while not ready:
-                for name in self._fleet.wait(_WAIT_SECONDS):
-                    ended = waiting.pop(name, [])
-                    ready.extend(ended)
-                    parents -= Counter(one.parent for one in ended)
-            item = ready.popleft()
-            following = _following(item, ready, waiting, parents)
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            if session.shouldfail:
-                raise session.Failed(session.shouldfail)
-            if session.shouldstop:
-                raise session.Interrupted(session.shouldstop)
+        try:
+            while waiting or ready:
+                self._wait(waiting, ready, parents)
+                item = ready.popleft()
+                following = _following(item, ready, waiting, parents)
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                if session.shouldfail:
+                    raise session.Failed(session.shouldfail)
+                if session.shouldstop:
+                    raise session.Interrupted(session.shouldstop)
+        except KeyboardInterrupt:
+            self._keep(waiting, ready)
+            raise
         return True
+
+    def _wait(
+        self,
+        waiting: dict[str, list[pytest.Item]],
+        ready: deque[pytest.Item],
+        parents: Counter[pytest.Collector | None],
+    ) -> None:
+        """Take what has ended; wait for it only if no test is ready."""
+        seconds = 0.0 if ready else _WAIT_SECONDS
+        while True:
+            for name in self._fleet.wait(seconds):
+                ended = waiting.pop(name, [])
+                ready.extend(ended)
+                parents -= Counter(one.parent for one in ended)
+            if ready:
+                return
+
+    def _keep(self, waiting: dict[str, list[pytest.Item]], ready: deque[pytest.Item]) -> None:
+        """Keep what has been measured for tests that do not run any more."""
+        if waiting:
+            self._fleet.take_what_is_here()
+        for item in [*ready, *(one for some in waiting.values() for one in some)]:
+            case = case_of_item(item)
+            if case is None or self._fleet.outcome(case) is None:
+                continue
+            with suppress(HarnessError):
+                self._session.measure(case)
+                self._begun(item.nodeid)
 
     def _begin(
         self, items: Sequence[pytest.Item]
