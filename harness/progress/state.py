@@ -78,11 +78,9 @@ class RunState:
 
     def take(self, event: Event, now: float) -> None:
         """Take an event; those of cases that nobody has begun are of another run."""
-        if event.kind == "begin" and event.case_id in self.running:
-            # It was begun elsewhere: what is told now is where, or that its answer is here.
-            known = self.running[event.case_id]
-            known.where = event.text or known.where
-            return
+        known = self.running.get(event.case_id)
+        if event.kind == "begin" and not event.text and known is not None and known.where:
+            return  # it was begun elsewhere, and its answer is here
         if event.kind == "begin":
             self.began += 1
             self.running[event.case_id] = CaseState(event.case_id, self.began, now, event.text)

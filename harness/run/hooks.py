@@ -15,14 +15,13 @@ import pytest
 from harness import report
 from harness.devices.device import NoSuchDeviceError
 from harness.errors import HarnessError, MachineError
-from harness.fleet.procedure import Elsewhere
 from harness.report.case_result import CaseResult, worst
 from harness.report.lr_curves import condensed
 from harness.run.annotating import annotations_of
 from harness.run.distributing import Distributing, on_worker
 from harness.run.fixture import GpuProfile
 from harness.run.fleet.opening import refuse_workers
-from harness.run.fleet.running import RunningElsewhere
+from harness.run.fleet.running import run_elsewhere, warnings_of_fleet
 from harness.run.interruption import interrupted_cases
 from harness.run.opening import open_session
 from harness.run.paths import Paths
@@ -87,10 +86,7 @@ class Run:
         self._terminated = False
         self._interrupted_while_writing = False
         self._previous_handler: Any = None
-        procedure = self.session.procedure
-        if isinstance(procedure, Elsewhere):
-            fleet = RunningElsewhere(self.session, self.selecting, procedure, self._started.add)
-            config.pluginmanager.register(fleet, "gpu_profile_fleet")
+        run_elsewhere(config, self.session, self.selecting, self._started.add)
 
     def open(self, case: Case, item: pytest.Item) -> GpuProfile:
         """Return a test's case; skip the test when this run has no device for the case."""
@@ -259,8 +255,7 @@ class Run:
         self.nothing_measured = self.session.found_nothing(results)
         if self.nothing_measured:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if isinstance(self.session.procedure, Elsewhere):
-            self.warnings += self.session.procedure.fleet.warnings
+        self.warnings += warnings_of_fleet(self.session)
         # Last: the page and a logger may take their time.
         self.warnings += self.session.write_page()
         self.warnings += self.session.log(results)

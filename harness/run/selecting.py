@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import report
 from harness.errors import HarnessError
+from harness.fleet.procedure import Elsewhere
 from harness.lock_history import lock_at
 from harness.scheduling.changed import Changes
 from harness.scheduling.order import longest_first, most_telling_first
@@ -87,7 +88,10 @@ class Selecting:
 
     def refusal(self, case: Case) -> str | None:
         """Return why a case is not begun, or None."""
-        return None if self.budget is None else self.budget.refusal(self.estimate(case))
+        # A node decides when it gets the case, which may be long before its test begins here.
+        if self.budget is None or isinstance(self._session.procedure, Elsewhere):
+            return None
+        return self.budget.refusal(self.estimate(case))
 
     def note(self) -> str | None:
         """Return the line for the summary that tells what was left out."""

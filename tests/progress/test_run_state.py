@@ -103,3 +103,17 @@ def test_words_of_others_are_harmless() -> None:
 def test_elapsed(seconds: float, expected: str) -> None:
     """A duration is shown as a clock shows it."""
     assert expected == elapsed(seconds)
+
+
+def test_case_that_a_node_has_begun_is_counted_once() -> None:
+    """When its answer is here, it goes on being the case on that node until it ends."""
+    state = RunState()
+    state.take(Event("net", "begin", "on node a"), 0.0)
+    state.take(Event("net", "begin"), 60.0)
+    assert (1, "on node a", 0.0) == (
+        state.began,
+        state.running["net"].where,
+        state.running["net"].begun,
+    )
+    state.take(Event("net", "end"), 60.0)
+    assert {"net": 60.0} == state.done

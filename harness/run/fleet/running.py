@@ -11,13 +11,13 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.fleet.job import Job
+from harness.fleet.procedure import Elsewhere
 from harness.run.selecting import case_of_item
 from harness.scheduling.order import longest_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.fleet.procedure import Elsewhere
     from harness.matrix.case import Case
     from harness.run.selecting import Selecting
     from harness.run.session import Session
@@ -139,6 +139,21 @@ class RunningElsewhere:
         except HarnessError:
             return False
         return True
+
+
+def run_elsewhere(
+    config: pytest.Config, session: Session, selecting: Selecting, begun: Callable[[str], None]
+) -> None:
+    """Register the plugin if a fleet measures the cases; arguments as there."""
+    if isinstance(session.procedure, Elsewhere):
+        plugin = RunningElsewhere(session, selecting, session.procedure, begun)
+        config.pluginmanager.register(plugin, "gpu_profile_fleet")
+
+
+def warnings_of_fleet(session: Session) -> tuple[str, ...]:
+    """Return what is to be said of a fleet's nodes; nothing where there is none."""
+    procedure = session.procedure
+    return procedure.fleet.warnings if isinstance(procedure, Elsewhere) else ()
 
 
 def _following(
