@@ -178,10 +178,7 @@ class SimulatedCluster:
 
     def cancel(self, case_id: str) -> None:
         """Forget a task that waits."""
-        if (task := self._tasks.pop(case_id, None)) is not None:
-            for queue in self._waiting.values():
-                if task in queue:
-                    queue.remove(task)
+        self._tasks.pop(case_id, None)
 
     def close(self) -> None:
         """Do nothing: there are no processes."""
@@ -191,6 +188,8 @@ class SimulatedCluster:
         kept: list[Task] = []
         while queue and (free := [one for one in self._machines.values() if _is_free(one, kind)]):
             task = queue.popleft()
+            if self._tasks.get(task.case.id) is not task:
+                continue  # cancelled
             machine = next((one for one in free if one.node.id in task.nodes), None)
             if machine is None:
                 kept.append(task)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.devices.device import NoSuchDeviceError
@@ -13,6 +14,7 @@ from harness.errors import HarnessError, MachineError
 from harness.fleet import answers
 from harness.fleet.executor import Answered, Began, Lost, Task
 from harness.fleet.nodes import fitting, listed, wanted
+from harness.fleet.unfinished import Unfinished, Waiting
 from harness.progress.events import Event, tell
 from harness.units import format_seconds
 from harness.visible import cut
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("harness")
 
 _MOST_LOSSES = 2
+_AHEAD = 2
+"""How many cases wait in the cluster for each GPU: none is idle while the tests of a case run."""
 _LOOK_SECONDS = 5.0
 """How often nodes are looked for that have joined or are gone."""
 
@@ -40,35 +44,6 @@ class Outcome:
 
     found: Measurement | HarnessError
     files: bytes | None = None
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """The cases that wait for one of the same nodes: a look at them is one for thousands."""
-
-    cases: dict[str, _Open] = field(default_factory=dict)
-    oldest: float = float("inf")
-    """No case of them waits for longer than since then."""
-    worked: float = float("-inf")
-    """When one of the nodes was last seen to work for this run."""
-
-
-@dataclass(slots=True)
-class _Open:
-    """A case without an outcome."""
-
-    case: Case
-    losses: list[str] = field(default_factory=list)
-    """What was lost, each as `node a100-3 (its process was killed)`."""
-    avoided: set[str] = field(default_factory=set)
-    """The ids of nodes that it is not given to again, if there are others."""
-    mismatches: list[str] = field(default_factory=list)
-    """Nodes that have said that they do not have its device."""
-    nodes: tuple[str, ...] = ()
-    """The ids of those that its task may run on; empty while it waits for a node."""
-    runs_on: str | None = None
-    since: float = 0.0
-    """Since when nothing that could run it has done anything for this run."""
 
 
 class Fleet:
@@ -93,8 +68,8 @@ class Fleet:
         self._clock = clock
         self._nodes: dict[str, Node] = {}
         self._names: dict[str, str] = {}
-        self._open: dict[str, _Open] = {}
-        self._waiting: dict[tuple[str, ...], _Waiting] = {}
+        self._open: dict[str, Unfinished] = {}
+        self._waiting: dict[tuple[str, ...], Waiting] = {}
         self._working: Counter[str] = Counter()
         self._fitting: dict[tuple[str, int, GpuSettings], list[Node]] = {}
         self._done: dict[str, Outcome] = {}
@@ -127,7 +102,7 @@ class Fleet:
         self._lock = lock
         self._executor.begin(job)
         for case in cases:
-            self._open[case.id] = one = _Open(case, since=self._clock())
+            self._open[case.id] = one = Unfinished(case, since=self._clock())
             self._submit(one)
 
     def outcome(self, case: Case) -> Outcome | None:
@@ -176,7 +151,10 @@ class Fleet:
             return
         one.since = self._clock()
         if isinstance(event, Began):
+            waited_for = self._waiting.get(one.nodes)
             self._leave(one)
+            if waited_for is not None:
+                self._fill(waited_for)
             one.runs_on = event.node
             self._working[event.node] += 1
             tell(Event(one.case.id, "begin", f"on {self._name(event.node)}"))
@@ -186,7 +164,7 @@ class Fleet:
         else:
             self._answer(one, event)
 
-    def _answer(self, one: _Open, event: Answered) -> None:
+    def _answer(self, one: Unfinished, event: Answered) -> None:
         name = self._name(event.node)
         try:
             found = answers.read(event.answer, one.case)
@@ -215,7 +193,7 @@ class Fleet:
         found = replace(found, warnings=(*found.warnings, *notes))
         self._end(one, Outcome(found, event.files))
 
-    def _lose(self, one: _Open, event: Lost) -> None:
+    def _lose(self, one: Unfinished, event: Lost) -> None:
         node = event.node or one.runs_on
         where = "its node" if node is None else self._name(node)
         one.losses.append(f"{where} was lost ({cut(event.reason)})")
@@ -236,16 +214,28 @@ class Fleet:
             one.avoided.add(node)
         self._submit(one)
 
-    def _submit(self, one: _Open) -> None:
-        """Give a case to nodes that can run it; without any it waits for one to join."""
+    def _submit(self, one: Unfinished) -> None:
+        """Let a case wait for nodes that can run it; without any it waits for one to join."""
         self._leave(one)
         able = self._able(one)
         one.nodes = tuple(node.id for node in able)
-        group = self._waiting.setdefault(one.nodes, _Waiting())
-        group.cases[one.case.id] = one
+        group = self._waiting.get(one.nodes)
+        if group is None:
+            most = _AHEAD * sum(len(node.gpus) or math.ceil(node.num_cpus) for node in able)
+            group = self._waiting[one.nodes] = Waiting(one.nodes, most)
+        group.held[one.case.id] = one
         group.oldest = min(group.oldest, one.since)
-        if not able:
-            return
+        self._fill(group)
+
+    def _fill(self, group: Waiting) -> None:
+        """Give the cluster as many cases as it can soon begin; of thousands it would keep count."""
+        while group.held and len(group.given) < group.most:
+            name = next(iter(group.held))
+            group.given[name] = one = group.held.pop(name)
+            self._give(one)
+
+    def _give(self, one: Unfinished) -> None:
+        able = [self._nodes[node] for node in one.nodes if node in self._nodes]
         assert self._lock is not None, "the fleet has started"
         case = one.case
         is_cpu = case.device.accelerator == "cpu"
@@ -261,7 +251,7 @@ class Fleet:
             )
         )
 
-    def _able(self, one: _Open) -> list[Node]:
+    def _able(self, one: Unfinished) -> list[Node]:
         if not one.avoided:
             return self._fitting_for(one.case)
         # A process may be lost where the node is not: then that node is better than none.
@@ -276,18 +266,21 @@ class Fleet:
             self._fitting[key] = fitting(case, self._nodes.values())
         return self._fitting[key]
 
-    def _leave(self, one: _Open) -> None:
+    def _leave(self, one: Unfinished) -> None:
         """Take a case from the node that it runs on, or from those that wait."""
         if one.runs_on is not None:
             self._working[one.runs_on] -= 1
             one.runs_on = None
         group = self._waiting.get(one.nodes)
-        if group is not None and group.cases.pop(one.case.id, None) is not None:
+        if group is None:
+            return
+        was_here = group.given.pop(one.case.id, None) or group.held.pop(one.case.id, None)
+        if was_here is not None:
             one.since = max(one.since, group.worked)
-            if not group.cases:
-                del self._waiting[one.nodes]
+        if not group.given and not group.held:
+            del self._waiting[one.nodes]
 
-    def _others(self, one: _Open) -> list[Node]:
+    def _others(self, one: Unfinished) -> list[Node]:
         return [node for node in self._nodes.values() if node.id not in one.avoided]
 
     def _look(self) -> bool:
@@ -303,28 +296,34 @@ class Fleet:
     def _give_to_those_that_are_here(self, *, have_changed: bool) -> None:
         """Give cases whose nodes are gone to others; end those that have waited for too long."""
         now = self._clock()
-        for nodes, group in tuple(self._waiting.items()):
-            here = [node for node in nodes if node in self._nodes]
+        for group in tuple(self._waiting.values()):
+            here = [node for node in group.nodes if node in self._nodes]
             if any(self._working[node] > 0 for node in here):
                 group.worked = now
-            if not here and have_changed:
-                for one in tuple(group.cases.values()):
-                    if nodes:
-                        self._executor.cancel(one.case.id)
-                    self._submit(one)
+            if have_changed:
+                self._give_elsewhere(group, is_gone=not here)
         for group in tuple(self._waiting.values()):
             if now - max(group.oldest, group.worked) > self._wait_seconds:
                 self._end_those_that_have_waited(group, now)
 
-    def _end_those_that_have_waited(self, group: _Waiting, now: float) -> None:
-        for one in tuple(group.cases.values()):
+    def _give_elsewhere(self, group: Waiting, *, is_gone: bool) -> None:
+        """Let cases wait for nodes that have joined; those that are given stay, if nodes do."""
+        for one in tuple(group.given.values()) if is_gone else ():
+            self._executor.cancel(one.case.id)
+            self._submit(one)
+        for one in tuple(group.held.values()):
+            if tuple(node.id for node in self._able(one)) != one.nodes:
+                self._submit(one)
+
+    def _end_those_that_have_waited(self, group: Waiting, now: float) -> None:
+        for one in group.cases:
             waited = now - max(one.since, group.worked)
             if waited > self._wait_seconds:
                 self._executor.cancel(one.case.id)
                 self._end(one, Outcome(MachineError(self._why_not(one, waited))))
-        group.oldest = min((one.since for one in group.cases.values()), default=now)
+        group.oldest = min((one.since for one in group.cases), default=now)
 
-    def _why_not(self, one: _Open, waited: float) -> str:
+    def _why_not(self, one: Unfinished, waited: float) -> str:
         before = "".join(f"{lost}; " for lost in one.losses)
         free = "was free" if one.nodes else "was there"
         return (
@@ -333,7 +332,7 @@ class Fleet:
             "longer with --gpu-profile-wait"
         )
 
-    def _end(self, one: _Open, outcome: Outcome) -> None:
+    def _end(self, one: Unfinished, outcome: Outcome) -> None:
         self._leave(one)
         del self._open[one.case.id]
         self._done[one.case.id] = outcome
