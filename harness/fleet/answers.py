@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -17,6 +18,9 @@ from harness.errors import (
     OutOfTimeError,
     WorkloadError,
 )
+from harness.lockfile.profiles import Lock, LockedProfile, parse_lock
+from harness.lockfile.render import render
+from harness.lockfile.toml_text import LockError, LockText
 from harness.measurement import Measurement
 from harness.visible import cut
 
@@ -47,6 +51,7 @@ class _Measured(TypedDict):
 _MEASURED = TypeAdapter(_Measured)
 _MEASUREMENTS = TypeAdapter(Measurement)
 _MAX_TEXT = 1 << 20
+_NOWHERE = Path("answer")
 
 
 class UnreadableAnswerError(Exception):
@@ -109,6 +114,14 @@ def _checked(measurement: Measurement, case: Case) -> Measurement:
         raise UnreadableAnswerError(f"it is of another case: {cut(str(measurement.axes))}")
     if measurement.max_batch_size < 0 or measurement.source != "measured":
         raise UnreadableAnswerError("its values are impossible")
+    if measurement.max_batch_size:
+        try:
+            # One profile that cannot be read back would keep the whole lockfile from being written.
+            lock = Lock(_NOWHERE, (LockedProfile.from_measurement(measurement),))
+            parse_lock(LockText(_NOWHERE, render(lock)))
+        except LockError as error:
+            first = str(error).partition(". ")[0]
+            raise UnreadableAnswerError(f"its values are impossible: {cut(first)}") from error
     return measurement
 
 

@@ -18,6 +18,8 @@ from harness.fleet import answers
 from harness.fleet.packing import MAX_FILE_BYTES, pack
 from harness.lockfile.profiles import Lock
 from harness.measure.measuring import Measuring
+from harness.measure.so_far import FOUND_NAME
+from harness.probes import kept_answers
 from harness.probes.open_cases import Surroundings
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from harness.lockfile.profiles import LockedProfile
     from harness.matrix.case import Case
     from harness.measurement import Measurement
+
+# What an interrupted run leaves for the next one, which may be on another node.
+_NOT_SENT = (kept_answers.NAME, FOUND_NAME)
 
 
 def measure(case: Case, profiles: Sequence[LockedProfile], job: Job) -> Iterator[bytes]:
@@ -42,12 +47,12 @@ def measure(case: Case, profiles: Sequence[LockedProfile], job: Job) -> Iterator
         folder.mkdir()
         try:
             measurement = _measure(case, profiles, job, Surroundings(results, copy, (*sys.path,)))
-            files, stay = pack(folder)
+            files, stay = pack(folder, _NOT_SENT)
             if stay:
                 measurement = _with_note(measurement, stay)
             yield answers.of_measurement(measurement, paths)
         except HarnessError as error:
-            files, _ = pack(folder)
+            files, _ = pack(folder, _NOT_SENT)
             yield answers.of_error(error, paths)
         yield files
 

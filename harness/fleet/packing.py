@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from harness.visible import cut
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 MAX_FILE_BYTES = 16 << 20
@@ -28,8 +29,11 @@ _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,150}")
 _MAX_SHOWN = 3
 
 
-def pack(folder: Path) -> tuple[bytes, tuple[str, ...]]:
-    """Return the files below a folder, and the names of those that stay; links are no files."""
+def pack(folder: Path, without: Collection[str] = ()) -> tuple[bytes, tuple[str, ...]]:
+    """Return the files below a folder, and the names of those that are too large.
+
+    Links are no files. `without` are the names of files that nobody needs.
+    """
     stay: list[str] = []
     packed = io.BytesIO()
     left = MAX_BYTES
@@ -38,7 +42,7 @@ def pack(folder: Path) -> tuple[bytes, tuple[str, ...]]:
         for path in (one for one in paths if not one.is_symlink()):
             name = path.relative_to(folder).as_posix()
             size = path.stat().st_size
-            if not _is_safe(name):
+            if not _is_safe(name) or name in without:
                 continue
             if size > min(MAX_FILE_BYTES, left) or len(archive.namelist()) >= _MAX_FILES:
                 stay.append(name)
@@ -50,10 +54,10 @@ def pack(folder: Path) -> tuple[bytes, tuple[str, ...]]:
 
 
 def unpack(data: bytes, folder: Path) -> str | None:
-    """Write the files into an empty folder; return a note on what was left out, or None.
+    """Write the files into a case's folder; return a note on what was left out, or None.
 
-    Nothing is written outside of the folder, nothing is replaced, and no more than the bounds.
-    Raises OSError where the disk is full.
+    Nothing is written outside of the folder, and no more than the bounds. Logs that an earlier run
+    has left there are replaced, and links with them. Raises OSError where the disk is full.
     """
     refused: list[str] = []
     left = MAX_BYTES
@@ -93,9 +97,10 @@ def _put(folder: Path, name: str, content: bytes) -> bool:
     path = folder / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
         with path.open("xb") as file:
             file.write(content)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError):
         return False
     return True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 import warnings
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _NODE_ID = "ray.io/node-id"
 # A node starts a process for the first task, after it has unpacked the project.
 _SURVEY_SECONDS = 60.0
+_CONNECT_SECONDS = 10.0
 # What the recipe holds of the environment: it goes with the tasks.
 _VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG")
 _EXCLUDED = (".git", ".venv", "venv", "__pycache__")
@@ -271,6 +273,7 @@ def _connect(ray: Any, root: Path, excluded: Sequence[str]) -> None:
     with _own_signals(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            _refuse_deaf_address(os.environ.get("RAY_ADDRESS", ""))
             ray.init(
                 address="auto",
                 runtime_env=environment,
@@ -282,6 +285,13 @@ def _connect(ray: Any, root: Path, excluded: Sequence[str]) -> None:
                 ray.shutdown()
             raise HarnessError(_why_no_cluster(error, root)) from error
     _silence(ray)
+
+
+def _refuse_deaf_address(address: str) -> None:
+    """Raise OSError where nobody listens at an address: Ray itself would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
 
 
 def _silence(ray: Any) -> None:

@@ -98,6 +98,7 @@ def test_anything_else_is_refused(case: Case, answer: bytes) -> None:
         ("max_batch_size", "16"),
         ("max_batch_size", -1),
         ("max_batch_size", True),
+        ("batch_size", 3713),  # more than the largest: the lockfile could not be read back
         ("warnings", "text"),
         ("device", {"name": "cpu"}),
         ("probes", [{"batch_size": 1, "outcome": "won"}]),

@@ -88,3 +88,16 @@ def test_damaged_archive_costs_no_result(tmp_path: Path) -> None:
     """What is no archive is a note."""
     note = "its logs and plots cannot be unpacked: they were damaged on the way"
     assert [note, note] == [packing.unpack(b"", tmp_path), packing.unpack(b"PK" * 99, tmp_path)]
+
+
+def test_logs_of_an_earlier_run_are_replaced(tmp_path: Path) -> None:
+    """Also a link in their place, whose target stays."""
+    folder, other = tmp_path / "case", tmp_path / "other.log"
+    folder.mkdir()
+    other.write_text("mine")
+    (folder / "001.log").write_text("of an earlier run")
+    (folder / "linked.log").symlink_to(other)
+    assert None is packing.unpack(archive(**{"001.log": "new", "linked.log": "new"}), folder)
+    assert ["new", "new", "mine"] == [
+        path.read_text() for path in (folder / "001.log", folder / "linked.log", other)
+    ]

@@ -64,10 +64,11 @@ class RunningElsewhere:
         waiting, ready = self._begin(session.items)
         # Of the tests that wait. Thousands may, so they are counted and not searched.
         parents = Counter(one.parent for some in waiting.values() for one in some)
+        running: list[pytest.Item] = []
         try:
             while waiting or ready:
                 self._wait(waiting, ready, parents)
-                item = ready.popleft()
+                running = [item := ready.popleft()]
                 following = _following(item, ready, waiting, parents)
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if session.shouldfail:
@@ -75,7 +76,9 @@ class RunningElsewhere:
                 if session.shouldstop:
                     raise session.Interrupted(session.shouldstop)
         except KeyboardInterrupt:
-            self._keep(waiting, ready)
+            if waiting:
+                self._fleet.take_what_is_here()
+            self._keep([*running, *ready, *(one for some in waiting.values() for one in some)])
             raise
         return True
 
@@ -95,11 +98,9 @@ class RunningElsewhere:
             if ready:
                 return
 
-    def _keep(self, waiting: dict[str, list[pytest.Item]], ready: deque[pytest.Item]) -> None:
-        """Keep what has been measured for tests that do not run any more."""
-        if waiting:
-            self._fleet.take_what_is_here()
-        for item in [*ready, *(one for some in waiting.values() for one in some)]:
+    def _keep(self, items: Sequence[pytest.Item]) -> None:
+        """Keep what has been measured for tests that have not run to their end."""
+        for item in items:
             case = case_of_item(item)
             if case is None or self._fleet.outcome(case) is None:
                 continue
