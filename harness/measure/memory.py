@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.batch_search.training import SCOUTING_STEPS, num_steps
@@ -31,11 +32,10 @@ def with_memory(opened: OpenCase, measurement: Measurement) -> Measurement:
     """Add where the memory goes: what is locked if nothing has changed, else what a probe finds.
 
     The probe trains the largest batch, and in a fork of itself half of it, which shows what each
-    sample takes. Where it does not train, or the modules are those of another program, nothing is
-    added.
+    sample takes. Of several ranks it is the one with the most memory. Where it does not train, or
+    the modules are those of another program, nothing is added.
     """
-    # A probe of ranks would need a meeting of its own for the second batch size.
-    if opened.case.workload.get("command") is not None or opened.case.num_ranks > 1:
+    if opened.case.workload.get("command") is not None:
         return measurement
     if (locked := _kept(opened, measurement)) is not None:
         return replace(
@@ -48,14 +48,18 @@ def with_memory(opened: OpenCase, measurement: Measurement) -> Measurement:
     )
     tell_phase(opened.case.id, "holders of memory")
     _log.info("%s: finding where the memory of batch %d goes", opened.case.id, size)
+    hold = partial(
+        opened.runner.holders,
+        steps=num_steps(search, SCOUTING_STEPS),
+        validation_steps=opened.validation_steps,
+    )
     try:
-        opened.runner.holders(
-            size,
-            steps=num_steps(search, SCOUTING_STEPS),
-            validation_steps=opened.validation_steps,
-            file=file,
-            smaller=None if smaller is None else {"batch_size": smaller, "file": str(other)},
-        )
+        if smaller is None or opened.case.num_ranks > 1:
+            hold(size, file=file)
+        else:
+            hold(size, file=file, smaller={"batch_size": smaller, "file": str(other)})
+        if smaller is not None and opened.case.num_ranks > 1:
+            hold(smaller, file=other)  # ranks that are forked would not meet
     except WorkloadError as error:
         _log.info("%s: where the memory goes is not known: %s", opened.case.id, error)
         return measurement

@@ -74,9 +74,23 @@ class HoldersWatch(StepWatch):
             attribution.label(filter(torch.is_tensor, states), "optimizer")
             watch_steps(optimizer, before=self._before_step)
         self._automatic = module.automatic_optimization
+        self._follow_buckets(trainer.strategy.model)
         self.following.enter_context(attribution.following_backward(self._in_backward))
         # After `_before_step`: this notes the end of the step.
         super().on_train_start(trainer, module)
+
+    def _follow_buckets(self, wrapped: Any) -> None:
+        """Note the buckets in which ranks add up gradients; a first step makes them anew."""
+        if not isinstance(wrapped, torch.nn.parallel.DistributedDataParallel):
+            return
+        before = wrapped._pre_forward  # noqa: SLF001 - it has no public name
+
+        @wraps(before)
+        def followed(*inputs: Any, **named: Any) -> Any:
+            with self.recording.attribution.running(Running("gradient", "")):
+                return before(*inputs, **named)
+
+        wrapped._pre_forward = followed  # noqa: SLF001 - likewise
 
     def on_train_batch_start(self, *arguments: Any) -> None:
         self._backward_lasts = False
@@ -202,7 +216,7 @@ def _hold(workload: Workload, request: HoldersRequest, tell: TellPhase) -> Holde
             recording = CudaRecording(whole=request["snapshot"] is not None)
         else:
             recording = HostRecording()
-            bound = HostNoLimit(recording)
+            bound = HostNoLimit(recording, request["bound"].get("place"))
         watch = make_callback(
             workload.lightning, HoldersWatch, bound, tell, _as_training(request), recording
         )

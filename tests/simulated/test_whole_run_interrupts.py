@@ -17,6 +17,7 @@ from simulated_runs import (
 )
 from simulated_worlds import CONTEXT, inside
 
+from harness.file_locks import holder_of, is_locked
 from harness.lockfile.profiles import read_lock
 
 if TYPE_CHECKING:
@@ -64,5 +65,27 @@ def test_interrupted_run_frees_the_gpu_and_keeps_what_it_measured(
     candidate = read_lock(folder / ".gpu-profile" / "candidate.lock")
     assert ["net-h100-as-1GiB-16"] == [profile.case_id for profile in candidate]
     assert not (folder / "profiles" / "gpu-profile.lock").exists()
+    ((free, total),) = worlds.run(world, "tell(torch.cuda.mem_get_info())")
+    assert free == total - CONTEXT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("-n", "1")], ids=["run", "worker"])
+def test_killed_holder_frees_its_gpu(worlds: Worlds, folder: Path, flags: tuple[str, ...]) -> None:
+    """SIGKILL to whoever holds the GPU, the run itself or its worker: lock and memory are free."""
+    world = worlds.make()
+    lock = world.path.parent / "gpu-profile-GPU-51000000-0000-4000-8000-000000000000.lock"
+    with halted(folder, inside(world), *flags) as process:
+        assert is_locked(lock)
+        holders = [os.pidfd_open(holder.pid) for holder in world.holders()]
+        holder = int(holder_of(lock).split()[1])
+        assert (holder == process.pid) == (not flags)
+        killed = os.pidfd_open(holder)
+        os.kill(holder, signal.SIGKILL)
+        wait_for_the_end([killed, *holders])
+        assert not is_locked(lock)
+        if flags:  # the controller goes on with another worker, which would halt as well
+            process.kill()
+        process.communicate(timeout=120)
     ((free, total),) = worlds.run(world, "tell(torch.cuda.mem_get_info())")
     assert free == total - CONTEXT

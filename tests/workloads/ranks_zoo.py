@@ -37,6 +37,10 @@ class OneRank(Net):
         """Take 4 GiB."""
         self.held = torch.ones(1 << 30, device=self.device)
 
+    def keeps(self) -> None:
+        """Take 4 MiB."""
+        self.held = torch.ones(1 << 20, device=self.device)
+
     def raises(self) -> None:
         """Raise an error of its own."""
         raise ValueError("not this one")

@@ -26,6 +26,8 @@ from harness.probe_tasks.recordings.compiled import compiled_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from harness.protocol.case import RankPlace
+
 # The profiler gets an event of this name and a number for each call of the clock.
 _MARK = "gpu-profile:"
 _UNCOUNTED = "uncounted"
@@ -42,12 +44,32 @@ class HostHistoryError(HarnessError):
 class HostNoLimit(HostBound):
     """Begins the recording where a probe's limit begins, and limits nothing."""
 
-    def __init__(self, recording: HostRecording) -> None:
+    def __init__(self, recording: HostRecording, place: RankPlace | None = None) -> None:
         super().__init__(0)
         self._recording = recording
+        self._has_begun = False
+        if place is not None:
+            self.place = place
+            self.trainer_arguments = {"accelerator": "cpu", "devices": place["num_ranks"]}
+
+    def engage_before_wrapping(self, trainer: Any) -> None:
+        """Begin the recording where the strategy of ranks is about to wrap the module."""
+        if self.place is None:
+            return
+        set_up = trainer.strategy.setup
+
+        @wraps(set_up)
+        def recorded(*values: Any, **named: Any) -> Any:
+            self.engage(trainer.lightning_module)
+            self._has_begun = True
+            return set_up(*values, **named)
+
+        trainer.strategy.setup = recorded
 
     def engage(self, module: Any) -> None:
-        """Begin the recording, anew if it has begun before."""
+        """Begin the recording, anew if it has begun before with a training's own loop."""
+        if self._has_begun:
+            return
         self._share = 1.0
         self._recording.begin([*module.parameters(), *module.buffers()])
 

@@ -108,6 +108,9 @@ def _phases(ended: Sequence[RankEnding]) -> str:
 def _all_whole(ended: Sequence[RankEnding], task: str) -> Ending:
     """Return the ending of ranks that have all done what was asked, rank 0 first."""
     results: list[Any] = [one.ending.result for one in ended]
+    if task == "holders":
+        most = max(ended, key=lambda one: _peak(one.ending.result))
+        return replace(most.ending, rank=most.rank)
     result = dict(results[0])
     if task in ("train", "infer"):
         largest = max(range(len(results)), key=lambda rank: _peak(results[rank]))

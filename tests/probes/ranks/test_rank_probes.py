@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 from pathlib import Path
@@ -231,6 +232,20 @@ def test_a_trainer_of_transformers_trains_in_ranks(turned: Callable[..., ProbeRu
     sweep = runner.sweep(8, [1e-4, 1e-3, 1e-2], seed=0)
     assert sweep.curve is not None, sweep
     assert 3 == len(sweep.curve.losses)
+
+
+@pytest.mark.parametrize("which", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_what_holds_the_memory_is_told_of_the_worst_rank(
+    turned: Callable[..., ProbeRunner], tmp_path: Path, which: int
+) -> None:
+    """The file is that of the rank with the largest peak; gradients have buckets beside them."""
+    file = tmp_path / "held.json"
+    turned(one_rank("keeps", which)).holders(8, steps=3, file=file)
+    held = json.loads(file.read_text())["holders"]
+    assert 4 * MIB in [num_bytes for *_, num_bytes in held]
+    # Both have 19 numbers for each of 512 units, and two more.
+    assert ["gradient", "", "", 2 * 4 * (512 * 19 + 2)] in held
+    assert ["held.json"] == [path.name for path in tmp_path.iterdir() if path.suffix == ".json"]
 
 
 def test_a_workload_that_cannot_be_built_is_told_once(tmp_path: Path) -> None:
