@@ -83,14 +83,15 @@ class HoldersWatch(StepWatch):
         """Note the buckets in which ranks add up gradients; a first step makes them anew."""
         if not isinstance(wrapped, torch.nn.parallel.DistributedDataParallel):
             return
-        before = wrapped._pre_forward  # noqa: SLF001 - it has no public name
+        model: Any = wrapped  # torch leaves the method untyped
+        before = model._pre_forward  # noqa: SLF001 - it has no public name
 
         @wraps(before)
         def followed(*inputs: Any, **named: Any) -> Any:
             with self.recording.attribution.running(Running("gradient", "")):
                 return before(*inputs, **named)
 
-        wrapped._pre_forward = followed  # noqa: SLF001 - likewise
+        model._pre_forward = followed  # noqa: SLF001 - likewise
 
     def on_train_batch_start(self, *arguments: Any) -> None:
         self._backward_lasts = False
