@@ -58,10 +58,6 @@ def _fleet(executor: SimulatedCluster, wait_seconds: float) -> Fleet:
     return Fleet(executor, wait_seconds, executor.clock)
 
 
-opening.EXECUTORS[NAME] = _open
-vars(opening)["Fleet"] = _fleet  # the real one, by the virtual clock
-
-
 def _lap(name: str) -> None:
     """Add the time since the last lap to a part of the run."""
     global _last  # noqa: PLW0603 - a run has one clock
@@ -80,7 +76,9 @@ def _timed(name: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> An
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
-    """Begin, before the matrix is looked for."""
+    """Add the executor, before the matrix is looked for."""
+    opening.EXECUTORS[NAME] = _open
+    vars(opening)["Fleet"] = _fleet  # the real one, by the virtual clock
     _lap("start of pytest")
 
 
