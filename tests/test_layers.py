@@ -85,7 +85,7 @@ LIBRARIES = {
     ),
     "pynvml": ("devices.nvml.binding",),
     "matplotlib": ("figures", "loggers.inside"),
-    "ray": ("fleet.ray_cluster",),
+    "ray": ("fleet.ray_cluster", "fleet.ray_connection"),
     "rich": ("progress.block",),
     "yaml": ("configurations.cli_runs", "matrix.yaml12"),
     "tomli_w": ("cli.lockfile", "lockfile.render"),

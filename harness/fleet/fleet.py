@@ -125,7 +125,11 @@ class Fleet:
         if event is not None:
             self._take(event)
         if self._clock() - self._looked >= _LOOK_SECONDS:
-            self._give_to_those_that_are_here(have_changed=self._look())
+            try:
+                self._give_to_those_that_are_here(have_changed=self._look())
+            except HarnessError as error:  # the cluster is gone, and with it all that has not ended
+                for one in tuple(self._open.values()):
+                    self._end(one, Outcome(MachineError(f"{one.case.id}: {error}")))
         return list(self._ended)
 
     def take_what_is_here(self) -> None:

@@ -7,20 +7,16 @@ in a task on each: Ray's own label of an accelerator (`A100`) does not tell its 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import threading
 import time
-import warnings
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from harness.device_identity import DeviceIdentity
-from harness.errors import HarnessError, MachineError
+from harness.errors import MachineError
 from harness.fleet import answers
 from harness.fleet.executor import Answered, Began, Lost, Node
+from harness.fleet.ray_connection import Head, connect, first_line, imported
 from harness.fleet.survey import differences, survey, versions_here, why_not
 from harness.visible import cut
 
@@ -34,9 +30,6 @@ if TYPE_CHECKING:
 _NODE_ID = "ray.io/node-id"
 # A node starts a process for the first task, after it has unpacked the project.
 _SURVEY_SECONDS = 60.0
-_CONNECT_SECONDS = 10.0
-# What the recipe holds of the environment: it goes with the tasks.
-_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG")
 _EXCLUDED = (".git", ".venv", "venv", "__pycache__")
 _NOT_CUSTOM = ("CPU", "GPU", "memory", "object_store_memory")
 
@@ -56,8 +49,9 @@ class RayCluster:
     name = "the Ray cluster"
 
     def __init__(self, root: Path, excluded: Sequence[str] = ()) -> None:
-        self._ray = ray = _imported()
-        _connect(ray, root, (*_EXCLUDED, *excluded))
+        self._ray = ray = imported()
+        connect(ray, root, (*_EXCLUDED, *excluded))
+        self._head = Head(ray)
         self._is_open = True
         self._here = versions_here()
         self._surveys: dict[str, Any] = {}
@@ -72,9 +66,13 @@ class RayCluster:
         self._ask(self._alive, _SURVEY_SECONDS)
 
     def nodes(self) -> Sequence[Node]:
-        """Return the nodes that are alive and have told what they have."""
-        self._alive = self._nodes_of_ray()
-        self._ask(self._alive, 0.0)
+        """Return the nodes that are alive and have told what they have.
+
+        Raises MachineError when the head of the cluster is gone.
+        """
+        if self._head.answers():  # it may come back: until then the nodes are as they were
+            self._alive = self._nodes_of_ray()
+            self._ask(self._alive, 0.0)
         return [
             self._node(one, self._known[one["NodeID"]])
             for one in self._alive
@@ -125,7 +123,7 @@ class RayCluster:
     def cancel(self, case_id: str) -> None:
         """End the task of a case."""
         one = self._running.pop(case_id, None)
-        if one is not None:
+        if one is not None and not self._head.is_lost:
             with suppress(Exception):  # it may have ended, and its node be gone
                 self._ray.cancel(one.stream, force=True)
 
@@ -136,8 +134,9 @@ class RayCluster:
         self._is_open = False
         for name in tuple(self._running):
             self.cancel(name)
-        with suppress(Exception):  # a cluster that is gone costs no result
-            self._ray.shutdown()
+        if not self._head.is_lost:
+            with suppress(Exception):  # a cluster that is gone costs no result
+                self._ray.shutdown()
 
     def _event(self, one: _Running) -> Event | None:
         """Take one message of a task; None where it tells nothing new."""
@@ -153,7 +152,7 @@ class RayCluster:
                 one.answer = answers.of_error(MachineError(text), {})
             return self._ended(one, "")
         except errors.RayError as error:
-            return self._ended(one, _first_line(error))
+            return self._ended(one, first_line(error))
         if one.node is None:
             one.node = str(message)
             return Began(one.case_id, one.node)
@@ -196,7 +195,7 @@ class RayCluster:
                 self._known[name] = json.loads(self._ray.get(ready[0]))
             except self._ray.exceptions.RayError as error:
                 if name in alive:
-                    self._known[name] = _first_line(error)
+                    self._known[name] = first_line(error)
 
     def _node(self, one: dict[str, Any], told: dict[str, Any] | str) -> Node:
         resources = one["Resources"]
@@ -246,94 +245,6 @@ def _measure() -> Any:
     return measure
 
 
-def _imported() -> Any:
-    try:
-        import ray  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise HarnessError(
-            "--gpu-profile-executor ray needs Ray, which is not installed: "
-            "pip install 'pytest-gpu-profile[ray]', in the version of the cluster"
-        ) from error
-    return ray
-
-
-def _connect(ray: Any, root: Path, excluded: Sequence[str]) -> None:
-    if ray.is_initialized():
-        raise HarnessError(
-            "--gpu-profile-executor ray: this process is connected to a Ray cluster already, "
-            "without this project: remove the ray.init() of a conftest.py or a plugin"
-        )
-    environment = {
-        "working_dir": str(root),
-        "excludes": list(excluded),
-        "env_vars": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
-    }
-    # In a job of `ray job submit` its environment has a folder already; ours is the project.
-    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
-    with _own_signals(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            _refuse_deaf_address(os.environ.get("RAY_ADDRESS", ""))
-            ray.init(
-                address="auto",
-                runtime_env=environment,
-                log_to_driver=False,
-                configure_logging=False,
-            )
-        except Exception as error:
-            with suppress(Exception):
-                ray.shutdown()
-            raise HarnessError(_why_no_cluster(error, root)) from error
-    _silence(ray)
-
-
-def _refuse_deaf_address(address: str) -> None:
-    """Raise OSError where nobody listens at an address: Ray itself would try for minutes."""
-    host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-
-
-def _silence(ray: Any) -> None:
-    """Keep Ray from printing the log of each node that is lost: a line of ours tells it."""
-    # Ray has no public switch for these. Where this one is gone, its lines come, and nothing else.
-    vars(ray._private.worker)["_worker_logs_enabled"] = False  # noqa: SLF001 - as said
-
-
-def _why_no_cluster(error: Exception, root: Path) -> str:
-    text = str(error)
-    if "size" in text and "exceed" in text.lower():
-        return (
-            f"--gpu-profile-executor ray: {root} is too large for Ray to copy to the nodes: list "
-            f"data and results in .gitignore or .rayignore ({_first_line(error)})"
-        )
-    where = os.environ.get("RAY_ADDRESS")
-    tried = f"RAY_ADDRESS is {cut(where)}" if where else "RAY_ADDRESS is not set"
-    return (
-        f"--gpu-profile-executor ray: no Ray cluster can be reached ({tried}): start one with "
-        f"`ray start --head`, or name the address of one; {_first_line(error)}"
-    )
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep pytest's handlers of signals: Ray sets one that ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _works(node: dict[str, Any]) -> bool:
     resources = node["Resources"]
     return any(resources.get(name, 0) > 0 for name in ("CPU", "GPU"))
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    # Behind the first sentence stand the commands and folders of Ray.
-    return cut(text.splitlines()[0].partition(". ")[0])

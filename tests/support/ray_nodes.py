@@ -83,6 +83,12 @@ class RayNodes:
         """Kill a node and all that runs there, as a power cut does."""
         self._tell(f"kill {start_of_id}")
 
+    def kill_head(self) -> None:
+        """Kill the process that knows the nodes, and without which Ray ends all others."""
+        for one in self._processes():
+            if "gcs_server" in one.cmdline()[0]:
+                one.kill()
+
     def _tell(self, line: str) -> str:
         pipe = self._pipe(self._process.stdin)
         pipe.write(line + "\n")

@@ -161,3 +161,23 @@ def test_case_whose_nodes_die_twice_is_an_error(
     assert stuck["reason"].startswith("stuck-cpu-48MiB-1 cannot be measured: node ")
     assert 2 == stuck["reason"].count(" was lost (")
     assert 2 == sum(case["max_batch_size"] == 16 for case in report["cases"])
+
+
+@pytest.mark.slow
+def test_results_are_written_without_the_head(project: Project, tmp_path: Path) -> None:
+    """Ray would end pytest itself. Before that what has not ended is an error; all else stays."""
+    write_matrix(project, tmp_path)
+    with RayNodes({"CPU": 3}) as nodes, started(project, nodes, "--gpu-profile-update") as run:
+        lines = []
+        for line in output(run):
+            lines.append(line)
+            if sum(" PASSED " in one for one in lines) == 2:
+                nodes.kill_head()
+                break
+        lines += output(run)
+        assert 1 == run.wait(), "".join(lines)
+    report = project.report()
+    assert "passed" == report["net-cpu-48MiB-1"]["status"] == report["net-cpu-48MiB-2"]["status"]
+    assert "error" == report["stuck-cpu-48MiB-1"]["status"]
+    assert report["stuck-cpu-48MiB-1"]["reason"].endswith(" is gone")
+    assert 2 == len(read_lock(project.lock).profiles)
