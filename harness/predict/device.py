@@ -68,9 +68,7 @@ class SimulatedDevice:
         """Be another product, or the device of another case, with its number of ranks."""
         self.gpu = gpu
         self.count = case.num_ranks
-        # A training of its own may ask for its ranks where there is one, too.
-        ranks = int(case.trainer.get("devices", 0))
-        self.stands_for: int | None = None if self._every_rank else ranks
+        self.stands_for: int | None = None if self._every_rank else _ranks(case)
         self._num_gpus = self.count if self._every_rank else num_local(self.count)
         self._world.show(self._num_gpus)
         # The memory that a case on the CPU may have says nothing of a GPU.
@@ -115,6 +113,15 @@ class SimulatedDevice:
     def notes(self) -> tuple[str, ...]:
         """Return a note where the workspaces of convolutions are not counted."""
         return () if self._world.workspaces_known else (_NO_WORKSPACES,)
+
+
+def _ranks(case: Case) -> int:
+    """Return the ranks of a case; 0 where its training has none.
+
+    A training of its own that is asked for on one device has one, as under `torchrun`.
+    """
+    trains_itself = case.workload.get("training") is not None and "devices" in case.trainer
+    return case.num_ranks if case.num_ranks > 1 or trains_itself else 0
 
 
 def _torch_of(case: Case) -> Path | None:

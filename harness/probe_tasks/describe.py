@@ -59,8 +59,8 @@ def describe(
         )
         callback = make_callback(workload.lightning, _StopAtStart)
         # The set-up runs on the CPU, whatever the case's device. Only a training is made where it
-        # will run: its settings may not be those of another device.
-        bound = no_bound() if training is None else device
+        # will run, as its settings may not be those of another device, and a module on its mesh.
+        bound = no_bound() if training is None and device.place is None else device
         trainer = make_trainer(workload, bound, request["trainer"], callbacks=[callback])
         # Before the fit, as `apply` is: a Trainer with a true half precision converts the module.
         description = fingerprint.describe_module(workload.user_module)

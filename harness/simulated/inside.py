@@ -12,6 +12,7 @@ program's Python may be 3.9.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import multiprocessing.util
 import os
@@ -57,6 +58,7 @@ class Ranks:
         for names, wrap in ((_OF_OBJECTS, self.of_objects), (_OF_TENSORS, self.of_tensors)):
             for name in names:
                 self._replace(name, wrap)
+        self._replace("batch_isend_irecv", self.of_batches)
         self._replace("barrier", self.barrier)
         self._replace("_get_object_coll_device", lambda _: self.device)
         optimizer: Any = sys.modules.get("torch.optim.optimizer")
@@ -108,13 +110,28 @@ class Ranks:
 
         return send
 
+    def of_batches(self, function: Function) -> Function:
+        """Send one after the other what torch keeps on the host for objects."""
+
+        @functools.wraps(function)
+        def send(p2p_op_list: Any) -> Any:
+            if not self.inside:
+                return function(p2p_op_list)
+            for one in p2p_op_list:
+                call = self.c10d.send if one.op.__name__ == "isend" else self.c10d.recv
+                call(one.tensor, one.peer, group=one.group)
+            return [Done() for _ in p2p_op_list]
+
+        return send
+
     def after_step(self, *_: Any) -> None:
         """Wait until NCCL's collectives of the first steps hold no memory any more."""
         self.steps += 1
         if self.steps > _STEPS_WITH_PAUSE:
             return
         for group in [*self.c10d._world.pg_map]:  # noqa: SLF001 - they have no public name
-            if hasattr(group, "_wait_for_pending_works"):  # in other torches it has not
+            # Other torches have no such function, and groups that are not NCCL's refuse it.
+            with contextlib.suppress(AttributeError, RuntimeError):
                 group._wait_for_pending_works()  # noqa: SLF001 - it has no public name
 
     def barrier(self, function: Function) -> Function:
@@ -132,6 +149,14 @@ class Ranks:
             return work
 
         return wait
+
+
+class Done:
+    """Work that is done."""
+
+    def wait(self, *_: Any) -> bool:
+        """Wait for nothing, as torch's own does when it is done."""
+        return True
 
 
 def in_pieces(torch: Any, function: Function, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -85,10 +85,10 @@ class _InTheirPlace(type):
 
     def __call__(cls, _store: Any, rank: int, size: int, **_: Any) -> Any:
         """Make a group whose collectives give this rank its own tensors back."""
-        from torch._C._distributed_c10d import FakeProcessGroup  # noqa: PLC0415
-
-        make = getattr(FakeProcessGroup, "_create_internal", FakeProcessGroup)
-        return make(rank, size)
+        fake: Any = importlib.import_module("torch._C._distributed_c10d").FakeProcessGroup
+        # torch calls it for gloo's groups, and fake ones refuse.
+        fake._set_sequence_number_for_group = _wait_for_nobody  # noqa: SLF001
+        return getattr(fake, "_create_internal", fake)(rank, size)
 
     def __instancecheck__(cls, instance: object) -> bool:
         """Return whether torch is to take it for a group of gloo's."""

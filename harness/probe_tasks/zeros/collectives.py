@@ -45,10 +45,12 @@ def forgetting(known: KnownValues) -> Iterator[None]:
     undo: list[Callable[[], None]] = []
     try:
         for name, (place, keyword) in _WRITTEN.items():
+            function = getattr(distributed_c10d, name)
+            # One for both: torch compares `irecv` with its own.
+            forgetful = _forgetful(function, known, place, keyword)
             for owner in (distributed_c10d, torch.distributed):
-                function = getattr(owner, name)
-                setattr(owner, name, _forgetful(function, known, place, keyword))
-                undo.append(functools.partial(setattr, owner, name, function))
+                undo.append(functools.partial(setattr, owner, name, getattr(owner, name)))
+                setattr(owner, name, forgetful)
         yield
     finally:
         for put_back in reversed(undo):

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from harness.protocol.lr import TellSteps
     from harness.protocol.messages import Ready, Request
 
-ALONE = frozenset({"describe", "rates", "lr_strategy"})
-"""The tasks whose answer is the same on every rank, and needs no other one."""
+_ALONE = frozenset({"describe", "rates", "lr_strategy"})
+# A module reads the mesh of this strategy while it is set up.
+_WITH_MESH = "ModelParallelStrategy"
 # Seconds that other ranks have to tell of their own trouble once one has failed by itself.
 _SHORT_SECONDS = 2.0
 # The same once one has failed because another one is gone: that one tells why, as a rule.
@@ -74,8 +75,7 @@ class RankGroup:
         Returns how it ended: its ending has the rank that it is about.
         """
         spec: Any = request["workload"] or self._workload
-        # What a training makes may meet the other ranks as soon as it is made.
-        if request["task"] in ALONE and spec.get("training") is None:
+        if is_for_one(request, spec):
             return self._clients[0].ask(request, log, timeout, tell_steps)
         for client in self._clients:
             client.allow_waits()
@@ -154,6 +154,16 @@ class RankGroup:
             if own.get(name) is not None:
                 own[name] = str(log_of_rank(Path(own[name]), rank))
         return cast("Request", own)
+
+
+def is_for_one(request: Request, spec: WorkloadSpec) -> bool:
+    """Return whether a request to the ranks of a workload is one to a process without ranks.
+
+    What a training makes may meet the other ranks as soon as it is made.
+    """
+    strategy = request["trainer"].get("strategy")
+    needs_mesh = isinstance(strategy, dict) and strategy["class_path"].endswith(_WITH_MESH)
+    return request["task"] in _ALONE and spec.get("training") is None and not needs_mesh
 
 
 def log_of(ending: Ending, log: Path) -> str:

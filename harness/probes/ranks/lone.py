@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.probes.ranks.group import ALONE
+from harness.probes.ranks.group import is_for_one
 from harness.probes.zygote_client import ZygoteClient
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class LoneRank:
         assert self._case is not None, "it was started"
         spec: Any = request["workload"] or self._case["workload"]
         place = self._place()
-        if place is not None and (request["task"] not in ALONE or spec.get("training") is not None):
+        if place is not None and not is_for_one(request, spec):
             placed = {**request, "bound": {**request["bound"], "place": place}}
             request = cast("Request", placed)
         ending, afresh = self._client.ask(request, log, timeout, tell_steps)
