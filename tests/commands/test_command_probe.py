@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command_requests import train_request
 
 from harness.commands import probe
 from harness.devices.cpu import CpuDevice
 
 if TYPE_CHECKING:
-    from harness.protocol.messages import TrainRequest, TrainResult
+    from harness.protocol.messages import TrainResult
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 MIB = 1 << 20
@@ -27,29 +28,9 @@ def _of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def request(batch_size: int, *, settle: bool = True) -> TrainRequest:
-    """Return the request for a batch on 64 MiB."""
-    return {
-        "task": "train",
-        "batch_size": batch_size,
-        "steps": 3,
-        "settle": settle,
-        "epoch_steps": 0,
-        "validation_steps": 0,
-        "validation_batch_size": None,
-        "validation_share": 1.0,
-        "snapshot": None,
-        "history": None,
-        "micro_batches": None,
-        "bound": {"accelerator": "cpu", "budget_bytes": 64 * MIB},
-        "trainer": {},
-        "workload": None,
-    }
-
-
 def train(words: list[str], batch_size: int = 64, **options: Any) -> TrainResult:
     """Run a command at a batch size."""
-    return probe.train(words, request(batch_size, **options), lambda _: None)
+    return probe.train(words, train_request(batch_size, **options), lambda _: None)
 
 
 def ending(name: str) -> list[str]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from command_requests import train_request
 
 from harness.commands import probe
 from harness.devices.cpu import CpuDevice
 
 if TYPE_CHECKING:
-    from harness.protocol.messages import TrainRequest, TrainResult
+    from harness.protocol.messages import TrainResult
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 MIB = 1 << 20
@@ -34,22 +36,7 @@ def _of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(*options: str, devices: int = 2, words: list[str] = LAUNCHER) -> TrainResult:
     """Run a command at a batch of 64, in ranks of 64 MiB each."""
-    request: TrainRequest = {
-        "task": "train",
-        "batch_size": 64,
-        "steps": 3,
-        "settle": True,
-        "epoch_steps": 0,
-        "validation_steps": 0,
-        "validation_batch_size": None,
-        "validation_share": 1.0,
-        "snapshot": None,
-        "history": None,
-        "micro_batches": None,
-        "bound": {"accelerator": "cpu", "budget_bytes": 64 * MIB},
-        "trainer": {"devices": devices},
-        "workload": None,
-    }
+    request = train_request(64, devices=devices)
     return probe.train([*words, *options], request, lambda _: None)
 
 
@@ -58,10 +45,10 @@ def told(result: TrainResult) -> tuple[Any, ...]:
     return result["outcome"], result["rank"], (result["detail"] or "").split(": you")[0]
 
 
-def programs() -> list[int]:
-    """Return the processes of the training that are there."""
-    running = psutil.process_iter(["cmdline"])
-    return [one.pid for one in running if LAUNCHER[-2] in (one.info["cmdline"] or [])]
+def running(argument: str) -> list[int]:
+    """Return the processes with an argument that are there."""
+    processes = psutil.process_iter(["cmdline"])
+    return [one.pid for one in processes if argument in (one.info["cmdline"] or [])]
 
 
 @pytest.mark.slow
@@ -98,9 +85,9 @@ def test_a_rank_that_fails_is_the_reason(wrong: str, which: int, expected: tuple
         "is-killed": "a process of the program was killed by SIGKILL",
         "exits": "a process of the program exited with code 7",
     }
-    before = programs()
-    outcome, rank, detail = told(train(f"--wrong={wrong}", f"--which={which}"))
-    assert before == programs()
+    tag = f"--tag={uuid.uuid4()}"
+    outcome, rank, detail = told(train(f"--wrong={wrong}", f"--which={which}", tag))
+    assert [] == running(tag)
     assert (*expected, True) == (outcome, rank, detail.endswith(details[wrong])), detail
 
 

@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=4096)
     parser.add_argument("--wrong", default="")
     parser.add_argument("--which", type=int, default=1)
+    parser.add_argument("--tag", help="tells these processes from those of other tests")
     parser.add_argument("--more", type=int, default=0, help="MiB that this rank holds beside")
     options = parser.parse_args()
     with_gpu = torch.cuda.is_available()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import TYPE_CHECKING
 
@@ -60,8 +61,9 @@ def gpus(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 def ends(result: pytest.RunResult) -> list[str]:
     """Return how each test ended, in that order: `PASSED net-a100-1`."""
-    lines = [line.split() for line in result.outlines if line.startswith("[gw") and "%]" in line]
-    return [f"{line[3]} {line[4].partition('[')[2][:-1]}" for line in lines]
+    line = re.compile(r"\[gw\d+\] \[ *\d+%\] ([A-Z]+) [^\[]*\[(.*)\] *$")
+    found = filter(None, map(line.match, result.outlines))
+    return [f"{one[1]} {one[2]}" for one in found]
 
 
 @pytest.mark.slow
