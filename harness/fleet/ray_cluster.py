@@ -134,6 +134,8 @@ class RayCluster:
         self._is_open = False
         for name in tuple(self._running):
             self.cancel(name)
+        # Without the head this may take its time: Ray does it at the end of the process, when the
+        # results are written.
         if not self._head.is_lost:
             with suppress(Exception):  # a cluster that is gone costs no result
                 self._ray.shutdown()

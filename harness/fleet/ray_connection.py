@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import socket
@@ -37,7 +36,6 @@ class Head:
     """
 
     def __init__(self, ray: Any) -> None:
-        self._ray = ray
         self._address = str(ray.get_runtime_context().gcs_address)
         # From behind a proxy it cannot be seen.
         self._is_seen = self._answers()
@@ -52,8 +50,6 @@ class Head:
             return True
         if time.monotonic() - self._since > _PATIENCE_SECONDS:
             self.is_lost = True
-            # It would wait for the head, at the end of this process as well.
-            atexit.unregister(self._ray.shutdown)
             raise MachineError(f"the head of the Ray cluster, {self._address}, is gone")
         return False
 

@@ -138,7 +138,7 @@ def auto_workers(config: pytest.Config, options: Mapping[str, Any]) -> int | Non
 
 
 def _workers_for(session: Session) -> int:
-    here = [case for case in session.cases if _is_here(session, case)]
+    here = [case for case in session.cases if session.has_device(case)]
     places = Places({case.id: place_of(case, session.device) for case in here})
     needs = [_host_bytes(session, case) for case in here]
     return num_workers(places.num_gpus, places.most_at_once(), needs)
@@ -148,11 +148,3 @@ def _host_bytes(session: Session, case: Case) -> int:
     if session.verb != "measured":
         return PREDICTION_BYTES
     return case.num_ranks * ((case.device.budget or 0) + BESIDE_BUDGET_BYTES)
-
-
-def _is_here(session: Session, case: Case) -> bool:
-    try:
-        session.identity(case)
-    except HarnessError:
-        return False
-    return True

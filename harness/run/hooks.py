@@ -323,12 +323,7 @@ class Run:
 
     def is_here(self, case: Case) -> bool:
         """Return whether this machine has the device of a case, and it is in no trouble."""
-        try:
-            self.session.identity(case)
-        except HarnessError:
-            # The device is missing or in trouble. The case's own test reports which.
-            return False
-        return True
+        return self.session.has_device(case)
 
     def _estimate(self, cases: list[Case]) -> str:
         session = self.session

@@ -137,6 +137,15 @@ class Session:
         """
         return self._find(case).identity
 
+    def has_device(self, case: Case) -> bool:
+        """Return whether there is a device for a case, and it is in no trouble."""
+        try:
+            self.identity(case)
+        except HarnessError:
+            # The device is missing or in trouble. The case's own test reports which.
+            return False
+        return True
+
     def device(self, case: Case) -> Device | None:
         """Return the device that a case is measured on; None where it needs none.
 

@@ -117,7 +117,7 @@ class RunningElsewhere:
         cases: dict[str, Case] = {}
         for item in items:
             case = case_of_item(item)
-            if case is None or not self._is_there(case):
+            if case is None or not self._session.has_device(case):
                 ready.append(item)
             else:
                 waiting.setdefault(case.id, []).append(item)
@@ -133,13 +133,6 @@ class RunningElsewhere:
         order = longest_first(list(cases.values()), self._selecting.estimate)
         self._fleet.start(order, self._session.lock, job)
         return waiting, ready
-
-    def _is_there(self, case: Case) -> bool:
-        try:
-            self._session.identity(case)
-        except HarnessError:
-            return False
-        return True
 
 
 def run_elsewhere(
