@@ -109,6 +109,11 @@ class Fleet:
         """Return the end of a case; None while it has none."""
         return self._done.get(case.id)
 
+    def place_of(self, case: Case) -> str | None:
+        """Return the node that a case runs on; None where it does not run."""
+        one = self._open.get(case.id)
+        return None if one is None or one.runs_on is None else self._name(one.runs_on)
+
     def take(self, case: Case) -> Outcome:
         """Return the end of a case, once: those of thousands take memory."""
         return self._done.pop(case.id)
@@ -202,16 +207,11 @@ class Fleet:
         where = "its node" if node is None else self._name(node)
         one.losses.append(f"{where} was lost ({cut(event.reason)})")
         if len(one.losses) >= _MOST_LOSSES:
-            both = ", and then ".join(one.losses)
-            self._end(
-                one,
-                Outcome(
-                    MachineError(
-                        f"{one.case.id} cannot be measured: {both}. It is tried twice: see the "
-                        "memory and the logs of these nodes"
-                    )
-                ),
+            error = MachineError(
+                f"{one.case.id} cannot be measured: {', and then '.join(one.losses)}. It is tried "
+                "twice: see the memory and the logs of these nodes"
             )
+            self._end(one, Outcome(error))
             return
         _log.warning("%s: %s; it is measured again", one.case.id, one.losses[-1])
         if node is not None:

@@ -76,7 +76,7 @@ class Run:
             config.pluginmanager.register(distributing, "gpu_profile_distributing")
         self.results: dict[str, CaseResult] = {}
         self._recommendations: tuple[Recommendation, ...] = ()
-        self._started: set[str] = set()
+        self._started: dict[str, str | None] = {}
         # Loggers get the curves of a range test as they are.
         self._logged = {case.id for case in self.session.cases if case.loggers}
         self._interrupted: list[CaseResult] = []
@@ -86,7 +86,7 @@ class Run:
         self._terminated = False
         self._interrupted_while_writing = False
         self._previous_handler: Any = None
-        run_elsewhere(config, self.session, self.selecting, self._started.add)
+        run_elsewhere(config, self.session, self.selecting, self._started)
 
     def open(self, case: Case, item: pytest.Item) -> GpuProfile:
         """Return a test's case; skip the test when this run has no device for the case."""
@@ -190,11 +190,11 @@ class Run:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Remember the tests that run."""
-        self._started.add(nodeid)
+        self._started.setdefault(nodeid, None)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """Forget a test that has ended."""
-        self._started.discard(nodeid)
+        self._started.pop(nodeid, None)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -228,7 +228,7 @@ class Run:
 
     def _write(self, session: pytest.Session, exitstatus: int) -> None:
         if exitstatus == pytest.ExitCode.INTERRUPTED:
-            self._interrupted = list(interrupted_cases(self.session, sorted(self._started)))
+            self._interrupted = list(interrupted_cases(self.session, self._started))
             self.results = {one.case_id: one for one in self._interrupted} | self.results
         results = list(self.results.values())
         # A run that is stopped at once keeps the reports and the candidate of the one before.

@@ -12,7 +12,7 @@ from harness.measure.so_far import SOAK, TIMING
 from harness.report.case_result import CaseResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from harness.matrix.case import Case
     from harness.run.session import Session
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 _GOES_ON = ": the next run goes on from there"
 
 
-def interrupted_cases(session: Session, started: Iterable[str]) -> Iterator[CaseResult]:
+def interrupted_cases(session: Session, started: Mapping[str, str | None]) -> Iterator[CaseResult]:
     """Yield a result for each case whose test had started and did not end.
 
     What was found before the interruption is part of the result, and so of the candidate lockfile,
     without a learning rate unless the locked one holds.
 
-    started: the ids of the tests.
+    started: by the id of each test the node that its case ran on; None where it was this machine.
     """
     by_id = {case.id: case for case in session.cases}
-    for test in started:
+    for test, node in sorted(started.items()):
         case = case_of(test, by_id)
         if case is not None:
-            yield _result(session, case)
+            yield _result(session, case, node)
 
 
 def case_of(test: str, by_id: Mapping[str, Case]) -> Case | None:
@@ -53,7 +53,7 @@ def case_of(test: str, by_id: Mapping[str, Case]) -> Case | None:
     return max(found, key=lambda case: len(case.id), default=None)
 
 
-def _result(session: Session, case: Case) -> CaseResult:
+def _result(session: Session, case: Case, node: str | None) -> CaseResult:
     made = CaseResult(
         case_id=case.id,
         axes=dict(case.axes),
@@ -68,6 +68,8 @@ def _result(session: Session, case: Case) -> CaseResult:
             measurement=measured,
             locked=session.locked(case),
         )
+    if node is not None:  # its probes stay there
+        return replace(made, reason=f"interrupted while {node} measured it")
     found = session.found_before_interruption(case)
     if found is None:
         return made

@@ -16,7 +16,7 @@ from harness.run.selecting import case_of_item
 from harness.scheduling.order import longest_first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from harness.matrix.case import Case
     from harness.run.selecting import Selecting
@@ -32,8 +32,8 @@ class RunningElsewhere:
         session: the run's.
         selecting: estimates the cases: the longest is given first.
         elsewhere: the procedure of the session.
-        begun: takes the id of each test whose case has ended, and which an interruption has kept
-            from running.
+        started: takes the id of each test which an interruption has kept from running, though its
+            case has ended, or has begun; with the node that it ran on if it has not ended.
 
     """
 
@@ -42,13 +42,13 @@ class RunningElsewhere:
         session: Session,
         selecting: Selecting,
         elsewhere: Elsewhere,
-        begun: Callable[[str], None],
+        started: dict[str, str | None],
     ) -> None:
         self._session = session
         self._selecting = selecting
         self._fleet = elsewhere.fleet
         self._waits = elsewhere.waits
-        self._begun = begun
+        self._started = started
 
     # As pytest's own, in another order.
     @pytest.hookimpl(tryfirst=True)
@@ -102,11 +102,15 @@ class RunningElsewhere:
         """Keep what has been measured for tests that have not run to their end."""
         for item in items:
             case = case_of_item(item)
-            if case is None or self._fleet.outcome(case) is None:
+            if case is None:
+                continue
+            if self._fleet.outcome(case) is None:
+                if (node := self._fleet.place_of(case)) is not None:
+                    self._started[item.nodeid] = node
                 continue
             with suppress(HarnessError):
                 self._session.measure(case)
-                self._begun(item.nodeid)
+                self._started[item.nodeid] = None
 
     def _begin(
         self, items: Sequence[pytest.Item]
@@ -136,11 +140,14 @@ class RunningElsewhere:
 
 
 def run_elsewhere(
-    config: pytest.Config, session: Session, selecting: Selecting, begun: Callable[[str], None]
+    config: pytest.Config,
+    session: Session,
+    selecting: Selecting,
+    started: dict[str, str | None],
 ) -> None:
     """Register the plugin if a fleet measures the cases; arguments as there."""
     if isinstance(session.procedure, Elsewhere):
-        plugin = RunningElsewhere(session, selecting, session.procedure, begun)
+        plugin = RunningElsewhere(session, selecting, session.procedure, started)
         config.pluginmanager.register(plugin, "gpu_profile_fleet")
 
 

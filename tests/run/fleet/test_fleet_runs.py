@@ -108,6 +108,23 @@ def test_interruption_keeps_what_has_ended(
     assert not project.lock.exists()
 
 
+def test_interruption_lists_the_case_that_a_node_measures(
+    project: Project, fleet: Callable[..., CannedCluster]
+) -> None:
+    """Ctrl-C while a case runs on a node: the reports say so, and its values stay unknown."""
+    fleet(lambda task, _: None if task.case.resolution == 4 else measured(task))
+    (project.path / "conftest.py").write_text(
+        "def pytest_runtest_call():\n    raise KeyboardInterrupt\n"
+    )
+    run = project.pytester.inline_run("-p", "no:cacheprovider", *FLEET, no_reraise_ctrlc=True)
+    assert pytest.ExitCode.INTERRUPTED == run.ret
+    case = project.report()["net-cpu-48MiB-4"]
+    assert ("error", "interrupted while node a measured it", None) == (
+        case["status"], case["reason"], case["max_batch_size"],
+    )  # fmt: skip
+    assert 3 == len(read_lock(project.results / "candidate.lock").profiles)
+
+
 def test_what_a_node_sends_is_not_trusted(
     project: Project, fleet: Callable[..., CannedCluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
