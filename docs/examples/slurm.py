@@ -4,7 +4,8 @@ Run it in the root of your project, on a machine that can submit jobs:
 
     python slurm.py --kind h100 partition=hopper gres=gpu:h100:1 --kind a100 gres=gpu:a100:1
 
-A kind is a label below `gpus` in the matrix, with the options of its job. `--update` writes what
+A kind is a label below `gpus` in the matrix, with the options of its job; those without a value,
+as `exclusive`, are on. `--update` writes what
 was measured into the lockfile. `--cluster local` runs the jobs as processes of this machine.
 """
 
@@ -42,6 +43,12 @@ def measure(label: str, others: list[str], lock: str, *, update: bool) -> int:
     return subprocess.call(command)
 
 
+def read_option(text: str) -> tuple[str, str | bool]:
+    """Return name and value of an option of sbatch."""
+    name, separator, value = text.partition("=")
+    return name.replace("-", "_"), value if separator else True
+
+
 def main() -> int:
     """Submit the jobs, wait for them, and merge; return the worst exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -51,7 +58,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=int, default=240, help="the limit of each job")
     parser.add_argument("--update", action="store_true", help="write the lockfile")
     given = parser.parse_args()
-    kinds = {label: dict(option.split("=", 1) for option in rest) for label, *rest in given.kind}
+    kinds = {label: dict(map(read_option, rest)) for label, *rest in given.kind}
     RUNS.mkdir(exist_ok=True)
 
     codes: dict[str, int] = {}
@@ -69,7 +76,9 @@ def main() -> int:
         for label, job in jobs.items():
             try:
                 codes[label] = job.result()
-                print(f"{label}: job {job.job_id}: exit code {codes[label]}")
+                print(
+                    f"{label}: job {job.job_id}: exit code {codes[label]}, log {job.paths.stdout}"
+                )
             except submitit.core.utils.UncompletedJobError as error:
                 print(f"{label}: job {job.job_id} was lost: {str(error).splitlines()[0]}")
         waiting = [label for label in jobs if label not in codes]

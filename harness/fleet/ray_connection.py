@@ -149,6 +149,13 @@ def _own_signals() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit:
+        if signal.getsignal(signal.SIGTERM) is before:
+            raise
+        # Ray's handler: SIGTERM came while it connected, and is for the one who had it before.
+        signal.signal(signal.SIGTERM, before)
+        signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

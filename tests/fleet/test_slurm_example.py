@@ -27,7 +27,7 @@ def test_jobs_of_two_kinds_are_merged(project: Project) -> None:
         text.replace("gpus:\n", "gpus:\n  big-cpu-48MiB: {accelerator: cpu, budget: 64MiB}\n")
     )
     (project.path / "pytest.ini").write_text("[pytest]\n")
-    kinds = ["--kind", "cpu-48MiB", "partition=any", "--kind", "big-cpu-48MiB"]
+    kinds = ["--kind", "cpu-48MiB", "partition=any", "exclusive", "--kind", "big-cpu-48MiB"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--cluster", "local", "--update", *kinds],
         cwd=project.path,

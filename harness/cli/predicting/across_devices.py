@@ -118,7 +118,9 @@ def _draw(path: Path, lines: Sequence[Sequence[_Point]]) -> None:
     first = lines[0][0].case
     curves = {
         line[0].where: [
-            (one.case.num_ranks, one.prediction.max_batch_size)
+            devices_plot.Point(
+                one.case.num_ranks, one.prediction.max_batch_size, one.prediction.bounded_by
+            )
             for one in line
             if one.prediction is not None
         ]

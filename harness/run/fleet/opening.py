@@ -43,8 +43,8 @@ def open_fleet(paths: Paths, options: Mapping[str, Any], waits: tuple[float, flo
     name = str(options[_OPTION])
     if name not in EXECUTORS:
         raise HarnessError(
-            f"--gpu-profile-executor {name} (ini: {_OPTION}) is not allowed; "
-            f"{' or '.join(EXECUTORS)}"
+            f"--gpu-profile-executor {name} (ini: {_OPTION}) is none of: "
+            f"{', '.join(EXECUTORS)}. For Slurm see docs/fleet.md"
         )
     for option, why in _REFUSED.items():
         if options[option]:

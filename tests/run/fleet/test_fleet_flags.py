@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--gpu-profile-executor", "slurm"], "--gpu-profile-executor slurm (ini: *; ray"),
+        (
+            ["--gpu-profile-executor", "slurm"],
+            "--gpu-profile-executor slurm (ini: *) is none of: ray. For Slurm see *",
+        ),
         (["--gpu-profile-executor", "ray", "-n2"], "-n is not used beside --gpu-profile-executor*"),
         (
             ["--gpu-profile-executor", "ray", "--gpu-profile-predict"],
