@@ -68,9 +68,9 @@ def why_fewer(trained: Sequence[Report], num_ranks: int, steps: int) -> str | No
     """Return why the ranks are not those of the case; None where each took its steps."""
     if len(trained) != num_ranks:
         return (
-            f"the command trained in {_in_words(len(trained))}, and trainer.devices is {num_ranks}: let it start as "
-            f"many, such as with torchrun --nproc-per-node {num_ranks}, each with torch's "
-            "distributed package or with RANK in its environment"
+            f"the command trained in {_in_words(len(trained))}, and trainer.devices is "
+            f"{num_ranks}: let it start as many, such as with torchrun --nproc-per-node "
+            f"{num_ranks}, each with torch's distributed package or with RANK in its environment"
         )
     least = min(trained, key=lambda one: one.number("steps"))
     if (took := least.number("steps")) < steps:
