@@ -7,6 +7,7 @@ in a task on each: Ray's own label of an accelerator (`A100`) does not tell its 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import deque
 from contextlib import suppress
@@ -31,6 +32,7 @@ _NODE_ID = "ray.io/node-id"
 # A node starts a process for the first task, after it has unpacked the project.
 _SURVEY_SECONDS = 60.0
 _EXCLUDED = (".git", ".venv", "venv", "__pycache__")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_CUSTOM = ("CPU", "GPU", "memory", "object_store_memory")
 
 
@@ -150,7 +152,9 @@ class RayCluster:
         except (errors.RayTaskError, errors.RuntimeEnvSetupError) as error:
             # A mistake, which another node would repeat.
             if one.answer is None:
-                text = f"{one.case_id} cannot be measured on {one.node or 'a node'}: {error}"
+                # Ray colours the text, and ends it with the reason.
+                told = _COLOURS.sub("", str(error)).strip() or type(error).__name__
+                text = f"{one.case_id} cannot be measured: {told.splitlines()[-1]}\n{told}"
                 one.answer = answers.of_error(MachineError(text), {})
             return self._ended(one, "")
         except errors.RayError as error:

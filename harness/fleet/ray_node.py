@@ -21,8 +21,20 @@ _THREADS = "OMP_NUM_THREADS"
 
 def measure(case: Case, profiles: Sequence[LockedProfile], job: Job) -> Iterator[bytes]:
     """Measure a case as on a machine of one's own; yields what `on_node.measure` does."""
+    enter_the_project()
     with _as_outside_of_ray():
         yield from on_node.measure(case, profiles, job)
+
+
+def enter_the_project() -> None:
+    """Go to Ray's copy of the project again if the folder was replaced since the worker began.
+
+    Nodes that run on one machine share it, and each of them makes it anew.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        os.chdir(os.environ["PWD"])
 
 
 @contextmanager

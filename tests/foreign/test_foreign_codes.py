@@ -41,7 +41,13 @@ _ARGUMENTS = {
 }
 """Those of a short training, where the script has no option --max-steps."""
 # Tests of whole runs have other codes of their kinds.
-_SLOW = {"gan_by_hand", "hydra_style", "transformers_trainer"}
+_SLOW = {
+    "dict_segmentation",
+    "gan_by_hand",
+    "get_batch_loop",
+    "hydra_style",
+    "transformers_trainer",
+}
 _PAGES = "".join(page.read_text(encoding="utf-8") for page in (TESTS.parent / "docs").glob("*.md"))
 
 

@@ -137,7 +137,7 @@ def _folder(path: Path) -> None:
 
 def _enormous(path: Path) -> None:
     path.touch()
-    os.truncate(path, 49 * 1024**2)
+    os.truncate(path, 257 * 1024**2)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def _enormous(path: Path) -> None:
         (_fifo, "not a regular file"),
         (_device, "not a regular file"),
         (_folder, "a folder"),
-        (_enormous, "larger than 48 MiB"),
+        (_enormous, "larger than 256 MiB"),
     ],
 )
 def test_what_is_no_report_ends_the_merge_with_2(

@@ -68,6 +68,7 @@ def test_fastest_batch_is_locked_and_an_unchanged_run_keeps_it(speeds: Project) 
     assert "| 4 (tuned) |" in (speeds.results / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_planted_slowdown_fails_after_a_second_measurement(speeds: Project) -> None:
     """A training that takes twice the time fails, with what was measured twice."""
     speeds.lock_cases()

@@ -198,7 +198,7 @@ class Rehearsal:
     def holders(self, batch_size: int, **options: Any) -> Probe:
         """Write what `held` says of each batch size that is asked for."""
         self.asked_holders.append(batch_size)
-        smaller = options["smaller"]
+        smaller = options.get("smaller")
         asked = {batch_size: str(options["file"])}
         if smaller is not None:
             asked[smaller["batch_size"]] = smaller["file"]

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -122,6 +123,7 @@ def main() -> None:
     os.dup2(2, 1)
     cluster = Cluster()
     nodes = {}
+    numbers = count()
     common: dict[str, Any] = {"object_store_memory": _OBJECT_STORE, "include_dashboard": False}
     for line in sys.stdin:
         verb, *words = line.split()
@@ -131,7 +133,11 @@ def main() -> None:
         elif verb == "add":
             resources = {name: float(value) for name, value in (w.split("=") for w in words)}
             cpus, gpus = resources.pop("CPU", 0.0), resources.pop("GPU", 0.0)
-            node = cluster.add_node(num_cpus=cpus, num_gpus=gpus, resources=resources, **common)
+            # A machine of its own: nodes of one folder overwrite each other's copy of the project.
+            place: dict[str, Any] = {"runtime_env_dir_name": f"node-{next(numbers)}"}
+            node = cluster.add_node(
+                num_cpus=cpus, num_gpus=gpus, resources=resources, **place, **common
+            )
             nodes[node.node_id] = node
             answer = node.node_id
         else:

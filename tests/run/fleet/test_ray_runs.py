@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -93,14 +94,16 @@ def kill_where_it_runs(run: subprocess.Popen[str], nodes: RayNodes, begun: IO[by
     for line in output(run):
         read.append(line)
         if line.startswith("stuck-cpu-48MiB-1: on node "):
-            begun.readline()
-            nodes.kill(line.split()[-1])
-            return read
+            while run.poll() is None:
+                if select.select([begun], [], [], 1.0)[0]:
+                    begun.readline()
+                    nodes.kill(line.split()[-1])
+                    return read
     raise AssertionError("".join(read))
 
 
 def test_killed_node_loses_no_case(project: Project, nodes: RayNodes, tmp_path: Path) -> None:
-    """All cases are locked as by a run of this machine; one is measured again, and says so."""
+    """All cases are locked; that of the node is measured again elsewhere, and says so."""
     write_matrix(project, tmp_path)
     with (
         started(project, nodes, "--gpu-profile-update") as run,
@@ -129,9 +132,22 @@ def test_killed_node_loses_no_case(project: Project, nodes: RayNodes, tmp_path: 
     assert "; measured again on node " in note
     assert [] == cases["net-cpu-48MiB-1"]["warnings"]
     assert (project.results / "net-cpu-48MiB-1" / "zygote.log").exists()
+    assert 3 == len(read_lock(project.lock).profiles)
+
+
+@pytest.mark.slow
+def test_lock_is_that_of_a_run_of_this_machine(
+    project: Project, nodes: RayNodes, tmp_path: Path
+) -> None:
+    """Nodes and this machine lock the same values of a case."""
+    write_matrix(project, tmp_path)
+    chosen = ("--gpu-profile-update", "-k", "net-cpu")
+    with started(project, nodes, *chosen) as run:
+        told = "".join(output(run))
+        assert 0 == run.wait(), told
     there = read_lock(project.lock)
     project.lock.unlink()
-    assert 0 == project.run("--gpu-profile", "--gpu-profile-update", "-k", "cpu").ret
+    assert 0 == project.run("--gpu-profile", *chosen).ret
     here = read_lock(project.lock)
     facts = ("axes", "device", "max_batch_size", "batch_size", "fingerprint", "recipe", "settings")
     assert [[getattr(one, name) for name in facts] for one in here.profiles] == [
