@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from harness.fleet.ray_node import enter_the_project
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_worker_goes_back_to_a_copy_that_was_made_anew(
