@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zlib
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -18,9 +17,9 @@ from harness.errors import (
     OutOfTimeError,
     WorkloadError,
 )
-from harness.lockfile.profiles import Lock, LockedProfile, parse_lock
-from harness.lockfile.render import render
-from harness.lockfile.toml_text import LockError, LockText
+from harness.lockfile.profiles import LockedProfile
+from harness.lockfile.readable import refuse_unreadable
+from harness.lockfile.toml_text import LockError
 from harness.measurement import Measurement
 from harness.visible import cut
 
@@ -51,7 +50,6 @@ class _Measured(TypedDict):
 _MEASURED = TypeAdapter(_Measured)
 _MEASUREMENTS = TypeAdapter(Measurement)
 _MAX_TEXT = 1 << 20
-_NOWHERE = Path("answer")
 
 
 class UnreadableAnswerError(Exception):
@@ -117,8 +115,7 @@ def _checked(measurement: Measurement, case: Case) -> Measurement:
     if measurement.max_batch_size:
         try:
             # One profile that cannot be read back would keep the whole lockfile from being written.
-            lock = Lock(_NOWHERE, (LockedProfile.from_measurement(measurement),))
-            parse_lock(LockText(_NOWHERE, render(lock)))
+            refuse_unreadable(LockedProfile.from_measurement(measurement))
         except LockError as error:
             first = str(error).partition(". ")[0]
             raise UnreadableAnswerError(f"its values are impossible: {cut(first)}") from error

@@ -219,7 +219,7 @@ def parse_lock(text: LockText) -> Lock:
             "profile is not a list of tables; each profile begins with [[profile]]",
             text.line_of("profile"),
         )
-    profiles = [_read_profile(Block(text, number, block)) for number, block in enumerate(blocks)]
+    profiles = [read_profile(Block(text, number, block)) for number, block in enumerate(blocks)]
     _refuse_duplicates(text, profiles)
     return Lock(text.path, sort(profiles), exists=True, extra=tables)
 
@@ -288,7 +288,8 @@ _FIELDS = tuple(
 """Name, reader and whether it is required, for each field except those of `_TOGETHER`."""
 
 
-def _read_profile(block: Block) -> LockedProfile:
+def read_profile(block: Block) -> LockedProfile:
+    """Return the profile that a parsed block holds. Raises LockError as `read_lock` does."""
     axes = _read_axes(block)
     device = block.subtable("device", required=True)
     values = {
