@@ -134,7 +134,9 @@ def fork(address: str, environment: Mapping[str, str], log: int) -> _Process | N
         request = {"environment": dict(environment), "directory": os.getcwd()}  # noqa: PTH109
         line = json.dumps(request).encode() + b"\n"
         sent = socket.send_fds(connection, [line], [inbox, outbox, log])
-        connection.sendall(line[sent:])
+        # The other side may have refused and gone by now; then even nothing is a broken pipe.
+        if sent < len(line):
+            connection.sendall(line[sent:])
         os.close(inbox)
         os.close(outbox)
         with connection.makefile("rb", buffering=0) as answers:
