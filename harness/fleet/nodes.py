@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.device_identity import DeviceIdentity
 from harness.devices.finding import describes
+from harness.report.words import count
 from harness.units import format_bytes
 
 if TYPE_CHECKING:
@@ -50,15 +51,15 @@ def listed(nodes: Iterable[Node]) -> str:
         kind for node in nodes for kind in {(g.name, g.memory_bytes) for g in node.gpus}
     )
     parts = [
-        f"{number} {name} ({format_bytes(memory)}) on {_nodes(homes[name, memory])}"
+        f"{number} {name} ({format_bytes(memory)}) on {count(homes[name, memory], 'node')}"
         for (name, memory), number in gpus.most_common(_MAX_SHOWN)
     ]
     if len(gpus) > _MAX_SHOWN:
         parts.append(f"{len(gpus) - _MAX_SHOWN} more kinds")
     if without := sum(not node.gpus for node in nodes):
-        parts.append(f"{_nodes(without)} without GPUs")
+        parts.append(f"{count(without, 'node')} without GPUs")
     if refused := [node for node in nodes if node.refusal is not None]:
-        parts.append(f"{_nodes(len(refused))} that cannot be used ({refused[0].refusal})")
+        parts.append(f"{count(len(refused), 'node')} that cannot be used ({refused[0].refusal})")
     return ", ".join(parts) or "no node"
 
 
@@ -79,7 +80,3 @@ def _has_device(case: Case, node: Node) -> bool:
         return node.num_cpus >= case.num_ranks
     alike = [one for one in node.gpus if describes(gpu, one.product, one.memory_bytes)]
     return len(alike) >= case.num_ranks and (gpu.budget or 0) <= alike[0].memory_bytes
-
-
-def _nodes(number: int) -> str:
-    return f"{number} node{'' if number == 1 else 's'}"

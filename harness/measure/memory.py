@@ -54,12 +54,13 @@ def with_memory(opened: OpenCase, measurement: Measurement) -> Measurement:
         validation_steps=opened.validation_steps,
     )
     try:
-        if smaller is None or opened.case.num_ranks > 1:
+        if smaller is None:
             hold(size, file=file)
+        elif opened.case.num_ranks > 1:  # ranks that are forked would not meet
+            hold(size, file=file)
+            hold(smaller, file=other)
         else:
             hold(size, file=file, smaller={"batch_size": smaller, "file": str(other)})
-        if smaller is not None and opened.case.num_ranks > 1:
-            hold(smaller, file=other)  # ranks that are forked would not meet
     except WorkloadError as error:
         _log.info("%s: where the memory goes is not known: %s", opened.case.id, error)
         return measurement

@@ -167,7 +167,7 @@ class World:
         self.raw.gpus[place] = _raw(place, gpu, [gpu])
 
     def show(self, number: int) -> None:
-        """Have so many GPUs from now on, those of the first places; as `become`.
+        """Give the world so many GPUs, those of the first places; when, as `become` says.
 
         Raises HarnessError where there are too many.
         """

@@ -64,6 +64,15 @@ def fleet(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ca
     return make
 
 
+def interrupt_in_the_first_test(project: Project) -> None:
+    """Run a project's tests on its fleet, with a Ctrl-C in the first one."""
+    (project.path / "conftest.py").write_text(
+        "def pytest_runtest_call():\n    raise KeyboardInterrupt\n"
+    )
+    run = project.pytester.inline_run("-p", "no:cacheprovider", *FLEET, no_reraise_ctrlc=True)
+    assert pytest.ExitCode.INTERRUPTED == run.ret
+
+
 def test_tests_run_in_the_order_in_which_cases_end(
     project: Project, fleet: Callable[..., CannedCluster]
 ) -> None:
@@ -97,11 +106,7 @@ def test_interruption_keeps_what_has_ended(
 ) -> None:
     """Ctrl-C in the first test: the candidate holds all cases that their nodes have measured."""
     fleet()
-    (project.path / "conftest.py").write_text(
-        "def pytest_runtest_call():\n    raise KeyboardInterrupt\n"
-    )
-    run = project.pytester.inline_run("-p", "no:cacheprovider", *FLEET, no_reraise_ctrlc=True)
-    assert pytest.ExitCode.INTERRUPTED == run.ret
+    interrupt_in_the_first_test(project)
     locked = read_lock(project.results / "candidate.lock").profiles
     assert 4 == len(locked)
     assert {"error"} == {case["status"] for case in project.report().values()}
@@ -113,11 +118,7 @@ def test_interruption_lists_the_case_that_a_node_measures(
 ) -> None:
     """Ctrl-C while a case runs on a node: the reports say so, and its values stay unknown."""
     fleet(lambda task, _: None if task.case.resolution == 4 else measured(task))
-    (project.path / "conftest.py").write_text(
-        "def pytest_runtest_call():\n    raise KeyboardInterrupt\n"
-    )
-    run = project.pytester.inline_run("-p", "no:cacheprovider", *FLEET, no_reraise_ctrlc=True)
-    assert pytest.ExitCode.INTERRUPTED == run.ret
+    interrupt_in_the_first_test(project)
     case = project.report()["net-cpu-48MiB-4"]
     assert ("error", "interrupted while node a measured it", None) == (
         case["status"], case["reason"], case["max_batch_size"],
