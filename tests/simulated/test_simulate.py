@@ -46,7 +46,9 @@ optimizer = torch.optim.AdamW(net.parameters())
 for batch in torch.utils.data.DataLoader(torch.randn(16, 2048), batch_size=8, num_workers=1):
     net(batch.cuda()).square().mean().backward()
     optimizer.step()
-print(f"rank {rank} of {dist.get_world_size()}: {torch.cuda.max_memory_allocated()}", flush=True)
+line = f"rank {rank} of {dist.get_world_size()}: {torch.cuda.max_memory_allocated()}\\n"
+# One write: both ranks share the pipe, and torchrun's Python prints text and newline apart.
+os.write(1, line.encode())
 dist.destroy_process_group()
 """
 # Without torch, whose import takes seconds: what a program asks of CUDA itself.
