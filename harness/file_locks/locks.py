@@ -162,6 +162,9 @@ def _is_still(path: Path, descriptor: int) -> bool:
 
 def _sign(descriptor: int) -> None:
     """Write who holds the lock into its file; a folder, and another user's file, stay unsigned."""
+    text = f"{os.getpid()} {socket.gethostname()}\n".encode()
     with suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+        # Not to nothing: file systems give such a file's block back, and write it out in the end.
+        if os.fstat(descriptor).st_size > len(text):
+            os.ftruncate(descriptor, len(text))
+        os.pwrite(descriptor, text, 0)

@@ -9,7 +9,7 @@ from harness.bounds.measured import judge
 from harness.device_identity import DeviceIdentity
 from harness.errors import HarnessError
 from harness.fleet.nodes import device_of
-from harness.fleet.packing import unpack
+from harness.fleet.packing import replace_files
 
 if TYPE_CHECKING:
     from harness.bounds.verdict import Verdict
@@ -44,7 +44,7 @@ class FleetCase:
         return outcome.found.device
 
     def run(self, locked: LockedProfile | None, surroundings: Surroundings) -> Measurement:
-        """Wait for the case's end; put its files into the folder of results.
+        """Wait for the case's end; put its files in place of those in the folder of results.
 
         Raises the errors of the node, MachineError where nodes were lost, and OSError.
         """
@@ -52,9 +52,7 @@ class FleetCase:
         self._fleet.wait_for(self._case)
         self._device = self.identity
         outcome = self._fleet.take(self._case)
-        files = outcome.files
-        folder = surroundings.directory / self._case.id
-        note = None if files is None else unpack(files, folder)
+        note = replace_files(surroundings.directory / self._case.id, outcome.files)
         if isinstance(outcome.found, HarnessError):
             raise outcome.found
         if note is None:
@@ -66,6 +64,7 @@ class Elsewhere:
     """Trains cases on the nodes of a cluster."""
 
     source: Source = "measured"
+    replaces_files = True
 
     def __init__(self, fleet: Fleet, flags: str, waits: tuple[float, float]) -> None:
         self.fleet = fleet

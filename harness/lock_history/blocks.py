@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from harness.lockfile.index import Index
-from harness.lockfile.profiles import VERSION, Lock, LockedProfile, parse_lock
+from harness.lockfile.profiles import VERSION, Lock, LockedProfile, lock_in_use, parse_lock
 from harness.lockfile.toml_text import LockError, LockText
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class BlockParser:
 
         Raises LockError as that does.
         """
-        profiles = self._by_blocks(path, text)
+        known = lock_in_use(LockText(path, text))
+        profiles = self._by_blocks(path, text) if known is None else known.profiles
         if profiles is None:
             self.parsed_chars += len(text)
             return parse_lock(LockText(path, text)).profiles

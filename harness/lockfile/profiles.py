@@ -6,10 +6,11 @@ back without loss.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
+from weakref import WeakValueDictionary
 
 from harness.case_names import MAIN_AXES, MAX_ID_LENGTH, Scalar, case_id
 from harness.lockfile.block_reader import Block
@@ -188,6 +189,10 @@ class Lock:
         return by_case
 
 
+_IN_USE: WeakValueDictionary[bytes, Lock] = WeakValueDictionary()
+"""Locks by the digest of their text: a run reads its lock again, and that of the newest commit."""
+
+
 def sort(profiles: Iterable[LockedProfile]) -> tuple[LockedProfile, ...]:
     """Return profiles in the order of the file: by case id, then by device."""
     return tuple(
@@ -211,6 +216,8 @@ def read_lock(path: str | Path) -> Lock:
 
 def parse_lock(text: LockText) -> Lock:
     """Return the lock that a text holds. Raises LockError as `read_lock` does."""
+    if (known := lock_in_use(text)) is not None:
+        return known
     tables = text.parse()
     _check_version(text, tables.pop("version", None))
     blocks = tables.pop("profile", [])
@@ -221,7 +228,17 @@ def parse_lock(text: LockText) -> Lock:
         )
     profiles = [read_profile(Block(text, number, block)) for number, block in enumerate(blocks)]
     _refuse_duplicates(text, profiles)
-    return Lock(text.path, sort(profiles), exists=True, extra=tables)
+    lock = Lock(text.path, sort(profiles), exists=True, extra=tables)
+    _IN_USE[text.digest] = lock
+    return lock
+
+
+def lock_in_use(text: LockText) -> Lock | None:
+    """Return the lock of the same text that is in use already, or None."""
+    known = _IN_USE.get(text.digest)
+    if known is None or known.path == text.path:
+        return known
+    return replace(known, path=text.path)
 
 
 def _check_version(text: LockText, version: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -42,6 +43,11 @@ class LockText:
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
         self._text = text
+
+    @property
+    def digest(self) -> bytes:
+        """A digest of the text alone."""
+        return hashlib.sha256(self._text.encode("utf-8", "surrogatepass")).digest()
 
     def fail(self, message: str, line: int | None = None) -> NoReturn:
         """Raise LockError at a line, or at the first one if none is known."""

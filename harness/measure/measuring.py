@@ -49,6 +49,7 @@ class Measuring:
     """
 
     source: Source = "measured"
+    replaces_files = False
     flags = ""
     """The flags with which a pytest command does the same; it need not share."""
 

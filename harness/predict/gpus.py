@@ -181,10 +181,13 @@ def by_name(pattern: str, memory_bytes: int | None = None) -> GpuFacts:
     ):
         return assumed(pattern, memory_bytes)
     if not fitting:
+        called_so, part = called(pattern), pattern.lower()
+        meant = [gpu.name for gpu in GPUS if gpu in called_so or part in gpu.name.lower()]
+        known = ", ".join(gpu.name for gpu in GPUS)
         raise HarnessError(
-            f"no prediction for {pattern}: its memory is not known. Known GPUs: "
-            + ", ".join(gpu.name for gpu in GPUS)
-            + ". Give any other GPU its `memory` in the matrix"
+            f"no prediction for {pattern}: its memory is not known. "
+            + (f"Did you mean {' or '.join(meant)}? " if meant else f"Known GPUs: {known}. ")
+            + "Give any other GPU its `memory` in the matrix"
         )
     return min(fitting, key=lambda gpu: gpu.total_bytes)
 

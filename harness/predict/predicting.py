@@ -48,6 +48,7 @@ class Predicting:
     """
 
     source: Source = "predicted"
+    replaces_files = False
     flags = " --gpu-profile-predict"
     """The flags with which a pytest command does the same."""
 

@@ -22,15 +22,15 @@ def plain_data(value: Any) -> Any:
     kind = type(value)
     if kind in _AS_THEY_ARE:
         return value
-    if is_dataclass(value):
-        return {name: plain_data(getattr(value, name)) for name in _names(kind)}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {str(key): plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain_data(item) for item in value]
-    if isinstance(value, (date, time)):
-        return value.isoformat()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if is_dataclass(value):
+        return {name: plain_data(getattr(value, name)) for name in _names(kind)}
+    return value.isoformat() if isinstance(value, (date, time)) else value
 
 
 def _names(kind: type[Any]) -> tuple[str, ...]:

@@ -150,7 +150,8 @@ class Run:
         """Attach the case's result to the report that decides its status."""
         made = yield
         if call.when == "teardown":
-            self.session.end_test(case_of_item(item))
+            if (case := case_of_item(item)) is not None:
+                self.session.end_test(case, self.results.get(case.id))
             return made
         if call.when == "setup" and made.passed:
             return made

@@ -55,13 +55,15 @@ class Results:
         """Whether an earlier run has left its reports."""
         return (self.folder / "report.json").exists()
 
-    def of_case(self, case_id: str) -> AbstractContextManager[None]:
+    def of_case(self, case_id: str, *, emptied: bool = True) -> AbstractContextManager[None]:
         """Lock and empty a case's folder; errors are those of `case_folder`.
 
-        The kept answers of an earlier run stay, and the logs to which they may refer.
+        The kept answers of an earlier run stay, and the logs to which they may refer. Where the
+        folder is not emptied, its other files stay too, for the caller to replace.
         """
         make_results_folder(self.folder, WRITTEN)
-        return case_folder(self.folder / case_id, NAME, LOG, self._wait_seconds)
+        logs = LOG if emptied else None
+        return case_folder(self.folder / case_id, NAME, logs, self._wait_seconds)
 
     def beside(self, name: str, case_id: str) -> Path:
         """Return another folder with a folder for the case; what is in it stays."""

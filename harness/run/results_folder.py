@@ -88,11 +88,13 @@ def make_plain_folder(folder: Path) -> None:
 
 
 @contextmanager
-def case_folder(folder: Path, kept: str, logs: re.Pattern[str], seconds: float) -> Iterator[None]:
+def case_folder(
+    folder: Path, kept: str, logs: re.Pattern[str] | None, seconds: float
+) -> Iterator[None]:
     """Make, lock and empty a case's folder: other workers and runs may measure the same case.
 
     kept: the name of the file that stays.
-    logs: the names of files that stay with it.
+    logs: the names of files that stay with it. None: all files stay, and only links and folders go.
     seconds: how long to wait for another run that measures into the folder.
 
     Raises MachineError where the folder is a link, or holds files and was not made by a run, and
@@ -154,17 +156,17 @@ def _locked(folder: Path, seconds: float) -> Iterator[None]:
         ) from error
 
 
-def _empty(descriptor: int, kept: Collection[str], logs: re.Pattern[str]) -> None:
+def _empty(descriptor: int, kept: Collection[str], logs: re.Pattern[str] | None) -> None:
     """Remove what earlier runs left: their logs and plots would look like this run's.
 
-    logs: names of files that stay where all of `kept` is there.
+    logs: names of files that stay where all of `kept` is there; None: those of all files.
     """
     with os.scandir(descriptor) as found:
         entries = list(found)
-        whole = {*kept} <= {entry.name for entry in entries}
+        whole = logs is None or {*kept} <= {entry.name for entry in entries}
         for entry in entries:
-            is_log = whole and logs.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
-            if entry.name in kept or is_log:
+            stays = whole and (logs is None or logs.fullmatch(entry.name))
+            if entry.name in kept or (stays and entry.is_file(follow_symlinks=False)):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.name, dir_fd=descriptor)

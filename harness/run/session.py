@@ -63,6 +63,10 @@ class Procedure(Protocol):
         """The source of the values: measured or predicted."""
 
     @property
+    def replaces_files(self) -> bool:
+        """Whether a case's files come all at once, in place of those of an earlier run."""
+
+    @property
     def flags(self) -> str:
         """The flags that repeat the procedure, beyond `--gpu-profile`."""
 
@@ -178,7 +182,8 @@ class Session:
         known = self._measured.get(case.id)
         if known is None:
             try:
-                with working_on(case.id), self.results.of_case(case.id):
+                folder = self.results.of_case(case.id, emptied=not self.procedure.replaces_files)
+                with working_on(case.id), folder:
                     around = replace(
                         self.paths.surroundings, run=self.run_id, deadline=self.deadline
                     )
@@ -198,14 +203,18 @@ class Session:
         """Learn of each test that will run which case it has, if any."""
         self._tests_left = Counter(case.id for case in cases if case is not None)
 
-    def end_test(self, case: Case | None) -> None:
-        """Keep less of a case behind its last test: a run may have thousands of cases."""
-        if case is None:
-            return
+    def end_test(self, case: Case, reported: CaseResult | None = None) -> None:
+        """Keep less of a case behind its last test: a run may have thousands of cases.
+
+        reported: its result as this process keeps it for the reports, where it does.
+        """
         self._tests_left[case.id] -= 1
         known = self._measured.get(case.id)
         if self._tests_left[case.id] == 0 and isinstance(known, Measurement):
-            self._measured[case.id] = condensed(known)
+            kept = None if reported is None else reported.measurement
+            if kept is None or kept is known:
+                kept = condensed(known)
+            self._measured[case.id] = kept
 
     def tried(self, case: Case) -> bool:
         """Return whether another test of the case has had its values, or why there are none."""

@@ -36,7 +36,7 @@ def test_files_arrive(tmp_path: Path) -> None:
     (there / "zygote.log").write_text("built\n")
     (there / "predicted" / "001-probe.log").write_text("fits\n")
     data, stay = packing.pack(there)
-    assert (None, ()) == (packing.unpack(data, here), stay)
+    assert (None, ()) == (packing.replace_files(here, data), stay)
     assert ["predicted", "predicted/001-probe.log", "zygote.log"] == names(here)
     assert "built\n" == (here / "zygote.log").read_text()
 
@@ -69,7 +69,7 @@ def test_names_that_lead_elsewhere_are_left_out(tmp_path: Path, name: str) -> No
     """A file outside of the case's folder, or one that runs keep there, is never written."""
     folder = tmp_path / "case"
     folder.mkdir()
-    note = packing.unpack(archive(**{name: "bad", "good.log": "good"}), folder)
+    note = packing.replace_files(folder, archive(**{name: "bad", "good.log": "good"}))
     assert note is not None
     assert note.startswith("1 of its files are left out")
     assert ["case", "case/good.log"] == names(tmp_path)
@@ -80,24 +80,45 @@ def test_archive_that_lies_about_sizes(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(packing, "MAX_FILE_BYTES", 100)
     data = archive(**{"bomb.log": "x" * 101, "good.log": "good"})
     lying = data.replace((101).to_bytes(4, "little"), (50).to_bytes(4, "little"))
-    assert packing.unpack(lying, tmp_path) is not None
+    assert packing.replace_files(tmp_path, lying) is not None
     assert ["good.log"] == names(tmp_path)
 
 
 def test_damaged_archive_costs_no_result(tmp_path: Path) -> None:
     """What is no archive is a note."""
     note = "its logs and plots cannot be unpacked: they were damaged on the way"
-    assert [note, note] == [packing.unpack(b"", tmp_path), packing.unpack(b"PK" * 99, tmp_path)]
+    assert [note, note] == [
+        packing.replace_files(tmp_path, b""),
+        packing.replace_files(tmp_path, b"PK" * 99),
+    ]
 
 
-def test_logs_of_an_earlier_run_are_replaced(tmp_path: Path) -> None:
-    """Also a link in their place, whose target stays."""
-    folder, other = tmp_path / "case", tmp_path / "other.log"
+def test_files_of_an_earlier_run_are_replaced(tmp_path: Path) -> None:
+    """Longer ones are cut, the others go, and what else leads to one keeps it as it is."""
+    folder, other, copy = tmp_path / "case", tmp_path / "other.log", tmp_path / "copy.log"
     folder.mkdir()
     other.write_text("mine")
-    (folder / "001.log").write_text("of an earlier run")
+    for name in (".lock", "001.log", "copied.log", "read-only.log", "002.log"):
+        (folder / name).write_text("of an earlier run")
+    copy.hardlink_to(folder / "copied.log")
+    (folder / "read-only.log").chmod(0o400)
     (folder / "linked.log").symlink_to(other)
-    assert None is packing.unpack(archive(**{"001.log": "new", "linked.log": "new"}), folder)
-    assert ["new", "new", "mine"] == [
-        path.read_text() for path in (folder / "001.log", folder / "linked.log", other)
-    ]
+    data = archive(
+        **{f"{name}.log": "new" for name in ("001", "copied", "linked", "read-only", "added")}
+    )
+    assert None is packing.replace_files(folder, data)
+    assert {
+        ".lock": "of an earlier run",
+        **dict.fromkeys(zipfile.ZipFile(io.BytesIO(data)).namelist(), "new"),
+    } == {path.name: path.read_text() for path in folder.iterdir()}
+    assert ["mine", "of an earlier run"] == [other.read_text(), copy.read_text()]
+
+
+@pytest.mark.parametrize("data", [None, b"", archive(**{"../up.log": "bad"})])
+def test_case_without_files_keeps_none_of_an_earlier_run(
+    tmp_path: Path, data: bytes | None
+) -> None:
+    """They would look like those of this run."""
+    (tmp_path / "001.log").write_text("of an earlier run")
+    packing.replace_files(tmp_path, data)
+    assert [] == names(tmp_path)

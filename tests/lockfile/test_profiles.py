@@ -260,3 +260,20 @@ def test_nothing_that_does_not_train_can_be_locked() -> None:
     """A measurement in which no batch trains makes no profile."""
     with pytest.raises(AssertionError, match="nothing to lock"):
         LockedProfile.from_measurement(replace(measurement(), max_batch_size=0))
+
+
+def test_text_of_a_lock_in_use_is_not_parsed_again(path: Path, tmp_path: Path) -> None:
+    """Its profiles are the same objects, also under another path; a changed text has new ones."""
+    other = tmp_path / "copy.lock"
+    for one in (path, other):
+        one.write_text(EXAMPLE, encoding="utf-8")
+    lock, copy = read_lock(path), read_lock(other)
+    assert [path, other] == [lock.path, copy.path]
+    assert lock.profiles[0] is read_lock(path).profiles[0] is copy.profiles[0]
+    changed = EXAMPLE.replace("batch_size", "# Reviewed.\nbatch_size", 1)
+    other.write_text(changed, encoding="utf-8")
+    again = read_lock(other)
+    assert [True, False] == [
+        lock.profiles == again.profiles,
+        lock.profiles[0] is again.profiles[0],
+    ]

@@ -65,6 +65,20 @@ def test_second_run_empties_what_the_first_one_left(results: Results) -> None:
     }
 
 
+def test_files_to_be_replaced_stay_and_links_go(results: Results, victim: Path) -> None:
+    """Of a folder whose files come all at once, no link leads them elsewhere."""
+    folder = results.folder / CASE
+    assert "" == measure(results)
+    make_files(folder, {"002-train-b2.log": "", "predicted/001-describe.log": ""})
+    (folder / "link").symlink_to(victim)
+    (folder / "003-lr.log").symlink_to(victim / "thesis.txt")
+    os.mkfifo(folder / "pipe")
+    with results.of_case(CASE, emptied=False):
+        left = {path.name for path in folder.iterdir()}
+    assert {".lock", "001-describe.log", "002-train-b2.log"} == left
+    assert PRECIOUS == survivors(victim)
+
+
 def test_link_in_the_place_of_a_cases_folder_is_not_followed(
     results: Results, victim: Path
 ) -> None:
