@@ -12,12 +12,16 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from harness.loaders.counted_batches import collates_as_torch
 
+# Accelerate need not be there.
+_SHARD = ("accelerate.data_loader", "BatchSamplerShard")
+
 
 def samples_in_pass(loader: Any) -> int | None:
     """Return the number of samples in a pass over a loader.
 
     Returns None where only a pass tells: for batch samplers, loaders and streams of the user's own,
-    and for data sets that make their batches themselves.
+    and for data sets that make their batches themselves. Where accelerate gives each rank its part
+    of the batches, the samples are those of all ranks.
     """
     if not isinstance(loader, DataLoader):
         return None
@@ -28,6 +32,8 @@ def samples_in_pass(loader: Any) -> int | None:
         return _length(loader.dataset) if alone else None
     # A sampler of batches may also stand in the place of the sampler: the data set gives batches.
     batches = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+    if (type(batches).__module__, type(batches).__name__) == _SHARD:
+        batches = batches.batch_sampler
     same_iteration = type(loader).__iter__ is DataLoader.__iter__
     if type(batches) is BatchSampler and same_iteration:
         return _length(batches.sampler)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 import zoo
+from accelerate.data_loader import BatchSamplerShard
 from projects import workload
 from torch.utils.data import (
     BatchSampler,
@@ -71,6 +72,7 @@ def stream(**more: Any) -> DataLoader[int]:
         (DataLoader(TEN, sampler=DistributedSampler(TEN, num_replicas=5, rank=0)), 2),
         (DataLoader(TEN, batch_sampler=BatchSampler(range(6), 2, False)), 6),
         (DataLoader(TEN, sampler=BatchSampler(range(6), 2, False), batch_size=None), 6),
+        (DataLoader(TEN, batch_sampler=BatchSamplerShard(BatchSampler(TEN, 2, False), 5, 0)), 10),
         (stream(batch_size=2), 10),
         (stream(batch_size=2, num_workers=1), 10),
         (stream(batch_size=2, num_workers=2), None),
@@ -92,6 +94,7 @@ def stream(**more: Any) -> DataLoader[int]:
         "distributed",
         "batch sampler",
         "batches of indices",
+        "accelerate's, of five ranks",
         "stream",
         "stream, one worker",
         "stream, two workers",

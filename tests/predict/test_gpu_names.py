@@ -142,6 +142,14 @@ def test_unknown_gpu_names_those_that_are_known() -> None:
         assert "H200" in str(caught.value)
 
 
+def test_name_of_several_products_tells_them_apart() -> None:
+    """The whole names of those that may be meant are told, and no others."""
+    with pytest.raises(HarnessError) as caught:
+        by_name("NVIDIA H100")
+    told = "Did you mean NVIDIA H100 80GB HBM3 or NVIDIA H100 PCIe or NVIDIA H100 NVL? Give"
+    assert [True, False] == [told in str(caught.value), "H200" in str(caught.value)]
+
+
 def test_torch_sees_less_than_nvml() -> None:
     """Every entry has less memory for torch than for NVML, by less than 3%."""
     shares = [gpu.total_bytes / (gpu.nvml_mib * MIB) for gpu in GPUS]
