@@ -4,9 +4,9 @@ Run it in the root of your project, on a machine that can submit jobs:
 
     python slurm.py --kind h100 partition=hopper gres=gpu:h100:1 --kind a100 gres=gpu:a100:1
 
-A kind is a label below `gpus` in the matrix, with the options of its job; those without a value,
-as `exclusive`, are on. `--update` writes what
-was measured into the lockfile. `--cluster local` runs the jobs as processes of this machine.
+A kind is a label below `gpus` in the matrix, with the options of its job; those without a value, as
+`exclusive`, are on. `--update` writes what was measured into the lockfile. `--cluster local` runs
+the jobs as processes of this machine.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ except ModuleNotFoundError:
 
 RUNS = Path(".gpu-profile-slurm")
 ATTEMPTS = 2  # a job whose node is lost is submitted once more
+PYTEST = [sys.executable, "-m", "pytest", "--gpu-profile"]
+NO_TESTS = 5  # pytest's exit code where -k selects nothing
 
 
 def measure(label: str, others: list[str], lock: str, *, update: bool) -> int:
@@ -32,7 +34,7 @@ def measure(label: str, others: list[str], lock: str, *, update: bool) -> int:
     others: labels that hold this one, such as `h100-as-1GiB`: their cases have jobs of their own.
     """
     folder = RUNS / label
-    command = [sys.executable, "-m", "pytest", "--gpu-profile", "--gpu-profile-dir", str(folder)]
+    command = [*PYTEST, "--gpu-profile-dir", str(folder)]
     command += ["-k", " and not ".join([label, *others])]
     if update:
         # A lock of its own: what all jobs have measured is merged in the end.
@@ -59,6 +61,10 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="write the lockfile")
     given = parser.parse_args()
     kinds = {label: dict(map(read_option, rest)) for label, *rest in given.kind}
+    for label in kinds:
+        listing = [*PYTEST, "--collect-only", "-q", "-k", label]
+        if subprocess.call(listing, stdout=subprocess.DEVNULL) == NO_TESTS:
+            sys.exit(f"no case has the label {label}: see gpus in the matrix")
     RUNS.mkdir(exist_ok=True)
 
     codes: dict[str, int] = {}

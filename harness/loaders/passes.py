@@ -31,7 +31,7 @@ def samples_in_pass(loader: Any) -> int | None:
         alone = loader.num_workers <= 1 and collates_as_torch(loader)
         return _length(loader.dataset) if alone else None
     # A sampler of batches may also stand in the place of the sampler: the data set gives batches.
-    batches = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+    batches: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
     if (type(batches).__module__, type(batches).__name__) == _SHARD:
         batches = batches.batch_sampler
     same_iteration = type(loader).__iter__ is DataLoader.__iter__

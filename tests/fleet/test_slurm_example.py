@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 SCRIPT = Path(harness.__file__).parents[1] / "docs" / "examples" / "slurm.py"
 
 
+def submitted(project: Project, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run the script in a project."""
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), "--cluster", "local", *flags],
+        cwd=project.path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.slow
 def test_jobs_of_two_kinds_are_merged(project: Project) -> None:
     """Each job locks the cases of its own label, and the lockfile has those of both."""
@@ -28,14 +39,16 @@ def test_jobs_of_two_kinds_are_merged(project: Project) -> None:
     )
     (project.path / "pytest.ini").write_text("[pytest]\n")
     kinds = ["--kind", "cpu-48MiB", "partition=any", "exclusive", "--kind", "big-cpu-48MiB"]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--cluster", "local", "--update", *kinds],
-        cwd=project.path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = submitted(project, "--update", *kinds)
     assert 0 == done.returncode, done.stdout + done.stderr
     locked = [profile.case_id for profile in read_lock(project.lock).profiles]
     assert ["net-big-cpu-48MiB-1", "net-cpu-48MiB-1"] == sorted(locked)
     assert "cpu-48MiB: job " in done.stdout
+
+
+def test_label_that_no_case_has_is_told(project: Project) -> None:
+    """No job waits in a queue for it."""
+    (project.path / "pytest.ini").write_text("[pytest]\n")
+    done = submitted(project, "--kind", "h10o")
+    told = "no case has the label h10o: see gpus in the matrix\n"
+    assert (1, "", told) == (done.returncode, done.stdout, done.stderr)
