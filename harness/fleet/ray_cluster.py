@@ -18,7 +18,7 @@ from harness.errors import MachineError
 from harness.fleet import answers
 from harness.fleet.executor import Answered, Began, Lost, Node
 from harness.fleet.ray_connection import Head, connect, first_line, imported
-from harness.fleet.survey import differences, survey, versions_here, why_not
+from harness.fleet.survey import differences, survey, unlike, versions_here, why_not
 from harness.visible import cut
 
 if TYPE_CHECKING:
@@ -215,13 +215,15 @@ class RayCluster:
             return Node(one["NodeID"], short, (), cpus, custom, refusal=cut(told))
         gpus = tuple(DeviceIdentity(str(n), int(b)) for n, b in told["gpus"])
         versions = {str(k): str(v) for k, v in told["versions"].items()}
+        num_gpus = int(resources.get("GPU", 0))
+        trouble = told["trouble"] if num_gpus else None
         return Node(
             one["NodeID"],
             short,
-            gpus[: int(resources.get("GPU", 0))],
+            gpus[:num_gpus],
             cpus,
             custom,
-            why_not(versions, self._here),
+            why_not(versions, self._here) or (trouble and cut(trouble)) or unlike(gpus[:num_gpus]),
             differences(versions, self._here),
         )
 

@@ -6,8 +6,12 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from harness.units import format_bytes
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from harness.device_identity import DeviceIdentity
 
 _PACKAGES = ("pytest-gpu-profile", "torch", "lightning")
 
@@ -15,6 +19,7 @@ _PACKAGES = ("pytest-gpu-profile", "torch", "lightning")
 def survey() -> Callable[[], str]:
     """Return the function that a node runs, as a closure: the node may lack this package."""
     packages = _PACKAGES
+    visible = "CUDA_VISIBLE_DEVICES"
 
     def ask() -> str:
         import json  # noqa: PLC0415 - on the node
@@ -29,18 +34,30 @@ def survey() -> Callable[[], str]:
             except metadata.PackageNotFoundError:
                 continue
         gpus = []
+        trouble = None
         # A task without GPUs sees none; this one only looks.
-        hidden = os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        hidden = os.environ.pop(visible, None)
         try:
             from harness.devices.nvml.gpus import visible_gpus  # noqa: PLC0415
 
-            gpus = [(one.identity.name, one.memory_bytes) for one in visible_gpus()]
+            gpus = visible_gpus()
+            # Those that Ray has are the ones that its own process, the parent of this one, sees.
+            with open(f"/proc/{os.getppid()}/environ", encoding="utf-8") as file:  # noqa: PTH123
+                variables = dict(one.partition("=")[::2] for one in file.read().split("\0"))
+            if visible in variables:
+                os.environ[visible] = variables[visible]
+                try:
+                    gpus = visible_gpus()
+                except Exception as error:  # noqa: BLE001 - which GPU an index means is unknown
+                    gpus, trouble = [], str(error)
         except Exception:  # noqa: BLE001 - no GPU, or no package, which `versions` tells
             gpus = []
         finally:
+            os.environ.pop(visible, None)
             if hidden is not None:
-                os.environ["CUDA_VISIBLE_DEVICES"] = hidden
-        return json.dumps({"versions": versions, "gpus": gpus})
+                os.environ[visible] = hidden
+        kinds = [(one.identity.name, one.memory_bytes) for one in gpus]
+        return json.dumps({"versions": versions, "gpus": kinds, "trouble": trouble})
 
     return ask
 
@@ -64,6 +81,17 @@ def why_not(there: Mapping[str, str], here: Mapping[str, str]) -> str | None:
     if there[package] != here.get(package):
         return f"{package} {there[package]} there, {here.get(package)} here"
     return "torch is not installed there" if "torch" not in there else None
+
+
+def unlike(gpus: Sequence[DeviceIdentity]) -> str | None:
+    """Return why a node with these GPUs cannot measure, or None: a task may get any of them."""
+    kinds = dict.fromkeys(f"{one.name} ({format_bytes(one.memory_bytes)})" for one in gpus)
+    if len(kinds) <= 1:
+        return None
+    return (
+        f"its GPUs differ ({', '.join(kinds)}), and Ray gives a task any of them: run `ray start` "
+        "there once for each kind, under CUDA_VISIBLE_DEVICES with the UUIDs of its GPUs"
+    )
 
 
 def differences(there: Mapping[str, str], here: Mapping[str, str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ process would outlive them.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -27,11 +28,15 @@ _OBJECT_STORE = 80 << 20  # the least that Ray takes is 75 MiB
 class RayNodes:
     """A running cluster; a context manager, which ends all of its processes.
 
-    nodes: for each node but the head its CPUs, its GPUs and its custom resources; nothing runs on
-        the head.
+    nodes: for each node but the head its CPUs, its GPUs and its custom resources, which are
+        numbers, and variables of its environment, which are texts; nothing runs on the head.
+    environment: of all processes of the cluster; None: that of this one.
     """
 
-    def __init__(self, *nodes: Mapping[str, float]) -> None:
+    def __init__(
+        self, *nodes: Mapping[str, float | str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._environment = os.environ if environment is None else environment
         # The sockets' paths must be short.
         self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
         self.variables = {
@@ -57,7 +62,7 @@ class RayNodes:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, **self.variables},
+            env={**self._environment, **self.variables},
             text=True,
         )
 
@@ -76,9 +81,9 @@ class RayNodes:
         shutil.rmtree(self._folder)
         assert [] == [one.pid for one in left]
 
-    def add(self, node: Mapping[str, float]) -> str:
+    def add(self, node: Mapping[str, float | str]) -> str:
         """Start a node; return its id."""
-        return self._tell("add " + " ".join(f"{name}={value}" for name, value in node.items()))
+        return self._tell(f"add {json.dumps(node)}")
 
     def kill(self, start_of_id: str) -> None:
         """Kill a node and all that runs there, as a power cut does."""
@@ -126,22 +131,23 @@ def main() -> None:
     numbers = count()
     common: dict[str, Any] = {"object_store_memory": _OBJECT_STORE, "include_dashboard": False}
     for line in sys.stdin:
-        verb, *words = line.split()
+        verb, _, rest = line.strip().partition(" ")
         if verb == "start":
             cluster.add_node(num_cpus=0, **common)
             answer = cluster.address
         elif verb == "add":
-            resources = {name: float(value) for name, value in (w.split("=") for w in words)}
-            cpus, gpus = resources.pop("CPU", 0.0), resources.pop("GPU", 0.0)
+            given = json.loads(rest)
+            variables = {name: given.pop(name) for name in [*given] if type(given[name]) is str}
+            cpus, gpus = given.pop("CPU", 0), given.pop("GPU", 0)
             # A machine of its own: nodes of one folder overwrite each other's copy of the project.
             place: dict[str, Any] = {"runtime_env_dir_name": f"node-{next(numbers)}"}
             node = cluster.add_node(
-                num_cpus=cpus, num_gpus=gpus, resources=resources, **place, **common
+                num_cpus=cpus, num_gpus=gpus, resources=given, env_vars=variables, **place, **common
             )
             nodes[node.node_id] = node
             answer = node.node_id
         else:
-            (name,) = (one for one in nodes if one.startswith(words[0]))
+            (name,) = (one for one in nodes if one.startswith(rest))
             # Its workers with it: they would else end by themselves a moment later.
             cluster.remove_node(nodes.pop(name), allow_graceful=False)
             answer = "killed"
