@@ -73,8 +73,10 @@ def of_error(error: HarnessError, paths: dict[str, str]) -> bytes:
     return _pack({"error": fields}, paths)
 
 
-def read(answer: bytes, case: Case) -> Measurement | HarnessError:
+def read(answer: bytes, case: Case, node: str) -> Measurement | HarnessError:
     """Return what a node has found for a case, or why it has found nothing.
+
+    node: its name for people, with which an error of it begins: elsewhere the same may go well.
 
     Raises UnreadableAnswerError where it is something else: of another case or device, too, and
     where values have other types than reports and the lockfile need.
@@ -90,7 +92,7 @@ def read(answer: bytes, case: Case) -> Measurement | HarnessError:
     if not isinstance(data, dict) or len(data) != 1:
         raise UnreadableAnswerError("it has neither a measurement nor an error")
     if "error" in data:
-        return _error(data["error"])
+        return _error(data["error"], node)
     return _measurement(data.get("measurement"), case)
 
 
@@ -122,7 +124,7 @@ def _checked(measurement: Measurement, case: Case) -> Measurement:
     return measurement
 
 
-def _error(data: Any) -> HarnessError:
+def _error(data: Any, node: str) -> HarnessError:
     if not isinstance(data, dict) or data.get("kind") not in _ERRORS:
         raise UnreadableAnswerError("its error is none that is known here")
     message, detail, log = (data.get(name) for name in ("message", "detail", "log"))
@@ -133,6 +135,8 @@ def _error(data: Any) -> HarnessError:
     ):
         raise UnreadableAnswerError("its error is no text")
     kind = _ERRORS[data["kind"]]
+    if kind not in (NoSuchDeviceError, OutOfTimeError):
+        message = f"on {node}: {message}"
     if kind is WorkloadError:
         return WorkloadError(message[:_MAX_TEXT], detail[:_MAX_TEXT], log)
     return kind(message[:_MAX_TEXT])

@@ -176,7 +176,7 @@ class Fleet:
     def _answer(self, one: Unfinished, event: Answered) -> None:
         name = self._name(event.node)
         try:
-            found = answers.read(event.answer, one.case)
+            found = answers.read(event.answer, one.case, name)
         except answers.UnreadableAnswerError as error:
             found = MachineError(f"{one.case.id}: the answer of {name} cannot be used: {error}")
         if isinstance(found, NoSuchDeviceError):

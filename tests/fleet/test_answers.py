@@ -48,7 +48,7 @@ def test_measurement_arrives_as_it_is(case: Case) -> None:
         probes=(Probe(4, "fits", notes=("a",), log="/there/net/1.log"),),
         artifacts=("/there/net/lr_range.png",),
     )
-    here = answers.read(answers.of_measurement(there, {"/there": "/run/.gpu-profile"}), case)
+    here = answers.read(answers.of_measurement(there, {"/there": "/run/.gpu-profile"}), case, "a")
     moved = measurement(
         axes=case.axes,
         lr_curves=there.lr_curves,
@@ -60,14 +60,14 @@ def test_measurement_arrives_as_it_is(case: Case) -> None:
 
 def test_error_arrives_with_its_kind(case: Case) -> None:
     """Trouble of the machine there is trouble of the machine here."""
-    found = answers.read(answers.of_error(MachineError("the GPU is lost"), {}), case)
-    assert (MachineError, "the GPU is lost") == (type(found), str(found))
+    found = answers.read(answers.of_error(MachineError("the GPU is lost"), {}), case, "node a")
+    assert (MachineError, "on node a: the GPU is lost") == (type(found), str(found))
 
 
 def test_answer_of_another_case_is_refused(case: Case) -> None:
     """A measurement with other axes is no answer."""
     with pytest.raises(answers.UnreadableAnswerError, match="of another case"):
-        answers.read(answers.of_measurement(measurement(), {}), case)
+        answers.read(answers.of_measurement(measurement(), {}), case, "a")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_answer_of_another_case_is_refused(case: Case) -> None:
 def test_anything_else_is_refused(case: Case, answer: bytes) -> None:
     """What is no answer is an error of its own, and nothing worse."""
     with pytest.raises(answers.UnreadableAnswerError):
-        answers.read(answer, case)
+        answers.read(answer, case, "a")
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,4 @@ def test_values_of_other_types_are_refused(case: Case, name: str, value: object)
     """A report and a lockfile can be made of what is let in."""
     data = measurement(axes=case.axes).to_json() | {name: value}
     with pytest.raises(answers.UnreadableAnswerError):
-        answers.read(packed({"measurement": data}), case)
+        answers.read(packed({"measurement": data}), case, "a")

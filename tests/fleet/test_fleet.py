@@ -157,12 +157,12 @@ def test_node_that_has_another_gpu_than_it_seems(cases: dict[str, Case]) -> None
 
 
 def test_mistake_in_the_workload_is_not_tried_again(cases: dict[str, Case]) -> None:
-    """The user's error arrives with its traceback."""
+    """The user's error arrives with its traceback, and names the node: here it may go well."""
     broken = answers.of_error(WorkloadError("cannot be built", "Traceback: x", "/r/a.log"), {})
     cluster = CannedCluster([node("h1", H200), node("h2", H200)], lambda *_: broken)
     (found,) = ran(cluster, cases["net-h200-1"])
     assert isinstance(found, WorkloadError)
-    assert ("cannot be built", "Traceback: x", "/r/a.log") == (
+    assert ("on node h1: cannot be built", "Traceback: x", "/r/a.log") == (
         str(found),
         found.detail,
         found.log,
