@@ -22,7 +22,7 @@ from harness.run.distributing import Distributing, on_worker
 from harness.run.fixture import GpuProfile
 from harness.run.fleet.opening import refuse_workers
 from harness.run.fleet.running import run_elsewhere, warnings_of_fleet
-from harness.run.interruption import interrupted_cases
+from harness.run.interruption import interrupted_cases, lost_with_worker
 from harness.run.opening import open_session
 from harness.run.paths import Paths
 from harness.run.recommending import recommended_precisions
@@ -200,7 +200,11 @@ class Run:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the results, on the controller."""
-        if self.is_worker or not hasattr(report, "gpu_profile"):
+        if self.is_worker:
+            return
+        if (lost := lost_with_worker(self.session, report)) is not None:
+            self.results[lost.case_id] = worst(self.results.get(lost.case_id), lost)
+        if not hasattr(report, "gpu_profile"):
             return
         # pytest keeps all reports until the end: thousands of results would take much memory.
         data = report.__dict__.pop("gpu_profile")

@@ -14,6 +14,8 @@ from harness.report.case_result import CaseResult
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import pytest
+
     from harness.matrix.case import Case
     from harness.run.session import Session
 
@@ -35,6 +37,19 @@ def interrupted_cases(session: Session, started: Mapping[str, str | None]) -> It
             yield _result(session, case, node)
 
 
+def lost_with_worker(session: Session, report: pytest.TestReport) -> CaseResult | None:
+    """Return the result of a case whose worker has crashed; None where the report tells of none.
+
+    It is xdist's report of the crash, for which no worker has sent a result.
+    """
+    if report.when not in ("setup", "call", "teardown"):
+        case = case_of(report.nodeid, {case.id: case for case in session.cases})
+        if case is not None:
+            crash = str(report.longrepr).partition(" while running ")[0]
+            return replace(_made(session, case), reason=f"{crash}{_GOES_ON}")
+    return None
+
+
 def case_of(test: str, by_id: Mapping[str, Case]) -> Case | None:
     """Return the case in a test's id: `test_profiles.py::test_gpu_profile[net-cpu-64MiB-16]`.
 
@@ -53,14 +68,18 @@ def case_of(test: str, by_id: Mapping[str, Case]) -> Case | None:
     return max(found, key=lambda case: len(case.id), default=None)
 
 
-def _result(session: Session, case: Case, node: str | None) -> CaseResult:
-    made = CaseResult(
+def _made(session: Session, case: Case) -> CaseResult:
+    return CaseResult(
         case_id=case.id,
         axes=dict(case.axes),
         status="error",
         reason=f"interrupted before a batch size was found{_GOES_ON}",
         source=session.procedure.source,
     )
+
+
+def _result(session: Session, case: Case, node: str | None) -> CaseResult:
+    made = _made(session, case)
     if (measured := session.measured(case)) is not None:
         return replace(
             made,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from typing import TYPE_CHECKING
@@ -85,7 +86,7 @@ def test_case_that_waits_for_one_gpu_stops_no_case_of_another(
 
 @pytest.mark.slow
 def test_dead_worker_takes_one_case_of_eight(project: Project) -> None:
-    """Of eight workers one is killed in its case: all others are measured and locked."""
+    """Of eight workers one is killed in its case: all others are locked, and reports list it."""
     use_canned_measurements(
         project,
         "import os, signal\n\n"
@@ -100,6 +101,11 @@ def test_dead_worker_takes_one_case_of_eight(project: Project) -> None:
     result.assert_outcomes(passed=11, failed=1)
     assert pytest.ExitCode.TESTS_FAILED == result.ret
     assert 11 == project.lock.read_text().count("[[profile]]")
+    cases = json.loads((project.results / "report.json").read_text())["cases"]
+    errors = [(one["id"], one["reason"]) for one in cases if one["status"] == "error"]
+    assert 12 == len(cases)
+    assert [("net-cpu-48MiB-5", "worker")] == [(name, why.split()[0]) for name, why in errors]
+    assert errors[0][1].endswith(" crashed: the next run goes on from there")
 
 
 @pytest.mark.slow
