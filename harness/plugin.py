@@ -136,6 +136,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "gpu_memory(limit): fails the test when torch's peak of GPU memory exceeds the limit, such "
         'as "2 GiB", and names the lines that held it',
     )
+    for name, (_, _, metavar) in _OPTIONS.items():
+        if config.getoption(name) == "":
+            # Such as a variable of a CI system that is not set: the run would do something else.
+            flag = "--" + name.replace("_", "-")
+            raise pytest.UsageError(f"{flag} is empty: give it a {metavar}, or leave it out")
     if not _option(config, "gpu_profile"):
         # The ini key gpu_profile_predict may stay set for other runs. gpu_profile_update may not:
         # locking is asked for each time.

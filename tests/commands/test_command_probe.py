@@ -130,7 +130,7 @@ def test_a_sitecustomize_of_the_users_runs_and_its_own_harness_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of the program's own is hidden: neither the module nor a package called harness."""
-    (tmp_path / "sitecustomize.py").write_text("print('mine ran')\n")
+    (tmp_path / "sitecustomize.py").write_text("print('mine ran', flush=True)\n")
     (tmp_path / "harness.py").write_text("OWN = 'my harness'\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -80,6 +80,11 @@ harness.tune(Net, [(torch.zeros(4), 0)] * 8, gpu="cpu-16MiB")
 """
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Return all files and folders, but for the bytecode that Python leaves."""
+    return sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+
+
 def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     """Run a script to its end, with its temporary files in a folder of its own."""
     make_files(folder, {"here/train.py": text, "tmp/of_others": ""})
@@ -102,10 +107,10 @@ def test_same_settings_give_what_a_run_of_pytest_gives_and_its_lock_is_fresh(
     capsys.readouterr()
     monkeypatch.chdir(project.path)
     monkeypatch.syspath_prepend(str(project.path / "profiles"))
-    before = sorted(project.path.rglob("*"))
+    before = files_below(project.path)
     tuned = harness.tune("zoo.Net", "zoo.Numbers", gpu="cpu-48MiB", **ONCE)
     shown = capsys.readouterr()
-    assert before == sorted(project.path.rglob("*"))
+    assert before == files_below(project.path)
     names = ("max_batch_size", "bounded_by", "fingerprint", "recipe", "validation_batch_size")
     assert [case[name] for name in names] == [getattr(tuned, name) for name in names]
     assert [probe["batch_size"] for probe in case["probes"]] == [

@@ -47,6 +47,17 @@ def test_update_without_the_flag_is_refused(project: Project) -> None:
     result.stderr.fnmatch_lines(["*--gpu-profile-update has no effect without --gpu-profile*"])
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"), [("changed-since", "REF"), ("executor", "NAME"), ("budget", "DURATION")]
+)
+def test_empty_value_is_refused(project: Project, flag: str, value: str) -> None:
+    """It comes from a variable that is not set, and without it the run would do something else."""
+    result = project.run("--gpu-profile", f"--gpu-profile-{flag}=")
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    told = f"*--gpu-profile-{flag} is empty: give it a {value}, or leave it out"
+    result.stderr.fnmatch_lines([told])
+
+
 def test_every_option_has_an_ini_key(project: Project) -> None:
     """The ini file alone can start a run and name its paths, relative to rootdir."""
     (project.path / "profiles").rename(project.path / "conf")
