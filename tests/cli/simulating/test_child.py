@@ -25,11 +25,12 @@ code = run_program(sys.argv[1], sys.argv[1:], os.environ)
 print("code", code, flush=True)
 """
 OUTER = (sys.executable, "-c", _OUTER)
-# Tells each signal, and ends after a line of its input.
+# Tells each signal, and ends after a line of its input. A handler does not print: in the
+# middle of a print it would raise.
 _LISTENING = """
-import signal, sys
+import os, signal, sys
 for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda got, _: print("got", got, flush=True))
+    signal.signal(number, lambda got, _: os.write(1, f"got {got}\\n".encode()))
 print("ready", flush=True)
 print("read", sys.stdin.readline().strip(), flush=True)
 sys.exit(9)
