@@ -88,11 +88,15 @@ _OPTIONS: dict[str, tuple[str, str | bool, str]] = {
 }
 
 
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare every option twice: as a flag, and as an ini key that the flag overrides."""
     group = parser.getgroup("gpu-profile", "batch size and learning rate as committed facts")
     for name, (text, default, metavar) in _OPTIONS.items():
-        flag = "--" + name.replace("_", "-")
+        flag = _flag(name)
         if isinstance(default, bool):
             group.addoption(flag, action="store_true", default=None, dest=name, help=text)
             parser.addini(name, text, type="bool", default=default)
@@ -139,8 +143,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, (_, _, metavar) in _OPTIONS.items():
         if config.getoption(name) == "":
             # Such as a variable of a CI system that is not set: the run would do something else.
-            flag = "--" + name.replace("_", "-")
-            raise pytest.UsageError(f"{flag} is empty: give it a {metavar}, or leave it out")
+            raise pytest.UsageError(f"{_flag(name)} is empty: give it a {metavar}, or leave it out")
     if not _option(config, "gpu_profile"):
         # The ini key gpu_profile_predict may stay set for other runs. gpu_profile_update may not:
         # locking is asked for each time.

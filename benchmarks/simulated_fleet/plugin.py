@@ -32,9 +32,8 @@ NAME = "simulated"
 """The name of the executor."""
 RUN, WEATHER, SEED = "FLEET_RUN", "FLEET_WEATHER", "FLEET_SEED"
 """Variables: the number of the run, a name of `WEATHERS`, and another seed for it."""
-STOP, OUT, FILES = "FLEET_STOP", "FLEET_OUT", "FLEET_NO_FILES"
-"""Variables: `SIGTERM:20` gets the process that signal behind the 20th case; a file for times; if
-it is there, cases leave no files."""
+STOP, OUT = "FLEET_STOP", "FLEET_OUT"
+"""Variables: `SIGTERM:20` gets the process that signal behind the 20th case; a file for times."""
 
 _CLUSTERS: list[SimulatedCluster] = []
 _SECONDS: dict[str, float] = {}
@@ -47,9 +46,7 @@ def _open(root: Path, excluded: tuple[str, ...]) -> Executor:
     if SEED in os.environ:
         weather = replace(weather, seed=int(os.environ[SEED]))
     values = Values(int(os.environ.get(RUN, "0")))
-    cluster = SimulatedCluster(
-        values, weather, files=packed_files() if FILES not in os.environ else None
-    )
+    cluster = SimulatedCluster(values, weather, files=packed_files())
     if STOP in os.environ:
         name, _, number = os.environ[STOP].partition(":")
         cluster.stop = (signal.Signals[name], int(number))

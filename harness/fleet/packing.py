@@ -123,32 +123,34 @@ def _put(folder: Path, name: str, content: bytes) -> bool:
 
 
 def _write(path: str, content: bytes) -> None:
-    """Write a file over that of an earlier run; a link in its place is replaced.
+    """Write a file over that of an earlier run.
 
-    It is not removed and made again: where ten thousand cases do so within a minute, ext4 takes ten
-    times as long for each, because it does not give away again what was freed just now.
+    It is not removed and made again: on ext4 that took ten times as long where thousands of files
+    were removed within the minutes before.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor, num_bytes = -1, 0
-    with suppress(OSError):
-        descriptor = os.open(path, flags, 0o666)
-        found = os.fstat(descriptor)
-        num_bytes = found.st_size
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-            os.close(descriptor)
-            descriptor = -1
-    if descriptor < 0:
-        with suppress(FileNotFoundError):
-            os.unlink(path)  # noqa: PTH108 - as in _put
-        descriptor, num_bytes = os.open(path, flags | os.O_EXCL, 0o666), 0
+    descriptor = _open(path)
     try:
-        if num_bytes > len(content):
+        if os.fstat(descriptor).st_size > len(content):
             os.ftruncate(descriptor, len(content))
         left = memoryview(content)
         while left:
             left = left[os.write(descriptor, left) :]
     finally:
         os.close(descriptor)
+
+
+def _open(path: str) -> int:
+    """Open a file of this path alone, or make it; a link in its place is replaced."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with suppress(OSError):
+        descriptor = os.open(path, flags, 0o666)
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            return descriptor
+        os.close(descriptor)
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - as in _put
+    return os.open(path, flags | os.O_EXCL, 0o666)
 
 
 def _is_safe(name: str) -> bool:

@@ -216,14 +216,17 @@ class RayCluster:
         gpus = tuple(DeviceIdentity(str(n), int(b)) for n, b in told["gpus"])
         versions = {str(k): str(v) for k, v in told["versions"].items()}
         num_gpus = int(resources.get("GPU", 0))
-        trouble = told["trouble"] if num_gpus else None
+        gpus = gpus[:num_gpus]
+        refusal = why_not(versions, self._here) or unlike(gpus)
+        if refusal is None and num_gpus and told["trouble"] is not None:
+            refusal = cut(told["trouble"])
         return Node(
             one["NodeID"],
             short,
-            gpus[:num_gpus],
+            gpus,
             cpus,
             custom,
-            why_not(versions, self._here) or (trouble and cut(trouble)) or unlike(gpus[:num_gpus]),
+            refusal,
             differences(versions, self._here),
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.fleet import on_node
+from harness.fleet.survey import variables_of_ray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +45,7 @@ def _as_outside_of_ray() -> Iterator[None]:
     Ray's workers are also nicer than all others of the machine. Only root can undo that.
     """
     threads = os.environ.get(_THREADS)
-    if threads is not None and not _is_set_by_user():
+    if threads is not None and _THREADS not in variables_of_ray():  # else the user has set it
         del os.environ[_THREADS]
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, min(0, os.getpriority(os.PRIO_PROCESS, os.getppid())))
@@ -53,12 +54,3 @@ def _as_outside_of_ray() -> Iterator[None]:
     finally:
         if threads is not None:
             os.environ[_THREADS] = threads
-
-
-def _is_set_by_user() -> bool:
-    """Return whether the node's own Ray process, which started this one, has the variable."""
-    try:
-        environment = Path(f"/proc/{os.getppid()}/environ").read_bytes()
-    except OSError:
-        return False
-    return any(one.startswith(f"{_THREADS}=".encode()) for one in environment.split(b"\0"))

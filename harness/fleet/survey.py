@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.units import format_bytes
@@ -39,13 +41,12 @@ def survey() -> Callable[[], str]:
         hidden = os.environ.pop(visible, None)
         try:
             from harness.devices.nvml.gpus import visible_gpus  # noqa: PLC0415
+            from harness.fleet.survey import variables_of_ray  # noqa: PLC0415 - on the node
 
             gpus = visible_gpus()
-            # Those that Ray has are the ones that its own process, the parent of this one, sees.
-            with open(f"/proc/{os.getppid()}/environ", encoding="utf-8") as file:  # noqa: PTH123
-                variables = dict(one.partition("=")[::2] for one in file.read().split("\0"))
-            if visible in variables:
-                os.environ[visible] = variables[visible]
+            # Those that Ray has are the ones that its own process sees.
+            if (given := variables_of_ray().get(visible)) is not None:
+                os.environ[visible] = given
                 try:
                     gpus = visible_gpus()
                 except Exception as error:  # noqa: BLE001 - which GPU an index means is unknown
@@ -60,6 +61,18 @@ def survey() -> Callable[[], str]:
         return json.dumps({"versions": versions, "gpus": kinds, "trouble": trouble})
 
     return ask
+
+
+def variables_of_ray() -> dict[str, str]:
+    """Return the environment of the node's own Ray process, this one's parent; on a node.
+
+    It is empty where it cannot be read, as on systems without `/proc`.
+    """
+    try:
+        data = Path(f"/proc/{os.getppid()}/environ").read_bytes()
+    except OSError:
+        return {}
+    return dict(one.partition("=")[::2] for one in os.fsdecode(data).split("\0"))
 
 
 def versions_here() -> dict[str, str]:

@@ -30,11 +30,12 @@ class BlockParser:
 
         Raises LockError as that does.
         """
-        known = lock_in_use(LockText(path, text))
+        whole = LockText(path, text)
+        known = lock_in_use(whole)
         profiles = self._by_blocks(path, text) if known is None else known.profiles
         if profiles is None:
             self.parsed_chars += len(text)
-            return parse_lock(LockText(path, text)).profiles
+            return parse_lock(whole).profiles
         return profiles
 
     def _by_blocks(self, path: Path, text: str) -> tuple[LockedProfile, ...] | None:

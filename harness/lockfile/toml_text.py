@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.bounded_file import FolderError, UnreadableFileError, read_bounded
@@ -44,7 +45,7 @@ class LockText:
         self.path = path
         self._text = text
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """A digest of the text alone."""
         return hashlib.sha256(self._text.encode("utf-8", "surrogatepass")).digest()

@@ -46,7 +46,7 @@ def lost_with_worker(session: Session, report: pytest.TestReport) -> CaseResult 
         case = case_of(report.nodeid, {case.id: case for case in session.cases})
         if case is not None:
             crash = str(report.longrepr).partition(" while running ")[0]
-            return replace(_made(session, case), reason=f"{crash}{_GOES_ON}")
+            return _made(session, case, f"{crash}{_GOES_ON}")
     return None
 
 
@@ -68,18 +68,18 @@ def case_of(test: str, by_id: Mapping[str, Case]) -> Case | None:
     return max(found, key=lambda case: len(case.id), default=None)
 
 
-def _made(session: Session, case: Case) -> CaseResult:
+def _made(session: Session, case: Case, reason: str) -> CaseResult:
     return CaseResult(
         case_id=case.id,
         axes=dict(case.axes),
         status="error",
-        reason=f"interrupted before a batch size was found{_GOES_ON}",
+        reason=reason,
         source=session.procedure.source,
     )
 
 
 def _result(session: Session, case: Case, node: str | None) -> CaseResult:
-    made = _made(session, case)
+    made = _made(session, case, f"interrupted before a batch size was found{_GOES_ON}")
     if (measured := session.measured(case)) is not None:
         return replace(
             made,

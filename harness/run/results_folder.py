@@ -163,9 +163,9 @@ def _empty(descriptor: int, kept: Collection[str], logs: re.Pattern[str] | None)
     """
     with os.scandir(descriptor) as found:
         entries = list(found)
-        whole = logs is None or {*kept} <= {entry.name for entry in entries}
+        whole = {*kept} <= {entry.name for entry in entries}
         for entry in entries:
-            stays = whole and (logs is None or logs.fullmatch(entry.name))
+            stays = logs is None or (whole and logs.fullmatch(entry.name))
             if entry.name in kept or (stays and entry.is_file(follow_symlinks=False)):
                 continue
             if entry.is_dir(follow_symlinks=False):

@@ -14,11 +14,26 @@ from simulated_worlds import GIB, h100, inside
 from harness.simulated import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from simulated_worlds import Worlds
 
 pytestmark = pytest.mark.simulated
 T4 = h100(name="Tesla T4", total_bytes=15 * GIB, nvml_bytes=16 * GIB)
 H100S = [f"GPU-51000000-0000-4000-8000-{place:012x}" for place in (1, 2)]
+
+
+def run_on(
+    nodes: Sequence[Mapping[str, float | str]], world: Mapping[str, str], folder: Path
+) -> str:
+    """Lock the cases of a project on a cluster of these nodes in a world; return the output."""
+    with RayNodes(*nodes, environment=world) as cluster:
+        variables = {**os.environ, **cluster.variables}
+        flags = ("--gpu-profile-executor", "ray", "--gpu-profile-update")
+        code, output = start(folder, variables, *flags)
+    assert 0 == code, output
+    return output
 
 
 def test_cases_of_one_node_have_gpus_of_their_own(worlds: Worlds) -> None:
@@ -31,11 +46,7 @@ def test_cases_of_one_node_have_gpus_of_their_own(worlds: Worlds) -> None:
     matrix.write_text(text.replace("gpu: [", "gpu: [t4, "), encoding="utf-8")
     world = inside(worlds.make(T4, h100(), h100()))
     pair: dict[str, float | str] = {"CPU": 2, "GPU": 2, "CUDA_VISIBLE_DEVICES": ",".join(H100S)}
-    with RayNodes(pair, {"CPU": 1, "GPU": 3}, environment=world) as nodes:
-        ours = {**os.environ, **nodes.variables}
-        flags = ("--gpu-profile-executor", "ray", "-v", "--gpu-profile-update")
-        code, output = start(folder, ours, *flags)
-    assert 0 == code, output
+    output = run_on([pair, {"CPU": 1, "GPU": 3}], world, folder)
     statuses = [(case["axes"]["gpu"], case["status"]) for case in report_of(folder)]
     assert 4 * [("h100-as-1GiB", "passed")] + 4 * [("t4", "skipped")] == sorted(statuses)
     differ = "simulated Tesla T4 (16.0 GiB), simulated NVIDIA H100 80GB HBM3 (79.6 GiB)"
@@ -56,11 +67,7 @@ def test_case_of_two_ranks_has_both_gpus_of_a_node(worlds: Worlds) -> None:
         worlds.folder / "project", matrix + "trainer: {devices: 2, strategy: ddp}\n"
     )
     world = inside(worlds.make(h100(), h100())) | environment.inside()
-    with RayNodes({"CPU": 2, "GPU": 2}, {"CPU": 1, "GPU": 1}, environment=world) as nodes:
-        ours = {**os.environ, **nodes.variables}
-        flags = ("--gpu-profile-executor", "ray", "--gpu-profile-update")
-        code, output = start(folder, ours, *flags)
-    assert 0 == code, output
+    run_on([{"CPU": 2, "GPU": 2}, {"CPU": 1, "GPU": 1}], world, folder)
     cases = report_of(folder)
     assert 2 * [("passed", 2, 2)] == [
         (case["status"], case["device"]["count"], case["max_batch_size"]) for case in cases
